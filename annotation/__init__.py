@@ -1,0 +1,1 @@
+"""Asking people, and how far to trust their answers: a library without database, queue or web."""

@@ -1,0 +1,337 @@
+"""The connector to Label Studio, through its SDK."""
+
+import html
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+from label_studio_sdk import LabelStudio
+from label_studio_sdk._legacy.exceptions import LabelStudioValidationErrorSentryIgnored
+from label_studio_sdk.core.api_error import ApiError
+from label_studio_sdk.core.parse_error import ParsingError
+from label_studio_sdk.label_interface.interface import LabelInterface
+from label_studio_sdk.types.import_api_request import ImportApiRequest
+
+from annotation import label_studio_page
+from annotation.errors import InvalidAnswer, InvalidSchema, ToolRefused, ToolUnavailable
+from annotation.label_studio_results import from_result
+from annotation.types import Answer, LabelSchema, NewTask, PulledAnnotation, ToolProject
+
+SECRET_HEADER = "X-Errata-Secret"  # noqa: S105 - the header's name
+HOOK_ACTIONS = (
+    "ANNOTATION_CREATED",
+    "ANNOTATIONS_CREATED",
+    "ANNOTATION_UPDATED",
+    "ANNOTATIONS_DELETED",
+    "TASKS_DELETED",
+)
+TIMEOUT_SECONDS = 30.0
+PUSH_BATCH = 250
+LOOKUP_BATCH = 50
+PAGE = 100
+# A writer's clock, and a write that was stamped before the last pull and committed after it.
+MARGIN = timedelta(minutes=1)
+
+_BUSY = {408, 429}
+_REMEDIES = {
+    401: "the token is not accepted: take the account's legacy token, or a personal access token as issued",
+    403: "the account may not do this; for a webhook, take its address off Label Studio's forbidden subnets",
+    404: "it is not there any more, or this is not Label Studio's address",
+}
+
+
+class LabelStudioConnector:
+    """Asks people in one Label Studio, Community edition or better.
+
+    Args:
+        url: where it runs; experts open it there as well.
+        token: a legacy or personal access token of an account that may make projects.
+        overlap: how many annotators Label Studio offers a task to before it calls it done. It knows neither
+            settlement nor adjudication, hence so many that it never does; how many we ask is ours to decide.
+    """
+
+    name = "label-studio"
+
+    def __init__(self, url: str, token: str, *, overlap: int = 100) -> None:
+        self._url = url.rstrip("/")
+        self._token = token
+        self._overlap = overlap
+        self._client: LabelStudio | None = None
+
+    def set_up(self, *, slug: str, schema: LabelSchema, hook_url: str, hook_secret: str) -> ToolProject:
+        """Make the project and its webhook, or bring them up to date; an empty `hook_url` means none.
+
+        Raises:
+            InvalidSchema: Label Studio cannot show it.
+            ToolUnavailable: try again later.
+            ToolRefused: a person has to change something first.
+        """
+        settings = self._settings(slug, schema)
+        with self._mapped() as client:
+            listed: Iterable[Any] = client.projects.list(title=slug)
+            known = [int(project.id) for project in listed if project.title == slug]
+            project = min(known) if known else int(client.projects.create(**settings).id or 0)
+            if known:
+                self._update(project, settings)
+            self._register(project, hook_url, hook_secret)
+        return ToolProject(external_id=str(project), url=f"{self._url}/projects/{project}/data")
+
+    def push(self, project: str, tasks: Sequence[NewTask]) -> Mapping[str, str]:
+        """Make one task per key, and return its id in Label Studio.
+
+        Label Studio knows no unique key. Looking before an import finds tasks whose import's answer was lost;
+        looking after it finds those that another process made at the same time, of which the first stays.
+        """
+        ids: dict[str, str] = {}
+        for start in range(0, len(tasks), PUSH_BATCH):
+            ids |= self._push_batch(project, tasks[start : start + PUSH_BATCH])
+        return ids
+
+    def pull(self, project: str, since: datetime | None) -> Iterator[PulledAnnotation]:
+        """Yield the annotations of every task that changed since then, and of some that did not."""
+        newer = [] if since is None else [_filter("updated_at", "greater", _text(since - MARGIN))]
+        return self._annotations(project, newer)
+
+    def fetch(self, project: str, task: str) -> list[PulledAnnotation]:
+        """Return the annotations of the task with this id in Label Studio; none if it is gone."""
+        return list(self._annotations(project, [_filter("id", "equal", int(task))]))
+
+    def _settings(self, slug: str, schema: LabelSchema) -> dict[str, Any]:
+        return {
+            "title": slug,
+            "label_config": label_config(schema),
+            "expert_instruction": _as_html(schema.guidelines),
+            "show_instruction": True,
+            "show_collab_predictions": False,
+            "enable_empty_annotation": False,
+            "maximum_annotations": self._overlap,
+        }
+
+    def _update(self, project: int, settings: Mapping[str, Any]) -> None:
+        with self._mapped() as client:
+            known = client.projects.get(project)
+            changed = {name: value for name, value in settings.items() if getattr(known, name) != value}
+            if "label_config" in changed:
+                # The SDK's own validation lets a dangling reference pass, the server's does not.
+                client.projects.validate_label_config(project, label_config=changed["label_config"])
+            if changed:
+                client.projects.update(project, **changed)
+
+    def _register(self, project: int, url: str, secret: str) -> None:
+        """Leave one webhook of ours; Label Studio would take the same one twice, and call it twice."""
+        with self._mapped() as client:
+            ours = [
+                h for h in client.webhooks.list(project=str(project)) if SECRET_HEADER in (h.headers or {})
+            ]
+            right = [
+                h
+                for h in ours
+                if url and h.url == url and h.headers == {SECRET_HEADER: secret} and h.is_active
+            ]
+            for hook in ours:
+                if hook not in right[:1]:
+                    client.webhooks.delete(hook.id)
+            if url and not right:
+                client.webhooks.create(
+                    url=url,
+                    project=project,
+                    headers={SECRET_HEADER: secret},
+                    actions=list(HOOK_ACTIONS),
+                    send_for_all_actions=False,
+                    send_payload=True,
+                    is_active=True,
+                )
+
+    def _push_batch(self, project: str, tasks: Sequence[NewTask]) -> dict[str, str]:
+        keys = [task.key for task in tasks]
+        known = self._look_up(project, keys)
+        missing = {task.key: task for task in tasks if task.key not in known}
+        if missing:
+            with self._mapped() as client:
+                request = [ImportApiRequest(data=_data(task)) for task in missing.values()]
+                client.projects.import_tasks(int(project), request=request, return_task_ids=True)
+            known |= self._look_up(project, list(missing))
+        if lost := [key for key in keys if key not in known]:
+            raise ToolUnavailable(f"Label Studio took {len(lost)} tasks and does not show them yet")
+        return known
+
+    def _look_up(self, project: str, keys: Sequence[str]) -> dict[str, str]:
+        """Return the id of each key that has a task, and remove unanswered duplicates of it."""
+        found: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
+        for start in range(0, len(keys), LOOKUP_BATCH):
+            # The filter travels in the address, which servers in front of Label Studio cut at about 8 kB.
+            wanted = _filter("data.external_id", "in_list", list(keys[start : start + LOOKUP_BATCH]))
+            for task in self._tasks(project, [wanted], {"include": "id,data,total_annotations"}):
+                found[task["data"]["external_id"]].append(task)
+        for same in found.values():
+            for duplicate in same[1:]:
+                if not duplicate.get("total_annotations"):
+                    self._delete(duplicate["id"])
+        return {key: str(same[0]["id"]) for key, same in found.items()}
+
+    def _delete(self, task: int) -> None:
+        with self._mapped() as client:
+            try:
+                client.tasks.delete(str(task))
+            except ApiError as error:
+                if error.status_code != httpx.codes.NOT_FOUND:
+                    raise
+
+    def _annotations(self, project: str, filters: Sequence[Mapping[str, Any]]) -> Iterator[PulledAnnotation]:
+        emails: dict[int, str] = {}
+        for task in self._tasks(project, filters, {"fields": "all"}):
+            key = task["data"].get("external_id")
+            if key is None:
+                continue  # somebody added it by hand
+            for annotation in task["annotations"]:
+                people = {_person(annotation["completed_by"]), _person(annotation.get("updated_by"))} - {None}
+                if not people <= emails.keys():
+                    emails = self._emails()
+                yield _pulled(str(key), annotation, emails)
+
+    def _emails(self) -> dict[int, str]:
+        with self._mapped() as client:
+            return {user.id: user.email for user in client.users.list()}
+
+    def _tasks(
+        self, project: str, filters: Sequence[Mapping[str, Any]], view: Mapping[str, str]
+    ) -> Iterator[Mapping[str, Any]]:
+        """Yield tasks by ascending id.
+
+        Each page asks for what follows the last id: page numbers skip tasks when others go meanwhile.
+        """
+        last = 0
+        while True:
+            items = [*filters, _filter("id", "greater", last)]
+            query = {"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]}
+            page = self._get_tasks(
+                {**view, "project": project, "page_size": PAGE, "query": json.dumps(query)}
+            )
+            yield from page
+            if len(page) < PAGE:
+                return
+            last = page[-1]["id"]
+
+    def _get_tasks(self, params: dict[str, Any]) -> list[Mapping[str, Any]]:
+        with self._mapped() as client:
+            # tasks.list() decodes a task into one of several models by what it holds, and the same field is a
+            # time in one and text in another; the SDK's HTTP client gives what the server sent.
+            response = client._client_wrapper.httpx_client.request("api/tasks/", method="GET", params=params)  # noqa: SLF001
+            if response.is_error:
+                raise ApiError(status_code=response.status_code, body=response.text)
+            tasks: list[Mapping[str, Any]] = response.json()["tasks"]
+            return tasks
+
+    @contextmanager
+    def _mapped(self) -> Iterator[LabelStudio]:
+        """Hand out the SDK, and turn what it raises into our errors."""
+        try:
+            if self._client is None:
+                self._client = _sdk(self._url, self._token)
+            yield self._client
+        except ApiError as error:
+            status = error.status_code or 0
+            if status >= 500 or status in _BUSY:
+                raise ToolUnavailable(f"Label Studio at {self._url} answered {status}") from error
+            remedy = _REMEDIES.get(status, str(error.body)[:500])
+            raise ToolRefused(f"Label Studio at {self._url} answered {status}: {remedy}") from error
+        except httpx.UnsupportedProtocol as error:
+            raise ToolRefused(f"{self._url!r} is not an address of Label Studio") from error
+        except httpx.TransportError as error:
+            raise ToolUnavailable(f"Label Studio at {self._url} does not answer: {error!r}") from error
+        except (httpx.InvalidURL, ParsingError, ValueError, KeyError) as error:
+            raise ToolRefused(f"{self._url} does not answer like Label Studio: {error!r:.200}") from error
+
+
+def label_config(schema: LabelSchema) -> str:
+    """Return the labelling page: what was asked and answered, then the verdict and what follows from it.
+
+    Raises:
+        InvalidSchema: Label Studio cannot show it.
+    """
+    config = str(LabelInterface.create(label_studio_page.tags(schema)))  # type: ignore[no-untyped-call]
+    try:
+        LabelInterface(config).validate()  # type: ignore[no-untyped-call]
+    except LabelStudioValidationErrorSentryIgnored as error:
+        raise InvalidSchema(f"Label Studio cannot show this schema: {error}") from error
+    return config.strip()  # as Label Studio keeps it
+
+
+def _sdk(url: str, token: str) -> LabelStudio:
+    # No retries: the SDK would repeat an import whose answer was lost, and so make every task twice. No
+    # connection is kept: Label Studio's server sends headers and body apart, and on a used connection the
+    # body then waits 40 ms for a delayed acknowledgement.
+    limits = httpx.Limits(max_keepalive_connections=0)
+    transport = httpx.Client(timeout=TIMEOUT_SECONDS, limits=limits, follow_redirects=True)
+    return LabelStudio(  # type: ignore[no-untyped-call]
+        base_url=url, api_key=token, max_retries=0, timeout=TIMEOUT_SECONDS, httpx_client=transport
+    )
+
+
+def _data(task: NewTask) -> dict[str, str]:
+    """Return what the page shows; its texts must not be empty."""
+    texts = {
+        "prompt": task.prompt,
+        "response": task.response,
+        "context": task.context,
+        "reasons": task.reasons,
+    }
+    return {"external_id": task.key, **{name: text or "\u2013" for name, text in texts.items()}}
+
+
+def _filter(column: str, operator: str, value: str | int | list[str]) -> dict[str, Any]:
+    kind = "Datetime" if column == "updated_at" else "Number" if column == "id" else "String"
+    return {"filter": f"filter:tasks:{column}", "operator": operator, "type": kind, "value": value}
+
+
+def _pulled(key: str, annotation: Mapping[str, Any], emails: Mapping[int, str]) -> PulledAnnotation:
+    author = _person(annotation["completed_by"])
+    editor = _person(annotation.get("updated_by"))
+    answer, problem = _answer(annotation)
+    return PulledAnnotation(
+        task_key=key,
+        external_id=str(annotation["id"]),
+        annotator=_email(author, emails),
+        changed_by=_email(author if editor is None else editor, emails),
+        answer=answer,
+        seconds_spent=float(annotation.get("lead_time") or 0),
+        updated_at=_time(annotation["updated_at"]),
+        problem=problem,
+    )
+
+
+def _answer(annotation: Mapping[str, Any]) -> tuple[Answer | None, str | None]:
+    if annotation.get("was_cancelled"):
+        return None, None
+    try:
+        return from_result(annotation.get("result")), None
+    except InvalidAnswer as error:
+        return None, str(error)
+
+
+def _person(value: Any) -> int | None:
+    """Return a user's id; Label Studio gives the id here and the whole user there."""
+    found = value.get("id") if isinstance(value, Mapping) else value
+    return found if isinstance(found, int) else None
+
+
+def _email(person: int | None, emails: Mapping[int, str]) -> str:
+    return "" if person is None else emails.get(person, f"user {person}")
+
+
+def _time(value: str) -> datetime:
+    time = datetime.fromisoformat(value)
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def _text(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _as_html(markdown: str) -> str:
+    """Return guidelines as written, for Label Studio, which shows HTML and keeps few of its tags."""
+    return "<br>".join(html.escape(line, quote=False) for line in markdown.strip().splitlines())

@@ -1,0 +1,1 @@
+"""From settled answers to a judged adapter: a library without database, queue or web."""

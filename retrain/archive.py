@@ -1,0 +1,69 @@
+"""Keeps the code that trained a model: a byte-deterministic archive of this package and its package lock."""
+
+import io
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from importlib.metadata import distributions
+from pathlib import Path
+
+LOCK = "packages.lock"
+_PACKAGE = "retrain"
+
+
+def make(root: Path) -> bytes:
+    """Archive the package `retrain` below `root` and the installed packages' versions.
+
+    Equal sources and packages give equal bytes: names are sorted, times and modes fixed, and nothing is
+    deflated, since builds of zlib differ.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(_entry(LOCK), lock())
+        for path in _sources(root):
+            archive.writestr(_entry(path.relative_to(root).as_posix()), path.read_bytes())
+    return buffer.getvalue()
+
+
+def lock() -> str:
+    """List the installed packages, one `name==version` a line, names normalised and sorted.
+
+    Source: PEP 503 for normalised names.
+    """
+    pins = {(re.sub(r"[-_.]+", "-", each.name).lower(), each.version) for each in distributions()}
+    return "".join(f"{name}=={version}\n" for name, version in sorted(pins))
+
+
+def run(archive: bytes, arguments: Sequence[str], *, workdir: Path) -> subprocess.CompletedProcess[str]:
+    """Run `python -m ARGUMENTS` in `workdir` with the archive's `retrain` in place of this one.
+
+    Installed packages are this environment's; compare the archive's lock with `lock()` where that matters.
+    The caller judges the return code, and vouches for the archive: it runs with all rights of this process.
+    """
+    with tempfile.TemporaryDirectory(dir=workdir, prefix=".code-") as code:
+        with zipfile.ZipFile(io.BytesIO(archive)) as source:
+            source.extractall(code)
+        environment = {**os.environ, "PYTHONPATH": code, "PYTHONSAFEPATH": "1"}
+        command = [sys.executable, "-m", *arguments]
+        return subprocess.run(  # noqa: S603 - no shell, and the archive is ours, fetched by its hash
+            command, cwd=workdir, env=environment, capture_output=True, text=True, check=False
+        )
+
+
+def _sources(root: Path) -> Iterator[Path]:
+    """Yield the package's files in the order of their names, without caches and hidden files."""
+    for path in sorted((root / _PACKAGE).rglob("*"), key=lambda path: path.relative_to(root).as_posix()):
+        parts = path.relative_to(root).parts
+        if path.is_file() and not any(part == "__pycache__" or part.startswith(".") for part in parts):
+            yield path
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    entry.create_system = 3
+    entry.external_attr = 0o100644 << 16
+    return entry

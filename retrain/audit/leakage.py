@@ -1,0 +1,51 @@
+"""Finds what stands in two splits at once, which makes a score on the test split look better than it is.
+
+Catches: a group spread over splits; a prompt that is equal or nearly equal to one in another split.
+Misses: the same question in other words, and leaks through the base model's own training data.
+"""
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+
+from retrain.audit.finding import Finding, Severity
+from retrain.near_duplicates import clusters, text_of
+from retrain.types import Example, Split
+
+NAME = "leakage"
+VERSION = 1
+
+
+def find(examples: Sequence[Example], *, threshold: float = 0.8) -> list[Finding]:
+    """Return one finding per group or near-duplicate cluster that touches several splits.
+
+    It blocks where the test split is touched, and warns where only training and validation share something.
+    """
+    groups = _shared((example.group for example in examples), examples)
+    alike = _shared(
+        clusters([text_of(example.messages) for example in examples], threshold=threshold), examples
+    )
+    return [_finding("group", members) for members in groups] + [
+        _finding("nearly equal prompt", members)
+        for members in alike
+        if len({example.group for example in members}) > 1
+    ]
+
+
+def _shared(names: Iterable[Hashable], examples: Sequence[Example]) -> list[list[Example]]:
+    """Return the examples of each name that occurs in more than one split."""
+    members: defaultdict[Hashable, list[Example]] = defaultdict(list)
+    for name, example in zip(names, examples, strict=True):
+        members[name].append(example)
+    return [rows for rows in members.values() if len({row.split for row in rows}) > 1]
+
+
+def _finding(shared: str, members: Sequence[Example]) -> Finding:
+    splits = {example.split for example in members}
+    return Finding(
+        check=NAME,
+        version=VERSION,
+        severity=Severity.BLOCK if Split.TEST in splits else Severity.WARN,
+        keys=tuple(sorted(example.key for example in members)),
+        evidence=f"{len(members)} examples of one {shared} stand in {' and '.join(sorted(splits))}",
+        repair="Put them into one group and build the set again: all of them join the strictest split.",
+    )

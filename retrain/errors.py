@@ -1,0 +1,37 @@
+"""Everything retraining can refuse or fail at."""
+
+
+class RetrainError(Exception):
+    """Root of this package's errors."""
+
+
+class EmptySplit(RetrainError):
+    """There is nothing to train on or to judge by; settle more answers first."""
+
+
+class BrokenArtifact(RetrainError):
+    """An artifact's bytes do not hash to its name; restore it from a backup."""
+
+
+class MissingArtifact(RetrainError):
+    """No artifact has this name in the store; restore it from a backup."""
+
+
+class UnknownBaseModel(RetrainError):
+    """The base model cannot be found or loaded; check the project's base model."""
+
+
+class WrongBaseModel(RetrainError):
+    """An adapter belongs to another base model; train it again on this one."""
+
+
+class TrainingBroke(RetrainError):
+    """Training would publish something wrong (loss not finite, wrong parameters changed); look at the spec."""
+
+
+class Cancelled(RetrainError):
+    """A person asked for this work to end; what was checkpointed is kept."""
+
+
+class UnknownMetric(RetrainError):
+    """No metric has this name; see `retrain.metrics.METRICS`."""

@@ -1,0 +1,95 @@
+"""Writes and reads training sets as Parquet, with one typed `datasets.Features` schema per kind."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as arrow_dataset
+import pyarrow.parquet as pq
+from datasets import Features, List, Value
+
+from retrain.errors import EmptySplit, RetrainError
+from retrain.training_set import content_hash
+from retrain.types import Example, Kind, Message, Split
+
+_ROWS_A_GROUP = 10_000
+_COLUMNS = {
+    "messages": List({"role": Value("string"), "content": Value("string")}),
+    "answer": Value("string"),
+    "kind": Value("string"),
+    "split": Value("string"),
+    "weight": Value("float64"),
+}
+FEATURES = {
+    Kind.CLASSIFICATION: Features({**_COLUMNS, "label": Value("string")}),
+    Kind.GENERATION: Features(_COLUMNS),
+    Kind.CONVERSATION: Features(_COLUMNS),
+}
+
+
+def write(examples: Sequence[Example], path: Path) -> None:
+    """Write a set's content, ordered by content hash; equal sets give equal bytes, lineage stays outside.
+
+    Raises:
+        EmptySplit: there are no examples.
+        RetrainError: the examples are of several kinds.
+    """
+    kinds = {example.kind for example in examples}
+    if not kinds:
+        raise EmptySplit("a training set without examples cannot be written")
+    if len(kinds) > 1:
+        raise RetrainError(f"one training set holds one kind of example, not {sorted(kinds)}")
+    schema = FEATURES[kinds.pop()].arrow_schema
+    ordered = sorted(examples, key=content_hash)
+    _write(_batches(ordered, schema), schema=schema, path=path)
+
+
+def read(path: Path) -> list[Example]:
+    """Read a set's rows; key and group are their content hash, since lineage is not in the file."""
+    batches = pq.ParquetFile(path).iter_batches(batch_size=_ROWS_A_GROUP)
+    return [_example(row) for batch in batches for row in batch.to_pylist()]
+
+
+def split_file(path: Path, split: Split, destination: Path) -> int:
+    """Write one split of a set to a file of its own, as training maps it; return its number of rows.
+
+    Raises:
+        EmptySplit: the set has no row in this split.
+    """
+    source = arrow_dataset.dataset(path, format="parquet")
+    wanted = arrow_dataset.field("split") == split.value
+    rows: int = source.count_rows(filter=wanted)
+    if not rows:
+        raise EmptySplit(f"{path.name} has no {split} examples")
+    _write(source.to_batches(filter=wanted), schema=source.schema, path=destination)
+    return rows
+
+
+def _write(batches: Iterator[pa.RecordBatch], *, schema: pa.Schema, path: Path) -> None:
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for batch in batches:
+            if batch.num_rows:
+                writer.write_batch(batch)
+
+
+def _batches(examples: Sequence[Example], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    for start in range(0, len(examples), _ROWS_A_GROUP):
+        rows = [example.content for example in examples[start : start + _ROWS_A_GROUP]]
+        yield pa.RecordBatch.from_pylist(rows, schema=schema)
+
+
+def _example(row: dict[str, Any]) -> Example:
+    example = Example(
+        key="",
+        group="",
+        messages=tuple(Message(**message) for message in row["messages"]),
+        answer=row["answer"],
+        kind=Kind(row["kind"]),
+        label=row.get("label"),
+        split=Split(row["split"]),
+        weight=row["weight"],
+    )
+    name = content_hash(example)
+    return replace(example, key=name, group=name)

@@ -1,0 +1,152 @@
+"""The values retraining works on: no database, no network, no torch."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Kind(StrEnum):
+    """What an example teaches: a label for a prompt, a response, or the last turn of a conversation."""
+
+    CLASSIFICATION = "classification"
+    GENERATION = "generation"
+    CONVERSATION = "conversation"
+
+
+class Split(StrEnum):
+    """The part of a training set that an example is in; only evaluation reads `TEST`."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+class Mode(StrEnum):
+    """Where a training run starts: at the base model, or at the champion's adapter."""
+
+    FRESH = "fresh"
+    CONTINUE = "continue"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row to learn from: a prompt (ending in a user's turn) and the answer people settled on.
+
+    For classification `answer` is the label's text. `key` (our settlement) and `group` (near-duplicate cluster
+    or conversation) belong to the lineage, not to the content.
+    """
+
+    key: str
+    group: str
+    messages: tuple[Message, ...]
+    answer: str
+    kind: Kind
+    label: str | None = None
+    split: Split = Split.TRAIN
+    weight: float = 1.0
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What the fingerprint covers, split included."""
+        return {
+            "messages": [asdict(message) for message in self.messages],
+            "answer": self.answer,
+            "label": self.label,
+            "kind": self.kind.value,
+            "split": self.split.value,
+            "weight": self.weight,
+        }
+
+    @property
+    def prompt(self) -> str:
+        """The user's last words."""
+        return self.messages[-1].content
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSpec:
+    """All that decides a training run's result, so that it can be run again.
+
+    `replay_earlier` is the share of the previous sets' examples mixed in; `replay_general` the number of the base
+    model's own answers to general prompts. `training_set` is a fingerprint, `base_sha256` and `parent_adapter`
+    are hashes of content.
+    """
+
+    base_model: str
+    base_sha256: str
+    training_set: str
+    system_prompt: str
+    mode: Mode = Mode.FRESH
+    parent_adapter: str | None = None
+    rank: int = 8
+    alpha: int = 16
+    dropout: float = 0.0
+    learning_rate: float = 5e-4
+    epochs: int = 3
+    batch_size: int = 8
+    max_tokens: int = 512
+    replay_earlier: float = 1.0
+    replay_general: int = 40
+    checkpoint_every: int = 20
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a training run is; `loss` is the last step's mean over answer tokens."""
+
+    step: int
+    steps: int
+    loss: float
+    tokens_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedAdapter:
+    """A finished run: the adapter's directory and what training saw. `losses` has one entry per step."""
+
+    directory: str
+    losses: tuple[float, ...]
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One question of a suite. `check` says how an answer is judged: `label`, `exact` or `contains`."""
+
+    key: str
+    suite: str
+    messages: tuple[Message, ...]
+    expected: str
+    check: str
+    slices: Mapping[str, str] = field(default_factory=dict)
+
+
+def canonical_json(value: object) -> bytes:
+    """Encode as JSON that is the same for equal values: sorted keys, no spaces, UTF-8."""
+    return json.dumps(
+        value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    ).encode()
+
+
+def sha256_of(value: object) -> str:
+    """Return `sha256:…` of a JSON value's canonical form."""
+    return f"sha256:{hashlib.sha256(canonical_json(value)).hexdigest()}"
+
+
+def content_hash(example: Example) -> str:
+    """Return the hash that names a row's content, split included."""
+    return sha256_of(example.content)

@@ -1,0 +1,1 @@
+"""The application: remembers, talks and schedules."""

@@ -1,0 +1,165 @@
+"""How rows look to those who ask: what the API and the command line answer, and how rows are named there."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlmodel import Session, col, select
+
+from service.errors import NotFound
+from service.tables import (
+    AuditFinding,
+    Evaluation,
+    Job,
+    JobKind,
+    ModelVersion,
+    Project,
+    Promotion,
+    Score,
+    TrainingRun,
+    TrainingSet,
+)
+
+MIN_PREFIX = 8
+
+
+def find_set(session: Session, name: str) -> TrainingSet:
+    """Return a set by its fingerprint, a prefix of at least 8 hexadecimal digits, or `PROJECT/vN`.
+
+    Raises:
+        NotFound: there is no such set, or the prefix fits several.
+    """
+    slug, slash, version = name.partition("/v")
+    sets = select(TrainingSet)
+    if slash:
+        if not version.isdecimal():
+            raise NotFound(f"no training set {name!r}: a version is PROJECT/vN")
+        sets = sets.join(Project, col(TrainingSet.project_id) == Project.id).where(
+            Project.slug == slug, TrainingSet.version == int(version)
+        )
+    else:
+        digits = name.removeprefix("sha256:")
+        if len(digits) < MIN_PREFIX or not digits.isalnum():
+            raise NotFound(f"no training set {name!r}: give at least {MIN_PREFIX} digits of its fingerprint")
+        sets = sets.where(col(TrainingSet.fingerprint).startswith(f"sha256:{digits}"))
+    found = session.exec(sets.limit(2)).all()
+    if len(found) != 1:
+        raise NotFound(f"no training set {name!r}" if not found else f"several training sets fit {name!r}")
+    return found[0]
+
+
+def newest_set(session: Session, project_id: UUID) -> TrainingSet | None:
+    """Return the project's newest set."""
+    sets = select(TrainingSet).where(TrainingSet.project_id == project_id)
+    return session.exec(sets.order_by(col(TrainingSet.version).desc()).limit(1)).first()
+
+
+def find_model(session: Session, project: Project, number: int | None) -> ModelVersion:
+    """Return the version of this number, or the newest that an adapter was trained for.
+
+    Raises:
+        NotFound: there is none.
+    """
+    versions = select(ModelVersion).where(ModelVersion.project_id == project.id, ModelVersion.number > 0)
+    if number is not None:
+        versions = versions.where(ModelVersion.number == number)
+    found = session.exec(versions.order_by(col(ModelVersion.number).desc()).limit(1)).first()
+    if found is None:
+        raise NotFound(f"project {project.slug} has no trained model version {number or ''}".rstrip())
+    return found
+
+
+def newest_evaluation(session: Session, model_id: UUID) -> Evaluation | None:
+    """Return a model version's newest evaluation."""
+    of_model = select(Evaluation).where(Evaluation.model_version_id == model_id)
+    return session.exec(of_model.order_by(col(Evaluation.id).desc()).limit(1)).first()
+
+
+def describe_set(session: Session, training_set: TrainingSet) -> dict[str, Any]:
+    """Return a set as the API and the command line show it."""
+    project = session.get_one(Project, training_set.project_id)
+    found = session.exec(
+        select(AuditFinding)
+        .where(AuditFinding.training_set_id == training_set.id)
+        .order_by(col(AuditFinding.id))
+    )
+    return {
+        "id": str(training_set.id),
+        "name": f"{project.slug}/v{training_set.version}",
+        "fingerprint": training_set.fingerprint,
+        "counts": training_set.counts,
+        "is_blocked": training_set.is_blocked,
+        "findings": [
+            {
+                "check": f.check,
+                "severity": f.severity,
+                "rows": len(f.keys),
+                "evidence": f.evidence,
+                "repair": f.repair,
+            }
+            for f in found
+        ],
+    }
+
+
+def describe_run(session: Session, run: TrainingRun) -> dict[str, Any]:
+    """Return a run as the API and the command line show it."""
+    training_set = session.get_one(TrainingSet, run.training_set_id)
+    model = session.exec(select(ModelVersion).where(ModelVersion.training_run_id == run.id)).first()
+    jobs = select(Job).where(Job.kind == JobKind.TRAIN, Job.row_id == run.id)
+    job = session.exec(jobs.order_by(col(Job.id).desc()).limit(1)).first()
+    return {
+        "id": str(run.id),
+        "state": run.state.value,
+        "training_set": training_set.fingerprint,
+        "spec": run.spec,
+        "code_archive": run.code_archive,
+        "package_lock": run.package_lock,
+        "report": run.report,
+        "progress": job.progress if job else {},
+        "job": str(job.id) if job else None,
+        "model_version": model.number if model else None,
+        "failure": run.failure,
+    }
+
+
+def describe_evaluation(session: Session, evaluation: Evaluation) -> dict[str, Any]:
+    """Return an evaluation as the API and the command line show it."""
+    scores = session.exec(
+        select(Score, ModelVersion)
+        .join(ModelVersion, col(Score.model_version_id) == ModelVersion.id)
+        .where(Score.evaluation_id == evaluation.id)
+        .order_by(col(Score.id))
+    )
+    model = session.get_one(ModelVersion, evaluation.model_version_id)
+    return {
+        "id": str(evaluation.id),
+        "model_version": model.number,
+        "state": evaluation.state.value,
+        "verdict": evaluation.state.value,
+        "sentence": evaluation.sentence or "",
+        "reasons": evaluation.reasons,
+        "hashes": evaluation.hashes,
+        "scores": [
+            {
+                "model_version": version.number,
+                **{
+                    name: getattr(score, name)
+                    for name in ("suite", "metric", "slice", "value", "low", "high", "n")
+                },
+            }
+            for score, version in scores
+        ],
+    }
+
+
+def describe_promotion(promotion: Promotion, model: ModelVersion) -> dict[str, Any]:
+    """Return a promotion as the API and the command line show it."""
+    return {
+        "seq": promotion.seq,
+        "kind": promotion.kind.value,
+        "model_version": model.number,
+        "base_model": model.base_model,
+        "adapter_uri": f"artifact:{model.adapter_sha256}" if model.adapter_sha256 else None,
+        "sha256": model.adapter_sha256,
+        "promoted_at": promotion.created_at.isoformat(),
+    }

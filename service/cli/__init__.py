@@ -1,0 +1,32 @@
+"""`errata`: one verb per stage and per operator's question."""
+
+import sys
+
+import click
+
+from annotation.errors import AnnotationError
+from retrain.errors import RetrainError
+from service import logs
+from service.cli import labelling, loop, operation, people, questions
+from service.cli.console import app, exit_code, report_problem
+from service.errors import ServiceError
+
+for part in (people, loop, labelling, questions, operation):
+    app.registered_commands += part.app.registered_commands
+    app.registered_groups += part.app.registered_groups
+
+
+def main() -> None:
+    """Run the command line; every foreseen failure is one line, or one problem document with --json."""
+    logs.configure()
+    try:
+        status = app(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except click.Abort:
+        status = 130
+    except (ServiceError, AnnotationError, RetrainError) as error:
+        report_problem(error)
+        status = exit_code(error)
+    sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,5 @@
+"""`python -m service.cli` is `errata`."""
+
+from service.cli import main
+
+main()

@@ -1,0 +1,177 @@
+"""How commands speak: documents and tables on standard output, progress and problems on standard error."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from annotation.errors import ToolUnavailable
+from service.errors import (
+    ApprovalStale,
+    ConfigurationError,
+    Forbidden,
+    JobFailed,
+    ServiceError,
+    TryAgain,
+    Unauthenticated,
+)
+from service.projects import user_of
+from service.runtime import Runtime, from_environment
+from service.tables import Job, JobKind, JobState, User
+
+app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
+Project = Annotated[str, typer.Option("--project", "-p", help="The project's slug.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Print the job's id and return at once.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")]
+Token = Annotated[str, typer.Option("--token", help="Your token, or ERRATA_TOKEN.", show_default=False)]
+
+REFUSED, TRY_AGAIN, CONFIGURATION = 3, 75, 78
+POLL_SECONDS = 0.2
+ENDED = (JobState.DONE, JobState.DEAD, JobState.CANCELLED)
+
+
+def show(document: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print a document, for programs as JSON and for people as lines; lists of rows become tables."""
+    if as_json:
+        sys.stdout.write(json.dumps(document, ensure_ascii=False, default=str) + "\n")
+        return
+    out = Console(highlight=False)
+    for name, value in document.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            out.print(_table(name, value))
+        else:
+            text = (
+                json.dumps(value, ensure_ascii=False, default=str)
+                if isinstance(value, dict | list)
+                else value
+            )
+            out.print(f"{name}: {text}", markup=False, soft_wrap=True)
+
+
+def report_problem(error: Exception) -> None:
+    """Print a failure: one line, or with --json a problem document on standard output."""
+    code = code_of(error)
+    if "--json" in sys.argv:
+        problem = {
+            "type": f"/problems/{code}",
+            "title": type(error).__name__,
+            "code": code,
+            "detail": str(error),
+        }
+        sys.stdout.write(json.dumps(problem, ensure_ascii=False) + "\n")
+    else:
+        sys.stderr.write(f"errata: {error}\n")
+
+
+def code_of(error: Exception) -> str:
+    """Return an error's stable code."""
+    if isinstance(error, JobFailed) and len(error.args) > 1:
+        return str(error.args[1])
+    name = type(error).__name__
+    snake = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
+    return error.code if isinstance(error, ServiceError) else snake
+
+
+def exit_code(error: Exception) -> int:
+    """Return the exit status that DESIGN's contract gives an error."""
+    if isinstance(error, ConfigurationError):
+        return CONFIGURATION
+    if isinstance(error, ApprovalStale):
+        return REFUSED
+    if isinstance(error, TryAgain | ToolUnavailable) or code_of(error) in ("tool_unavailable", "try_again"):
+        return TRY_AGAIN
+    return 1
+
+
+def person(runtime: Runtime, token: str) -> User:
+    """Return whose token this is: decisions are made by people, not by whoever has a shell.
+
+    Raises:
+        Unauthenticated: there is no token, or it is nobody's.
+        Forbidden: this person may not decide.
+    """
+    given = token or runtime.settings.token.get_secret_value()
+    with runtime.db.reading() as session:
+        user = user_of(session, given) if given else None
+    if user is None:
+        raise Unauthenticated("ERRATA_TOKEN: give your own token; errata tokens add USER makes one")
+    if user.role not in ("approver", "admin"):
+        raise Forbidden(f"role {user.role} may not decide")
+    return user
+
+
+def do(
+    kind: JobKind, row_id: UUID, *, project_id: UUID, no_wait: bool, options: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Ask for a job and wait for its result."""
+    runtime = from_environment()
+    key = f"{kind}:{row_id}"
+    with runtime.db.transaction() as session:
+        job_id = runtime.queue.ask(
+            session, kind, row_id, project_id=project_id, unique_key=key, options=options
+        )
+    return {"job": str(job_id)} if no_wait else wait(runtime, job_id)
+
+
+def wait(
+    runtime: Runtime, job_id: UUID, *, on_progress: Callable[[Job], None] | None = None
+) -> dict[str, Any]:
+    """Wait for a job and return its result; with no live worker it is done in a child process.
+
+    Raises:
+        JobFailed: it ended without a result.
+    """
+    tell = on_progress or _progress_line
+    child = None
+    while True:
+        with runtime.db.reading() as session:
+            job = session.get_one(Job, job_id)
+        if job.state in ENDED:
+            break
+        if (
+            job.state is JobState.PENDING
+            and (child is None or child.poll() is not None)
+            and not runtime.queue.workers()
+        ):
+            child = subprocess.Popen([sys.executable, "-m", "service.cli", "work", str(job_id)])  # noqa: S603
+        tell(job)
+        time.sleep(POLL_SECONDS)
+    if child:
+        child.wait()
+    _clear_line()
+    if job.state is not JobState.DONE:
+        raise JobFailed(f"job {job_id} is {job.state}: {job.failure}", job.failure_code or "job_failed")
+    return job.result
+
+
+def _progress_line(job: Job) -> None:
+    if sys.stderr.isatty():
+        facts = "  ".join(
+            f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}"
+            for k, v in job.progress.items()
+            if k != "losses"
+        )
+        sys.stderr.write(f"\r\033[K{job.kind.value}: {job.state.value}  {facts}"[:160])
+        sys.stderr.flush()
+
+
+def _clear_line() -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\033[K")
+
+
+def _table(title: str, rows: list[dict[str, Any]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for name in rows[0]:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*[f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()])
+    return table

@@ -1,0 +1,88 @@
+"""Labelling by hand: send, sync, accounts, and answers given without a tool."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from service import label_studio_server, projects
+from service.cli.console import AsJson, NoWait, Project, do, show
+from service.errors import Invalid, TryAgain
+from service.label_studio_server import LabelStudioFailed
+from service.runtime import from_environment
+from service.tables import JobKind
+
+app = typer.Typer()
+labelling_app = typer.Typer(no_args_is_help=True)
+app.add_typer(labelling_app, name="labelling", help="What experts are asked and answer.")
+
+
+@labelling_app.command()
+def send(project: Project, as_json: AsJson = False, no_wait: NoWait = False) -> None:
+    """Hand selected tasks to the annotation tool."""
+    _do(JobKind.SEND, project, as_json=as_json, no_wait=no_wait)
+
+
+@labelling_app.command()
+def sync(project: Project, as_json: AsJson = False, no_wait: NoWait = False) -> None:
+    """Read what experts answered, whatever webhooks said."""
+    _do(JobKind.SYNC, project, as_json=as_json, no_wait=no_wait)
+
+
+@labelling_app.command("import")
+def import_answers(project: str, file: Path, as_json: AsJson = False) -> None:
+    """Take answers from JSON Lines: response_id, annotator, verdict, label or correction, cause, ratings."""
+    runtime = from_environment()
+    with runtime.db.reading() as session:
+        row = projects.find(session, project)
+    options = {"answers": [_line(number, text) for number, text in enumerate(_lines(file), start=1)]}
+    show(do(JobKind.IMPORT, row.id, project_id=row.id, no_wait=False, options=options), as_json=as_json)
+
+
+@labelling_app.command()
+def accounts(
+    name: Annotated[list[str] | None, typer.Option(help="An expert to make an account for.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the experts' accounts in the bundled Label Studio, and make those that are missing."""
+    settings = from_environment().settings
+    running = label_studio_server.running(settings.data_dir)
+    if running is None:
+        raise TryAgain("Label Studio is not up yet; errata up starts it")
+    try:
+        known = label_studio_server.read_secrets(settings.data_dir).accounts
+        names = [*dict.fromkeys([account.name for account in known] + (name or []))]
+        made = label_studio_server.ensure_accounts(running.url, settings.data_dir, names)
+    except LabelStudioFailed as error:
+        raise TryAgain(str(error)) from error
+    show(
+        {
+            "url": running.url,
+            "accounts": [{"name": a.name, "email": a.email, "token": a.token} for a in made],
+        },
+        as_json=as_json,
+    )
+
+
+def _do(kind: JobKind, slug: str, *, as_json: bool, no_wait: bool) -> None:
+    with from_environment().db.reading() as session:
+        project = projects.find(session, slug)
+    show(do(kind, project.id, project_id=project.id, no_wait=no_wait), as_json=as_json)
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(f"{file}: {error}") from error
+
+
+def _line(number: int, text: str) -> dict[str, Any]:
+    try:
+        answer = json.loads(text)
+    except ValueError as error:
+        raise Invalid(f"line {number}: not JSON: {error}") from error
+    if not isinstance(answer, dict):
+        raise Invalid(f"line {number}: not an object")
+    return answer

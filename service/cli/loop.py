@@ -1,0 +1,178 @@
+"""The loop by hand: triage, curate, train, evaluate, approve, promote, roll back."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+from sqlmodel import Session, select
+
+from service import answers, projects
+from service.cli.console import REFUSED, AsJson, DryRun, NoWait, Project, Token, do, person, show, wait
+from service.errors import Invalid, NotFound
+from service.runtime import from_environment
+from service.stages import promotion, training
+from service.tables import Decision, Feedback, JobKind, ModelVersion, Response, Settlement
+from service.tables import Project as ProjectRow
+
+app = typer.Typer()
+Number = Annotated[int | None, typer.Option("--model-version", help="Its number; the newest by default.")]
+
+
+@app.command()
+def triage(
+    project: Project, as_json: AsJson = False, no_wait: NoWait = False, dry_run: DryRun = False
+) -> None:
+    """Choose which feedback experts look at."""
+    row = _project(project)
+    if dry_run:
+        show(_waiting(row), as_json=as_json)
+        return
+    show(do(JobKind.TRIAGE, row.id, project_id=row.id, no_wait=no_wait), as_json=as_json)
+
+
+@app.command()
+def curate(
+    project: Project, as_json: AsJson = False, no_wait: NoWait = False, dry_run: DryRun = False
+) -> None:
+    """Make the next training set of what experts settled on."""
+    row = _project(project)
+    if dry_run:
+        with from_environment().db.reading() as session:
+            settled = len(session.exec(select(Settlement.id).where(Settlement.project_id == row.id)).all())
+        show({"settlements": settled}, as_json=as_json)
+        return
+    show(do(JobKind.CURATE, row.id, project_id=row.id, no_wait=no_wait), as_json=as_json)
+
+
+@app.command()
+def train(
+    project: Project,
+    training_set: Annotated[str, typer.Option("--set", help="A set's name; the newest by default.")] = "",
+    option: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE of the spec, such as epochs=5.")
+    ] = None,
+    as_json: AsJson = False,
+    no_wait: NoWait = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Train a challenger; its evaluation follows by itself."""
+    runtime, row = from_environment(), _project(project)
+    chosen = dict(_pair(text) for text in option or [])
+    with runtime.db.transaction() as session:
+        found = (
+            answers.find_set(session, training_set) if training_set else answers.newest_set(session, row.id)
+        )
+        if found is None or found.project_id != row.id:
+            raise NotFound(f"project {project} has no such training set")
+        if dry_run:
+            options = training.check_options(chosen)
+            show(
+                {"training_set": found.fingerprint, "counts": found.counts, "options": options},
+                as_json=as_json,
+            )
+            return
+        run = training.request(runtime, session, found, chosen)
+        job_id = UUID(answers.describe_run(session, run)["job"])
+    show({"job": str(job_id), "run": str(run.id)} if no_wait else wait(runtime, job_id), as_json=as_json)
+
+
+@app.command()
+def evaluate(
+    project: Project, number: Number = None, as_json: AsJson = False, no_wait: NoWait = False
+) -> None:
+    """Judge a challenger against the champion; exits 3 unless it passes."""
+    row = _project(project)
+    with from_environment().db.reading() as session:
+        model = answers.find_model(session, row, number)
+    document = do(JobKind.EVALUATE, model.id, project_id=row.id, no_wait=no_wait)
+    show(document, as_json=as_json)
+    if not no_wait and document["verdict"] != "passed":
+        raise typer.Exit(REFUSED)
+
+
+@app.command()
+def approve(
+    project: Project,
+    reason: Annotated[str, typer.Option(help="Why.")],
+    number: Number = None,
+    reject: Annotated[bool, typer.Option("--reject", help="Say no instead.")] = False,
+    token: Token = "",
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Approve a challenger as it is now; a later change makes the approval stale."""
+    runtime = from_environment()
+    user = person(runtime, token)
+    with runtime.db.transaction() as session:
+        row = projects.find(session, project)
+        model = answers.find_model(session, row, number)
+        evaluation = answers.newest_evaluation(session, model.id)
+        if evaluation is None:
+            raise NotFound(f"version {model.number} was never evaluated")
+        seen = promotion.what_to_approve(session, evaluation)
+        if not dry_run:
+            promotion.decide(
+                session,
+                row,
+                evaluation_id=evaluation.id,
+                model_version=model.number,
+                adapter_sha256=seen["adapter"],
+                training_set=seen["training_set"],
+                decision=Decision.REJECTED if reject else Decision.APPROVED,
+                reason=reason,
+                user=user,
+            )
+    show({"model_version": model.number, "evaluation": str(evaluation.id), **seen}, as_json=as_json)
+
+
+@app.command()
+def promote(project: Project, number: Number = None, token: Token = "", as_json: AsJson = False) -> None:
+    """Make an approved version the champion."""
+    runtime = from_environment()
+    user = person(runtime, token)
+    with runtime.db.transaction() as session:
+        row = projects.find(session, project)
+        done = promotion.promote(session, row, model_version=number, user=user)
+        document = _promoted(session, done)
+    show(document, as_json=as_json)
+
+
+@app.command()
+def rollback(
+    project: Project,
+    reason: Annotated[str, typer.Option(help="Why.")],
+    token: Token = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make the version that was live before live again."""
+    runtime = from_environment()
+    user = person(runtime, token)
+    with runtime.db.transaction() as session:
+        row = projects.find(session, project)
+        document = _promoted(session, promotion.roll_back(session, row, reason=reason, user=user))
+    show(document, as_json=as_json)
+
+
+def _project(slug: str) -> ProjectRow:
+    with from_environment().db.reading() as session:
+        return projects.find(session, slug)
+
+
+def _waiting(project: ProjectRow) -> dict[str, Any]:
+    with from_environment().db.reading() as session:
+        counts = {}
+        for name, table in (("feedback", Feedback), ("responses", Response)):
+            waiting = select(table.id).where(table.project_id == project.id, table.triaged_at.is_(None))  # type: ignore[union-attr]
+            counts[name] = len(session.exec(waiting).all())
+    return counts
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise Invalid(f"--option {text}: write NAME=VALUE")
+    return name, value
+
+
+def _promoted(session: Session, done: Any) -> dict[str, Any]:
+    return answers.describe_promotion(done, session.get_one(ModelVersion, done.model_version_id))

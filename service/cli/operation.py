@@ -1,0 +1,124 @@
+"""Running it: up, workers, jobs, health and the ledger."""
+
+import subprocess
+import sys
+import time
+from typing import Annotated
+from uuid import UUID
+
+import typer
+from rich.console import Console
+from sqlmodel import col, select
+
+from service import ledger, migrations, settings, supervisor, valkey
+from service.cli.console import AsJson, show
+from service.errors import JobFailed
+from service.runtime import from_environment
+from service.schedule import main as keep_schedule
+from service.tables import Job, JobState
+
+app = typer.Typer()
+jobs_app, ledger_app = typer.Typer(no_args_is_help=True), typer.Typer(no_args_is_help=True)
+app.add_typer(jobs_app, name="jobs", help="Background work.")
+app.add_typer(ledger_app, name="ledger", help="The chained record of decisions.")
+
+
+@app.command()
+def up() -> None:
+    """Run everything on this machine until Ctrl-C."""
+    chosen = settings.load()
+    out = Console(stderr=True, highlight=False)
+    started = time.monotonic()
+
+    def report(name: str, state: str) -> None:
+        out.print(f"{time.monotonic() - started:7.1f} s  {name:<13} {state}", markup=False, soft_wrap=True)
+
+    supervisor.up(chosen, report, ready=lambda: report("errata", f"ready at {chosen.own_url}"))
+
+
+@app.command()
+def worker(
+    queue: Annotated[str, typer.Argument(help="light, or heavy for training and evaluation.")],
+) -> None:
+    """Work on one queue."""
+    _run_module("service.worker", queue)
+
+
+@app.command(hidden=True)
+def work(job_id: UUID) -> None:
+    """Do one job in this process, without Redis."""
+    _run_module("service.worker", "--job", str(job_id))
+
+
+@app.command()
+def schedule() -> None:
+    """Keep the schedule: sweep, triage, sync."""
+    keep_schedule()
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Check what this installation needs; exits 1 when something is missing."""
+    chosen = settings.load()
+    runtime = from_environment()
+    checks = {
+        "database": "ok" if migrations.revision(runtime.db) == migrations.head() else "run: errata up",
+        "redis": "ok"
+        if chosen.redis_url or valkey.answers(chosen.data_dir)
+        else "not running; run: errata up",
+        "workers": "ok" if runtime.queue.workers() else "none; run: errata up",
+    }
+    show(checks, as_json=as_json)
+    if set(checks.values()) != {"ok"}:
+        raise typer.Exit(1)
+
+
+@jobs_app.command("list")
+def list_jobs(
+    state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the newest jobs."""
+    jobs = select(Job).order_by(col(Job.id).desc()).limit(50)
+    with from_environment().db.reading() as session:
+        found = session.exec(jobs.where(Job.state == state) if state else jobs).all()
+    items = [
+        {
+            "id": str(j.id),
+            "kind": j.kind.value,
+            "state": j.state.value,
+            "attempts": j.attempts,
+            "failure": j.failure,
+        }
+        for j in found
+    ]
+    show({"items": items, "next_cursor": None}, as_json=as_json)
+
+
+@jobs_app.command("retry")
+def retry_job(job_id: UUID, as_json: AsJson = False) -> None:
+    """Give a dead or cancelled job a fresh set of attempts."""
+    from_environment().queue.retry(job_id)
+    show({"job": str(job_id), "state": "pending"}, as_json=as_json)
+
+
+@jobs_app.command("cancel")
+def cancel_job(job_id: UUID, as_json: AsJson = False) -> None:
+    """End a job within seconds."""
+    from_environment().queue.cancel(job_id)
+    show({"job": str(job_id), "state": "cancelled"}, as_json=as_json)
+
+
+@ledger_app.command("verify")
+def verify_ledger(as_json: AsJson = False) -> None:
+    """Look for edits, deletions and swaps in the ledger; exits 1 when there are any."""
+    with from_environment().db.reading() as session:
+        broken = list(ledger.broken(session))
+    show({"intact": not broken, "broken": broken}, as_json=as_json)
+    if broken:
+        raise JobFailed("the ledger was changed", "ledger_broken")
+
+
+def _run_module(*arguments: str) -> None:
+    # A process of its own, for this one never loads torch; its exit status is ours.
+    raise typer.Exit(subprocess.run([sys.executable, "-m", *arguments], check=False).returncode)  # noqa: S603

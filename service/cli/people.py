@@ -1,0 +1,170 @@
+"""Projects, keys, people, tokens and the documents that decisions name."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from sqlmodel import col, select
+
+from annotation import label_schema
+from service import migrations, projects
+from service.cli.console import AsJson, show
+from service.errors import Invalid
+from service.runtime import Runtime, from_environment
+from service.tables import ConnectorKind, Document, DocumentKind, KeyKind, ProjectKind, Role
+from service.tables import Project as ProjectRow
+
+ACTOR = "command line"
+app = typer.Typer()
+project_app, key_app, user_app, token_app, criteria_app = (
+    typer.Typer(no_args_is_help=True) for _ in range(5)
+)
+app.add_typer(project_app, name="projects", help="Projects: one fine-tuned model's world each.")
+app.add_typer(key_app, name="keys", help="Keys that programs use.")
+app.add_typer(user_app, name="users", help="People who sign in and decide.")
+app.add_typer(token_app, name="tokens", help="People's own tokens.")
+app.add_typer(criteria_app, name="criteria", help="What success means; nothing trains without it.")
+
+
+@app.command()
+def init(
+    admin: Annotated[str, typer.Option(help="The first administrator's name.")], as_json: AsJson = False
+) -> None:
+    """Set up an empty installation; prints the administrator's one-time sign-in link."""
+    runtime = from_environment()
+    migrations.upgrade(runtime.db)
+    _add_user(runtime, admin, Role.ADMIN, as_json=as_json)
+
+
+@user_app.command("add")
+def add_user(
+    name: str,
+    role: Annotated[Role, typer.Option(help="What this person may do.")],
+    as_json: AsJson = False,
+) -> None:
+    """Add a person; prints their one-time sign-in link."""
+    _add_user(from_environment(), name, role, as_json=as_json)
+
+
+@token_app.command("add")
+def add_token(user: str, as_json: AsJson = False) -> None:
+    """Make a token with which a person acts through the API; it is shown once."""
+    with from_environment().db.transaction() as session:
+        token = projects.add_token(session, user, actor=ACTOR)
+    show({"token": token}, as_json=as_json)
+
+
+@project_app.command("create")
+def create_project(
+    name: str,
+    kind: Annotated[ProjectKind, typer.Option(help="What its model is for.")],
+    base_model: Annotated[str, typer.Option(help="bundled:smollm2, bundled:tiny, a path, or a hub id.")],
+    labels: Annotated[str, typer.Option(help="Labels of a classification, separated by commas.")] = "",
+    schema: Annotated[Path | None, typer.Option(help="A label schema as JSON, instead of --labels.")] = None,
+    guidelines: Annotated[Path | None, typer.Option(help="What experts read, as Markdown.")] = None,
+    system_prompt: Annotated[str, typer.Option(help="The prompt that opens every conversation.")] = "",
+    overlap: Annotated[int, typer.Option(help="How many experts are asked.")] = 2,
+    needed: Annotated[int | None, typer.Option(help="How many must agree; all of them by default.")] = None,
+    connector: Annotated[
+        ConnectorKind, typer.Option(help="Where experts work.")
+    ] = ConnectorKind.LABEL_STUDIO,
+    random_share: Annotated[
+        float, typer.Option(help="Share of unflagged responses that experts see.")
+    ] = 0.05,
+    as_json: AsJson = False,
+) -> None:
+    """Create a project; its base model is the first champion."""
+    read = label_schema.from_json(_read_json(schema)) if schema else None
+    new = projects.NewProject(
+        slug=name,
+        kind=kind,
+        base_model=base_model,
+        labels=read.labels if read else [label.strip() for label in labels.split(",") if label.strip()],
+        guidelines=guidelines.read_text() if guidelines else read.guidelines if read else "",
+        system_prompt=system_prompt,
+        connector=connector,
+        overlap=overlap,
+        needed=needed or overlap,
+        random_share=random_share,
+    )
+    with from_environment().db.transaction() as session:
+        project = projects.create(session, new, actor=ACTOR)
+    show({"project": project.slug, "id": str(project.id)}, as_json=as_json)
+
+
+@project_app.command("set")
+def change_project(
+    name: str,
+    random_share: Annotated[
+        float | None, typer.Option(help="Share of unflagged responses that experts see.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change how a project works."""
+    with from_environment().db.transaction() as session:
+        project = projects.find(session, name)
+        projects.change(session, project, random_share=random_share, actor=ACTOR)
+        document = {"project": project.slug, "random_share": project.random_share}
+    show(document, as_json=as_json)
+
+
+@project_app.command("list")
+def list_projects(as_json: AsJson = False) -> None:
+    """List the projects."""
+    with from_environment().db.reading() as session:
+        found = session.exec(select(ProjectRow).order_by(ProjectRow.slug)).all()
+    items = [{"project": p.slug, "kind": p.kind.value, "base_model": p.base_model} for p in found]
+    show({"items": items, "next_cursor": None}, as_json=as_json)
+
+
+@key_app.command("add")
+def add_key(
+    project: str,
+    kind: Annotated[KeyKind, typer.Option(help="secret for your backend, public for the widget.")],
+    origin: Annotated[
+        list[str] | None, typer.Option(help="A page's origin that may use a public key.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key; it is shown once."""
+    with from_environment().db.transaction() as session:
+        row = projects.find(session, project)
+        key = projects.add_key(session, row, kind, origin or [], actor=ACTOR)
+    show({"key": key}, as_json=as_json)
+
+
+@criteria_app.command("set")
+def set_criteria(project: str, file: Path, as_json: AsJson = False) -> None:
+    """Set what success means, from a JSON file; an earlier version is kept."""
+    content = _read_json(file)
+    with from_environment().db.transaction() as session:
+        row = projects.find(session, project)
+        document = projects.set_criteria(session, row, content, actor=ACTOR)
+    show({"version": document.version, "sha256": document.sha256}, as_json=as_json)
+
+
+@criteria_app.command("show")
+def show_criteria(project: str, as_json: AsJson = False) -> None:
+    """Show what success means, newest version first."""
+    with from_environment().db.reading() as session:
+        row = projects.find(session, project)
+        versions = select(Document).where(
+            Document.project_id == row.id, Document.kind == DocumentKind.CRITERIA
+        )
+        found = session.exec(versions.order_by(col(Document.version).desc())).all()
+    items = [{"version": d.version, "author": d.author, "content": d.content} for d in found]
+    show({"items": items, "next_cursor": None}, as_json=as_json)
+
+
+def _add_user(runtime: Runtime, name: str, role: Role, *, as_json: bool) -> None:
+    with runtime.db.transaction() as session:
+        _, secret = projects.add_user(session, name, role, actor=ACTOR)
+    show({"sign_in_url": f"{runtime.settings.own_url}/sign-in/{secret}"}, as_json=as_json)
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise Invalid(f"{file}: {error}") from error

@@ -1,0 +1,54 @@
+"""What operators ask: what changed between two sets, is a set what it was, what is live."""
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from service import answers, projects
+from service.cli.console import AsJson, Project, do, show
+from service.errors import Invalid
+from service.runtime import from_environment
+from service.stages import curation, promotion
+from service.tables import JobKind
+
+app = typer.Typer()
+
+
+@app.command()
+def diff(a: str, b: str, as_json: AsJson = False) -> None:
+    """Show how training set B differs from A, row by row with its cause."""
+    with from_environment().db.reading() as session:
+        document = curation.compare(session, answers.find_set(session, a), answers.find_set(session, b))
+    show(document, as_json=as_json)
+
+
+@app.command()
+def rebuild(
+    name: Annotated[str, typer.Argument(metavar="SET")],
+    verify: Annotated[bool, typer.Option("--verify", help="Compare with what is stored.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Build a training set again from its settlements; --verify exits 1 unless every byte is equal."""
+    with from_environment().db.reading() as session:
+        found = answers.find_set(session, name)
+    document = do(JobKind.REBUILD, found.id, project_id=found.project_id, no_wait=False)
+    show(document, as_json=as_json)
+    if verify and not document["equal"] and not document["erased"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def live(
+    project: Project,
+    at: Annotated[str, typer.Option(help="An ISO 8601 time; now by default.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show which model version is live, or was at a time."""
+    try:
+        moment = datetime.fromisoformat(at).astimezone() if at else None
+    except ValueError as error:
+        raise Invalid(f"--at {at}: not an ISO 8601 time") from error
+    with from_environment().db.reading() as session:
+        found = promotion.live_at(session, projects.find(session, project), moment)
+    show(answers.describe_promotion(*found), as_json=as_json)

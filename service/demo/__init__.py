@@ -1,0 +1,1 @@
+"""The demo project: Riverbend Clinic, its data and its simulated people."""

@@ -1,0 +1,115 @@
+"""Everything the service can refuse: each class names one problem, each `code` is stable for clients."""
+
+
+class ServiceError(Exception):
+    """Root of this package's errors."""
+
+    code = "service_error"
+
+
+class ConfigurationError(ServiceError):
+    """A setting is missing or wrong; the message names it."""
+
+    code = "configuration"
+
+
+class NotFound(ServiceError):
+    """There is no such row."""
+
+    code = "not_found"
+
+
+class AlreadyExists(ServiceError):
+    """A row of this name is there already; choose another name."""
+
+    code = "already_exists"
+
+
+class WrongState(ServiceError):
+    """The thing exists, but what was asked does not fit the state it is in."""
+
+    code = "wrong_state"
+
+
+class Invalid(ServiceError):
+    """What was given cannot be used; the message names the field and the reason."""
+
+    code = "invalid"
+
+
+class EventConflict(ServiceError):
+    """This id was used before with another body; send a fresh id."""
+
+    code = "event_conflict"
+
+
+class CriteriaMissing(ServiceError):
+    """Success is defined before training: set the project's criteria first."""
+
+    code = "success_criteria_missing"
+
+
+class ApprovalStale(ServiceError):
+    """The approval names something that has changed since; look again, then approve anew."""
+
+    code = "approval_stale"
+
+
+class ApprovalMissing(ServiceError):
+    """Nobody approved this model version; approve it first."""
+
+    code = "approval_missing"
+
+
+class AuditBlocked(ServiceError):
+    """The audit found something that must not be trained on; settle it or waive it."""
+
+    code = "audit_blocked"
+
+
+class Unauthenticated(ServiceError):
+    """The request carries no valid credential."""
+
+    code = "unauthenticated"
+
+
+class TokenInvalid(Unauthenticated):
+    """A token is forged, damaged or for something else."""
+
+    code = "token_invalid"
+
+
+class TokenExpired(Unauthenticated):
+    """A token was valid once; ask for a fresh one."""
+
+    code = "token_expired"
+
+
+class Forbidden(ServiceError):
+    """The credential is valid, but not for this."""
+
+    code = "forbidden"
+
+
+class ResponderUnavailable(ServiceError):
+    """The process that answers with the champion is not up; try again in a few seconds."""
+
+    code = "responder_unavailable"
+
+
+class LeaseLost(ServiceError):
+    """Another worker has taken this job over, or it was cancelled; stop without writing."""
+
+    code = "lease_lost"
+
+
+class JobFailed(ServiceError):
+    """A job ended without doing its work; its row says why."""
+
+    code = "job_failed"
+
+
+class TryAgain(ServiceError):
+    """Something outside is not there at the moment; the same call may work later."""
+
+    code = "try_again"

@@ -1,0 +1,99 @@
+"""Every background job: what a worker does when the bell rings."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import OperationalError
+
+from annotation.errors import AnnotationError, ToolUnavailable
+from retrain.errors import RetrainError
+from service.errors import LeaseLost, ServiceError, TryAgain
+from service.jobs import evaluation, labelling, sets, training
+from service.logs import bound
+from service.queue import Lease
+from service.runtime import Runtime, from_environment
+from service.tables import JobKind
+
+Perform = Callable[[Runtime, Lease], dict[str, Any]]
+
+PERFORM: dict[JobKind, Perform] = {
+    JobKind.TRIAGE: labelling.triage,
+    JobKind.SEND: labelling.send,
+    JobKind.SYNC: labelling.sync,
+    JobKind.IMPORT: labelling.import_answers,
+    JobKind.CURATE: sets.curate,
+    JobKind.REBUILD: sets.rebuild,
+    JobKind.TRAIN: training.train,
+    JobKind.EVALUATE: evaluation.evaluate,
+}
+MAX_BEAT_SECONDS = 2.0  # how soon a job notices that it was cancelled
+
+log = structlog.get_logger()
+
+
+def run(job_id: str) -> None:
+    """Do one job in this process, if it can be leased; this is all that a message may ask for."""
+    runtime = from_environment()
+    if lease := runtime.queue.lease(UUID(job_id)):
+        with bound(job_id=job_id, job=lease.kind.value), _beating(lease):
+            perform(runtime, lease)
+
+
+def perform(runtime: Runtime, lease: Lease) -> None:
+    """Do a leased job and record how it ended; only what nobody foresaw is raised."""
+    try:
+        lease.finish(PERFORM[lease.kind](runtime, lease))
+    except LeaseLost:
+        log.warning("lease_lost")
+    except (ToolUnavailable, TryAgain) as error:
+        log.warning("job_postponed", error=str(error))
+        lease.fail(error, code=_code(error))
+    except (ServiceError, AnnotationError, RetrainError) as error:
+        log.warning("job_refused", error=str(error))
+        lease.bury(error, code=_code(error))
+    except Exception as error:
+        log.exception("job_broke")
+        lease.fail(error, code="unexpected")
+        raise
+
+
+@contextmanager
+def _beating(lease: Lease) -> Iterator[None]:
+    """Extend the lease from a thread; when it is lost, or the worker is, this process ends at once."""
+    done = threading.Event()
+    parent = os.getppid()
+    seconds = min(lease.queue.settings.lease_seconds / 3, MAX_BEAT_SECONDS)
+
+    def beat() -> None:
+        while not done.wait(seconds):
+            try:
+                lease.extend()
+            except LeaseLost:
+                if not lease.is_ended():
+                    log.warning("lease_lost")
+                    os._exit(os.EX_TEMPFAIL)
+            except OperationalError as error:
+                log.warning("heartbeat_missed", error=str(error))
+            if os.getppid() != parent:
+                os._exit(os.EX_TEMPFAIL)
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _code(error: Exception) -> str:
+    return error.code if isinstance(error, ServiceError) else _snake(type(error).__name__)
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")

@@ -1,0 +1,59 @@
+"""The database's schema over time: `upgrade` brings it to this code's version."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+
+from service.db import Database
+from service.errors import ConfigurationError
+
+
+def upgrade(db: Database) -> None:
+    """Bring the schema to this code's version, in one transaction.
+
+    Raises:
+        ConfigurationError: the database was written by a later version of Errata.
+    """
+    config = _config()
+    check(db)
+    with db.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def check(db: Database) -> None:
+    """Refuse a database whose schema this code does not know.
+
+    Raises:
+        ConfigurationError: the database was written by a later version of Errata.
+    """
+    current = revision(db)
+    if current is None:
+        return
+    try:
+        ScriptDirectory.from_config(_config()).get_revision(current)
+    except CommandError as error:
+        raise ConfigurationError(
+            f"ERRATA_DATABASE_URL: the schema {current} is from a later version; upgrade Errata or restore a backup"
+        ) from error
+
+
+def revision(db: Database) -> str | None:
+    """Return the schema's version, or None for an empty database."""
+    with db.reader.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def head() -> str | None:
+    """Return this code's version of the schema."""
+    return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    return config

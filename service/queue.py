@@ -1,0 +1,340 @@
+"""The one door to RQ: the database holds every job and its lease, RQ only rings the bell.
+
+A request for work commits its `Job` row with its cause; a message lost on the way is sent again by `sweep`,
+and one that comes twice finds the job leased or done.
+"""
+
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from redis import Redis
+from redis.exceptions import RedisError
+from rq import Queue
+from rq.command import send_stop_job_command
+from rq.exceptions import InvalidJobOperation, NoSuchJobError
+from rq.job import Job as RqJob
+from rq.serializers import JSONSerializer
+from sqlalchemy import event, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col
+
+from service.db import Database
+from service.errors import LeaseLost, NotFound, WrongState
+from service.settings import Settings
+from service.tables import Evaluation, EvaluationState, Job, JobKind, JobState, RunState, TrainingRun
+
+ENTRY = "service.jobs.run"
+LIGHT, HEAVY = "light", "heavy"
+QUEUE_OF = {kind: LIGHT for kind in JobKind} | {JobKind.TRAIN: HEAVY, JobKind.EVALUATE: HEAVY}
+OPEN = (JobState.PENDING, JobState.LEASED)
+
+log = structlog.get_logger()
+
+
+class AllowedJob(RqJob):
+    """An RQ message that can only mean `service.jobs.run`.
+
+    A JSON serializer alone still lets whoever writes to Redis name any importable function, also as a callback.
+    """
+
+    @property
+    def func(self) -> Any:
+        if self.func_name != ENTRY:
+            raise PermissionError(f"{self.func_name} is not a job of ours")
+        return super().func
+
+    success_callback = failure_callback = stopped_callback = property(lambda self: None)
+
+
+def rq_queue(name: str, redis: "Redis") -> Queue:
+    """Return RQ's queue `light` or `heavy`; a worker listens to exactly one, since only then RQ pops safely."""
+    return Queue(f"errata-{name}", connection=redis, serializer=JSONSerializer, job_class=AllowedJob)
+
+
+@dataclass(frozen=True, slots=True)
+class JobQueue:
+    """Asks for jobs, leases them, and brings back those that were lost."""
+
+    db: Database
+    redis: "Redis"
+    settings: Settings
+
+    def ask(
+        self,
+        session: Session,
+        kind: JobKind,
+        row_id: UUID,
+        *,
+        project_id: UUID,
+        unique_key: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> UUID:
+        """Add a job inside the caller's transaction and ring after its commit; return the job's id.
+
+        While a job with the same `unique_key` is pending, its id is returned and nothing is added.
+        """
+        job = Job(
+            kind=kind,
+            project_id=project_id,
+            row_id=row_id,
+            unique_key=unique_key,
+            options=dict(options or {}),
+            max_attempts=self.settings.max_attempts,
+            not_before=self.db.now(session),
+        )
+        try:
+            with session.begin_nested():
+                session.add(job)
+        except IntegrityError:
+            pending = select(Job.id).where(Job.unique_key == unique_key, Job.state == JobState.PENDING)
+            if found := session.scalars(pending).first():
+                return found
+            raise
+        event.listen(session, "after_commit", lambda _: self.ring(job.id, job.kind, job.fence), once=True)
+        return job.id
+
+    def ring(self, job_id: UUID, kind: JobKind, fence: int) -> None:
+        """Tell a worker; when Redis is away the sweep will."""
+        heavy = QUEUE_OF[kind] == HEAVY
+        try:
+            rq_queue(QUEUE_OF[kind], self.redis).enqueue_call(
+                ENTRY,
+                (str(job_id),),
+                job_id=_message_id(job_id, fence),
+                timeout=self.settings.heavy_job_seconds if heavy else self.settings.light_job_seconds,
+                result_ttl=0,
+                failure_ttl=3600,
+            )
+        except (RedisError, OSError) as error:
+            log.warning("bell_not_rung", job_id=str(job_id), error=str(error))
+
+    def lease(self, job_id: UUID) -> "Lease | None":
+        """Take a pending job that is due; None when it is taken, ended, or another of its key is at work."""
+        try:
+            return self._lease(job_id)
+        except IntegrityError:
+            return None
+
+    def _lease(self, job_id: UUID) -> "Lease | None":
+        with self.db.transaction() as session:
+            now = self.db.now(session)
+            taken = session.execute(
+                update(Job)
+                .where(col(Job.id) == job_id, col(Job.state) == JobState.PENDING, col(Job.not_before) <= now)
+                .values(
+                    state=JobState.LEASED,
+                    fence=Job.fence + 1,
+                    attempts=Job.attempts + 1,
+                    lease_owner=f"{socket.gethostname()}:{os.getpid()}",
+                    lease_until=now + timedelta(seconds=self.settings.lease_seconds),
+                    started_at=now,
+                )
+            )
+            if taken.rowcount == 0:
+                return None
+            job = session.get_one(Job, job_id)
+            return Lease(self, job.id, job.kind, job.row_id, job.project_id, job.fence, dict(job.options))
+
+    def cancel(self, job_id: UUID) -> None:
+        """End a job now: its lease is void at once, its process is stopped.
+
+        Raises:
+            NotFound: there is no such job.
+            WrongState: it has ended already.
+        """
+        with self.db.transaction() as session:
+            job = session.get(Job, job_id)
+            if job is None:
+                raise NotFound(f"no job {job_id}")
+            if job.state not in OPEN:
+                raise WrongState(f"job {job_id} is {job.state} already")
+            message = _message_id(job.id, job.fence - 1)
+            job.fence += 1
+            self.end(session, job, JobState.CANCELLED, failure="cancelled")
+        try:
+            send_stop_job_command(self.redis, message, serializer=JSONSerializer)
+        except (RedisError, OSError, NoSuchJobError, InvalidJobOperation) as error:
+            # Not running under RQ: the job's own heartbeat sees that its lease is gone.
+            log.info("stop_not_sent", job_id=str(job_id), reason=str(error))
+
+    def retry(self, job_id: UUID) -> None:
+        """Give a dead or cancelled job a fresh set of attempts."""
+        with self.db.transaction() as session:
+            job = session.get(Job, job_id)
+            if job is None:
+                raise NotFound(f"no job {job_id}")
+            if job.state not in (JobState.DEAD, JobState.CANCELLED):
+                raise WrongState(f"job {job_id} is {job.state}; only dead and cancelled jobs can be retried")
+            job.sqlmodel_update(
+                {"state": JobState.PENDING, "attempts": 0, "failure": None, "failure_code": None}
+            )
+            job.not_before = self.db.now(session)
+            _reopen(session, job)
+            event.listen(session, "after_commit", lambda _: self.ring(job.id, job.kind, job.fence), once=True)
+
+    def sweep(self) -> int:
+        """Take back expired leases and ring for every due job that RQ does not hold; return how many were rung."""
+        with self.db.transaction() as session:
+            now = self.db.now(session)
+            expired = (
+                select(Job).where(Job.state == JobState.LEASED, col(Job.lease_until) < now).with_for_update()
+            )
+            for job in session.scalars(expired).all():
+                self.give_up_or_wait(
+                    session, job, "its worker stopped answering", code="worker_lost", seconds=0
+                )
+        with self.db.reading() as session:
+            due = select(Job.id, Job.kind, Job.fence).where(
+                Job.state == JobState.PENDING, col(Job.not_before) <= now
+            )
+            waiting = session.execute(due.order_by(col(Job.id))).all()
+        held = self._held() if waiting else set()
+        missing = [row for row in waiting if _message_id(row.id, row.fence) not in held]
+        for row in missing:
+            self.ring(row.id, row.kind, row.fence)
+        return len(missing)
+
+    def give_up_or_wait(self, session: Session, job: Job, failure: str, *, code: str, seconds: float) -> None:
+        """Make a job whose attempt failed pending again, or dead when it has used up its attempts."""
+        job.failure, job.failure_code = failure, code
+        if job.attempts >= job.max_attempts:
+            self.end(session, job, JobState.DEAD, failure=failure, code=code)
+            return
+        if job.unique_key and _is_asked_again(session, job):
+            self.end(session, job, JobState.CANCELLED, failure=f"{failure}; asked again since", code=code)
+            return
+        job.state, job.lease_owner, job.lease_until = JobState.PENDING, None, None
+        job.not_before = self.db.now(session) + timedelta(seconds=seconds * 2 ** (job.attempts - 1))
+
+    def end(
+        self,
+        session: Session,
+        job: Job,
+        state: JobState,
+        *,
+        failure: str | None = None,
+        code: str | None = None,
+    ) -> None:
+        """End a job, and with it the run or evaluation that it was for."""
+        job.sqlmodel_update({"state": state, "failure": failure, "failure_code": code, "lease_until": None})
+        job.finished_at = self.db.now(session)
+        if state is not JobState.DONE:
+            _end_row(session, job, failure or "", at=job.finished_at)
+
+    def workers(self) -> int:
+        """Count the live workers that Redis knows."""
+        try:
+            return len(self.redis.smembers("rq:workers"))
+        except (RedisError, OSError):
+            return 0
+
+    def _held(self) -> set[str]:
+        try:
+            return {job_id for name in (LIGHT, HEAVY) for job_id in rq_queue(name, self.redis).job_ids}
+        except (RedisError, OSError):
+            return set()
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to do one job until it is lost; every write goes through `transaction`, which checks the fence."""
+
+    queue: JobQueue = field(repr=False)
+    job_id: UUID
+    kind: JobKind
+    row_id: UUID
+    project_id: UUID | None
+    fence: int
+    options: Mapping[str, Any]
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """Open a transaction that commits only while this lease is the newest.
+
+        Raises:
+            LeaseLost: another worker has the job, or it was cancelled.
+        """
+        with self.queue.db.transaction() as session:
+            self._hold(session)
+            yield session
+
+    def report(self, **facts: Any) -> None:
+        """Show how far the job is."""
+        with self.transaction() as session:
+            session.get_one(Job, self.job_id).progress = facts
+
+    def extend(self) -> None:
+        """Push the lease's end into the future."""
+        with self.transaction() as session:
+            until = self.queue.db.now(session) + timedelta(seconds=self.queue.settings.lease_seconds)
+            session.execute(update(Job).where(col(Job.id) == self.job_id).values(lease_until=until))
+
+    def is_ended(self) -> bool:
+        """Say whether the job ended under this very lease, rather than being taken away."""
+        with self.queue.db.reading() as session:
+            job = session.get_one(Job, self.job_id)
+            return job.fence == self.fence and job.state not in OPEN
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Mark the job done."""
+        with self.transaction() as session:
+            job = session.get_one(Job, self.job_id)
+            job.result = dict(result)
+            self.queue.end(session, job, JobState.DONE)
+
+    def fail(self, error: Exception, *, code: str) -> None:
+        """Put the job back for another attempt, or give it up when there were enough."""
+        with self.transaction() as session:
+            job = session.get_one(Job, self.job_id)
+            wait = self.queue.settings.retry_seconds
+            self.queue.give_up_or_wait(session, job, str(error), code=code, seconds=wait)
+
+    def bury(self, error: Exception, *, code: str) -> None:
+        """Give the job up: trying again would not help."""
+        with self.transaction() as session:
+            job = session.get_one(Job, self.job_id)
+            self.queue.end(session, job, JobState.DEAD, failure=str(error), code=code)
+
+    def _hold(self, session: Session) -> None:
+        # Written, not only read, so that PostgreSQL holds the row against a sweep until we commit.
+        mine = (col(Job.id) == self.job_id, col(Job.fence) == self.fence, col(Job.state) == JobState.LEASED)
+        held = session.execute(update(Job).where(*mine).values(fence=self.fence))
+        if held.rowcount == 0:
+            raise LeaseLost(f"job {self.job_id} is no longer ours")
+
+
+def _message_id(job_id: UUID, fence: int) -> str:
+    """Name a message after the lease that it will lead to, so that a zombie's message is never mistaken for it."""
+    return f"{job_id}_{fence}"
+
+
+def _is_asked_again(session: Session, job: Job) -> bool:
+    pending = select(Job.id).where(Job.unique_key == job.unique_key, Job.state == JobState.PENDING)
+    return session.scalars(pending).first() is not None
+
+
+def _end_row(session: Session, job: Job, failure: str, *, at: datetime) -> None:
+    cancelled = job.state is JobState.CANCELLED
+    if job.kind is JobKind.TRAIN and (run := session.get(TrainingRun, job.row_id)):
+        if run.state in (RunState.REQUESTED, RunState.RUNNING):
+            run.state = RunState.CANCELLED if cancelled else RunState.FAILED
+            run.failure, run.finished_at = failure, at
+    elif job.kind is JobKind.EVALUATE:
+        opened = (
+            col(Evaluation.model_version_id) == job.row_id,
+            col(Evaluation.state) == EvaluationState.RUNNING,
+        )
+        failed = {"state": EvaluationState.FAILED, "failure": failure, "finished_at": at}
+        session.execute(update(Evaluation).where(*opened).values(**failed))
+
+
+def _reopen(session: Session, job: Job) -> None:
+    if job.kind is JobKind.TRAIN and (run := session.get(TrainingRun, job.row_id)):
+        run.sqlmodel_update({"state": RunState.REQUESTED, "failure": None, "finished_at": None})

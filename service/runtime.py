@@ -1,0 +1,45 @@
+"""Everything a process needs while it runs, wired in one place."""
+
+from dataclasses import dataclass
+from functools import cache
+
+from redis import Redis
+
+from retrain.artifacts import ArtifactStore
+from service import secrets, settings, valkey
+from service.db import Database
+from service.queue import JobQueue
+from service.secrets import Secrets
+from service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The process's settings, secrets, database, queue and artifact store."""
+
+    settings: Settings
+    secrets: Secrets
+    db: Database
+    queue: JobQueue
+    artifacts: ArtifactStore
+
+
+def build(chosen: Settings) -> Runtime:
+    """Wire a runtime; nothing is opened until it is used, so a server that is down fails the call, not the start."""
+    db = Database(chosen.database)
+    redis = Redis.from_url(
+        chosen.redis_url or valkey.url(chosen.data_dir), socket_timeout=5, socket_connect_timeout=1
+    )
+    return Runtime(
+        settings=chosen,
+        secrets=secrets.load(chosen.data_dir),
+        db=db,
+        queue=JobQueue(db, redis, chosen),
+        artifacts=ArtifactStore(chosen.artifacts),
+    )
+
+
+@cache
+def from_environment() -> Runtime:
+    """Return the process's own runtime, built on first use so that importing has no effect."""
+    return build(settings.load())

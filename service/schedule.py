@@ -1,0 +1,84 @@
+"""What runs by itself, and when: RQ's cron keeps the time, each tick asks the database what is due."""
+
+from collections.abc import Callable
+
+import structlog
+from redis import Redis
+from rq.cron import CronJob, CronScheduler
+from rq.job import Job as RqJob
+from sqlmodel import col, select
+
+from service import logs
+from service.runtime import Runtime, from_environment
+from service.tables import AnnotationTask, ConnectorKind, Feedback, JobKind, Project, Response, TaskState
+
+log = structlog.get_logger()
+
+
+class Tick(CronJob):
+    """A cron job that runs here instead of sending a message: what it asks for is a row in the database."""
+
+    def enqueue(self, connection: Redis) -> RqJob:
+        job = RqJob.create(self.func_name, connection=connection)
+        if self.func:
+            self.func()
+        return job
+
+
+def main() -> None:
+    """Keep the schedule until told to stop."""
+    logs.configure()
+    runtime = from_environment()
+    scheduler = CronScheduler(connection=runtime.queue.redis, logging_level="WARNING")
+    for tick, seconds in ticks(runtime):
+        scheduler._cron_jobs.append(Tick(queue_name="none", func=tick, interval=seconds))  # noqa: SLF001
+    scheduler.start()
+
+
+def ticks(runtime: Runtime) -> list[tuple[Callable[[], None], int]]:
+    """Return what runs, and every how many seconds."""
+
+    def sweep() -> None:
+        runtime.queue.sweep()
+
+    def triage() -> None:
+        ask_for_triage(runtime)
+
+    def sync() -> None:
+        ask_for_sync(runtime)
+
+    chosen = runtime.settings
+    return [(sweep, chosen.sweep_seconds), (triage, chosen.triage_seconds), (sync, chosen.sync_seconds)]
+
+
+def ask_for_triage(runtime: Runtime) -> None:
+    """Ask for one triage of each project that has feedback nobody looked at."""
+    flagged = select(Feedback.project_id).where(col(Feedback.triaged_at).is_(None)).distinct()
+    fresh = select(Response.project_id).where(col(Response.triaged_at).is_(None)).distinct()
+    with runtime.db.reading() as session:
+        waiting = {*session.exec(flagged), *session.exec(fresh)}
+    for project_id in sorted(waiting):
+        _ask(runtime, JobKind.TRIAGE, project_id)
+
+
+def ask_for_sync(runtime: Runtime) -> None:
+    """Ask for tasks to be sent and answers to be read wherever experts have something to do."""
+    with runtime.db.reading() as session:
+        for state, kind in ((TaskState.SELECTED, JobKind.SEND), (TaskState.SENT, JobKind.SYNC)):
+            waiting = (
+                select(Project.id)
+                .where(Project.connector != ConnectorKind.NONE)
+                .where(
+                    select(AnnotationTask.id)
+                    .where(AnnotationTask.project_id == Project.id, AnnotationTask.state == state)
+                    .exists()
+                )
+            )
+            for project_id in session.exec(waiting).all():
+                _ask(runtime, kind, project_id)
+
+
+def _ask(runtime: Runtime, kind: JobKind, project_id: object) -> None:
+    with runtime.db.transaction() as session:
+        project = session.get_one(Project, project_id)
+        runtime.queue.ask(session, kind, project.id, project_id=project.id, unique_key=f"{kind}:{project.id}")

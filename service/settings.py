@@ -1,0 +1,92 @@
+"""The one place that reads the environment."""
+
+import os
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.errors import ConfigurationError
+
+PREFIX = "ERRATA_"
+
+
+class Settings(BaseSettings):
+    """Each field is set by the environment variable ERRATA_<FIELD>; `deploy/env.example` lists them all."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    data_dir: Path = Path("data")
+    cache_dir: Path = Field(default_factory=lambda: _user_cache() / "errata")
+    database_url: str = ""
+    redis_url: str = ""
+    artifacts_url: str = ""
+    token: SecretStr = SecretStr("")
+    engine: str = Field(default="local", pattern="^local$")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=1, le=65535)
+    public_url: str = ""
+    web_threads: int = Field(default=8, ge=1)
+    max_body_bytes: int = Field(default=262_144, ge=1024)
+    max_feedback_bytes: int = Field(default=16_384, ge=1024)
+    feedback_token_days: float = Field(default=30, gt=0)
+
+    label_studio: bool = True
+    label_studio_url: str = ""
+    label_studio_token: SecretStr = SecretStr("")
+    label_studio_port: int = Field(default=0, ge=0, le=65535)
+    argilla_url: str = ""
+    argilla_api_key: SecretStr = SecretStr("")
+
+    lease_seconds: float = Field(default=30, gt=0)
+    sweep_seconds: int = Field(default=5, ge=1)
+    sync_seconds: int = Field(default=60, ge=1)
+    triage_seconds: int = Field(default=10, ge=1)
+    retry_seconds: float = Field(default=10, ge=0)
+    max_attempts: int = Field(default=3, ge=1)
+    light_job_seconds: int = Field(default=900, ge=1)
+    heavy_job_seconds: int = Field(default=21_600, ge=1)
+    responder_poll_seconds: float = Field(default=1, gt=0)
+    training_threads: int = Field(default=0, ge=0)
+
+    @property
+    def database(self) -> str:
+        """The database's URL: a SQLite file in the data directory unless one is set."""
+        return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'errata.db'}"
+
+    @property
+    def artifacts(self) -> str:
+        """The artifact store's URL: a folder in the data directory unless one is set."""
+        return self.artifacts_url or f"file://{self.data_dir.resolve() / 'artifacts'}"
+
+    @property
+    def responder_socket(self) -> Path:
+        """The private socket on which the champion answers the web."""
+        return self.data_dir.resolve() / "run" / "responder.sock"
+
+    @property
+    def own_url(self) -> str:
+        """Where browsers and annotation tools reach the web server."""
+        return self.public_url.rstrip("/") or f"http://{self.host}:{self.port}"
+
+
+def load() -> Settings:
+    """Read the environment.
+
+    Raises:
+        ConfigurationError: a setting is unknown or wrong; the message names it.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    if unknown := sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known):
+        raise ConfigurationError(f"{unknown[0]}: no such setting; see deploy/env.example")
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = PREFIX + str(first["loc"][0]).upper()
+        raise ConfigurationError(f"{name}: {first['msg']}") from error
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME", "") or Path.home() / ".cache")

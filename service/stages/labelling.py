@@ -1,0 +1,334 @@
+"""Stage 3: hand tasks to experts, read their answers back, and settle what they come to."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlmodel import Session, col, select
+
+from annotation.errors import InvalidAnswer
+from annotation.label_schema import check
+from annotation.settlement import Contested, Settled, settle
+from annotation.types import (
+    Answer,
+    Cause,
+    Connector,
+    LabelSchema,
+    NewTask,
+    PulledAnnotation,
+    TaskKind,
+    Verdict,
+)
+from retrain.types import sha256_of
+from service.clock import utcnow
+from service.errors import Invalid, NotFound
+from service.queue import Lease
+from service.tables import (
+    Annotation,
+    AnnotationTask,
+    Annotator,
+    ConnectorKind,
+    Document,
+    Feedback,
+    InboxEvent,
+    Project,
+    Response,
+    Settlement,
+    SettlementAnnotation,
+    TaskFlag,
+    TaskState,
+)
+
+PUSH_BATCH = 200
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """Where the tool's webhook reaches us."""
+
+    url: str
+    secret: str
+
+
+def send(lease: Lease, project_id: UUID, connector: Connector, hook: Hook) -> dict[str, Any]:
+    """Push every selected task, most urgent first; a task whose push succeeded twice exists once."""
+    with lease.transaction() as session:
+        project = session.get_one(Project, project_id)
+        schema = _schema(session, project)
+    tool = connector.set_up(slug=project.slug, schema=schema, hook_url=hook.url, hook_secret=hook.secret)
+    with lease.transaction() as session:
+        project = session.get_one(Project, project_id)
+        project.tool_project, project.tool_url = tool.external_id, tool.url
+    sent = 0
+    while batch := _selected(lease, project_id):
+        keys = connector.push(
+            tool.external_id, [_new_task(task, response, flags) for task, response, flags in batch]
+        )
+        with lease.transaction() as session:
+            for task, _, _ in batch:
+                row = session.get_one(AnnotationTask, task.id)
+                row.state, row.external_id, row.sent_at = TaskState.SENT, keys[str(task.id)], utcnow()
+        sent += len(batch)
+        lease.report(sent=sent)
+    log.info("tasks_sent", count=sent)
+    return {"sent": sent}
+
+
+def sync(lease: Lease, project_id: UUID, connector: Connector) -> dict[str, Any]:
+    """Read what changed in the tool since the last time, keep each revision, and settle what can be settled."""
+    with lease.transaction() as session:
+        project = session.get_one(Project, project_id)
+        unhandled = select(InboxEvent.id).where(
+            InboxEvent.project_id == project_id, col(InboxEvent.handled_at).is_(None)
+        )
+        hints = session.exec(unhandled).all()
+    if project.tool_project is None:
+        return {"annotations": 0, "settled": 0, "contested": 0}
+    pulled = list(connector.pull(project.tool_project, project.tool_cursor))
+    outcome = receive(lease, project_id, pulled, connector=ConnectorKind(connector.name))
+    with lease.transaction() as session:
+        project = session.get_one(Project, project_id)
+        project.tool_cursor = max((a.updated_at for a in pulled), default=project.tool_cursor)
+        for event_id in hints:
+            session.get_one(InboxEvent, event_id).handled_at = utcnow()
+    return outcome
+
+
+def receive(
+    lease: Lease, project_id: UUID, pulled: Iterable[PulledAnnotation], *, connector: ConnectorKind
+) -> dict[str, Any]:
+    """Store revisions that are new and settle the tasks they belong to."""
+    with lease.transaction() as session:
+        project = session.get_one(Project, project_id)
+        schema = _schema(session, project)
+        touched = [_store(session, project_id, schema, one, connector) for one in pulled]
+        tasks = {task.id: task for task in touched if task is not None}
+        states = [_settle(session, project, task) for task in tasks.values()]
+    outcome = {
+        "annotations": sum(task is not None for task in touched),
+        "settled": states.count(TaskState.SETTLED),
+        "contested": states.count(TaskState.CONTESTED),
+    }
+    log.info("annotations_received", **outcome)
+    return outcome
+
+
+def import_answers(lease: Lease, project_id: UUID, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Take answers given without a tool, all or none.
+
+    Raises:
+        Invalid: a line does not say what is needed; it is named by its number.
+        NotFound: no task asks about a response.
+    """
+    with lease.transaction() as session:
+        project = session.get_one(Project, project_id)
+        pulled = [_imported(session, project, number, line) for number, line in enumerate(lines, start=1)]
+    return receive(lease, project_id, pulled, connector=ConnectorKind.NONE)
+
+
+def task_key_of_response(session: Session, project: Project, response_id: UUID) -> str:
+    """Return the newest task that judges a response, for answers given without a tool.
+
+    Raises:
+        NotFound: no task asks about this response.
+    """
+    found = session.exec(
+        select(AnnotationTask)
+        .where(AnnotationTask.project_id == project.id, AnnotationTask.response_id == response_id)
+        .order_by(col(AnnotationTask.id).desc())
+    ).first()
+    if found is None:
+        raise NotFound(f"response_id: no task asks about response {response_id}")
+    return str(found.id)
+
+
+def _imported(session: Session, project: Project, number: int, line: Mapping[str, Any]) -> PulledAnnotation:
+    try:
+        annotator = str(line["annotator"])
+        answer = Answer(
+            verdict=Verdict(line["verdict"]),
+            label=line.get("label"),
+            correction=line.get("correction"),
+            cause=Cause(line["cause"]) if line.get("cause") else None,
+            ratings=dict(line.get("ratings") or {}),
+        )
+        response_id = UUID(str(line["response_id"]))
+        seconds = float(line.get("seconds_spent", 0))
+    except (KeyError, ValueError, TypeError) as error:
+        raise Invalid(f"line {number}: {type(error).__name__}: {error}") from error
+    task_key = task_key_of_response(session, project, response_id)
+    return PulledAnnotation(
+        task_key=task_key,
+        external_id=sha256_of([annotator, task_key])[-32:],
+        annotator=annotator,
+        changed_by=annotator,
+        answer=answer,
+        seconds_spent=seconds,
+        updated_at=utcnow(),
+    )
+
+
+def _selected(lease: Lease, project_id: UUID) -> Sequence[tuple[AnnotationTask, Response, list[Feedback]]]:
+    with lease.transaction() as session:
+        rows = session.exec(
+            select(AnnotationTask, Response)
+            .join(Response, col(AnnotationTask.response_id) == Response.id)
+            .where(AnnotationTask.project_id == project_id, AnnotationTask.state == TaskState.SELECTED)
+            .order_by(col(AnnotationTask.priority).desc(), col(AnnotationTask.id))
+            .limit(PUSH_BATCH)
+        ).all()
+        flags: dict[UUID, list[Feedback]] = {task.id: [] for task, _ in rows}
+        about = (
+            select(TaskFlag.task_id, Feedback)
+            .join(Feedback, col(TaskFlag.feedback_id) == Feedback.id)
+            .where(col(TaskFlag.task_id).in_(list(flags)), col(Feedback.withdrawn_at).is_(None))
+        )
+        for task_id, feedback in session.exec(about):
+            flags[task_id].append(feedback)
+    return [(task, response, flags[task.id]) for task, response in rows]
+
+
+def _new_task(task: AnnotationTask, response: Response, flags: Sequence[Feedback]) -> NewTask:
+    said = sorted(
+        {*(code for flag in flags for code in flag.reasons), *(f.comment for f in flags if f.comment)}
+    )
+    return NewTask(
+        key=str(task.id),
+        prompt="\n\n".join(f"{m['role']}: {m['content']}" for m in response.messages)
+        if len(response.messages) > 1
+        else response.messages[0]["content"],
+        response=response.text,
+        context="\n\n".join(passage["text"] for passage in response.context),
+        reasons=" · ".join(said),
+    )
+
+
+def _schema(session: Session, project: Project) -> LabelSchema:
+    newest = {
+        document.kind: document.content
+        for document in session.exec(
+            select(Document).where(Document.project_id == project.id).order_by(col(Document.version))
+        )
+    }
+    return LabelSchema(
+        TaskKind(project.kind),
+        tuple(newest["label_schema"]["labels"]),
+        guidelines=newest["guidelines"]["markdown"],
+    )
+
+
+def _store(
+    session: Session,
+    project_id: UUID,
+    schema: LabelSchema,
+    pulled: PulledAnnotation,
+    connector: ConnectorKind,
+) -> AnnotationTask | None:
+    """Add one revision; None when it is known already or its task is not ours."""
+    try:
+        task = session.get(AnnotationTask, UUID(pulled.task_key))
+    except ValueError:
+        task = None
+    if task is None or task.project_id != project_id:
+        log.warning("foreign_annotation", external_id=pulled.external_id)
+        return None
+    known = select(Annotation.id).where(
+        Annotation.task_id == task.id,
+        Annotation.external_id == pulled.external_id,
+        Annotation.revised_at == pulled.updated_at,
+    )
+    if session.exec(known).first():
+        return None
+    answer, problem = _checked(pulled, schema)
+    session.add(
+        Annotation(
+            task_id=task.id,
+            annotator_id=_annotator(session, connector, pulled.annotator).id,
+            external_id=pulled.external_id,
+            revised_at=pulled.updated_at,
+            is_skipped=answer is None and problem is None,
+            problem=problem,
+            verdict=answer.verdict if answer else None,
+            label=answer.label if answer else None,
+            correction=answer.correction if answer else None,
+            cause=answer.cause if answer else None,
+            ratings=dict(answer.ratings) if answer else {},
+            seconds_spent=pulled.seconds_spent,
+        )
+    )
+    session.flush()
+    return task
+
+
+def _checked(pulled: PulledAnnotation, schema: LabelSchema) -> tuple[Answer | None, str | None]:
+    """Return the answer as far as it counts, or why it cannot: neither tool checks what arrives by its API."""
+    if pulled.annotator != pulled.changed_by:
+        return None, "changed by another account"
+    if pulled.answer is None:
+        return None, pulled.problem
+    try:
+        return check(pulled.answer, schema), None
+    except InvalidAnswer as error:
+        return None, str(error)
+
+
+def _annotator(session: Session, connector: ConnectorKind, account: str) -> Annotator:
+    known = select(Annotator).where(Annotator.connector == connector, Annotator.account == account)
+    found = session.exec(known).first()
+    if found is None:
+        found = Annotator(connector=connector, account=account)
+        session.add(found)
+        session.flush()
+    return found
+
+
+def _settle(session: Session, project: Project, task: AnnotationTask) -> TaskState:
+    """Settle or contest a task by the newest answer of each annotator; a settled task stays as it is."""
+    if task.state not in (TaskState.SENT, TaskState.CONTESTED, TaskState.SELECTED):
+        return task.state
+    newest: dict[UUID, Annotation] = {}
+    revisions = select(Annotation).where(Annotation.task_id == task.id)
+    for annotation in session.exec(revisions.order_by(col(Annotation.revised_at), col(Annotation.id))):
+        newest[annotation.annotator_id] = annotation
+    counted = [annotation for annotation in newest.values() if annotation.verdict]
+    answers = [(str(annotation.annotator_id), _answer(annotation)) for annotation in counted]
+    outcome = settle(answers, needed=project.needed, overlap=project.overlap)
+    if isinstance(outcome, Contested):
+        task.state = TaskState.CONTESTED
+    elif isinstance(outcome, Settled):
+        task.state = TaskState.SETTLED
+        _add_settlement(session, task, outcome, counted)
+    return task.state
+
+
+def _answer(annotation: Annotation) -> Answer:
+    return Answer(
+        verdict=Verdict(annotation.verdict),
+        label=annotation.label,
+        correction=annotation.correction,
+        cause=annotation.cause,
+        ratings=annotation.ratings,
+    )
+
+
+def _add_settlement(
+    session: Session, task: AnnotationTask, settled: Settled, counted: Sequence[Annotation]
+) -> None:
+    settlement = Settlement(
+        project_id=task.project_id,
+        task_id=task.id,
+        verdict=settled.answer.verdict,
+        label=settled.answer.label,
+        correction=settled.answer.correction,
+        cause=settled.answer.cause,
+        agreeing=len(settled.annotators),
+        asked=len(counted),
+        explanation=f"{len(settled.annotators)} of {len(counted)} annotators agree",
+    )
+    session.add(settlement)
+    session.flush()
+    session.add_all([SettlementAnnotation(settlement_id=settlement.id, annotation_id=a.id) for a in counted])

@@ -1,0 +1,230 @@
+"""Stage 7: a person's yes, bound to everything they saw, and the switch."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col, select
+
+from service import ledger
+from service.errors import ApprovalMissing, ApprovalStale, NotFound, WrongState
+from service.tables import (
+    Approval,
+    Decision,
+    Document,
+    DocumentKind,
+    Evaluation,
+    EvaluationState,
+    ModelState,
+    ModelVersion,
+    Project,
+    Promotion,
+    PromotionKind,
+    TrainingSet,
+    User,
+)
+
+
+def what_to_approve(session: Session, evaluation: Evaluation) -> dict[str, str]:
+    """Return the hashes that an approval of this evaluation is bound to, as they are now."""
+    model = session.get_one(ModelVersion, evaluation.model_version_id)
+    training_set = session.get_one(TrainingSet, evaluation.training_set_id)
+    criteria = select(Document.sha256).where(
+        Document.project_id == evaluation.project_id, Document.kind == DocumentKind.CRITERIA
+    )
+    return {
+        "adapter": model.adapter_sha256 or "",
+        "training_set": training_set.fingerprint,
+        "criteria": session.exec(criteria.order_by(col(Document.version).desc()).limit(1)).one(),
+        "report": evaluation.report or "",
+        "champion": str(_live(session, evaluation.project_id).model_version_id),
+    }
+
+
+def decide(
+    session: Session,
+    project: Project,
+    *,
+    evaluation_id: UUID,
+    model_version: int,
+    adapter_sha256: str,
+    training_set: str,
+    decision: Decision,
+    reason: str,
+    user: User,
+) -> Approval:
+    """Record a person's decision on a challenger that the gate passed.
+
+    Raises:
+        NotFound: there is no such evaluation in the project.
+        ApprovalStale: what the person saw is not what is there now.
+        WrongState: the gate did not pass this challenger, or it is not one any more.
+    """
+    evaluation = session.get(Evaluation, evaluation_id)
+    if evaluation is None or evaluation.project_id != project.id:
+        raise NotFound(f"no evaluation {evaluation_id} in project {project.slug}")
+    model = session.get_one(ModelVersion, evaluation.model_version_id)
+    seen = {"model_version": str(model_version), "adapter": adapter_sha256, "training_set": training_set}
+    current = what_to_approve(session, evaluation) | {"model_version": str(model.number)}
+    _refuse_stale({name: current[name] for name in seen}, seen)
+    _refuse_outdated(session, evaluation)
+    if decision is Decision.APPROVED and evaluation.state is not EvaluationState.PASSED:
+        raise WrongState(f"version {model.number} was not passed by the gate: {evaluation.sentence}")
+    if model.state is not ModelState.CHALLENGER:
+        raise WrongState(f"version {model.number} is {model.state}, not a challenger")
+    approval = Approval(
+        project_id=project.id,
+        evaluation_id=evaluation.id,
+        model_version_id=model.id,
+        user_id=user.id,
+        decision=decision,
+        reason=reason,
+        hashes=what_to_approve(session, evaluation),
+    )
+    session.add(approval)
+    session.flush()
+    if decision is Decision.REJECTED:
+        model.state = ModelState.REFUSED
+    _note(session, project, user, decision.value, model, approval.hashes)
+    return approval
+
+
+def promote(session: Session, project: Project, *, model_version: int | None, user: User) -> Promotion:
+    """Make an approved challenger the champion.
+
+    Raises:
+        NotFound: there is no such version.
+        ApprovalMissing: nobody approved it.
+        ApprovalStale: something the approval names has changed since.
+        WrongState: it is not a challenger, or somebody else promoted at the same moment.
+    """
+    approvals = (
+        select(Approval, ModelVersion)
+        .join(ModelVersion, col(Approval.model_version_id) == ModelVersion.id)
+        .where(Approval.project_id == project.id, Approval.decision == Decision.APPROVED)
+        .order_by(col(Approval.id).desc())
+    )
+    if model_version is not None:
+        approvals = approvals.where(ModelVersion.number == model_version)
+    found = session.exec(approvals.limit(1)).first()
+    if found is None:
+        raise ApprovalMissing(f"project {project.slug}: no approved version {model_version or ''}".rstrip())
+    approval, model = found
+    if model.state is not ModelState.CHALLENGER:
+        raise WrongState(f"version {model.number} is {model.state}, not a challenger")
+    _refuse_stale(
+        what_to_approve(session, session.get_one(Evaluation, approval.evaluation_id)), approval.hashes
+    )
+    return _switch(
+        session, project, model, PromotionKind.PROMOTION, user=user, reason=approval.reason, approval=approval
+    )
+
+
+def roll_back(session: Session, project: Project, *, reason: str, user: User) -> Promotion:
+    """Make the version that was live before the champion live again.
+
+    Raises:
+        WrongState: nothing was live before.
+    """
+    live = _live(session, project.id)
+    history = (
+        select(ModelVersion)
+        .join(Promotion, col(Promotion.model_version_id) == ModelVersion.id)
+        .where(Promotion.project_id == project.id, Promotion.seq < live.seq)
+        .where(ModelVersion.id != live.model_version_id)
+        .order_by(col(Promotion.seq).desc())
+    )
+    previous = session.exec(history.limit(1)).first()
+    if previous is None:
+        raise WrongState(f"project {project.slug}: nothing was live before the present champion")
+    return _switch(
+        session, project, previous, PromotionKind.ROLLBACK, user=user, reason=reason, approval=None
+    )
+
+
+def live_at(session: Session, project: Project, at: datetime | None) -> tuple[Promotion, ModelVersion]:
+    """Return what was live at a moment, or is now.
+
+    Raises:
+        NotFound: the project did not exist then.
+    """
+    history = (
+        select(Promotion, ModelVersion)
+        .join(ModelVersion, col(Promotion.model_version_id) == ModelVersion.id)
+        .where(Promotion.project_id == project.id)
+        .order_by(col(Promotion.seq).desc())
+    )
+    if at is not None:
+        history = history.where(Promotion.created_at <= at)
+    found = session.exec(history.limit(1)).first()
+    if found is None:
+        raise NotFound(f"project {project.slug}: nothing was live at {at}")
+    return found
+
+
+def _live(session: Session, project_id: UUID) -> Promotion:
+    newest = select(Promotion).where(Promotion.project_id == project_id)
+    return session.exec(newest.order_by(col(Promotion.seq).desc()).limit(1)).one()
+
+
+def _switch(
+    session: Session,
+    project: Project,
+    model: ModelVersion,
+    kind: PromotionKind,
+    *,
+    user: User,
+    reason: str,
+    approval: Approval | None,
+) -> Promotion:
+    """Append to the history; of two at the same moment the unique sequence number lets one through."""
+    live = _live(session, project.id)
+    promotion = Promotion(
+        project_id=project.id,
+        seq=live.seq + 1,
+        kind=kind,
+        model_version_id=model.id,
+        approval_id=approval.id if approval else None,
+        user_id=user.id,
+        reason=reason,
+    )
+    try:
+        with session.begin_nested():
+            session.add(promotion)
+    except IntegrityError as error:
+        raise WrongState(f"project {project.slug}: somebody else changed the champion just now") from error
+    session.get_one(ModelVersion, live.model_version_id).state = ModelState.RETIRED
+    model.state = ModelState.CHAMPION
+    session.add(model)
+    _note(session, project, user, kind.value, model, {"seq": str(promotion.seq)})
+    return promotion
+
+
+def _refuse_outdated(session: Session, evaluation: Evaluation) -> None:
+    """An evaluation that answers other criteria, or compares with a champion of the past, decides nothing."""
+    champion = _live(session, evaluation.project_id).model_version_id
+    criteria = session.get_one(Document, evaluation.criteria_id).sha256
+    _refuse_stale(
+        {"champion": str(champion), "criteria": what_to_approve(session, evaluation)["criteria"]},
+        {"champion": str(evaluation.champion_id), "criteria": criteria},
+    )
+
+
+def _refuse_stale(current: Mapping[str, str], seen: Mapping[str, str]) -> None:
+    changed = sorted(name for name, value in seen.items() if current.get(name) != value)
+    if changed:
+        raise ApprovalStale(f"{', '.join(changed)}: changed since; look at the evaluation again")
+
+
+def _note(
+    session: Session, project: Project, user: User, action: str, model: ModelVersion, facts: Mapping[str, str]
+) -> None:
+    ledger.append(
+        session,
+        actor=user.name,
+        action=action,
+        subject=f"v{model.number}",
+        project_id=project.id,
+        facts=dict(facts),
+    )

@@ -1,0 +1,256 @@
+"""`errata up`: everything in one process tree, started in order, restarted when it crashes, ended together."""
+
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import httpx
+
+from service import label_studio_server, migrations, valkey
+from service.db import Database
+from service.errors import ConfigurationError
+from service.label_studio_server import LabelStudioFailed
+from service.settings import Settings
+
+START_SECONDS = 60
+LABEL_STUDIO_SECONDS = 300
+MAX_BACKOFF_SECONDS = 30
+QUICK_SECONDS = 10
+QUIET = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
+
+Report = Callable[[str, str], None]
+
+
+@dataclass(slots=True)
+class Child:
+    """One supervised process; its output goes to a log file of its own."""
+
+    name: str
+    argv: Sequence[str]
+    log: Path
+    environment: Mapping[str, str] | None = None
+    crashes: int = 0
+    start_at: float = 0.0
+    started: float = 0.0
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is there."""
+        return self.process is not None and self.process.poll() is None
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Starts the children and keeps them running; `report` is told each change of state."""
+
+    settings: Settings
+    report: Report
+    children: dict[str, Child] = field(default_factory=dict)
+    _pipe: tuple[int, int] = field(default_factory=os.pipe)
+    _stopping: threading.Event = field(default_factory=threading.Event)
+
+    def add(self, name: str, argv: Sequence[str], environment: Mapping[str, str] | None = None) -> Child:
+        """Start a child and look after it from now on."""
+        log = self.settings.data_dir / "logs" / f"{name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        child = Child(name, argv, log, environment)
+        self._start(child)
+        self.children[name] = child
+        return child
+
+    def run(self) -> None:
+        """Restart what crashes, with backoff, until told to stop."""
+        while not self._stopping.wait(0.2):
+            for child in list(self.children.values()):
+                if not child.is_running:
+                    self._bring_back(child)
+
+    def stop(self, *_: int | FrameType | None) -> None:
+        """Leave `run`; a signal handler may call this."""
+        self._stopping.set()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the children are to end."""
+        return self._stopping.is_set()
+
+    def end(self) -> None:
+        """End all children, the last started first."""
+        self._stopping.set()
+        for child in reversed(list(self.children.values())):
+            if child.process and child.is_running:
+                child.process.terminate()
+        for child in self.children.values():
+            if child.process:
+                child.process.wait()
+            self.report(child.name, "stopped")
+
+    def _start(self, child: Child) -> None:
+        leash = [sys.executable, "-I", "-S", str(Path(__file__).with_name("leash.py")), str(self._pipe[0])]
+        with child.log.open("ab") as log:
+            child.process = subprocess.Popen(  # noqa: S603  our own commands
+                [*leash, *child.argv],
+                env={**QUIET, **os.environ} if child.environment is None else dict(child.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[self._pipe[0]],
+                start_new_session=True,
+            )
+        child.started = time.monotonic()
+        child.start_at = 0.0
+
+    def _bring_back(self, child: Child) -> None:
+        now = time.monotonic()
+        if not child.start_at:
+            child.crashes = 1 if now - child.started > QUICK_SECONDS else child.crashes + 1
+            wait = min(MAX_BACKOFF_SECONDS, 2 ** (child.crashes - 1) / 2)
+            status = child.process.returncode if child.process else None
+            self.report(child.name, f"ended with status {status}; back in {wait:g} s; see {child.log}")
+            child.start_at = now + wait
+        elif now >= child.start_at:
+            self._start(child)
+
+
+def up(settings: Settings, report: Report, *, ready: Callable[[], None]) -> None:
+    """Run everything until SIGINT or SIGTERM; `ready` is called once requests are answered.
+
+    Raises:
+        ConfigurationError: a port is busy, the data directory cannot be used or is in use, or its schema is newer.
+    """
+    with _data_dir(settings):
+        _check_port(settings)
+        database = Database(settings.database)
+        migrations.upgrade(database)
+        database.close()
+        report("database", "migrated")
+        server = None if settings.redis_url else valkey.start(settings.data_dir)
+        report("valkey", settings.redis_url or "running" if server else "adopted")
+        supervisor = Supervisor(settings, report)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, supervisor.stop)
+        try:
+            for name, argv in commands(settings).items():
+                supervisor.add(name, argv)
+                report(name, "started")
+            _when_ready(supervisor, ready)
+            if settings.label_studio and not settings.label_studio_url:
+                threading.Thread(target=_provide_label_studio, args=(supervisor,), daemon=True).start()
+            supervisor.run()
+        finally:
+            supervisor.end()
+            if server:
+                server.terminate()
+                server.wait()
+
+
+def commands(settings: Settings) -> dict[str, list[str]]:
+    """Return the command of each process of ours."""
+    granian = [
+        sys.executable,
+        "-m",
+        "granian",
+        "--interface",
+        "wsgi",
+        "--factory",
+        "--no-ws",
+        "--log-level",
+        "warning",
+    ]
+    threads = ["--blocking-threads", str(settings.web_threads)]
+    address = ["--host", settings.host, "--port", str(settings.port)]
+    cli = [sys.executable, "-m", "service.cli"]
+    return {
+        "web": [*granian, *threads, *address, "service.web.app:from_environment_app"],
+        "responder": [
+            *granian, "--blocking-threads", "32", "--uds", str(settings.responder_socket),
+            "--uds-permissions", "600", "service.responder:from_environment_app",
+        ],
+        "light": [*cli, "worker", "light"],
+        "heavy": [*cli, "worker", "heavy"],
+        "schedule": [*cli, "schedule"],
+    }  # fmt: skip
+
+
+@contextmanager
+def _data_dir(settings: Settings) -> Iterator[None]:
+    """Hold the data directory, so that two trees never share it."""
+    run = settings.data_dir.resolve() / "run"
+    try:
+        run.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (run / "up.lock").open("w")
+    except OSError as error:
+        raise ConfigurationError(
+            f"ERRATA_DATA_DIR: cannot write {settings.data_dir}: {error.strerror}"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigurationError(
+                f"ERRATA_DATA_DIR: errata up runs already in {settings.data_dir}"
+            ) from error
+        settings.responder_socket.unlink(missing_ok=True)
+        yield
+
+
+def _check_port(settings: Settings) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise ConfigurationError(
+                f"ERRATA_PORT: {settings.port} cannot be used: {error.strerror}"
+            ) from error
+
+
+def _when_ready(supervisor: Supervisor, ready: Callable[[], None]) -> None:
+    url = f"http://{supervisor.settings.host}:{supervisor.settings.port}/livez"
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until and not supervisor.is_stopping:
+        try:
+            if httpx.get(url, timeout=1, trust_env=False).is_success:
+                ready()
+                return
+        except httpx.HTTPError:
+            time.sleep(0.1)
+    if not supervisor.is_stopping:
+        raise ConfigurationError(
+            f"web: no answer within {START_SECONDS} s; see {supervisor.children['web'].log}"
+        )
+
+
+def _provide_label_studio(supervisor: Supervisor) -> None:
+    """Install, prepare and start Label Studio while everything else is at work already."""
+    settings = supervisor.settings
+
+    def say(line: str) -> None:
+        supervisor.report("label-studio", line)
+
+    try:
+        installed = label_studio_server.install(settings.cache_dir, say)
+        secrets = label_studio_server.prepare(installed, settings.data_dir)
+        port = label_studio_server.choose_port(settings.data_dir, settings.label_studio_port)
+        argv, environment = label_studio_server.command(installed, settings.data_dir, secrets, port=port)
+        if supervisor.is_stopping:
+            return
+        child = supervisor.add("label-studio", argv, environment)
+        url = f"http://127.0.0.1:{port}"
+        label_studio_server.wait_until_ready(
+            url, timeout_seconds=LABEL_STUDIO_SECONDS, is_alive=lambda: child.is_running
+        )
+        say(f"running at {url}")
+    except (LabelStudioFailed, OSError) as error:
+        say(f"not available: {error}")

@@ -1,0 +1,92 @@
+"""What the model said, and what its users said about that."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Index, UniqueConstraint
+from sqlmodel import Field
+
+from service.db import Json, UtcDateTime, text_enum
+from service.tables.base import Row
+
+
+class Rating(StrEnum):
+    """Whether the end user found the response right; `DOWN` makes the feedback a flag."""
+
+    UP = "up"
+    DOWN = "down"
+
+
+class Source(Row, table=True):
+    """Where responses and corpus rows come from, under which licence, and how long they hold."""
+
+    __tablename__ = "source"
+    __table_args__ = (UniqueConstraint("project_id", "name"),)
+
+    project_id: UUID = Field(foreign_key="project.id")
+    name: str = Field(max_length=100)
+    licence: str = Field(default="", max_length=200)
+    valid_from: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    valid_to: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Response(Row, table=True):
+    """One answer the model gave to `messages`, whose last turn is the user's."""
+
+    __tablename__ = "response"
+    __table_args__ = (UniqueConstraint("project_id", "external_id"),)
+
+    project_id: UUID = Field(foreign_key="project.id", index=True)
+    source_id: UUID = Field(foreign_key="source.id", index=True)
+    model_version_id: UUID | None = Field(default=None, foreign_key="model_version.id", index=True)
+    model_version: str | None = Field(default=None, max_length=200)
+    external_id: str | None = Field(default=None, max_length=200)
+    conversation_id: str | None = Field(default=None, max_length=200)
+    messages: list[dict[str, str]] = Field(sa_type=Json)
+    text: str
+    body_sha256: str = Field(max_length=71)
+    context: list[dict[str, str]] = Field(default_factory=list, sa_type=Json)
+    subject: str | None = Field(default=None, max_length=200, index=True)
+    attributes: dict[str, str] = Field(default_factory=dict, sa_type=Json)
+    language: str | None = Field(default=None, max_length=35)
+    may_train: bool = True
+    legal_basis: str | None = Field(default=None, max_length=200)
+    trace_id: str | None = Field(default=None, max_length=64)
+    host_metadata: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
+    triaged_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Feedback(Row, table=True):
+    """One end user's word on one response.
+
+    `response_ref` is the response as the sender named it; `response_id` is empty while the response has not
+    arrived. `event_id` is made by the sender, so that a repeated request adds nothing.
+    """
+
+    __tablename__ = "feedback"
+    __table_args__ = (
+        UniqueConstraint("project_id", "event_id"),
+        Index("ix_feedback_project_id_triaged_at", "project_id", "triaged_at"),
+        Index("ix_feedback_project_id_response_ref", "project_id", "response_ref"),
+    )
+
+    project_id: UUID = Field(foreign_key="project.id")
+    event_id: UUID
+    response_ref: str = Field(max_length=200)
+    response_id: UUID | None = Field(default=None, foreign_key="response.id", index=True)
+    reasons_id: UUID | None = Field(default=None, foreign_key="document.id")
+    rating: Rating = Field(sa_type=text_enum(Rating))
+    reasons: list[str] = Field(default_factory=list, sa_type=Json)
+    comment: str | None = None
+    correction: str | None = None
+    consent: bool | None = None
+    selection: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    subject: str | None = Field(default=None, max_length=200, index=True)
+    session: str | None = Field(default=None, max_length=200)
+    trace_id: str | None = Field(default=None, max_length=64)
+    span_id: str | None = Field(default=None, max_length=32)
+    body_sha256: str = Field(max_length=71)
+    triaged_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    withdrawn_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

@@ -1,0 +1,124 @@
+"""What experts are asked, what each answered, and what their answers come to."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import Index, UniqueConstraint
+from sqlmodel import Field
+
+from annotation.types import Cause, Verdict
+from service.db import Json, UtcDateTime, text_enum
+from service.tables.base import Row
+from service.tables.project import ConnectorKind
+
+
+class TaskPurpose(StrEnum):
+    """Why an expert is asked; each purpose but `RANDOM` has a foreign key to its cause."""
+
+    FLAG = "flag"
+    RANDOM = "random"
+    CORPUS = "corpus"
+    GOLD = "gold"
+    RECHECK = "recheck"
+    ADJUDICATION = "adjudication"
+    HUMAN_EVALUATION = "human_evaluation"
+
+
+class TaskState(StrEnum):
+    """A task's life: selected by triage, sent to the tool, then settled or contested, or withdrawn."""
+
+    SELECTED = "selected"
+    SENT = "sent"
+    SETTLED = "settled"
+    CONTESTED = "contested"
+    WITHDRAWN = "withdrawn"
+
+
+class AnnotationTask(Row, table=True):
+    """One response for experts to judge; near-equal flags share one, and `flag_id` is the first of them."""
+
+    __tablename__ = "annotation_task"
+    __table_args__ = (Index("ix_annotation_task_project_id_state", "project_id", "state", "priority"),)
+
+    project_id: UUID = Field(foreign_key="project.id")
+    response_id: UUID = Field(foreign_key="response.id", index=True)
+    purpose: TaskPurpose = Field(sa_type=text_enum(TaskPurpose))
+    flag_id: UUID | None = Field(default=None, foreign_key="feedback.id")
+    source_id: UUID | None = Field(default=None, foreign_key="source.id")
+    gold_of_id: UUID | None = Field(default=None, foreign_key="annotation_task.id")
+    rechecks_id: UUID | None = Field(default=None, foreign_key="annotation_task.id")
+    adjudicates_id: UUID | None = Field(default=None, foreign_key="annotation_task.id")
+    evaluation_id: UUID | None = Field(default=None, foreign_key="evaluation.id")
+    schema_id: UUID = Field(foreign_key="document.id")
+    guidelines_id: UUID = Field(foreign_key="document.id")
+    priority: float
+    state: TaskState = Field(default=TaskState.SELECTED, sa_type=text_enum(TaskState))
+    external_id: str | None = Field(default=None, max_length=64)
+    sent_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class TaskFlag(Row, table=True):
+    """One flag that a task answers; a flag belongs to one task."""
+
+    __tablename__ = "task_flag"
+
+    task_id: UUID = Field(foreign_key="annotation_task.id", index=True)
+    feedback_id: UUID = Field(foreign_key="feedback.id", unique=True)
+
+
+class Annotator(Row, table=True):
+    """A person who answers tasks, by the account they have in the tool."""
+
+    __tablename__ = "annotator"
+    __table_args__ = (UniqueConstraint("connector", "account"),)
+
+    connector: ConnectorKind = Field(sa_type=text_enum(ConnectorKind))
+    account: str = Field(max_length=200)
+    user_id: UUID | None = Field(default=None, foreign_key="user.id")
+
+
+class Annotation(Row, table=True):
+    """One revision of one annotator's answer; revisions are only added, the newest counts."""
+
+    __tablename__ = "annotation"
+    __table_args__ = (UniqueConstraint("task_id", "external_id", "revised_at"),)
+
+    task_id: UUID = Field(foreign_key="annotation_task.id", index=True)
+    annotator_id: UUID = Field(foreign_key="annotator.id", index=True)
+    external_id: str = Field(max_length=64)
+    revised_at: datetime = Field(sa_type=UtcDateTime)
+    is_skipped: bool = False
+    problem: str | None = Field(default=None, max_length=500)
+    verdict: Verdict | None = Field(default=None, sa_type=text_enum(Verdict))
+    label: str | None = Field(default=None, max_length=200)
+    correction: str | None = None
+    cause: Cause | None = Field(default=None, sa_type=text_enum(Cause))
+    ratings: dict[str, int] = Field(default_factory=dict, sa_type=Json)
+    seconds_spent: float = 0.0
+
+
+class Settlement(Row, table=True):
+    """What a task's annotations come to; only those whose cause is the model, or that find it right, teach it."""
+
+    __tablename__ = "settlement"
+
+    project_id: UUID = Field(foreign_key="project.id", index=True)
+    task_id: UUID = Field(foreign_key="annotation_task.id", unique=True)
+    verdict: Verdict = Field(sa_type=text_enum(Verdict))
+    label: str | None = Field(default=None, max_length=200)
+    correction: str | None = None
+    cause: Cause | None = Field(default=None, sa_type=text_enum(Cause))
+    agreeing: int
+    asked: int
+    explanation: str = Field(max_length=500)
+
+
+class SettlementAnnotation(Row, table=True):
+    """One annotation that a settlement counted."""
+
+    __tablename__ = "settlement_annotation"
+    __table_args__ = (UniqueConstraint("settlement_id", "annotation_id"),)
+
+    settlement_id: UUID = Field(foreign_key="settlement.id", index=True)
+    annotation_id: UUID = Field(foreign_key="annotation.id", index=True)

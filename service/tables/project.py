@@ -1,0 +1,126 @@
+"""Projects, the people and keys that may act on them, and the documents that decisions name."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import UniqueConstraint
+from sqlmodel import Field
+
+from service.db import Json, UtcDateTime, text_enum
+from service.tables.base import Row
+
+
+class ProjectKind(StrEnum):
+    """What the project's model is for."""
+
+    CLASSIFICATION = "classification"
+    GENERATION = "generation"
+    CONVERSATION = "conversation"
+
+
+class ConnectorKind(StrEnum):
+    """The annotation tool in which the project's experts work."""
+
+    LABEL_STUDIO = "label-studio"
+    ARGILLA = "argilla"
+    NONE = "none"
+
+
+class Role(StrEnum):
+    """What a person may do, from answering tasks to everything."""
+
+    ANNOTATOR = "annotator"
+    AUDITOR = "auditor"
+    OPERATOR = "operator"
+    APPROVER = "approver"
+    ADMIN = "admin"
+
+
+class KeyKind(StrEnum):
+    """A secret key acts for the host's backend; a public key, seen by anyone, only gives feedback."""
+
+    SECRET = "secret"  # noqa: S105  a kind, not a password
+    PUBLIC = "public"
+
+
+class DocumentKind(StrEnum):
+    """What is decided beforehand and versioned, so that each decision can name what it used."""
+
+    LABEL_SCHEMA = "label_schema"
+    GUIDELINES = "guidelines"
+    REASONS = "reasons"
+    CRITERIA = "criteria"
+    GATE_RULES = "gate_rules"
+    SUITE = "suite"
+    GLOSSARY = "glossary"
+    WAIVER = "waiver"
+
+
+class Project(Row, table=True):
+    """One fine-tuned model's world: its feedback, experts, sets, runs and champion."""
+
+    __tablename__ = "project"
+
+    slug: str = Field(max_length=64, unique=True)
+    kind: ProjectKind = Field(sa_type=text_enum(ProjectKind))
+    base_model: str = Field(max_length=500)
+    system_prompt: str = ""
+    connector: ConnectorKind = Field(sa_type=text_enum(ConnectorKind))
+    overlap: int = 2
+    needed: int = 2
+    random_share: float = 0.0
+    tool_project: str | None = Field(default=None, max_length=64)
+    tool_url: str | None = Field(default=None, max_length=500)
+    tool_cursor: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class User(Row, table=True):
+    """A person who signs in, approves and promotes; `role` counts in every project."""
+
+    __tablename__ = "user"
+
+    name: str = Field(max_length=100, unique=True)
+    role: Role = Field(sa_type=text_enum(Role))
+    disabled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class UserToken(Row, table=True):
+    """A person's bearer token, or a one-time sign-in link; only its hash is kept."""
+
+    __tablename__ = "user_token"
+
+    user_id: UUID = Field(foreign_key="user.id", index=True)
+    sha256: str = Field(max_length=71, unique=True)
+    is_sign_in_link: bool = False
+    expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class ApiKey(Row, table=True):
+    """A program's credential for one project; only its hash is kept."""
+
+    __tablename__ = "api_key"
+
+    project_id: UUID = Field(foreign_key="project.id", index=True)
+    kind: KeyKind = Field(sa_type=text_enum(KeyKind))
+    sha256: str = Field(max_length=71, unique=True)
+    origins: list[str] = Field(default_factory=list, sa_type=Json)
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Document(Row, table=True):
+    """One version of a schema, guideline, rule or suite; versions are only added."""
+
+    __tablename__ = "document"
+    __table_args__ = (UniqueConstraint("project_id", "kind", "name", "version"),)
+
+    project_id: UUID = Field(foreign_key="project.id")
+    kind: DocumentKind = Field(sa_type=text_enum(DocumentKind))
+    name: str = Field(default="", max_length=100)
+    version: int
+    content: dict[str, Any] = Field(sa_type=Json)
+    sha256: str = Field(max_length=71)
+    author: str = Field(max_length=100)

@@ -1,0 +1,131 @@
+"""Training sets, the runs that learn from them and the model versions they yield."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Index, UniqueConstraint
+from sqlmodel import Field
+
+from retrain.types import Split
+from service.db import Json, UtcDateTime, text_enum
+from service.tables.base import Row
+
+
+class TrainingSet(Row, table=True):
+    """An immutable, fingerprinted version of the project's examples; `artifact` is its Parquet file."""
+
+    __tablename__ = "training_set"
+    __table_args__ = (
+        UniqueConstraint("project_id", "version"),
+        UniqueConstraint("project_id", "fingerprint"),
+    )
+
+    project_id: UUID = Field(foreign_key="project.id")
+    parent_id: UUID | None = Field(default=None, foreign_key="training_set.id")
+    version: int
+    fingerprint: str = Field(max_length=71, index=True)
+    artifact: str = Field(max_length=71)
+    recipe: dict[str, Any] = Field(sa_type=Json)
+    counts: dict[str, int] = Field(sa_type=Json)
+    is_blocked: bool = False
+
+
+class TrainingSetExample(Row, table=True):
+    """One row of a set and the settlement it was made from."""
+
+    __tablename__ = "training_set_example"
+    __table_args__ = (UniqueConstraint("training_set_id", "settlement_id"),)
+
+    training_set_id: UUID = Field(foreign_key="training_set.id", index=True)
+    settlement_id: UUID = Field(foreign_key="settlement.id", index=True)
+    content_sha256: str = Field(max_length=71)
+    split: Split = Field(sa_type=text_enum(Split))
+    group_name: str = Field(max_length=100)
+
+
+class SplitAssignment(Row, table=True):
+    """The part in which a group of related examples is for ever; the newest row of a group counts.
+
+    A second row for a group exists only when it merged with a test group: then older scores on it are contaminated.
+    """
+
+    __tablename__ = "split_assignment"
+    __table_args__ = (Index("ix_split_assignment_project_id_group_name", "project_id", "group_name"),)
+
+    project_id: UUID = Field(foreign_key="project.id")
+    training_set_id: UUID = Field(foreign_key="training_set.id")
+    group_name: str = Field(max_length=100)
+    split: Split = Field(sa_type=text_enum(Split))
+    is_contaminated: bool = False
+
+
+class AuditFinding(Row, table=True):
+    """Something a check found in a training set."""
+
+    __tablename__ = "audit_finding"
+
+    training_set_id: UUID = Field(foreign_key="training_set.id", index=True)
+    check: str = Field(max_length=64)
+    check_version: str = Field(max_length=32)
+    severity: str = Field(max_length=16)
+    keys: list[str] = Field(sa_type=Json)
+    evidence: str
+    repair: str
+
+
+class RunState(StrEnum):
+    """A training run's life."""
+
+    REQUESTED = "requested"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class TrainingRun(Row, table=True):
+    """One attempt at training one adapter, with everything needed to repeat it."""
+
+    __tablename__ = "training_run"
+
+    project_id: UUID = Field(foreign_key="project.id", index=True)
+    training_set_id: UUID = Field(foreign_key="training_set.id", index=True)
+    criteria_id: UUID = Field(foreign_key="document.id")
+    requested_by: UUID | None = Field(default=None, foreign_key="user.id")
+    state: RunState = Field(default=RunState.REQUESTED, sa_type=text_enum(RunState))
+    spec: dict[str, Any] = Field(sa_type=Json)
+    seed: int
+    code_archive: str | None = Field(default=None, max_length=71)
+    package_lock: str | None = Field(default=None, max_length=71)
+    environment: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
+    report: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
+    failure: str | None = None
+    started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class ModelState(StrEnum):
+    """Where a model version stands; exactly one of a project is champion."""
+
+    CHALLENGER = "challenger"
+    CHAMPION = "champion"
+    RETIRED = "retired"
+    REFUSED = "refused"
+
+
+class ModelVersion(Row, table=True):
+    """The base model plus one adapter; number 0 is the base model alone."""
+
+    __tablename__ = "model_version"
+    __table_args__ = (UniqueConstraint("project_id", "number"),)
+
+    project_id: UUID = Field(foreign_key="project.id")
+    number: int
+    base_model: str = Field(max_length=500)
+    base_sha256: str | None = Field(default=None, max_length=71)
+    parent_id: UUID | None = Field(default=None, foreign_key="model_version.id")
+    training_run_id: UUID | None = Field(default=None, foreign_key="training_run.id", unique=True)
+    adapter_sha256: str | None = Field(default=None, max_length=71, index=True)
+    state: ModelState = Field(sa_type=text_enum(ModelState))

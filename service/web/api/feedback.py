@@ -1,0 +1,211 @@
+"""End users say what they think of an answer, and hear what became of it."""
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from flask import Blueprint, Response, abort, render_template_string, request
+from pydantic import Field, model_validator
+from sqlmodel import Session, col, select
+
+from retrain.types import sha256_of
+from service import tokens
+from service.clock import utcnow
+from service.errors import Forbidden, NotFound, Unauthenticated
+from service.stages import intake
+from service.tables import Feedback, KeyKind, Project, Rating
+from service.web.auth import Access, Caller
+from service.web.endpoint import Schema, declared, endpoint
+from service.web.state import runtime
+
+bp = Blueprint("feedback", __name__, url_prefix="/v1/feedback")
+MAX_BYTES = 16_384
+PAGE = 200
+TOLD = {
+    "received": "We have received what you told us.",
+    "grouped": "We have received what you told us, and it is waiting for an expert.",
+    "checking": "An expert is looking at it.",
+    "corrected": "An expert has corrected the answer; the model has not learned it yet.",
+    "trained": "A new version of the model has learned from it and is being tested.",
+    "live": "The model that answers now has learned from it.",
+    "declined": "An expert has looked at it, and the model's answer stands or something else was the cause.",
+    "withdrawn": "You have taken it back.",
+}
+STATUS_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Your feedback</title>
+<meta name="viewport" content="width=device-width"><main><h1>Your feedback</h1><p>{{ told }}</p>
+<p>Given <time>{{ at }}</time></p></main></html>"""
+
+
+class Credential(Schema):
+    """A public key and a feedback token, for requests that cannot carry a secret."""
+
+    key: str | None = Field(default=None, max_length=200)
+    feedback_token: str | None = Field(default=None, max_length=4000)
+
+
+class Selection(Schema):
+    """The part of the answer that the user marked, in characters."""
+
+    start: int = Field(ge=0)
+    end: int = Field(ge=0)
+    quote: str = Field(max_length=2000)
+
+
+class FeedbackIn(Credential):
+    """One user's word on one answer, named by `feedback_token` or, with a secret key, by `response_id`."""
+
+    event_id: UUID
+    response_id: str | None = Field(default=None, min_length=1, max_length=200)
+    rating: Literal["up", "down"]
+    reasons: list[str] = Field(default=[], max_length=20)
+    comment: str | None = Field(default=None, max_length=4000)
+    correction: str | None = Field(default=None, max_length=8000)
+    consent: bool | None = None
+    selection: Selection | None = None
+    session: str | None = Field(default=None, max_length=200)
+    trace_id: str | None = Field(default=None, max_length=64)
+    span_id: str | None = Field(default=None, max_length=32)
+
+    @model_validator(mode="after")
+    def names_one_response(self) -> "FeedbackIn":
+        if (self.feedback_token is None) == (self.response_id is None):
+            raise ValueError("name the response by feedback_token or by response_id")
+        return self
+
+
+class FeedbackOut(Schema):
+    """The feedback's id, what became of it so far, and where to ask again without signing in."""
+
+    id: UUID
+    state: str
+    status_url: str
+
+
+class StatusOut(Schema):
+    """What became of a feedback."""
+
+    state: str
+    told: str
+    given_at: datetime
+
+
+class FeedbackRow(Schema):
+    """One feedback as its project sees it."""
+
+    id: UUID
+    event_id: UUID
+    response_id: UUID | None
+    rating: str
+    reasons: list[str]
+    comment: str | None
+    correction: str | None
+    state: str
+    created_at: datetime
+
+
+class FeedbackPage(Schema):
+    """A page of feedback, oldest first."""
+
+    items: list[FeedbackRow]
+    next_cursor: str | None
+
+
+class PageQuery(Schema):
+    """Where the page starts."""
+
+    cursor: UUID | None = None
+
+
+@bp.post("")
+@endpoint(access=Access.WIDGET, body=FeedbackIn, returns=FeedbackOut, status=201, max_bytes=MAX_BYTES)
+def give(session: Session, caller: Caller, body: FeedbackIn) -> tuple[FeedbackOut, int]:
+    """Give feedback on an answer.
+
+    The same `event_id` with the same body returns the first answer with status 200, with another body 409.
+    """
+    project = caller.of_project(session, None)
+    ref, subject = _named(body, caller, project)
+    said = body.model_dump(exclude={"key", "feedback_token", "response_id"})
+    new = intake.NewFeedback(**said | {"rating": Rating(body.rating)})
+    hashed = sha256_of(body.model_dump(mode="json", exclude={"key", "feedback_token"}) | {"response": ref})
+    feedback, is_new = intake.record_feedback(
+        session,
+        project,
+        new,
+        response_ref=ref,
+        subject=subject,
+        sha256=hashed,
+        must_exist=body.feedback_token is None,
+    )
+    return _told(session, feedback), 201 if is_new else 200
+
+
+@bp.delete("/<uuid:event_id>")
+@endpoint(access=Access.WIDGET, body=Credential, returns=FeedbackOut, max_bytes=MAX_BYTES)
+def withdraw(session: Session, caller: Caller, body: Credential, event_id: UUID) -> FeedbackOut:
+    """Take a feedback back: its words are erased, and no expert is asked about it."""
+    project = caller.of_project(session, None)
+    found = select(Feedback).where(Feedback.project_id == project.id, Feedback.event_id == event_id)
+    feedback = session.exec(found).first()
+    if feedback is None:
+        raise NotFound(f"no feedback {event_id}")
+    if caller.key is KeyKind.PUBLIC and _token(body, project).response != feedback.response_ref:
+        raise Forbidden("feedback_token: for another response")
+    intake.withdraw(session, feedback)
+    return _told(session, feedback)
+
+
+@bp.get("")
+@endpoint(access=Access.HOST, query=PageQuery, returns=FeedbackPage)
+def page(session: Session, caller: Caller, query: PageQuery) -> dict[str, Any]:
+    """List the project's feedback, oldest first."""
+    project = caller.of_project(session, None)
+    rows = select(Feedback).where(Feedback.project_id == project.id).order_by(col(Feedback.id)).limit(PAGE)
+    if query.cursor:
+        rows = rows.where(col(Feedback.id) > query.cursor)
+    found = session.exec(rows).all()
+    items = [
+        FeedbackRow.model_validate(
+            f.model_dump(include=set(FeedbackRow.model_fields)) | {"state": intake.state_of(session, f)}
+        )
+        for f in found
+    ]
+    return {"items": items, "next_cursor": str(found[-1].id) if len(found) == PAGE else None}
+
+
+@bp.get("/<uuid:feedback_id>/status/<signature>")
+@declared(Access.ANYONE)
+def status(feedback_id: UUID, signature: str) -> Response:
+    """Tell whoever holds the signed link what became of a feedback, as JSON or as a page."""
+    if not tokens.is_status_link(str(feedback_id), signature, runtime().secrets):
+        abort(404)
+    with runtime().db.reading() as session:
+        feedback = session.get(Feedback, feedback_id) or abort(404)
+        state = intake.state_of(session, feedback)
+    answer = StatusOut(state=state, told=TOLD[state], given_at=feedback.created_at)
+    if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
+        return Response(render_template_string(STATUS_PAGE, told=answer.told, at=answer.given_at.date()))
+    return Response(answer.model_dump_json(), content_type="application/json")
+
+
+def _named(body: FeedbackIn, caller: Caller, project: Project) -> tuple[str, str | None]:
+    """Return the response meant and who speaks; a public key alone proves nothing about either."""
+    if body.feedback_token is not None:
+        token = _token(body, project)
+        return token.response, token.subject
+    if caller.key is not KeyKind.SECRET or body.response_id is None:
+        raise Unauthenticated("response_id: needs a secret key; a public key needs feedback_token")
+    return body.response_id, None
+
+
+def _token(body: Credential, project: Project) -> tokens.FeedbackToken:
+    token = tokens.verify(body.feedback_token or "", runtime().secrets, now=utcnow().timestamp())
+    if token.project != project.slug:
+        raise Forbidden("feedback_token: for another project")
+    return token
+
+
+def _told(session: Session, feedback: Feedback) -> FeedbackOut:
+    signature = tokens.sign_status(str(feedback.id), runtime().secrets)
+    url = f"{runtime().settings.own_url}/v1/feedback/{feedback.id}/status/{signature}"
+    return FeedbackOut(id=feedback.id, state=intake.state_of(session, feedback), status_url=url)

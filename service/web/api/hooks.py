@@ -1,0 +1,58 @@
+"""Annotation tools tell us that something changed: a hint to read it again, never the truth."""
+
+import structlog
+from flask import Blueprint, Response, request
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import select
+
+from annotation.hooks import is_authentic, parse_label_studio
+from retrain.types import sha256_of
+from service.errors import Unauthenticated
+from service.tables import InboxEvent, JobKind, Project
+from service.web.auth import Access
+from service.web.endpoint import declared
+from service.web.state import runtime
+
+bp = Blueprint("hooks", __name__, url_prefix="/hooks")
+MAX_BYTES = 4_000_000
+
+log = structlog.get_logger()
+
+
+@bp.post("/label-studio/<secret>")
+@declared(Access.TOOL)
+def label_studio(secret: str) -> Response:
+    """Store Label Studio's webhook and ask for the change to be read through its API."""
+    ours = runtime().secrets.hook_secret
+    presented = (secret, request.headers.get("X-Errata-Secret", ""))
+    if not all([is_authentic(ours, given) for given in presented]):
+        raise Unauthenticated("X-Errata-Secret: wrong")
+    request.max_content_length = MAX_BYTES
+    event = parse_label_studio(request.get_data(cache=False))
+    facts = {
+        "action": event.action.value,
+        "tasks": list(event.task_keys),
+        "annotations": list(event.annotation_ids),
+        "updated_at": event.updated_at.isoformat() if event.updated_at else None,
+    }
+    with runtime().db.transaction() as session:
+        project = session.exec(select(Project).where(Project.tool_project == event.project)).first()
+        if project is None:
+            log.warning("hook_of_unknown_project", tool_project=event.project)
+            return Response(status=204)
+        try:
+            with session.begin_nested():
+                session.add(
+                    InboxEvent(
+                        project_id=project.id,
+                        source="label-studio",
+                        natural_key=sha256_of(facts),
+                        facts=facts,
+                    )
+                )
+        except IntegrityError:
+            return Response(status=204)
+        runtime().queue.ask(
+            session, JobKind.SYNC, project.id, project_id=project.id, unique_key=f"sync:{project.id}"
+        )
+    return Response(status=204)

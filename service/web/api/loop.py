@@ -1,0 +1,259 @@
+"""The loop by hand: training sets, runs, evaluations, approvals, promotions, and the jobs they ask for."""
+
+from typing import Any, Literal, TypeVar
+from uuid import UUID
+
+from flask import Blueprint
+from pydantic import Field
+from sqlmodel import Session, col, select
+
+from service import answers
+from service.errors import NotFound
+from service.stages import promotion, training
+from service.tables import (
+    Decision,
+    Evaluation,
+    Job,
+    JobKind,
+    ModelVersion,
+    Project,
+    Promotion,
+    Row,
+    TrainingRun,
+    TrainingSet,
+    User,
+)
+from service.web.auth import Access, Caller
+from service.web.endpoint import Schema, endpoint
+from service.web.state import runtime
+
+bp = Blueprint("loop", __name__, url_prefix="/v1")
+PAGE = 100
+T = TypeVar("T", bound=Row)
+
+
+class ProjectIn(Schema):
+    """The project meant."""
+
+    project: str = Field(max_length=64)
+
+
+class ListQuery(Schema):
+    """Which project's rows, and where the page starts."""
+
+    project: str | None = None
+    cursor: UUID | None = None
+
+
+class JobOut(Schema):
+    """A job that was asked for, or how it ended."""
+
+    id: UUID
+    kind: str
+    state: str
+    progress: dict[str, Any]
+    result: dict[str, Any]
+    failure: str | None
+    failure_code: str | None
+
+
+class Page(Schema):
+    """A page of rows, oldest first."""
+
+    items: list[dict[str, Any]]
+    next_cursor: str | None
+
+
+class Document(Schema):
+    """One row with everything that belongs to it."""
+
+    item: dict[str, Any]
+
+
+class RunIn(ProjectIn):
+    """Train on a set (the newest by default) with these options of the training spec."""
+
+    training_set: str | None = Field(default=None, max_length=100)
+    options: dict[str, Any] = {}
+
+
+class EvaluationIn(ProjectIn):
+    """Judge a model version (the newest by default)."""
+
+    model_version: int | None = None
+
+
+class ApprovalIn(ProjectIn):
+    """A decision, naming everything that was seen."""
+
+    evaluation: UUID
+    model_version: int
+    adapter_sha256: str = Field(max_length=71)
+    training_set: str = Field(max_length=71)
+    decision: Literal["approved", "rejected"]
+    reason: str = Field(min_length=1, max_length=2000)
+
+
+class PromotionIn(ProjectIn):
+    """Promote an approved version (the newest by default), or roll back to the one before."""
+
+    action: Literal["promote", "rollback"] = "promote"
+    model_version: int | None = None
+    reason: str = Field(default="", max_length=2000)
+
+
+@bp.post("/training-sets")
+@endpoint(access=Access.OPERATOR, body=ProjectIn, returns=JobOut, status=202)
+def curate(session: Session, caller: Caller, body: ProjectIn) -> JobOut:
+    """Ask for the next training set."""
+    project = caller.of_project(session, body.project)
+    return _ask(session, JobKind.CURATE, project.id, project)
+
+
+@bp.get("/training-sets")
+@endpoint(access=Access.READER, query=ListQuery, returns=Page)
+def training_sets(session: Session, caller: Caller, query: ListQuery) -> Page:
+    """List the project's training sets."""
+    return _page(session, caller, query, TrainingSet, exclude={"recipe"})
+
+
+@bp.post("/training-runs")
+@endpoint(access=Access.OPERATOR, body=RunIn, returns=Document, status=202)
+def train(session: Session, caller: Caller, body: RunIn) -> Document:
+    """Ask for a training run; its evaluation follows by itself."""
+    project = caller.of_project(session, body.project)
+    sets = select(TrainingSet).where(TrainingSet.project_id == project.id)
+    if body.training_set:
+        sets = sets.where(TrainingSet.fingerprint == body.training_set)
+    found = session.exec(sets.order_by(col(TrainingSet.version).desc()).limit(1)).first()
+    if found is None:
+        raise NotFound(f"training_set: project {project.slug} has no such training set")
+    run = training.request(runtime(), session, found, body.options, user=caller.user)
+    return Document(item=answers.describe_run(session, run))
+
+
+@bp.get("/training-runs")
+@endpoint(access=Access.READER, query=ListQuery, returns=Page)
+def training_runs(session: Session, caller: Caller, query: ListQuery) -> Page:
+    """List the project's training runs."""
+    return _page(session, caller, query, TrainingRun, exclude={"report"})
+
+
+@bp.get("/training-runs/<uuid:run_id>")
+@endpoint(access=Access.READER, returns=Document)
+def training_run(session: Session, caller: Caller, run_id: UUID) -> Document:
+    """Show one training run, with its progress while it goes on."""
+    return Document(item=answers.describe_run(session, _one(session, caller, TrainingRun, run_id)))
+
+
+@bp.post("/evaluations")
+@endpoint(access=Access.OPERATOR, body=EvaluationIn, returns=JobOut, status=202)
+def evaluate(session: Session, caller: Caller, body: EvaluationIn) -> JobOut:
+    """Ask for a model version to be judged."""
+    project = caller.of_project(session, body.project)
+    model = answers.find_model(session, project, body.model_version)
+    return _ask(session, JobKind.EVALUATE, model.id, project)
+
+
+@bp.get("/evaluations")
+@endpoint(access=Access.READER, query=ListQuery, returns=Page)
+def evaluations(session: Session, caller: Caller, query: ListQuery) -> Page:
+    """List the project's evaluations."""
+    return _page(session, caller, query, Evaluation, exclude={"reasons"})
+
+
+@bp.get("/evaluations/<uuid:evaluation_id>")
+@endpoint(access=Access.READER, returns=Document)
+def one_evaluation(session: Session, caller: Caller, evaluation_id: UUID) -> Document:
+    """Show one evaluation with its verdict, reasons and scores."""
+    return Document(
+        item=answers.describe_evaluation(session, _one(session, caller, Evaluation, evaluation_id))
+    )
+
+
+@bp.post("/approvals")
+@endpoint(access=Access.APPROVER, body=ApprovalIn, returns=Document, status=201)
+def approve(session: Session, caller: Caller, body: ApprovalIn) -> Document:
+    """Approve or reject a challenger; a decision about something that has changed since is refused."""
+    approval = promotion.decide(
+        session,
+        caller.of_project(session, body.project),
+        evaluation_id=body.evaluation,
+        model_version=body.model_version,
+        adapter_sha256=body.adapter_sha256,
+        training_set=body.training_set,
+        decision=Decision(body.decision),
+        reason=body.reason,
+        user=_person(caller),
+    )
+    return Document(item=approval.model_dump(mode="json"))
+
+
+@bp.post("/promotions")
+@endpoint(access=Access.APPROVER, body=PromotionIn, returns=Document, status=201)
+def promote(session: Session, caller: Caller, body: PromotionIn) -> Document:
+    """Make an approved version the champion, or roll back."""
+    project, user = caller.of_project(session, body.project), _person(caller)
+    if body.action == "promote":
+        done = promotion.promote(session, project, model_version=body.model_version, user=user)
+    else:
+        done = promotion.roll_back(session, project, reason=body.reason, user=user)
+    return Document(
+        item=answers.describe_promotion(done, session.get_one(ModelVersion, done.model_version_id))
+    )
+
+
+@bp.get("/promotions")
+@endpoint(access=Access.READER, query=ListQuery, returns=Page)
+def promotions(session: Session, caller: Caller, query: ListQuery) -> Page:
+    """List what was live when."""
+    return _page(session, caller, query, Promotion, exclude=set())
+
+
+@bp.get("/jobs/<uuid:job_id>")
+@endpoint(access=Access.READER, returns=JobOut)
+def job(session: Session, caller: Caller, job_id: UUID) -> JobOut:
+    """Show how far a job is."""
+    return _job_out(_one(session, caller, Job, job_id))
+
+
+@bp.delete("/jobs/<uuid:job_id>")
+@endpoint(access=Access.OPERATOR, returns=JobOut)
+def cancel(session: Session, caller: Caller, job_id: UUID) -> JobOut:
+    """Cancel a job; its process ends within seconds and what it had not finished is not written."""
+    _one(session, caller, Job, job_id)
+    session.rollback()
+    runtime().queue.cancel(job_id)
+    return _job_out(session.get_one(Job, job_id, populate_existing=True))
+
+
+def _ask(session: Session, kind: JobKind, row_id: UUID, project: Project) -> JobOut:
+    job_id = runtime().queue.ask(session, kind, row_id, project_id=project.id, unique_key=f"{kind}:{row_id}")
+    return _job_out(session.get_one(Job, job_id))
+
+
+def _job_out(found: Job) -> JobOut:
+    return JobOut.model_validate(found.model_dump(include=set(JobOut.model_fields)))
+
+
+def _person(caller: Caller) -> User:
+    if caller.user is None:
+        raise NotFound("a key is no person")
+    return caller.user
+
+
+def _one(session: Session, caller: Caller, table: type[T], row_id: UUID) -> T:
+    row = session.get(table, row_id)
+    if row is None or (caller.project and row.project_id != caller.project.id):
+        raise NotFound(f"no {table.__tablename__} {row_id}")
+    return row
+
+
+def _page(session: Session, caller: Caller, query: ListQuery, table: type[Row], *, exclude: set[str]) -> Page:
+    project = caller.of_project(session, query.project)
+    rows = select(table).where(table.project_id == project.id).order_by(col(table.id)).limit(PAGE)
+    if query.cursor:
+        rows = rows.where(col(table.id) > query.cursor)
+    found = session.exec(rows).all()
+    items = [row.model_dump(mode="json", exclude=exclude) for row in found]
+    return Page(items=items, next_cursor=str(found[-1].id) if len(found) == PAGE else None)

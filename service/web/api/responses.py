@@ -1,0 +1,82 @@
+"""Hosts log what their model answered."""
+
+from typing import Any
+from uuid import UUID
+
+from flask import Blueprint
+from pydantic import Field
+from sqlmodel import Session
+
+from retrain.types import sha256_of
+from service.stages import intake
+from service.web.auth import Access, Caller
+from service.web.endpoint import Schema, endpoint
+from service.web.state import runtime
+
+bp = Blueprint("responses", __name__, url_prefix="/v1/responses")
+
+
+class Turn(Schema):
+    """One turn of the conversation."""
+
+    role: str = Field(pattern="^(system|user|assistant|tool)$")
+    content: str = Field(max_length=100_000)
+
+
+class Passage(Schema):
+    """One text that the model was given to answer from."""
+
+    id: str = Field(max_length=200)
+    text: str = Field(max_length=100_000)
+    uri: str | None = Field(default=None, max_length=2000)
+
+
+class Purpose(Schema):
+    """What the text may be used for, and on which legal basis."""
+
+    training: bool
+    basis: str = Field(max_length=200)
+
+
+class ResponseIn(Schema):
+    """One answer of the model; `messages` end with the user's turn."""
+
+    messages: list[Turn] = Field(min_length=1, max_length=200)
+    response: str = Field(min_length=1, max_length=100_000)
+    model_version: str | None = Field(default=None, max_length=200)
+    external_id: str | None = Field(default=None, min_length=1, max_length=200)
+    conversation_id: str | None = Field(default=None, min_length=1, max_length=200)
+    context: list[Passage] = Field(default=[], max_length=100)
+    source: str | None = Field(default=None, min_length=1, max_length=100)
+    subject: str | None = Field(default=None, min_length=1, max_length=200)
+    attributes: dict[str, str] = Field(default={}, max_length=50)
+    language: str | None = Field(default=None, max_length=35)
+    purpose: Purpose | None = None
+    trace_id: str | None = Field(default=None, max_length=64)
+    metadata: dict[str, Any] = Field(default={}, max_length=50)
+
+
+class ResponseOut(Schema):
+    """The response's id, and the token with which its reader gives feedback."""
+
+    id: UUID
+    feedback_token: str
+
+
+@bp.post("")
+@endpoint(access=Access.HOST, body=ResponseIn, returns=ResponseOut, status=201)
+def log_response(session: Session, caller: Caller, body: ResponseIn) -> tuple[ResponseOut, int]:
+    """Log an answer of the model.
+
+    The same `external_id` again changes nothing and returns the first answer with status 200.
+    """
+    project = caller.of_project(session, None)
+    facts = body.model_dump(exclude={"purpose"})
+    purpose = {"may_train": body.purpose.training, "legal_basis": body.purpose.basis} if body.purpose else {}
+    new = intake.NewResponse(**facts, **purpose)
+    response, is_new = intake.log_response(
+        session, project, new, sha256=sha256_of(body.model_dump(mode="json"))
+    )
+    days = runtime().settings.feedback_token_days
+    token = intake.feedback_token(project, response, runtime().secrets, days=days)
+    return ResponseOut(id=response.id, feedback_token=token), 201 if is_new else 200

@@ -1,0 +1,101 @@
+"""Who may call what: every route declares it, and nothing is open by default."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from flask import request
+from sqlmodel import Session, col, select
+
+from service import projects, tokens
+from service.errors import Forbidden, NotFound, Unauthenticated
+from service.tables import ApiKey, KeyKind, Project, Role, User
+
+
+class Access(StrEnum):
+    """Who may call a route. A `HOST` holds a project's secret key, a `WIDGET` its public key or that."""
+
+    ANYONE = "anyone"
+    TOOL = "tool"
+    WIDGET = "widget"
+    HOST = "host"
+    READER = "reader"
+    OPERATOR = "operator"
+    APPROVER = "approver"
+
+
+_READERS = frozenset({Role.AUDITOR, Role.OPERATOR, Role.APPROVER, Role.ADMIN})
+PEOPLE: dict[Access, frozenset[Role]] = {
+    Access.READER: _READERS,
+    Access.OPERATOR: frozenset({Role.OPERATOR, Role.APPROVER, Role.ADMIN}),
+    Access.APPROVER: frozenset({Role.APPROVER, Role.ADMIN}),
+}
+KEYS: dict[Access, frozenset[KeyKind]] = {
+    Access.WIDGET: frozenset({KeyKind.PUBLIC, KeyKind.SECRET}),
+    Access.HOST: frozenset({KeyKind.SECRET}),
+    Access.READER: frozenset({KeyKind.SECRET}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls: a person, or a program with a key for one project, or nobody in particular."""
+
+    user: User | None = None
+    project: Project | None = None
+    key: KeyKind | None = None
+
+    def of_project(self, session: Session, slug: str | None) -> Project:
+        """Return the project meant: a key's own, or the one that a person names.
+
+        Raises:
+            NotFound: there is no such project.
+            Forbidden: the key is for another project.
+        """
+        if self.project is None:
+            if slug is None:
+                raise NotFound("project: name one")
+            return projects.find(session, slug)
+        if slug not in (None, self.project.slug):
+            raise Forbidden(f"project: this key is not for {slug!r}")
+        return self.project
+
+
+def authenticate(session: Session, access: Access, *, body_key: str | None = None) -> Caller:
+    """Find out who calls and whether they may.
+
+    Raises:
+        Unauthenticated: there is no valid credential.
+        Forbidden: the credential is valid, but not for this route.
+    """
+    if access in (Access.ANYONE, Access.TOOL):
+        return Caller()
+    secret = body_key or _bearer()
+    if secret is None:
+        raise Unauthenticated("send a key or token: Authorization: Bearer …")
+    if access in PEOPLE and (user := projects.user_of(session, secret)):
+        if user.role not in PEOPLE[access]:
+            raise Forbidden(f"role {user.role} may not do this")
+        return Caller(user=user)
+    return _program(session, access, secret)
+
+
+def _program(session: Session, access: Access, secret: str) -> Caller:
+    found = session.exec(
+        select(ApiKey, Project)
+        .join(Project, col(ApiKey.project_id) == Project.id)
+        .where(ApiKey.sha256 == tokens.hashed(secret), col(ApiKey.revoked_at).is_(None))
+    ).first()
+    if found is None:
+        raise Unauthenticated("the key or token is unknown or revoked")
+    key, project = found
+    if key.kind not in KEYS.get(access, frozenset()):
+        raise Forbidden(f"a {key.kind} key may not do this")
+    origin = request.headers.get("Origin")
+    if key.kind is KeyKind.PUBLIC and key.origins and origin not in key.origins:
+        raise Forbidden(f"key: not for pages of {origin}")
+    return Caller(project=project, key=key.kind)
+
+
+def _bearer() -> str | None:
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" and secret.strip() else None

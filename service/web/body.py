@@ -1,0 +1,90 @@
+"""Reads a request's JSON body, refusing what parsers disagree about."""
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+from flask import Request
+
+from service.web.problems import Malformed
+
+MAX_DEPTH = 32
+MAX_INTEGER = 2**63
+
+
+def read_json(request: Request, *, max_bytes: int) -> bytes:
+    """Return the raw body once it is certain that every parser reads the same from it.
+
+    Raises:
+        Malformed: wrong media type, too large, not UTF-8, not JSON, or ambiguous JSON: a repeated key, NaN, a NUL or
+            lone surrogate in a text, an integer that no database holds, or nesting beyond `MAX_DEPTH`.
+    """
+    if request.mimetype != "application/json" or request.headers.get("Content-Encoding"):
+        raise Malformed(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "send application/json, not compressed",
+        )
+    request.max_content_length = max_bytes
+    raw = request.get_data(cache=False)
+    if not raw:
+        raise Malformed(HTTPStatus.BAD_REQUEST, "malformed_json", "the body is empty")
+    try:
+        text = raw.decode("utf-8")
+        if text.startswith("\ufeff"):
+            raise Malformed(
+                HTTPStatus.BAD_REQUEST, "malformed_json", "the body starts with a byte order mark"
+            )
+        value = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise Malformed(
+            HTTPStatus.BAD_REQUEST, "malformed_json", f"the body is not UTF-8: {error.reason}"
+        ) from error
+    except json.JSONDecodeError as error:
+        raise Malformed(HTTPStatus.BAD_REQUEST, "malformed_json", f"the body is not JSON: {error}") from error
+    except RecursionError as error:
+        raise _ambiguous(f"nested deeper than {MAX_DEPTH}") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise _ambiguous("a number is too large") from error
+    _check(value, depth=0)
+    return raw
+
+
+def _check(value: Any, *, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise _ambiguous(f"nested deeper than {MAX_DEPTH}")
+    if isinstance(value, str):
+        _check_text(value)
+    elif isinstance(value, int) and not -MAX_INTEGER <= value < MAX_INTEGER:
+        raise _ambiguous("an integer needs more than 64 bits")
+    elif isinstance(value, float) and value in (float("inf"), float("-inf")):
+        raise _ambiguous("a number is too large")
+    elif isinstance(value, list):
+        for item in value:
+            _check(item, depth=depth + 1)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check_text(key)
+            _check(item, depth=depth + 1)
+
+
+def _check_text(text: str) -> None:
+    if "\0" in text:
+        raise _ambiguous("a text holds the NUL character")
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise _ambiguous("a text holds half of a surrogate pair")
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _ambiguous("a key is repeated")
+    return found
+
+
+def _refuse_constant(name: str) -> None:
+    raise _ambiguous(f"{name} is not JSON")
+
+
+def _ambiguous(detail: str) -> Malformed:
+    return Malformed(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", detail)

@@ -1,0 +1,166 @@
+"""Typed JSON endpoints, and the OpenAPI document they add up to."""
+
+import re
+from collections.abc import Callable, Iterator
+from functools import update_wrapper
+from inspect import getdoc
+from typing import Any, TypeVar
+
+from flask import Flask, Response, request
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.json_schema import models_json_schema
+from werkzeug.routing import Rule
+
+from service.web.auth import Access, authenticate
+from service.web.body import read_json
+from service.web.problems import PROBLEM, InvalidRequest, Problem
+from service.web.state import runtime
+
+JSON = "application/json"
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+class Schema(BaseModel):
+    """A request or response body; unknown fields are refused, so that a misspelt one is noticed."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Endpoint:
+    """A view `(session, caller, body?, query?, **path)` that answers with `returns` as JSON.
+
+    The view's transaction commits before the answer is sent. A view may answer `(model, status)`.
+    """
+
+    def __init__(
+        self,
+        view: Callable[..., Any],
+        *,
+        access: Access,
+        body: type[Schema] | None,
+        query: type[Schema] | None,
+        returns: type[BaseModel],
+        status: int,
+        max_bytes: int | None,
+    ) -> None:
+        self.view, self.access, self.body, self.query = view, access, body, query
+        self.returns, self.status, self.max_bytes = returns, status, max_bytes
+        update_wrapper(self, view)
+
+    def __call__(self, **arguments: Any) -> Response:
+        self._parse(arguments)
+        with self._session() as session:
+            key = getattr(arguments.get("body"), "key", None)
+            caller = authenticate(session, self.access, body_key=key)
+            answer = self.view(session=session, caller=caller, **arguments)
+        answer, status = answer if isinstance(answer, tuple) else (answer, self.status)
+        document = self.returns.model_validate(answer, from_attributes=True)
+        return Response(document.model_dump_json(), status, content_type=JSON)
+
+    def models(self) -> set[type[BaseModel]]:
+        return {model for model in (self.body, self.query, self.returns) if model}
+
+    def _parse(self, arguments: dict[str, Any]) -> None:
+        try:
+            if self.body:
+                raw = read_json(request, max_bytes=self.max_bytes or runtime().settings.max_body_bytes)
+                arguments["body"] = self.body.model_validate_json(raw, strict=True)
+            if self.query:
+                arguments["query"] = self.query.model_validate_strings(request.args.to_dict())
+        except ValidationError as error:
+            raise InvalidRequest(error) from error
+
+    def _session(self) -> Any:
+        return runtime().db.reading() if request.method in ("GET", "HEAD") else runtime().db.transaction()
+
+
+def endpoint(
+    *,
+    access: Access,
+    returns: type[BaseModel],
+    body: type[Schema] | None = None,
+    query: type[Schema] | None = None,
+    status: int = 200,
+    max_bytes: int | None = None,
+) -> Callable[[Callable[..., Any]], Endpoint]:
+    """Make a view typed and guarded. A request that does not fit never reaches it."""
+    return lambda view: Endpoint(
+        view, access=access, body=body, query=query, returns=returns, status=status, max_bytes=max_bytes
+    )
+
+
+def declared(access: Access) -> Callable[[View], View]:
+    """Declare who may call a page or hook, which checks it by itself."""
+
+    def declare(view: View) -> View:
+        view.access = access
+        return view
+
+    return declare
+
+
+def openapi(app: Flask, *, title: str, version: str) -> dict[str, Any]:
+    """Describe every endpoint of `app` as an OpenAPI 3.1 document."""
+    found = list(_endpoints(app))
+    models = {Problem}.union(*(view.models() for _, view in found))
+    refs, schemas = models_json_schema(
+        [(model, "validation") for model in sorted(models, key=lambda m: m.__name__)],
+        ref_template="#/components/schemas/{model}",
+    )
+    paths: dict[str, dict[str, Any]] = {}
+    for rule, view in found:
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+            paths.setdefault(_path(rule), {})[method.lower()] = _operation(rule, view, refs)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": title, "version": version},
+        "paths": paths,
+        "components": {
+            "schemas": schemas["$defs"],
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _endpoints(app: Flask) -> Iterator[tuple[Rule, Endpoint]]:
+    for rule in app.url_map.iter_rules():
+        view = app.view_functions[rule.endpoint]
+        if isinstance(view, Endpoint):
+            yield rule, view
+
+
+def _path(rule: Rule) -> str:
+    """Turn Flask's `/runs/<uuid:run_id>` into OpenAPI's `/runs/{run_id}`."""
+    return re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", rule.rule)
+
+
+def _operation(rule: Rule, view: Endpoint, refs: Any) -> dict[str, Any]:
+    def content(model: type[BaseModel], media_type: str = JSON) -> dict[str, Any]:
+        return {"content": {media_type: {"schema": refs[model, "validation"]}}}
+
+    summary, _, description = (getdoc(view.view) or "").partition("\n\n")
+    operation: dict[str, Any] = {
+        "operationId": rule.endpoint.replace(".", "_"),
+        "summary": summary,
+        "description": f"{description}\n\nFor: {view.access}.".strip(),
+        "parameters": [_parameter("path", name, {"type": "string"}) for name in sorted(rule.arguments)],
+        "security": [] if view.access in (Access.ANYONE, Access.TOOL) else [{"bearer": []}],
+        "responses": {
+            str(view.status): {"description": "Done."} | content(view.returns),
+            "default": {"description": "Refused."} | content(Problem, PROBLEM),
+        },
+    }
+    if view.query:
+        schema = view.query.model_json_schema()
+        required = schema.get("required", [])
+        operation["parameters"] += [
+            _parameter("query", name, field) | {"required": name in required}
+            for name, field in schema["properties"].items()
+        ]
+    if view.body:
+        operation["requestBody"] = {"required": True} | content(view.body)
+    return operation
+
+
+def _parameter(where: str, name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": where, "required": where == "path", "schema": schema}

@@ -1,0 +1,1 @@
+"""The embedded widget's face of the web."""

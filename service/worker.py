@@ -1,0 +1,63 @@
+"""One worker process for one queue, with RQ's forked work-horses tied to their parent's life."""
+
+import ctypes
+import os
+import signal
+import sys
+
+from redis import Redis
+from rq import Worker
+from rq.job import Job as RqJob
+from rq.queue import Queue
+from rq.serializers import JSONSerializer
+
+from service import jobs, logs, settings, valkey
+from service.queue import AllowedJob, rq_queue
+
+_PR_SET_PDEATHSIG = 1
+
+
+class TiedWorker(Worker):
+    """RQ's worker, whose work-horse dies with it: a training must not go on beside its own second attempt."""
+
+    def main_work_horse(self, job: RqJob, queue: Queue) -> None:
+        die_with_parent(self.pid)
+        super().main_work_horse(job, queue)
+
+
+def main() -> None:
+    """Work on the queue named on the command line until told to stop, or do the one job named by `--job`."""
+    logs.configure()
+    if sys.argv[1] == "--job":
+        jobs.run(sys.argv[2])
+    else:
+        work(sys.argv[1])
+
+
+def work(queue: str) -> None:
+    """Work on one queue; the jobs' libraries are loaded before the fork, so that a work-horse starts at once."""
+    chosen = settings.load()
+    # The runtime, with its connections, is built after the fork.
+    redis = Redis.from_url(chosen.redis_url or valkey.url(chosen.data_dir))
+    worker = TiedWorker(
+        [rq_queue(queue, redis)],
+        connection=redis,
+        serializer=JSONSerializer,
+        job_class=AllowedJob,
+        worker_ttl=60,
+        job_monitoring_interval=1,
+        log_job_description=False,
+    )
+    worker.work(logging_level="WARNING", with_scheduler=False)
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel to kill this process when `parent` ends; elsewhere than on Linux the heartbeat looks."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(os.EX_TEMPFAIL)
+
+
+if __name__ == "__main__":
+    main()

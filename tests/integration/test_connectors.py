@@ -1,0 +1,286 @@
+"""What every connector promises, checked on the fake and on a real Label Studio."""
+
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from annotation.errors import InvalidSchema, ToolRefused, ToolUnavailable
+from annotation.label_schema import default_guidelines
+from annotation.label_studio import LabelStudioConnector, label_config
+from annotation.types import Answer, Cause, LabelSchema, NewTask, TaskKind, Verdict
+from tests.fakes import FakeConnector
+from tests.label_studio import LabelStudioPeople, free_port
+
+ANN, BEN = "ann@errata.local", "ben@errata.local"
+HOOK, SECRET = "http://127.0.0.1:9/hooks/label-studio/x", "s3cret"
+SCHEMA = LabelSchema(
+    kind=TaskKind.CLASSIFICATION,
+    labels=("Billing", "Ear, nose & throat", 'The "other" <one>'),
+    guidelines=default_guidelines(TaskKind.CLASSIFICATION) + "<script>alert(1)</script>",
+)
+RIGHT = Answer(Verdict.CORRECT)
+WRONG = Answer(
+    Verdict.INCORRECT,
+    label='The "other" <one>',
+    cause=Cause.MODEL,
+    ratings={"coherence": 4, "conciseness": 1},
+)
+TASKS = [
+    NewTask(key="k-1", prompt="Who pays?", response="Billing"),
+    NewTask(
+        key="k-2", prompt="My ear\nhurts & it's <b>bad</b>", response="Billing", context="c", reasons="wrong"
+    ),
+]
+
+
+class FakeTool:
+    """The fake connector, and what a test wants to know of it."""
+
+    def __init__(self) -> None:
+        self.connector = FakeConnector()
+        self.people = self.connector
+
+    def projects(self, slug):
+        return [key for key, project in self.connector.projects.items() if project.slug == slug]
+
+    def hooks(self, project):
+        return self.connector.projects[project].hooks
+
+    def tasks(self, project):
+        return len(self.connector.projects[project].tasks)
+
+    def another_connector(self):
+        return self.connector
+
+    @contextmanager
+    def losing_an_answer(self):
+        self.connector.loses_next_answer = True
+        yield
+
+    def with_wrong_token(self):
+        self.connector.is_refusing = True
+        return self.connector
+
+    def switched_off(self):
+        self.connector.is_down = True
+        return self.connector
+
+
+class RealTool:
+    """Label Studio's connector, and what a test wants to know of the server."""
+
+    def __init__(self, running) -> None:
+        self.running = running
+        self.connector = self.another_connector()
+        self.people = LabelStudioPeople(running)
+        self.projects, self.hooks, self.tasks = self.people.projects, self.people.hooks, self.people.tasks
+
+    def another_connector(self):
+        return LabelStudioConnector(self.running.url, self.running.admin_token)
+
+    @contextmanager
+    def losing_an_answer(self):
+        projects = self.connector._client.projects
+        real = projects.import_tasks
+
+        def lost(*args, **kwargs):
+            real(*args, **kwargs)
+            raise httpx.ReadTimeout("lost")
+
+        projects.import_tasks = lost
+        yield
+        projects.import_tasks = real
+
+    def with_wrong_token(self):
+        return LabelStudioConnector(self.running.url, "0" * 40)
+
+    def switched_off(self):
+        return LabelStudioConnector(f"http://127.0.0.1:{free_port()}", self.running.admin_token)
+
+
+@pytest.fixture(params=["fake", "label_studio"])
+def tool(request):
+    return FakeTool() if request.param == "fake" else RealTool(request.getfixturevalue("label_studio"))
+
+
+@pytest.fixture
+def slug() -> str:
+    return f"project-{uuid.uuid4()}"
+
+
+@pytest.fixture
+def project(tool, slug) -> str:
+    return set_up(tool.connector, slug).external_id
+
+
+def set_up(connector, slug, schema=SCHEMA, secret=SECRET):
+    return connector.set_up(slug=slug, schema=schema, hook_url=HOOK, hook_secret=secret)
+
+
+def pulled(tool, project, since=None):
+    return {annotation.external_id: annotation for annotation in tool.connector.pull(project, since)}
+
+
+def test_setting_up_twice_makes_one_project_and_one_webhook(tool, slug):
+    first, second = set_up(tool.connector, slug), set_up(tool.another_connector(), slug)
+    assert first == second
+    assert tool.projects(slug) == [first.external_id]
+    assert tool.hooks(first.external_id) == [(HOOK, SECRET)]
+
+
+def test_a_new_secret_replaces_the_webhook(tool, slug, project):
+    set_up(tool.connector, slug, secret="another")
+    assert tool.hooks(project) == [(HOOK, "another")]
+
+
+def test_a_project_keeps_its_place_when_its_schema_changes(tool, slug, project):
+    wider = LabelSchema(kind=TaskKind.CLASSIFICATION, labels=(*SCHEMA.labels, "Dental"))
+    assert set_up(tool.connector, slug, schema=wider).external_id == project
+
+
+def test_pushing_twice_makes_one_task_per_key(tool, project):
+    ids = tool.connector.push(project, TASKS)
+    assert tool.connector.push(project, TASKS) == ids
+    assert set(ids) == {"k-1", "k-2"}
+    assert tool.tasks(project) == 2
+
+
+def test_a_lost_answer_makes_no_duplicate(tool, project):
+    with tool.losing_an_answer(), pytest.raises(ToolUnavailable):
+        tool.connector.push(project, TASKS)
+    ids = tool.connector.push(project, TASKS)
+    assert len(ids) == tool.tasks(project) == 2
+
+
+def test_pushing_nothing_is_nothing(tool, project):
+    assert tool.connector.push(project, []) == {}
+
+
+def test_an_answer_comes_back_as_it_was_given(tool, project):
+    ids = tool.connector.push(project, TASKS)
+    annotation = tool.people.answer(project, ids["k-2"], ANN, WRONG)
+    [found] = tool.connector.fetch(project, ids["k-2"])
+    assert (found.task_key, found.external_id, found.annotator) == ("k-2", annotation, ANN)
+    assert (found.answer, found.problem, found.seconds_spent) == (WRONG, None, 12.5)
+    assert pulled(tool, project) == {annotation: found}
+
+
+def test_each_annotator_is_told_apart(tool, project):
+    task = tool.connector.push(project, TASKS)["k-1"]
+    tool.people.answer(project, task, ANN, RIGHT)
+    tool.people.answer(project, task, BEN, WRONG)
+    assert {a.annotator: a.answer for a in tool.connector.fetch(project, task)} == {ANN: RIGHT, BEN: WRONG}
+
+
+def test_an_edit_is_pulled_with_its_editor(tool, project):
+    task = tool.connector.push(project, TASKS)["k-1"]
+    annotation = tool.people.answer(project, task, ANN, WRONG)
+    before = pulled(tool, project)[annotation]
+    tool.people.edit(project, annotation, BEN, RIGHT)
+    after = pulled(tool, project, since=before.updated_at)[annotation]
+    assert (after.answer, after.annotator, after.changed_by) == (RIGHT, ANN, BEN)
+    assert after.updated_at > before.updated_at
+
+
+def test_a_skip_has_neither_answer_nor_problem(tool, project):
+    task = tool.connector.push(project, TASKS)["k-1"]
+    annotation = tool.people.skip(project, task, ANN)
+    found = pulled(tool, project)[annotation]
+    assert (found.answer, found.problem) == (None, None)
+
+
+def test_nonsense_has_a_problem_and_stops_nothing(tool, project):
+    ids = tool.connector.push(project, TASKS)
+    nonsense = tool.people.send_nonsense(project, ids["k-1"], ANN)
+    answer = tool.people.answer(project, ids["k-2"], ANN, RIGHT)
+    found = pulled(tool, project)
+    assert found[nonsense].answer is None
+    assert "perhaps" in found[nonsense].problem
+    assert found[answer].answer == RIGHT
+
+
+def test_nothing_is_pulled_long_after_the_last_change(tool, project):
+    task = tool.connector.push(project, TASKS)["k-1"]
+    annotation = tool.people.answer(project, task, ANN, RIGHT)
+    last = pulled(tool, project)[annotation].updated_at
+    assert pulled(tool, project, since=last.replace(year=last.year + 1)) == {}
+
+
+def test_a_missing_task_has_no_annotations(tool, project):
+    assert tool.connector.fetch(project, "987654321") == []
+
+
+def test_a_wrong_token_is_refused(tool, project):
+    with pytest.raises(ToolRefused, match="token"):
+        tool.with_wrong_token().push(project, TASKS)
+
+
+def test_a_tool_that_is_down_is_unavailable(tool, project):
+    with pytest.raises(ToolUnavailable):
+        tool.switched_off().push(project, TASKS)
+
+
+def test_label_studio_gets_one_task_from_two_processes_at_once(label_studio, slug):
+    tool = RealTool(label_studio)
+    project = set_up(tool.connector, slug).external_id
+    both_have_looked = threading.Barrier(2)
+
+    def push(connector):
+        real = connector._client.projects.import_tasks
+
+        def late(*args, **kwargs):
+            both_have_looked.wait(30)
+            return real(*args, **kwargs)
+
+        connector._client.projects.import_tasks = late
+        return connector.push(project, TASKS)
+
+    connectors = [tool.another_connector(), tool.another_connector()]
+    for connector in connectors:
+        set_up(connector, slug)
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(push, connectors)
+    assert first == second
+    assert tool.tasks(project) == 2
+
+
+def test_label_studio_keeps_what_set_up_sent(label_studio, slug):
+    tool = RealTool(label_studio)
+    project = set_up(tool.connector, slug).external_id
+    kept = tool.people.read(f"/api/projects/{project}/", {})
+    sent = tool.connector._settings(slug, SCHEMA)
+    assert {name: kept[name] for name in sent} == sent
+
+
+def test_label_studio_pulls_more_than_a_page(label_studio, slug):
+    tool = RealTool(label_studio)
+    project = set_up(tool.connector, slug).external_id
+    tasks = [NewTask(key=f"k-{n}", prompt="?", response="Billing") for n in range(230)]
+    ids = tool.connector.push(project, tasks)
+    for key in ("k-0", "k-229"):
+        tool.people.answer(project, ids[key], ANN, RIGHT)
+    assert {a.task_key for a in tool.connector.pull(project, None)} == {"k-0", "k-229"}
+
+
+@pytest.mark.parametrize("kind", [TaskKind.GENERATION, TaskKind.CONVERSATION])
+def test_label_studio_accepts_every_kind_of_schema(label_studio, slug, kind):
+    tool = RealTool(label_studio)
+    project = set_up(tool.connector, slug, schema=LabelSchema(kind=kind)).external_id
+    task = tool.connector.push(project, TASKS)["k-1"]
+    better = Answer(Verdict.INCORRECT, correction="Line one\n\n- a point & more", cause=Cause.CONTEXT)
+    tool.people.answer(project, task, ANN, better)
+    assert [a.answer for a in tool.connector.fetch(project, task)] == [better]
+
+
+def test_label_studio_cannot_show_two_questions_of_one_name():
+    with pytest.raises(InvalidSchema):
+        label_config(LabelSchema(kind=TaskKind.GENERATION, ratings=("verdict",)))
+
+
+def test_an_address_that_is_none_is_refused():
+    with pytest.raises(ToolRefused, match="address"):
+        set_up(LabelStudioConnector("label-studio", "x"), "p")

@@ -1,0 +1,181 @@
+"""Providing and running a real Label Studio."""
+
+import json
+import stat
+import subprocess
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from queue import Queue
+from threading import Thread
+
+import httpx
+import pytest
+
+from annotation.errors import ToolRefused
+from annotation.hooks import HookAction, is_authentic, parse_label_studio
+from annotation.label_studio import SECRET_HEADER, LabelStudioConnector
+from annotation.types import Answer, LabelSchema, NewTask, TaskKind, Verdict
+from service import label_studio_server as server
+from tests.label_studio import LabelStudioPeople, cache_dir
+
+SCHEMA = LabelSchema(kind=TaskKind.GENERATION)
+
+
+@pytest.fixture
+def installation():
+    return server.install(cache_dir(), lambda line: None)
+
+
+@pytest.fixture
+def receiver():
+    """A loopback address that keeps what is posted to it."""
+    received = Queue()
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self):
+            received.put((dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Receiver) as http:
+        thread = Thread(target=http.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{http.server_port}/hooks/label-studio/x", received
+        http.shutdown()
+        thread.join()
+
+
+def test_preparing_twice_keeps_secrets_and_data(installation, tmp_path):
+    first = server.prepare(installation, tmp_path)
+    database = tmp_path / "label-studio" / "label_studio.sqlite3"
+    database.write_bytes(b"somebody's work")
+    assert server.prepare(installation, tmp_path) == first
+    assert database.read_bytes() == b"somebody's work"
+
+
+def test_every_data_directory_has_secrets_of_its_own(installation, tmp_path):
+    one, other = (server.prepare(installation, tmp_path / name).admin for name in ("one", "other"))
+    assert one.token != other.token
+    assert one.password != other.password
+    assert len(bytes.fromhex(one.token)) == 20
+
+
+def test_secrets_are_for_their_owner_alone(installation, tmp_path):
+    secrets = server.prepare(installation, tmp_path)
+    files = [tmp_path / "label-studio" / name for name in ("secrets.json", "label_studio.sqlite3")]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    assert secrets.admin.password not in repr(secrets)
+    argv, _ = server.command(installation, tmp_path, secrets, port=1)
+    assert not {secrets.admin.password, secrets.admin.token} & set(argv)
+
+
+def test_nobodys_settings_reach_the_server(installation, tmp_path, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.invalid")
+    monkeypatch.setenv("LABEL_STUDIO_DATABASE_NAME", "/elsewhere")
+    _, environment = server.command(installation, tmp_path, server.prepare(installation, tmp_path), port=1)
+    assert not {"HTTP_PROXY", "LABEL_STUDIO_DATABASE_NAME"} & environment.keys()
+    assert environment["LABEL_STUDIO_COLLECT_ANALYTICS"] == "false"
+
+
+def test_a_full_disk_is_said_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(server, "NEEDED_BYTES", 10**18)
+    with pytest.raises(server.LabelStudioFailed, match="GB"):
+        server.install(tmp_path, lambda line: None)
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
+def test_a_failed_installation_is_named_and_not_taken_for_complete(tmp_path, monkeypatch):
+    monkeypatch.setattr(server, "REQUIREMENTS", (str(tmp_path / "no-such-wheel.whl"),))
+    with pytest.raises(server.LabelStudioFailed, match="no-such-wheel"):
+        server.install(tmp_path, lambda line: None)
+    assert not list(tmp_path.glob("*/complete"))
+
+
+def test_accounts_are_made_once_and_can_be_used(label_studio):
+    home = label_studio.data_dir
+    before = server.read_secrets(home)
+    assert server.ensure_accounts(label_studio.url, home, ["ann", "ben", "cleo"]) == list(
+        label_studio.accounts
+    )
+    assert server.read_secrets(home) == before
+    [ann, *_] = label_studio.accounts
+    headers = {"Authorization": f"Token {ann.token}"}
+    answer = httpx.get(f"{label_studio.url}/api/current-user/whoami", headers=headers, trust_env=False)
+    assert answer.json()["email"] == "ann@errata.local"
+
+
+def test_an_account_whose_token_was_not_kept_is_found_again(label_studio):
+    home, file = label_studio.data_dir, label_studio.data_dir / "label-studio" / "secrets.json"
+    document = json.loads(file.read_text())
+    document["accounts"] = [{**account, "token": ""} for account in document["accounts"]]
+    file.write_text(json.dumps(document))
+    again = server.ensure_accounts(
+        label_studio.url, home, [account.name for account in label_studio.accounts]
+    )
+    assert again == list(label_studio.accounts)
+
+
+def test_a_name_that_is_no_account_name_is_refused(label_studio):
+    with pytest.raises(server.LabelStudioFailed, match="Ann"):
+        server.ensure_accounts(label_studio.url, label_studio.data_dir, ["Ann Smith"])
+
+
+def test_it_never_takes_another_port_than_the_one_it_was_given(installation, label_studio, tmp_path):
+    secrets = server.prepare(installation, tmp_path)
+    port = httpx.URL(label_studio.url).port
+    argv, environment = server.command(installation, tmp_path, secrets, port=port)
+    second = subprocess.run(
+        argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False
+    )
+    assert second.returncode != 0
+    assert b"port is already in use" in second.stdout + second.stderr
+
+
+def test_a_server_that_ended_is_not_waited_for():
+    with pytest.raises(server.LabelStudioFailed, match="ended"):
+        server.wait_until_ready("http://127.0.0.1:9", timeout_seconds=60, is_alive=lambda: False)
+
+
+def test_a_server_that_is_late_is_given_up():
+    with pytest.raises(server.LabelStudioFailed, match="within 0 s"):
+        server.wait_until_ready("http://127.0.0.1:9", timeout_seconds=0, is_alive=lambda: True)
+
+
+def test_its_webhook_reaches_us_and_says_what_to_read_again(label_studio, receiver):
+    url, received = receiver
+    people = LabelStudioPeople(label_studio)
+    connector = LabelStudioConnector(label_studio.url, label_studio.admin_token)
+    project = connector.set_up(slug="hooked", schema=SCHEMA, hook_url=url, hook_secret="s3cret").external_id
+    task = connector.push(project, [NewTask(key="k-1", prompt="?", response="!")])["k-1"]
+    annotation = people.answer(project, task, "ann@errata.local", Answer(Verdict.CORRECT))
+    headers, body = received.get(timeout=10)
+    event = parse_label_studio(body)
+    assert is_authentic("s3cret", headers[SECRET_HEADER])
+    assert (event.action, event.project, event.task_keys, event.task_ids, event.annotation_ids) == (
+        HookAction.ANNOTATION_CREATED,
+        project,
+        ("k-1",),
+        (task,),
+        (annotation,),
+    )
+    [found] = connector.fetch(project, task)
+    assert found.updated_at == event.updated_at
+
+
+def test_its_webhook_reaches_no_other_private_address(label_studio):
+    connector = LabelStudioConnector(label_studio.url, label_studio.admin_token)
+    with pytest.raises(ToolRefused, match="forbidden"):
+        connector.set_up(slug="inside", schema=SCHEMA, hook_url="http://169.254.169.254/", hook_secret="s")
+
+
+@pytest.mark.filterwarnings("ignore:The `parse_obj` method is deprecated")  # the SDK's own
+def test_a_personal_access_token_works_as_well(label_studio):
+    answer = httpx.post(
+        f"{label_studio.url}/api/token/",
+        headers={"Authorization": f"Token {label_studio.accounts[2].token}"},
+        trust_env=False,
+    )
+    connector = LabelStudioConnector(label_studio.url, answer.raise_for_status().json()["token"])
+    assert connector.set_up(slug="personal", schema=SCHEMA, hook_url="", hook_secret="").url

@@ -1,0 +1,101 @@
+"""The audits that stop a set: leakage, contradictions, imbalance."""
+
+from retrain.audit import Severity, contradictions, imbalance, is_blocked, leakage, run_all
+from retrain.types import Example, Kind, Message, Split
+
+KNEE = "my left knee has been swollen since i fell off the ladder on monday evening"
+
+
+def example(prompt, label="orthopaedics", *, split=Split.TRAIN, group=None, kind=Kind.CLASSIFICATION):
+    return Example(
+        key=f"{split}:{prompt}:{label}",
+        group=group or prompt,
+        messages=(Message("user", prompt),),
+        answer=label,
+        kind=kind,
+        label=label if kind is Kind.CLASSIFICATION else None,
+        split=split,
+    )
+
+
+def balanced():
+    prompts = {"orthopaedics": "joint {}", "cardiology": "heart {}"}
+    return [example(text.format(n), label) for label, text in prompts.items() for n in range(6)]
+
+
+def test_a_sound_set_has_no_findings():
+    assert run_all(balanced()) == []
+    assert not is_blocked([])
+
+
+def test_a_group_in_train_and_test_blocks():
+    rows = [example("one", group="g"), example("two", group="g", split=Split.TEST)]
+    [finding] = leakage.find(rows)
+    assert finding.severity is Severity.BLOCK
+    assert finding.keys == tuple(sorted(row.key for row in rows))
+
+
+def test_a_near_duplicate_of_a_test_prompt_in_train_blocks():
+    [finding] = leakage.find([example(KNEE), example(f"Help, {KNEE}!", split=Split.TEST)])
+    assert finding.severity is Severity.BLOCK
+
+
+def test_a_group_in_train_and_validation_warns():
+    [finding] = leakage.find([example("one", group="g"), example("two", group="g", split=Split.VALIDATION)])
+    assert finding.severity is Severity.WARN
+
+
+def test_near_duplicates_in_one_split_do_not_leak():
+    assert leakage.find([example(KNEE), example(f"Help, {KNEE}")]) == []
+
+
+def test_one_prompt_with_two_labels_in_train_blocks():
+    [finding] = contradictions.find([example(KNEE), example(f"{KNEE}!!", "emergency")])
+    assert finding.severity is Severity.BLOCK
+
+
+def test_nearly_equal_prompts_with_two_labels_warn():
+    [finding] = contradictions.find([example(KNEE), example(f"Help, {KNEE}", "emergency")])
+    assert finding.severity is Severity.WARN
+
+
+def test_one_prompt_with_two_labels_outside_train_warns():
+    rows = [example(KNEE, split=Split.TEST), example(KNEE, "emergency", split=Split.TEST)]
+    assert [finding.severity for finding in contradictions.find(rows)] == [Severity.WARN]
+
+
+def test_two_corrections_of_one_prompt_warn():
+    rows = [example(KNEE, answer, kind=Kind.GENERATION) for answer in ("Cool it.", "Rest it.")]
+    assert [finding.severity for finding in contradictions.find(rows)] == [Severity.WARN]
+
+
+def test_answers_that_differ_in_punctuation_do_not_contradict():
+    rows = [example(KNEE, answer, kind=Kind.GENERATION) for answer in ("Cool it.", "cool it")]
+    assert contradictions.find(rows) == []
+
+
+def test_a_single_label_blocks():
+    [finding] = imbalance.find([example(f"joint {n}") for n in range(9)])
+    assert finding.severity is Severity.BLOCK
+
+
+def test_a_label_below_the_floor_warns_even_where_only_test_has_it():
+    rows = [*balanced(), example("rash", "dermatology", split=Split.TEST)]
+    [finding] = imbalance.find(rows)
+    assert finding.severity is Severity.WARN
+    assert finding.evidence == "fewer than 5 training examples: 'dermatology' 0"
+
+
+def test_a_dominant_label_warns():
+    rows = [*balanced(), *(example(f"bone {n}") for n in range(60))]
+    [finding] = imbalance.find(rows)
+    assert finding.evidence == "'orthopaedics' has 66 training examples, 'cardiology' has 6"
+
+
+def test_imbalance_leaves_generated_answers_alone():
+    assert imbalance.find([example("a", "x", kind=Kind.GENERATION)]) == []
+
+
+def test_findings_never_quote_a_text():
+    rows = [example(KNEE), example(KNEE, "emergency"), example(KNEE, split=Split.TEST)]
+    assert all("knee" not in finding.evidence for finding in run_all(rows))

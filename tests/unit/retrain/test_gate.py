@@ -1,0 +1,224 @@
+"""The gate: it passes what is better, refuses what is worse, and says when it cannot tell."""
+
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrain.criteria import Criterion, Rules, WrongCriteria
+from retrain.gate import Role, SuiteAnswers, Verdict, is_in_slice, is_right, judge
+from retrain.types import Case, Message
+
+BETTER = Criterion("accuracy", "routing")
+RULES = Rules(max_loss={"general": 0.15})
+
+
+def case(expected, check="label", **slices):
+    return Case("case", "suite", (Message("user", "?"),), expected, check, slices)
+
+
+def answers(right, n):
+    return ["yes"] * right + ["no"] * (n - right)
+
+
+def routing(before, now, n=120, **slices):
+    cases = [case("yes", **slices) for _ in range(n)]
+    return SuiteAnswers(
+        "routing", Role.TARGET, cases, answers(before, n), answers(now, n), title="routing to departments"
+    )
+
+
+def general(before, now, n=40):
+    cases = [case("yes", "contains") for _ in range(n)]
+    return SuiteAnswers(
+        "general", Role.PROTECTED, cases, answers(before, n), answers(now, n), title="general knowledge"
+    )
+
+
+def verdict(*suites, criteria=(BETTER,), rules=RULES):
+    return judge(criteria, rules, suites, seed=1)
+
+
+def reason(judgement, rule):
+    return next(each for each in judgement.reasons if each.rule == rule)
+
+
+def test_thirty_points_on_120_cases_pass():
+    found = verdict(routing(40, 76), general(40, 40))
+    assert found.verdict is Verdict.PASSED
+    assert found.sentence == (
+        "Passed: accuracy on routing to departments is better: 40 of 120 before, 76 of 120 now; "
+        "nothing got worse beyond its margin."
+    )
+    assert all(each.met for each in found.reasons)
+
+
+def test_forgetting_refuses_what_is_better_elsewhere():
+    found = verdict(routing(40, 76), general(40, 12))
+    assert found.verdict is Verdict.REFUSED
+    assert found.sentence == "Refused: it forgot general knowledge: 40 of 40 before, 12 of 40 now."
+    lost = found.reasons[1]
+    assert (lost.rule, lost.suite, lost.champion, lost.challenger) == ("loss", "general", 1.0, 0.3)
+    assert (lost.margin, lost.met) == (0.15, False)
+
+
+def test_a_small_loss_within_a_wide_margin_passes():
+    assert verdict(routing(40, 76), general(40, 37)).verdict is Verdict.PASSED
+
+
+def test_a_loss_that_may_exceed_the_margin_cannot_be_told():
+    found = verdict(routing(40, 76), general(40, 36))
+    assert found.verdict is Verdict.CANNOT_TELL
+    assert found.sentence == (
+        "Cannot tell: it may have forgotten general knowledge: 40 of 40 before, 36 of 40 now; "
+        "about 64 more cases are needed."
+    )
+
+
+def test_that_many_more_cases_would_have_been_enough():
+    assert verdict(routing(40, 76), general(104, 94, n=104)).verdict is Verdict.PASSED
+
+
+def test_three_cases_without_change_prove_nothing():
+    assert verdict(routing(40, 76), general(3, 3, n=3)).verdict is Verdict.CANNOT_TELL
+
+
+def test_no_improvement_is_refused():
+    found = verdict(routing(60, 60))
+    assert found.verdict is Verdict.REFUSED
+    assert "is not better: 60 of 120 before, 60 of 120 now" in found.sentence
+
+
+def test_an_improvement_that_may_be_chance_cannot_be_told():
+    noisy = replace(routing(0, 0, n=40), champion=["yes", "no"] * 20, challenger=["no"] * 18 + ["yes"] * 22)
+    found = verdict(noisy, rules=Rules(default_loss=0.5))
+    assert found.verdict is Verdict.CANNOT_TELL
+    assert "may be better by chance" in found.sentence
+
+
+def test_a_margin_must_be_beaten_with_evidence():
+    criteria = [Criterion("accuracy", "routing", margin=0.25)]
+    assert verdict(routing(40, 76), criteria=criteria).verdict is Verdict.CANNOT_TELL
+    assert verdict(routing(40, 100), criteria=criteria).verdict is Verdict.PASSED
+    assert verdict(routing(40, 60), criteria=criteria).verdict is Verdict.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"), [(120, Verdict.PASSED), (99, Verdict.CANNOT_TELL), (90, Verdict.REFUSED)]
+)
+@pytest.mark.parametrize("metric", ["accuracy", "rouge_l"])
+def test_a_target_must_be_reached_at_the_low_end(metric, now, expected):
+    criteria = [Criterion(metric, "routing", target=0.8)]
+    assert verdict(routing(40, now), criteria=criteria).verdict is expected
+
+
+def test_a_target_does_not_excuse_a_loss():
+    criteria = [Criterion("accuracy", "routing", target=0.7)]
+    found = verdict(routing(118, 100), criteria=criteria)
+    assert found.verdict is Verdict.REFUSED
+    assert "got worse at routing" in found.sentence
+
+
+def test_one_more_missed_red_flag_is_refused_however_few_there_are():
+    flags = replace(routing(4, 3, n=4, red_flag="chest pain"), suite="flags", title="urgent enquiries")
+    found = verdict(routing(40, 76), flags, rules=Rules(max_loss={"flags": 1.0}))
+    assert found.verdict is Verdict.REFUSED
+    assert found.sentence == (
+        "Refused: it gets fewer red flag cases of urgent enquiries right: 4 of 4 before, 3 of 4 now."
+    )
+    assert reason(found, "slice_loss").slice == "red_flag"
+
+
+def test_a_slice_may_lose_what_its_margin_allows():
+    flags = replace(routing(4, 3, n=4, red_flag="yes"), suite="flags")
+    rules = Rules(max_loss={"flags": 1.0}, max_slice_loss={"red_flag": 0.25})
+    assert verdict(routing(40, 76), flags, rules=rules).verdict is Verdict.PASSED
+
+
+def test_a_criterion_can_be_about_a_slice():
+    lay, clinical = routing(10, 60, n=60, register="lay"), routing(50, 50, n=60, register="clinical")
+    both = replace(
+        lay,
+        cases=[*lay.cases, *clinical.cases],
+        champion=[*lay.champion, *clinical.champion],
+        challenger=[*lay.challenger, *clinical.challenger],
+    )
+    found = verdict(both, criteria=[Criterion("accuracy", "routing", "register=lay")])
+    assert found.verdict is Verdict.PASSED
+    assert reason(found, "better").challenger == 1.0
+    assert "(register=lay)" in found.sentence
+
+
+@pytest.mark.parametrize("criterion", [Criterion("accuracy", "other"), Criterion("accuracy", "routing", "x")])
+def test_a_criterion_without_cases_cannot_be_told(criterion):
+    found = verdict(routing(40, 76), criteria=[criterion])
+    assert found.verdict is Verdict.CANNOT_TELL
+    assert "no cases" in found.sentence
+
+
+def test_an_empty_suite_cannot_be_told():
+    assert verdict(routing(40, 76), general(0, 0, n=0)).verdict is Verdict.CANNOT_TELL
+
+
+def test_macro_f1_is_judged_by_bootstrap_and_needs_enough_cases():
+    criteria = [Criterion("macro_f1", "routing")]
+    assert verdict(routing(40, 76), criteria=criteria).verdict is Verdict.PASSED
+    few = verdict(routing(4, 19, n=19), criteria=criteria)
+    assert few.verdict is Verdict.CANNOT_TELL
+    assert "about 1 more cases" in few.sentence or "about 2 more cases" in few.sentence
+
+
+def test_a_gate_without_criteria_is_refused():
+    with pytest.raises(WrongCriteria):
+        verdict(routing(40, 76), criteria=[])
+
+
+def test_answers_that_do_not_fit_their_cases_are_an_error():
+    with pytest.raises(ValueError, match="shorter"):
+        verdict(replace(routing(40, 76), champion=["yes"]))
+
+
+def test_each_case_is_judged_by_its_own_check():
+    assert is_right(case("Paris", "contains"), "It is paris.")
+    assert is_right(case("Take two.", "exact"), "take  two.")
+    assert not is_right(case("eyes", "label"), "Eyes")
+
+
+@pytest.mark.parametrize(
+    ("slices", "name", "is_in"),
+    [
+        ({"red_flag": "stroke"}, "red_flag", True),
+        ({"red_flag": "No"}, "red_flag", False),
+        ({}, "red_flag", False),
+        ({"register": "lay"}, "register=lay", True),
+        ({"register": "lay"}, "register=clinical", False),
+        ({"register": "lay"}, "register", True),
+    ],
+)
+def test_a_slice_is_a_name_or_a_name_and_its_value(slices, name, is_in):
+    assert is_in_slice(case("x", **slices), name) is is_in
+
+
+def test_a_verdict_repeats_with_its_seed():
+    suites = [routing(40, 76), general(40, 37)]
+    criteria = [Criterion("macro_f1", "routing"), BETTER]
+    assert judge(criteria, RULES, suites, seed=3) == judge(criteria, RULES, suites, seed=3)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32), st.integers(0, 120))
+def test_what_is_worse_everywhere_never_passes(seed, right):
+    order = random.Random(seed).sample(range(120), 120)
+    suite = routing(right, max(0, right - 1))
+    shuffled = replace(suite, challenger=[suite.challenger[index] for index in order])
+    assert verdict(shuffled).verdict is not Verdict.PASSED
+
+
+@settings(deadline=None)
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_more_right_answers_never_worsen_the_verdict(before, now):
+    order = [Verdict.REFUSED, Verdict.CANNOT_TELL, Verdict.PASSED]
+    found = [verdict(routing(40, 76), general(before, each)).verdict for each in (now, min(now + 1, 40))]
+    assert order.index(found[0]) <= order.index(found[1])

@@ -1,0 +1,147 @@
+"""Answering and scoring: batches give what single forward passes give."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from retrain import generate
+from retrain.base_models import BaseModel, load
+from retrain.errors import WrongBaseModel
+from retrain.frame import encode_example
+from retrain.generate import LanguageModel
+from retrain.types import Message, TrainedAdapter
+from tests.unit.retrain.conftest import SAID, SYSTEM_PROMPT, toy_rows
+
+LABELS = ["Billing", "Cardiology", "Cardiology ward", "Dermatology", "C", ""]
+ASKED = [[Message("user", text)] for text, _ in toy_rows(9, seed=5)]
+EXACT = 1e-3
+
+
+@pytest.fixture
+def model(tiny: BaseModel, taught: TrainedAdapter) -> LanguageModel:
+    model = LanguageModel.load(tiny.directory, system_prompt=SYSTEM_PROMPT)
+    model.add_adapter("taught", Path(taught.directory))
+    return model
+
+
+@pytest.fixture
+def exact(tiny: BaseModel) -> LanguageModel:
+    """The base in float32, where two right ways of computing differ by next to nothing."""
+    model, tokenizer = load(tiny.directory)
+    return LanguageModel(model.float(), tokenizer, system_prompt=SYSTEM_PROMPT, sha256=tiny.sha256)
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(generate, "MAX_BATCH", 2)
+    return
+
+
+def naive_scores(base: BaseModel, messages: list[Message]) -> list[float]:
+    """Score each label by a forward pass of its own."""
+    model, tokenizer = load(base.directory)
+    scores = []
+    for label in LABELS:
+        ids, start = encode_example(tokenizer, messages, label, SYSTEM_PROMPT)
+        with torch.inference_mode():
+            chances = model.float()(torch.tensor([ids])).logits[0, start - 1 : -1].log_softmax(-1)
+        scores.append(float(chances.gather(1, torch.tensor(ids[start:])[:, None]).sum()))
+    return scores
+
+
+def test_label_scores_equal_those_of_single_forward_passes(tiny: BaseModel, exact: LanguageModel):
+    naive = [naive_scores(tiny, messages) for messages in ASKED]
+    assert exact.score_labels(ASKED, LABELS) == [pytest.approx(row, abs=EXACT) for row in naive]
+
+
+def test_one_conversation_alone_scores_alike(tiny: BaseModel, exact: LanguageModel):
+    assert exact.score_labels(ASKED[:1], LABELS)[0] == pytest.approx(naive_scores(tiny, ASKED[0]), abs=EXACT)
+
+
+def test_conversations_that_share_no_beginning_score_alike(tiny: BaseModel, exact: LanguageModel):
+    mixed = [[Message("system", "What?"), *ASKED[0]], [Message("system", "My order is late."), *ASKED[1]]]
+    naive = [naive_scores(tiny, messages) for messages in mixed]
+    assert exact.score_labels(mixed, LABELS) == [pytest.approx(row, abs=EXACT) for row in naive]
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_scores_keep_the_order_of_the_conversations(tiny: BaseModel, exact: LanguageModel):
+    naive = [naive_scores(tiny, messages) for messages in ASKED[:5]]
+    assert exact.score_labels(ASKED[:5], LABELS) == [pytest.approx(row, abs=EXACT) for row in naive]
+
+
+def test_no_conversations_give_no_scores(model: LanguageModel):
+    assert model.score_labels([], LABELS) == []
+    assert model.answer([], max_new_tokens=4) == []
+
+
+def test_scores_are_the_same_every_time(model: LanguageModel):
+    assert model.score_labels(ASKED, LABELS) == model.score_labels(ASKED, LABELS)
+
+
+def test_the_likeliest_label_is_the_class(model: LanguageModel):
+    scores = model.score_labels(ASKED, LABELS)
+    assert model.classify(ASKED, LABELS) == [LABELS[row.index(max(row))] for row in scores]
+
+
+def test_equal_labels_give_the_first(model: LanguageModel):
+    assert model.classify(ASKED[:1], ["Billing", "Billing"]) == ["Billing"]
+
+
+def test_a_taught_adapter_answers_the_task(model: LanguageModel):
+    rows = toy_rows(30, seed=9)
+    with model.using("taught"):
+        answers = model.answer([[Message("user", text)] for text, _ in rows], max_new_tokens=8)
+        classes = model.classify([[Message("user", text)] for text, _ in rows], list(SAID))
+    labels = [label for _, label in rows]
+    assert sum(a == b for a, b in zip(answers, labels, strict=True)) > 25
+    assert sum(a == b for a, b in zip(classes, labels, strict=True)) > 25
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_answers_keep_the_order_of_the_conversations(model: LanguageModel):
+    with model.using("taught"):
+        alone = [model.answer([messages], max_new_tokens=8)[0] for messages in ASKED]
+        assert model.answer(ASKED, max_new_tokens=8) == alone
+
+
+def test_the_base_is_left_as_it_was(model: LanguageModel, tiny: BaseModel):
+    untouched = LanguageModel.load(tiny.directory, system_prompt=SYSTEM_PROMPT)
+    with model.using("taught"):
+        taught = model.score_labels(ASKED, LABELS)
+    with model.using(None):
+        assert model.score_labels(ASKED, LABELS) == untouched.score_labels(ASKED, LABELS) != taught
+
+
+def test_a_removed_adapter_is_gone(model: LanguageModel, tiny: BaseModel):
+    model.remove_adapter("taught")
+    untouched = LanguageModel.load(tiny.directory, system_prompt=SYSTEM_PROMPT)
+    assert model.score_labels(ASKED, LABELS) == untouched.score_labels(ASKED, LABELS)
+    with pytest.raises(KeyError), model.using("taught"):
+        pass
+
+
+def test_two_adapters_stand_side_by_side(model: LanguageModel, taught: TrainedAdapter):
+    with model.using("taught"):
+        before = model.score_labels(ASKED, LABELS)
+    model.add_adapter("other", Path(taught.directory))
+    model.remove_adapter("taught")
+    with model.using("other"):
+        assert model.score_labels(ASKED, LABELS) == before
+
+
+def test_an_adapter_of_another_base_is_refused(model: LanguageModel, taught: TrainedAdapter, tmp_path: Path):
+    foreign = Path(shutil.copytree(taught.directory, tmp_path / "foreign"))
+    record = json.loads((foreign / "errata.json").read_text())
+    (foreign / "errata.json").write_text(json.dumps(record | {"base_sha256": "sha256:other"}))
+    with pytest.raises(WrongBaseModel, match="sha256:other"):
+        model.add_adapter("foreign", foreign)
+
+
+def test_an_adapter_that_names_no_base_is_refused(model: LanguageModel, tmp_path: Path):
+    with pytest.raises(WrongBaseModel, match="does not say"):
+        model.add_adapter("unknown", tmp_path)

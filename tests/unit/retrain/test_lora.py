@@ -1,0 +1,166 @@
+"""Training: a function of its spec, safe to interrupt, and touching nothing but the adapter."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from retrain.base_models import BaseModel, load
+from retrain.errors import Cancelled, EmptySplit, TrainingBroke, WrongBaseModel
+from retrain.lora import adapter_weights
+from retrain.reload import reload_equals
+from retrain.types import Message, Mode, Progress, TrainedAdapter, TrainingSpec
+from tests.unit.retrain.conftest import SYSTEM_PROMPT, toy_rows
+
+Run = Callable[..., TrainedAdapter]
+
+
+def adapter_hash(trained: TrainedAdapter) -> str:
+    return hashlib.sha256((Path(trained.directory) / "adapter_model.safetensors").read_bytes()).hexdigest()
+
+
+def all_bytes(trained: TrainedAdapter) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path(trained.directory).iterdir()}
+
+
+class CancelAfter:
+    """Says that the work is cancelled once it was asked `steps` times."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def test_the_same_spec_gives_the_same_bytes(quick_run: Run, spec: TrainingSpec):
+    assert all_bytes(quick_run(spec, name="one")) == all_bytes(quick_run(spec, name="two"))
+
+
+def test_another_seed_gives_another_adapter(quick_run: Run, spec: TrainingSpec):
+    assert adapter_hash(quick_run(spec, name="one")) != adapter_hash(
+        quick_run(replace(spec, seed=1), name="two")
+    )
+
+
+def test_a_resumed_run_equals_an_undisturbed_one(quick_run: Run, spec: TrainingSpec):
+    undisturbed = quick_run(spec, name="undisturbed")
+    with pytest.raises(Cancelled):
+        quick_run(spec, name="resumed", is_cancelled=CancelAfter(6))
+    steps: list[Progress] = []
+    resumed = quick_run(spec, name="resumed", report=steps.append)
+    assert steps[0].step == 5
+    assert all_bytes(resumed) == all_bytes(undisturbed)
+    assert (resumed.losses, resumed.tokens) == (undisturbed.losses, undisturbed.tokens)
+
+
+def test_another_runs_checkpoint_is_not_continued(quick_run: Run, spec: TrainingSpec):
+    with pytest.raises(Cancelled):
+        quick_run(spec, is_cancelled=CancelAfter(6))
+    steps: list[Progress] = []
+    quick_run(replace(spec, seed=1), report=steps.append)
+    assert steps[0].step == 1
+
+
+def test_a_cancelled_run_stops_at_that_step(quick_run: Run, spec: TrainingSpec, tmp_path: Path):
+    steps: list[Progress] = []
+    with pytest.raises(Cancelled, match="step 3 of 10"):
+        quick_run(spec, report=steps.append, is_cancelled=CancelAfter(3))
+    assert len(steps) == 3
+    assert not (tmp_path / "run" / "adapter").exists()
+
+
+def test_training_lowers_the_loss(taught: TrainedAdapter):
+    assert sum(taught.losses[-5:]) < sum(taught.losses[:5]) / 4
+
+
+def test_progress_is_reported_at_every_step(quick_run: Run, spec: TrainingSpec):
+    steps: list[Progress] = []
+    trained = quick_run(spec, report=steps.append)
+    assert [(p.step, p.steps) for p in steps] == [(n, 10) for n in range(1, 11)]
+    assert tuple(p.loss for p in steps) == trained.losses
+
+
+def test_replayed_answers_are_rows_too(quick_run: Run, spec: TrainingSpec):
+    replay = [([Message("system", "Be kind."), Message("user", "Who are you?")], "A clinic.")] * 8
+    assert len(quick_run(spec, replay=replay).losses) == 11
+
+
+def test_a_row_without_weight_teaches_nothing(quick_run: Run, spec: TrainingSpec):
+    rows = toy_rows(8)
+    other = [*rows[:7], (rows[7][0], "Neurology")]
+    weights = [1.0] * 7 + [0.0]
+    with_it = quick_run(spec, name="with", rows=rows, weights=weights)
+    with_another = quick_run(spec, name="another", rows=other, weights=weights)
+    assert adapter_hash(with_it) == adapter_hash(with_another)
+
+
+def test_continuing_starts_at_the_parent(quick_run: Run, spec: TrainingSpec, taught: TrainedAdapter):
+    further = replace(spec, mode=Mode.CONTINUE, parent_adapter="sha256:parent")
+    continued = quick_run(further, name="continued", parent=Path(taught.directory))
+    fresh = quick_run(spec, name="fresh")
+    assert continued.losses[0] < fresh.losses[0] / 4
+
+
+def test_continuing_needs_a_parent(quick_run: Run, spec: TrainingSpec):
+    with pytest.raises(TrainingBroke, match="without a parent"):
+        quick_run(replace(spec, mode=Mode.CONTINUE))
+
+
+def test_a_parent_of_another_base_is_refused(quick_run: Run, spec: TrainingSpec, tmp_path: Path):
+    (tmp_path / "errata.json").write_text(json.dumps({"base_sha256": "sha256:other"}))
+    with pytest.raises(WrongBaseModel):
+        quick_run(replace(spec, mode=Mode.CONTINUE), parent=tmp_path)
+
+
+def test_an_infinite_loss_breaks_the_run(quick_run: Run, spec: TrainingSpec):
+    with pytest.raises(TrainingBroke, match="the loss is"):
+        quick_run(replace(spec, learning_rate=1e38))
+
+
+def test_a_run_that_changes_nothing_is_no_success(quick_run: Run, spec: TrainingSpec):
+    with pytest.raises(TrainingBroke, match="no weight"):
+        quick_run(replace(spec, learning_rate=0.0))
+
+
+def test_a_base_that_could_change_is_refused(tiny: BaseModel):
+    with pytest.raises(TrainingBroke, match="outside the adapter"):
+        adapter_weights(load(tiny.directory)[0])
+
+
+def test_rows_over_the_limit_are_left_out_and_counted(quick_run: Run, spec: TrainingSpec):
+    trained = quick_run(spec, rows=[*toy_rows(8), ("word " * 600, "Billing")])
+    assert json.loads(all_bytes(trained)["errata.json"])["left_out"] == 1
+
+
+def test_nothing_to_train_on_is_refused(quick_run: Run, spec: TrainingSpec):
+    with pytest.raises(EmptySplit):
+        quick_run(replace(spec, max_tokens=8))
+
+
+def test_the_directory_holds_an_adapter_and_its_record(
+    taught: TrainedAdapter, tiny: BaseModel, tmp_path: Path
+):
+    files = all_bytes(taught)
+    assert set(files) == {"adapter_model.safetensors", "adapter_config.json", "errata.json"}
+    assert json.loads(files["errata.json"])["base_sha256"] == tiny.sha256
+    assert json.loads(files["adapter_config.json"])["base_model_name_or_path"] == "bundled:tiny"
+    assert not any(str(tmp_path.parent).encode() in content for content in files.values())
+
+
+def test_an_adapters_files_can_be_read_by_other_users(taught: TrainedAdapter):
+    assert {path.stat().st_mode & 0o777 for path in Path(taught.directory).iterdir()} == {0o644}
+
+
+def test_a_reloaded_adapter_answers_alike_in_a_new_process(taught: TrainedAdapter, tiny: BaseModel):
+    asked = [[Message("user", text)] for text, _ in toy_rows(4)]
+    assert reload_equals(tiny.directory, Path(taught.directory), asked, SYSTEM_PROMPT)
+
+
+def test_an_adapter_that_does_not_load_is_no_success(taught: TrainedAdapter, tiny: BaseModel, tmp_path: Path):
+    with pytest.raises(WrongBaseModel):
+        reload_equals(tiny.directory, tmp_path, [[Message("user", "Hello?")]], SYSTEM_PROMPT)

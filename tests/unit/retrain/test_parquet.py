@@ -1,0 +1,69 @@
+"""Training sets as files: typed, deterministic, complete."""
+
+from dataclasses import replace
+
+import datasets
+import pytest
+
+from retrain.errors import EmptySplit, RetrainError
+from retrain.parquet import FEATURES, read, split_file, write
+from retrain.training_set import content_hash
+from retrain.types import Example, Kind, Message, Split
+
+
+def examples(kind=Kind.CLASSIFICATION):
+    turns = (Message("system", "Route."), Message("user", "Mi rodilla está hinchada 🦵"))
+    row = Example("key", "group", turns, "orthopaedics", kind, None, Split.TRAIN, 0.5)
+    if kind is Kind.CLASSIFICATION:
+        row = replace(row, label="orthopaedics")
+    return [row, replace(row, weight=1.0), replace(row, split=Split.TEST), replace(row, answer="eyes")]
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    datasets.disable_progress_bars()
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_what_was_written_is_read(tmp_path, kind):
+    write(examples(kind), tmp_path / "set.parquet")
+    assert {content_hash(row) for row in read(tmp_path / "set.parquet")} == set(
+        map(content_hash, examples(kind))
+    )
+
+
+def test_equal_sets_give_equal_bytes(tmp_path):
+    write(examples(), tmp_path / "a.parquet")
+    renamed = [replace(row, key="k", group="g") for row in reversed(examples())]
+    write(renamed, tmp_path / "b.parquet")
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+def test_rows_are_ordered_by_content(tmp_path):
+    write(examples(), tmp_path / "set.parquet")
+    names = [row.key for row in read(tmp_path / "set.parquet")]
+    assert names == sorted(names)
+
+
+def test_training_maps_one_split_with_its_types(tmp_path):
+    write(examples(), tmp_path / "set.parquet")
+    split_file(tmp_path / "set.parquet", Split.TRAIN, tmp_path / "train.parquet")
+    rows = datasets.Dataset.from_parquet(str(tmp_path / "train.parquet"), cache_dir=str(tmp_path / "cache"))
+    assert rows.features == FEATURES[Kind.CLASSIFICATION]
+    assert rows.cache_files
+    assert rows["split"][:] == ["train"] * 3
+
+
+def test_a_split_can_be_handed_on_alone(tmp_path):
+    write(examples(), tmp_path / "set.parquet")
+    assert split_file(tmp_path / "set.parquet", Split.TEST, tmp_path / "test.parquet") == 1
+    assert [row.split for row in read(tmp_path / "test.parquet")] == [Split.TEST]
+    with pytest.raises(EmptySplit, match="validation"):
+        split_file(tmp_path / "set.parquet", Split.VALIDATION, tmp_path / "none.parquet")
+
+
+def test_an_empty_or_mixed_set_is_refused(tmp_path):
+    with pytest.raises(EmptySplit):
+        write([], tmp_path / "set.parquet")
+    with pytest.raises(RetrainError, match="one kind"):
+        write([*examples(), *examples(Kind.GENERATION)], tmp_path / "set.parquet")

@@ -1,0 +1,226 @@
+"""Training sets: duplicates, sticky splits, names and differences."""
+
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrain.audit import leakage
+from retrain.near_duplicates import similarity
+from retrain.training_set import BrokenRecipe, Placed, Recipe, Settled, build, diff, fingerprint
+from retrain.types import Kind, Message, Split
+
+KNEE = "my left knee has been swollen since i fell off the ladder on monday evening"
+ROUND = Recipe(test_share=0.3, validation_share=0.2)
+
+
+def settled(prompt, label="orthopaedics", **changes):
+    row = Settled(f"{prompt}/{label}", (Message("user", prompt),), label, Kind.CLASSIFICATION, label)
+    return replace(row, **changes)
+
+
+def build_first(*rows, recipe=ROUND):
+    return build(rows, earlier=[], assigned={}, recipe=recipe)
+
+
+def placed(built, rows):
+    groups = {example.key: example.group for example in built.examples}
+    return [Placed(row, groups[row.key]) for row in rows if row.key in groups]
+
+
+def test_one_of_two_near_duplicates_survives_whatever_their_order():
+    rows = [settled(KNEE), settled(f"Help, {KNEE}"), settled("my eye itches")]
+    built, mirrored = build_first(*rows), build_first(*reversed(rows))
+    assert built == mirrored
+    assert len(built.examples) == 2
+    assert [reason.split(" of ")[0] for _, reason in built.dropped] == ["duplicate"]
+
+
+def test_near_duplicates_with_different_labels_stay_for_the_audit():
+    built = build_first(settled(KNEE), settled(f"Help, {KNEE}", "emergency"))
+    assert len(built.examples) == 2
+    assert len({example.group for example in built.examples}) == 1
+
+
+def test_a_row_of_an_earlier_version_survives_its_later_duplicates():
+    old = settled(KNEE)
+    first = build_first(old)
+    rivals = [settled(f"{word} {KNEE}") for word in ("hello", "please", "so", "well", "hi")]
+    again = build([old, *rivals], earlier=placed(first, [old]), assigned=first.assignments, recipe=ROUND)
+    assert [example.key for example in again.examples] == [old.key]
+
+
+def test_a_conversation_is_one_group():
+    turns = [settled(text, conversation="c1") for text in ("my eye itches", "thanks, since when is it open")]
+    assert len({example.group for example in build_first(*turns).examples}) == 1
+
+
+def test_random_responses_become_the_test_split():
+    built = build_first(settled("my eye itches", is_random=True), settled("a rash"), recipe=Recipe())
+    assert {row.key.split("/")[0]: row.split for row in built.examples}["my eye itches"] is Split.TEST
+
+
+def test_random_responses_are_drawn_like_others_once_the_test_split_is_big_enough():
+    recipe = Recipe(test_from_random=False, validation_share=0.0)
+    assert build_first(settled(KNEE, is_random=True), recipe=recipe).examples[0].split is Split.TRAIN
+
+
+def test_shares_are_met():
+    built = build_first(*(settled(f"word{n} other{n}") for n in range(2000)))
+    shares = [sum(row.split is split for row in built.examples) / 2000 for split in Split]
+    assert shares == pytest.approx([0.5, 0.2, 0.3], abs=0.04)
+
+
+def test_another_seed_draws_another_split():
+    rows = [settled(f"word{n} other{n}") for n in range(50)]
+    assert build_first(*rows).assignments != build_first(*rows, recipe=replace(ROUND, seed=1)).assignments
+
+
+def test_a_new_neighbour_joins_the_old_group_and_its_split():
+    old = settled(KNEE, is_random=True)
+    first = build_first(old)
+    neighbour = settled(f"Help, {KNEE}", "emergency")
+    second = build([neighbour], earlier=placed(first, [old]), assigned=first.assignments, recipe=ROUND)
+    assert second.examples[0].split is Split.TEST
+    assert second.examples[0].group == first.examples[0].group
+    assert second.assignments == {}
+
+
+def test_a_group_keeps_its_split_when_its_rows_are_gone():
+    first = build_first(settled(KNEE, is_random=True))
+    again = build([settled(KNEE)], earlier=[], assigned=first.assignments, recipe=ROUND)
+    assert again.examples[0].split is Split.TEST
+
+
+def test_when_a_train_and_a_test_group_meet_both_join_test_and_it_is_reported():
+    recipe = Recipe(validation_share=0.0)
+    rows = [settled("my eye itches", is_random=True, conversation="a"), settled("a rash", conversation="b")]
+    first = build_first(*rows, recipe=recipe)
+    trained = next(row.group for row in first.examples if row.split is Split.TRAIN)
+    bridge = [settled("my eye itches", "eyes", conversation="b")]
+    second = build([*rows, *bridge], earlier=placed(first, rows), assigned=first.assignments, recipe=recipe)
+    assert {row.split for row in second.examples} == {Split.TEST}
+    assert second.assignments == {trained: Split.TEST}
+    assert [merge.contaminated for merge in second.merges] == [(trained,)]
+
+
+def test_the_fingerprint_covers_content_split_and_recipe_only():
+    rows = [settled(KNEE), settled("a rash", "dermatology")]
+    examples = build_first(*rows).examples
+    renamed = [replace(row, key="k", group="g", attributes={"clinic": "north"}) for row in reversed(examples)]
+    assert fingerprint(renamed, ROUND) == fingerprint(examples, ROUND)
+    assert fingerprint(examples, replace(ROUND, seed=1)) != fingerprint(examples, ROUND)
+    moved = [replace(row, split=Split.VALIDATION) for row in examples]
+    assert fingerprint(moved, ROUND) != fingerprint(examples, ROUND)
+
+
+def test_a_fingerprint_is_pinned():
+    examples = [replace(row, split=Split.TRAIN) for row in build_first(settled(KNEE)).examples]
+    pinned = "sha256:7eefd47d686998d361e59d998b7ed73cb22a3b883d2c70eae5a99bd395a7bb44"
+    assert fingerprint(examples, ROUND) == pinned
+
+
+def test_a_diff_tells_added_removed_changed_and_moved_rows():
+    stays, goes, moves, changes = build_first(*(settled(f"word{n} other{n}") for n in range(4))).examples
+    comes = replace(goes, messages=(Message("user", "unheard of"),))
+    moved = replace(moves, split=Split.TEST if moves.split is Split.TRAIN else Split.TRAIN)
+    changed = replace(changes, answer="eyes", label="eyes")
+    found = diff([stays, goes, moves, changes], [changed, moved, comes, stays])
+    assert (found.added, found.removed) == ((comes,), (goes,))
+    assert (found.changed, found.moved) == (((changes, changed),), ((moves, moved),))
+
+
+def test_a_diff_counts_repeated_rows():
+    [row] = build_first(settled(KNEE)).examples
+    assert diff([row], [row, row]).added == (row,)
+    assert diff([row], [row]) == diff([], [])
+
+
+def test_a_recipe_survives_json():
+    assert Recipe.from_json(ROUND.to_json()) == ROUND
+    assert Recipe.from_json({"test_share": 0}) == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("document", "named"),
+    [
+        ({"near": 1}, "near"),
+        ({"seed": True}, "seed"),
+        ({"near_threshold": "high"}, "near_threshold"),
+        ({"near_threshold": 0.0}, "near_threshold"),
+        ({"test_share": 0.95}, "test_share"),
+        ({"validation_share": float("nan")}, "validation_share"),
+    ],
+)
+def test_a_broken_recipe_is_refused_by_name(document, named):
+    with pytest.raises(BrokenRecipe, match=named):
+        Recipe.from_json(document)
+
+
+def paraphrase(base, rng):
+    """Add, drop or swap words as people do when they ask again."""
+    words = base.split()
+    for _ in range(rng.randrange(3)):
+        place = rng.randrange(len(words))
+        edits = [[*words[:place], "please", *words[place:]], words[:place] + words[place + 1 :]]
+        words = rng.choice([*edits, [*words[:place], "really", *words[place + 1 :]]])
+    return " ".join(words) + rng.choice(["", "!", "?"])
+
+
+def a_round(rng, families, number):
+    prompts = [paraphrase(rng.choice(families), rng) for _ in range(8)]
+    return [
+        settled(
+            prompt,
+            rng.choice(["eyes", "heart", "skin"]),
+            key=f"{number}-{index}",
+            conversation=rng.choice([None, None, None, f"c{rng.randrange(6)}"]),
+            is_random=rng.random() < 0.2,
+        )
+        for index, prompt in enumerate(prompts)
+    ]
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_no_group_stands_in_train_and_test_over_ten_growing_versions(seed):
+    rng = random.Random(seed)
+    families = [" ".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=12)) for _ in range(10)]
+    assigned, earlier, rows, once_test = {}, [], [], set()
+    for number in range(10):
+        rows += a_round(rng, families, number)
+        built = build(rows, earlier=earlier, assigned=assigned, recipe=ROUND)
+        assigned |= built.assignments
+        earlier += placed(built, rows)
+        assert not leakage.find(built.examples)
+        assert all(assigned[group] is Split.TEST for group in once_test)
+        assert all(assigned[row.group] is row.split for row in built.examples)
+        once_test |= {row.group for row in built.examples if row.split is Split.TEST}
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_the_fingerprint_depends_on_neither_order_nor_keys(seed):
+    rng = random.Random(seed)
+    families = [" ".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=12)) for _ in range(6)]
+    rows = [row for number in range(3) for row in a_round(rng, families, number)]
+    shuffled = [replace(row, key=f"other-{rng.random()}") for row in rng.sample(rows, len(rows))]
+    names = {fingerprint(build_first(*each).examples, ROUND) for each in (rows, shuffled)}
+    assert len(names) == 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_what_was_dropped_has_a_near_equal_survivor_with_its_answer(seed):
+    rng = random.Random(seed)
+    families = [" ".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=12)) for _ in range(6)]
+    rows = {row.key: row for number in range(3) for row in a_round(rng, families, number)}
+    built = build_first(*rows.values())
+    survivors = {row.key: row for row in built.examples}
+    assert len(survivors) + len(built.dropped) == len(rows)
+    for key, reason in built.dropped:
+        twin = survivors[reason.removeprefix("duplicate of ")]
+        assert similarity(twin.prompt, rows[key].messages[-1].content) >= ROUND.near_threshold
+        assert twin.label == rows[key].label
