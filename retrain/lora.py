@@ -111,6 +111,8 @@ def train(
             checkpoint.save(weights, optimizer, state)
     if all(torch.equal(start[name], parameter) for name, parameter in weights.items()):
         raise TrainingBroke("no weight of the adapter changed")
+    if not all(parameter.isfinite().all() for parameter in weights.values()):
+        raise TrainingBroke("a weight of the adapter is not finite")
     _write(adapted, base, {"spec": dataclasses.asdict(spec), "left_out": rows.left_out}, output)
     return TrainedAdapter(str(output), tuple(state.losses), state.tokens, state.seconds)
 

@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 from datasets import Features, List, Value
 
 from retrain.errors import EmptySplit, RetrainError
-from retrain.training_set import content_hash
-from retrain.types import Example, Kind, Message, Split
+from retrain.types import Example, Kind, Message, Split, content_hash
 
 _ROWS_A_GROUP = 10_000
 _COLUMNS = {

@@ -89,7 +89,7 @@ def sync(lease: Lease, project_id: UUID, connector: Connector) -> dict[str, Any]
     if project.tool_project is None:
         return {"annotations": 0, "settled": 0, "contested": 0}
     pulled = list(connector.pull(project.tool_project, project.tool_cursor))
-    outcome = receive(lease, project_id, pulled, connector=ConnectorKind(connector.name))
+    outcome = receive(lease, project_id, pulled, connector=project.connector)
     with lease.transaction() as session:
         project = session.get_one(Project, project_id)
         project.tool_cursor = max((a.updated_at for a in pulled), default=project.tool_cursor)

@@ -67,6 +67,7 @@ def test_an_archive_holds_sources_and_lock_but_no_caches(project):
             "retrain/words.json",
         ]
         assert found.read("packages.lock").decode() == archive.lock()
+        assert {entry.date_time for entry in found.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
 def test_the_lock_pins_each_package_once_in_order():

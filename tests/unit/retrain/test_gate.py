@@ -81,6 +81,20 @@ def test_that_many_more_cases_would_have_been_enough():
     assert verdict(routing(40, 76), general(104, 94, n=104)).verdict is Verdict.PASSED
 
 
+def test_a_loss_that_may_be_chance_cannot_be_told():
+    assert verdict(routing(40, 76), general(4, 3, n=5)).verdict is Verdict.CANNOT_TELL
+
+
+def test_one_refusal_outweighs_what_cannot_be_told_and_the_greatest_loss_is_named():
+    other = replace(general(30, 20), suite="other", title="earlier corrections")
+    doubtful = replace(general(40, 36), suite="doubtful")
+    rules = Rules(max_loss={"general": 0.15, "doubtful": 0.15})
+    found = verdict(routing(40, 76), other, doubtful, general(40, 12), rules=rules)
+    assert found.sentence == (
+        "Refused: it forgot general knowledge: 40 of 40 before, 12 of 40 now (and 1 more)."
+    )
+
+
 def test_three_cases_without_change_prove_nothing():
     assert verdict(routing(40, 76), general(3, 3, n=3)).verdict is Verdict.CANNOT_TELL
 

@@ -122,6 +122,11 @@ def test_an_infinite_loss_breaks_the_run(quick_run: Run, spec: TrainingSpec):
         quick_run(replace(spec, learning_rate=1e38))
 
 
+def test_a_last_step_that_breaks_the_weights_breaks_the_run(quick_run: Run, spec: TrainingSpec):
+    with pytest.raises(TrainingBroke, match="not finite"):
+        quick_run(replace(spec, learning_rate=1e39), rows=toy_rows(8))
+
+
 def test_a_run_that_changes_nothing_is_no_success(quick_run: Run, spec: TrainingSpec):
     with pytest.raises(TrainingBroke, match="no weight"):
         quick_run(replace(spec, learning_rate=0.0))

@@ -7,8 +7,7 @@ import pytest
 
 from retrain.errors import EmptySplit, RetrainError
 from retrain.parquet import FEATURES, read, split_file, write
-from retrain.training_set import content_hash
-from retrain.types import Example, Kind, Message, Split
+from retrain.types import Example, Kind, Message, Split, content_hash
 
 
 def examples(kind=Kind.CLASSIFICATION):

@@ -94,16 +94,26 @@ def test_a_group_keeps_its_split_when_its_rows_are_gone():
     assert again.examples[0].split is Split.TEST
 
 
-def test_when_a_train_and_a_test_group_meet_both_join_test_and_it_is_reported():
+def test_when_train_and_test_groups_meet_all_join_test_and_it_is_reported():
     recipe = Recipe(validation_share=0.0)
-    rows = [settled("my eye itches", is_random=True, conversation="a"), settled("a rash", conversation="b")]
+    rows = [
+        settled("my eye itches", is_random=True, conversation="a"),
+        settled("a rash", conversation="b"),
+        settled("chest pain", conversation="c"),
+    ]
     first = build_first(*rows, recipe=recipe)
-    trained = next(row.group for row in first.examples if row.split is Split.TRAIN)
-    bridge = [settled("my eye itches", "eyes", conversation="b")]
-    second = build([*rows, *bridge], earlier=placed(first, rows), assigned=first.assignments, recipe=recipe)
+    trained = {row.group for row in first.examples if row.split is Split.TRAIN}
+    bridges = [
+        settled("my eye itches", "eyes", conversation="b"),
+        settled("a rash", "skin", conversation="c"),
+    ]
+    second = build([*rows, *bridges], earlier=placed(first, rows), assigned=first.assignments, recipe=recipe)
+    assert len(trained) == 2
     assert {row.split for row in second.examples} == {Split.TEST}
-    assert second.assignments == {trained: Split.TEST}
-    assert [merge.contaminated for merge in second.merges] == [(trained,)]
+    assert second.assignments == dict.fromkeys(trained, Split.TEST)
+    [merge] = second.merges
+    assert set(merge.contaminated) == trained
+    assert {merge.group, *merge.absorbed} == {*trained, *first.assignments}
 
 
 def test_the_fingerprint_covers_content_split_and_recipe_only():

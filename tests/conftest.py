@@ -1,0 +1,85 @@
+"""Fixtures every suite shares: a real database, a real Valkey, and the work that jobs would do."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+from redis import Redis
+from sqlmodel import col, select
+
+from service import jobs, logs, migrations, valkey
+from service.runtime import Runtime, build
+from service.settings import Settings
+from service.tables import Job, JobState
+from service.web.app import create_app
+
+
+logs.configure()
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where models are built once for the whole run."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The bundled Valkey, as `errata up` starts it."""
+    home = tmp_path_factory.mktemp("valkey")
+    server = valkey.start(home)
+    yield valkey.url(home)
+    server.terminate()
+    server.wait()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, cache_dir: Path, valkey_url: str) -> Settings:
+    """Settings of an installation of its own, with intervals of a second."""
+    return Settings(
+        data_dir=tmp_path / "data",
+        cache_dir=cache_dir,
+        redis_url=valkey_url,
+        lease_seconds=1,
+        sweep_seconds=1,
+        sync_seconds=1,
+        triage_seconds=1,
+        retry_seconds=0,
+        training_threads=1,
+    )
+
+
+@pytest.fixture
+def runtime(settings: Settings) -> Iterator[Runtime]:
+    """A runtime on a migrated SQLite file and an empty queue."""
+    runtime = build(settings)
+    migrations.upgrade(runtime.db)
+    Redis.from_url(settings.redis_url).flushall()
+    yield runtime
+    runtime.db.close()
+    runtime.queue.redis.close()
+
+
+@pytest.fixture
+def client(runtime: Runtime) -> FlaskClient:
+    """The web application's own client."""
+    return create_app(runtime).test_client()
+
+
+@pytest.fixture
+def work(runtime: Runtime) -> Callable[[], None]:
+    """Do all pending jobs here and now, those that they ask for included."""
+
+    def until_idle() -> None:
+        while job_id := _next_pending(runtime):
+            lease = runtime.queue.lease(job_id)
+            jobs.perform(runtime, lease)
+
+    return until_idle
+
+
+def _next_pending(runtime: Runtime):
+    with runtime.db.reading() as session:
+        pending = select(Job.id).where(Job.state == JobState.PENDING)
+        return session.exec(pending.order_by(col(Job.id)).limit(1)).first()
