@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -25,8 +26,9 @@ MAX_BATCH = 48
 class LanguageModel:
     """A base model that can put adapters on and take them off.
 
-    One thread at a time may use it; `using` holds the others back. Results do not depend on the other rows'
-    order, but bfloat16 rounds differently in batches of other sizes: compare scores of equal sets of rows.
+    Outside a `using` block the base answers. One thread at a time may use it; a block holds the others back.
+    Results do not depend on the other rows' order, but bfloat16 rounds differently in batches of other sizes:
+    compare scores of equal sets of rows.
     On a CPU, set OMP_WAIT_POLICY=PASSIVE, or idle threads burn the cores that others need.
     """
 
@@ -38,6 +40,7 @@ class LanguageModel:
         self._system_prompt = system_prompt
         self._sha256 = sha256
         self._adapters: PeftModel | None = None
+        self._used: str | None = None
         self._lock = threading.RLock()
 
     @classmethod
@@ -69,12 +72,15 @@ class LanguageModel:
                 ).eval()
             else:
                 self._adapters.load_adapter(directory, adapter_name=name, autocast_adapter_dtype=False)
+            self._switch(self._used)
 
     def remove_adapter(self, name: str) -> None:
         """Forget an adapter; an unknown name is forgotten already."""
         with self._lock:
             if self._adapters is None or name not in self._adapters.peft_config:
                 return
+            if self._used == name:
+                self._switch(None)
             if len(self._adapters.peft_config) > 1:
                 self._adapters.set_adapter(next(n for n in self._adapters.peft_config if n != name))
                 self._adapters.delete_adapter(name)
@@ -84,18 +90,18 @@ class LanguageModel:
 
     @contextmanager
     def using(self, name: str | None) -> Iterator[None]:
-        """Answer with this adapter, or with the base model for None, until the block ends."""
+        """Answer with this adapter, or with the base model for None, until the block ends.
+
+        Raises:
+            KeyError: no adapter has this name.
+        """
         with self._lock:
-            if self._adapters is None:
-                if name is not None:
-                    raise KeyError(name)
+            before = self._used
+            self._switch(name)
+            try:
                 yield
-            elif name is None:
-                with self._adapters.disable_adapter():
-                    yield
-            else:
-                self._adapters.set_adapter(name, inference_mode=True)
-                yield
+            finally:
+                self._switch(before)
 
     def answer(self, conversations: Sequence[Sequence[Message]], *, max_new_tokens: int) -> list[str]:
         """Answer greedily; equal calls give equal answers."""
@@ -131,6 +137,18 @@ class LanguageModel:
     def classify(self, conversations: Sequence[Sequence[Message]], labels: Sequence[str]) -> list[str]:
         """Return each conversation's likeliest label; of equal ones, the first."""
         return [labels[row.index(max(row))] for row in self.score_labels(conversations, labels)]
+
+    def _switch(self, name: str | None) -> None:
+        if name is not None and (self._adapters is None or name not in self._adapters.peft_config):
+            raise KeyError(name)
+        if self._adapters is not None:
+            tuner: Any = self._adapters.base_model
+            if name is None:
+                tuner.disable_adapter_layers()
+            else:
+                tuner.set_adapter(name, inference_mode=True)
+                tuner.enable_adapter_layers()
+        self._used = name
 
     def _generate(self, batch: list[int], prompts: list[list[int]], max_new_tokens: int) -> list[str]:
         width = max(len(prompts[index]) for index in batch)

@@ -121,7 +121,7 @@ def _draw(session: Session, project: Project, responses: Sequence[Response]) -> 
         response.triaged_at = now
     by_key = {f"{sha256_of(response.messages)}:{response.external_id}": response for response in responses}
     busy = {response.id for _, response in _open_tasks(session, project.id)}
-    chosen = [by_key[key] for key in random_share(list(by_key), project.random_share, seed=project.slug)]
+    chosen = [by_key[key] for key in random_share(list(by_key), project.random_share, seed="triage")]
     fresh = [response for response in chosen if response.id not in busy]
     for response in fresh:
         _add_task(session, project, response, TaskPurpose.RANDOM, 0.0, flag=None)

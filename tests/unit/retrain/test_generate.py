@@ -117,6 +117,27 @@ def test_the_base_is_left_as_it_was(model: LanguageModel, tiny: BaseModel):
         assert model.score_labels(ASKED, LABELS) == untouched.score_labels(ASKED, LABELS) != taught
 
 
+def test_outside_its_block_no_adapter_answers(model: LanguageModel):
+    with model.using(None):
+        base = model.score_labels(ASKED, LABELS)
+    with model.using("taught"), model.using(None):
+        assert model.score_labels(ASKED, LABELS) == base
+    assert model.score_labels(ASKED, LABELS) == base
+
+
+def test_an_adapter_in_use_is_back_after_an_inner_block(model: LanguageModel):
+    with model.using("taught"):
+        before = model.score_labels(ASKED, LABELS)
+        with model.using(None):
+            pass
+        assert model.score_labels(ASKED, LABELS) == before
+
+
+def test_an_unknown_adapter_cannot_be_used(model: LanguageModel):
+    with pytest.raises(KeyError), model.using("unknown"):
+        pass
+
+
 def test_a_removed_adapter_is_gone(model: LanguageModel, tiny: BaseModel):
     model.remove_adapter("taught")
     untouched = LanguageModel.load(tiny.directory, system_prompt=SYSTEM_PROMPT)

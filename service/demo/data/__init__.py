@@ -1,0 +1,1 @@
+"""The clinic's data: enquiries with the department that takes them."""
