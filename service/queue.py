@@ -6,7 +6,7 @@ and one that comes twice finds the job leased or done.
 
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -32,7 +32,7 @@ from service.tables import Evaluation, EvaluationState, Job, JobKind, JobState, 
 
 ENTRY = "service.jobs.run"
 LIGHT, HEAVY = "light", "heavy"
-QUEUE_OF = {kind: LIGHT for kind in JobKind} | {JobKind.TRAIN: HEAVY, JobKind.EVALUATE: HEAVY}
+QUEUE_OF = dict.fromkeys(JobKind, LIGHT) | {JobKind.TRAIN: HEAVY, JobKind.EVALUATE: HEAVY}
 OPEN = (JobState.PENDING, JobState.LEASED)
 
 log = structlog.get_logger()
@@ -41,7 +41,7 @@ log = structlog.get_logger()
 class AllowedJob(RqJob):
     """An RQ message that can only mean `service.jobs.run`.
 
-    A JSON serializer alone still lets whoever writes to Redis name any importable function, also as a callback.
+    A JSON serializer alone lets whoever writes to Redis name any importable function, as a callback too.
     """
 
     @property
@@ -54,7 +54,7 @@ class AllowedJob(RqJob):
 
 
 def rq_queue(name: str, redis: "Redis") -> Queue:
-    """Return RQ's queue `light` or `heavy`; a worker listens to exactly one, since only then RQ pops safely."""
+    """Return RQ's queue `light` or `heavy`; a worker listens to one only, for only then RQ pops safely."""
     return Queue(f"errata-{name}", connection=redis, serializer=JSONSerializer, job_class=AllowedJob)
 
 
@@ -93,11 +93,10 @@ class JobQueue:
             with session.begin_nested():
                 session.add(job)
         except IntegrityError:
-            pending = select(Job.id).where(Job.unique_key == unique_key, Job.state == JobState.PENDING)
-            if found := session.scalars(pending).first():
+            if found := _pending(session, unique_key):
                 return found
             raise
-        event.listen(session, "after_commit", lambda _: self.ring(job.id, job.kind, job.fence), once=True)
+        _after_commit(session, lambda: self.ring(job.id, job.kind, job.fence))
         return job.id
 
     def ring(self, job_id: UUID, kind: JobKind, fence: int) -> None:
@@ -150,9 +149,7 @@ class JobQueue:
             WrongState: it has ended already.
         """
         with self.db.transaction() as session:
-            job = session.get(Job, job_id)
-            if job is None:
-                raise NotFound(f"no job {job_id}")
+            job = _locked(session, job_id)
             if job.state not in OPEN:
                 raise WrongState(f"job {job_id} is {job.state} already")
             message = _message_id(job.id, job.fence - 1)
@@ -165,22 +162,27 @@ class JobQueue:
             log.info("stop_not_sent", job_id=str(job_id), reason=str(error))
 
     def retry(self, job_id: UUID) -> None:
-        """Give a dead or cancelled job a fresh set of attempts."""
+        """Give a dead or cancelled job a fresh set of attempts.
+
+        Raises:
+            NotFound: there is no such job.
+            WrongState: it is not dead or cancelled, or the same was asked for again.
+        """
         with self.db.transaction() as session:
-            job = session.get(Job, job_id)
-            if job is None:
-                raise NotFound(f"no job {job_id}")
+            job = _locked(session, job_id)
             if job.state not in (JobState.DEAD, JobState.CANCELLED):
                 raise WrongState(f"job {job_id} is {job.state}; only dead and cancelled jobs can be retried")
+            if other := _pending(session, job.unique_key):
+                raise WrongState(f"job {job_id} was asked for again since: see job {other}")
             job.sqlmodel_update(
                 {"state": JobState.PENDING, "attempts": 0, "failure": None, "failure_code": None}
             )
             job.not_before = self.db.now(session)
             _reopen(session, job)
-            event.listen(session, "after_commit", lambda _: self.ring(job.id, job.kind, job.fence), once=True)
+            _after_commit(session, lambda: self.ring(job.id, job.kind, job.fence))
 
     def sweep(self) -> int:
-        """Take back expired leases and ring for every due job that RQ does not hold; return how many were rung."""
+        """Take back expired leases, ring for every due job that RQ does not hold, and count those."""
         with self.db.transaction() as session:
             now = self.db.now(session)
             expired = (
@@ -195,7 +197,11 @@ class JobQueue:
                 Job.state == JobState.PENDING, col(Job.not_before) <= now
             )
             waiting = session.execute(due.order_by(col(Job.id))).all()
-        held = self._held() if waiting else set()
+        try:
+            held = self._held() if waiting else set()
+        except (RedisError, OSError) as error:
+            log.warning("bells_not_rung", jobs=len(waiting), error=str(error))
+            return 0
         missing = [row for row in waiting if _message_id(row.id, row.fence) not in held]
         for row in missing:
             self.ring(row.id, row.kind, row.fence)
@@ -207,7 +213,7 @@ class JobQueue:
         if job.attempts >= job.max_attempts:
             self.end(session, job, JobState.DEAD, failure=failure, code=code)
             return
-        if job.unique_key and _is_asked_again(session, job):
+        if _pending(session, job.unique_key):
             self.end(session, job, JobState.CANCELLED, failure=f"{failure}; asked again since", code=code)
             return
         job.state, job.lease_owner, job.lease_until = JobState.PENDING, None, None
@@ -229,22 +235,20 @@ class JobQueue:
             _end_row(session, job, failure or "", at=job.finished_at)
 
     def workers(self) -> int:
-        """Count the live workers that Redis knows."""
+        """Count the workers that Redis heard of lately; RQ's list keeps killed ones, and a flush empties it."""
         try:
-            return len(self.redis.smembers("rq:workers"))
+            keys = self.redis.scan_iter("rq:worker:*", count=1000)
+            return sum(not key.endswith(b":executions") for key in keys)
         except (RedisError, OSError):
             return 0
 
     def _held(self) -> set[str]:
-        try:
-            return {job_id for name in (LIGHT, HEAVY) for job_id in rq_queue(name, self.redis).job_ids}
-        except (RedisError, OSError):
-            return set()
+        return {job_id for name in (LIGHT, HEAVY) for job_id in rq_queue(name, self.redis).job_ids}
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to do one job until it is lost; every write goes through `transaction`, which checks the fence."""
+    """The right to do one job until it is lost; writes go through `transaction`, which checks the fence."""
 
     queue: JobQueue = field(repr=False)
     job_id: UUID
@@ -311,13 +315,32 @@ class Lease:
 
 
 def _message_id(job_id: UUID, fence: int) -> str:
-    """Name a message after the lease that it will lead to, so that a zombie's message is never mistaken for it."""
+    """Name a message after the lease that it leads to, so that a zombie's is never mistaken for it."""
     return f"{job_id}_{fence}"
 
 
-def _is_asked_again(session: Session, job: Job) -> bool:
-    pending = select(Job.id).where(Job.unique_key == job.unique_key, Job.state == JobState.PENDING)
-    return session.scalars(pending).first() is not None
+def _after_commit(session: Session, call: Callable[[], None]) -> None:
+    """Call once everything is committed; SQLAlchemy announces each savepoint's end in the same way."""
+
+    @event.listens_for(session, "after_commit")
+    def announce(_: Session) -> None:
+        if not session.in_nested_transaction():
+            call()
+
+
+def _locked(session: Session, job_id: UUID) -> Job:
+    # Locked, so that on PostgreSQL no worker takes or ends the job between our look and our change.
+    job = session.get(Job, job_id, with_for_update=True)
+    if job is None:
+        raise NotFound(f"no job {job_id}")
+    return job
+
+
+def _pending(session: Session, unique_key: str | None) -> UUID | None:
+    if unique_key is None:
+        return None
+    pending = select(Job.id).where(Job.unique_key == unique_key, Job.state == JobState.PENDING)
+    return session.scalars(pending).first()
 
 
 def _end_row(session: Session, job: Job, failure: str, *, at: datetime) -> None:

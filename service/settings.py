@@ -14,7 +14,7 @@ PREFIX = "ERRATA_"
 class Settings(BaseSettings):
     """Each field is set by the environment variable ERRATA_<FIELD>; `deploy/env.example` lists them all."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", allow_inf_nan=False)
 
     data_dir: Path = Path("data")
     cache_dir: Path = Field(default_factory=lambda: _user_cache() / "errata")
@@ -29,7 +29,7 @@ class Settings(BaseSettings):
     public_url: str = ""
     web_threads: int = Field(default=8, ge=1)
     max_body_bytes: int = Field(default=262_144, ge=1024)
-    max_feedback_bytes: int = Field(default=16_384, ge=1024)
+    max_feedback_bytes: int = Field(default=65_536, ge=1024)
     feedback_token_days: float = Field(default=30, gt=0)
 
     label_studio: bool = True
@@ -78,7 +78,8 @@ def load() -> Settings:
         ConfigurationError: a setting is unknown or wrong; the message names it.
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    if unknown := sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known):
+    ours = {name.upper() for name in os.environ if name.upper().startswith(PREFIX)}
+    if unknown := sorted(ours - known):
         raise ConfigurationError(f"{unknown[0]}: no such setting; see deploy/env.example")
     try:
         return Settings()

@@ -12,6 +12,7 @@ from service.errors import TokenExpired, TokenInvalid
 from service.secrets import Secrets
 
 _VERSION = "v1"
+CLOCK_SKEW_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def verify(text: str, keys: Secrets, *, now: float) -> FeedbackToken:
     """Return what a genuine token says.
 
     Raises:
-        TokenInvalid: it is forged, damaged or signed by another installation.
+        TokenInvalid: it is forged, damaged, from the future or signed by another installation.
         TokenExpired: it was valid until its `exp`.
     """
     version, _, rest = text.partition(".")
@@ -54,6 +55,8 @@ def verify(text: str, keys: Secrets, *, now: float) -> FeedbackToken:
         raise TokenInvalid("feedback_token: damaged") from error
     if token.kid != keys.key_id:
         raise TokenInvalid("feedback_token: signed by an unknown key")
+    if token.iat > now + CLOCK_SKEW_SECONDS:
+        raise TokenInvalid("feedback_token: from the future")
     if token.exp < now:
         raise TokenExpired("feedback_token: expired; ask the host for a fresh one")
     return token

@@ -5,8 +5,11 @@ import os
 import signal
 import sys
 
+import structlog
 from redis import Redis
+from redis.exceptions import RedisError
 from rq import Worker
+from rq.executions import Execution
 from rq.job import Job as RqJob
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
@@ -16,13 +19,24 @@ from service.queue import AllowedJob, rq_queue
 
 _PR_SET_PDEATHSIG = 1
 
+log = structlog.get_logger()
+
 
 class TiedWorker(Worker):
     """RQ's worker, whose work-horse dies with it: a training must not go on beside its own second attempt."""
 
+    max_connection_wait_time = 5.0
+
     def main_work_horse(self, job: RqJob, queue: Queue) -> None:
         die_with_parent(self.pid)
         super().main_work_horse(job, queue)
+
+    def maintain_heartbeats(self, job: RqJob, execution: Execution) -> None:
+        """Tell Redis that the work goes on; the work itself needs no Redis and outlives its absence."""
+        try:
+            super().maintain_heartbeats(job, execution)
+        except RedisError as error:
+            log.warning("worker_not_seen", error=str(error))
 
 
 def main() -> None:
@@ -35,7 +49,7 @@ def main() -> None:
 
 
 def work(queue: str) -> None:
-    """Work on one queue; the jobs' libraries are loaded before the fork, so that a work-horse starts at once."""
+    """Work on one queue; the jobs' libraries are loaded before the fork, so a work-horse starts at once."""
     chosen = settings.load()
     # The runtime, with its connections, is built after the fork.
     redis = Redis.from_url(chosen.redis_url or valkey.url(chosen.data_dir))

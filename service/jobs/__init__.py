@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from annotation.errors import AnnotationError, ToolUnavailable
 from retrain.errors import RetrainError
@@ -77,7 +77,7 @@ def _beating(lease: Lease) -> Iterator[None]:
                 if not lease.is_ended():
                     log.warning("lease_lost")
                     os._exit(os.EX_TEMPFAIL)
-            except OperationalError as error:
+            except DBAPIError as error:
                 log.warning("heartbeat_missed", error=str(error))
             if os.getppid() != parent:
                 os._exit(os.EX_TEMPFAIL)

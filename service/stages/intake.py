@@ -1,16 +1,19 @@
 """Stage 1: remember what the model answered and what its users say about that."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import update
+from sqlalchemy import exists, func, update
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
+from annotation.types import Cause, Verdict
 from retrain.types import sha256_of
 from service import tokens
 from service.clock import utcnow
-from service.errors import EventConflict, Forbidden, NotFound
+from service.errors import EventConflict, NotFound, WrongState
 from service.secrets import Secrets
 from service.tables import (
     AnnotationTask,
@@ -20,12 +23,12 @@ from service.tables import (
     ModelState,
     ModelVersion,
     Project,
-    Promotion,
     Rating,
     Response,
     Settlement,
     Source,
     TaskFlag,
+    TaskPurpose,
     TaskState,
     TrainingRun,
     TrainingSetExample,
@@ -77,8 +80,10 @@ def log_response(
 
     Feedback that came before its response is joined to it.
     """
-    if new.external_id and (earlier := _by_external_id(session, project, new.external_id)):
-        return earlier, False
+    if new.external_id:
+        _take_turns(session, f"{project.id}/response/{new.external_id}")
+        if earlier := _by_external_id(session, project, new.external_id):
+            return earlier, False
     response = Response(
         project_id=project.id,
         source_id=_source(session, project, new.source).id,
@@ -129,21 +134,23 @@ def record_feedback(
     response_ref: str,
     subject: str | None,
     sha256: str,
-    must_exist: bool,
 ) -> tuple[Feedback, bool]:
     """Add one user's word and say whether it is new; the same event again returns the first.
 
+    Feedback may come before its response if that is named by the host's external id; then it waits.
+
     Raises:
         EventConflict: the event id was used with another body.
-        NotFound: `must_exist` and there is no such response; otherwise the feedback waits for it.
+        NotFound: `response_ref` looks like an id of ours, but the project has no such response.
     """
+    _take_turns(session, f"{project.id}/event/{new.event_id}", f"{project.id}/response/{response_ref}")
     same = select(Feedback).where(Feedback.project_id == project.id, Feedback.event_id == new.event_id)
     if earlier := session.exec(same).first():
         if earlier.body_sha256 != sha256:
             raise EventConflict(f"event_id: {new.event_id} was used with another body")
         return earlier, False
     response = find_response(session, project, response_ref)
-    if response is None and must_exist:
+    if response is None and _own_id(response_ref):
         raise NotFound(f"response_id: no response {response_ref}")
     reasons = select(Document.id).where(
         Document.project_id == project.id, Document.kind == DocumentKind.REASONS
@@ -172,67 +179,110 @@ def record_feedback(
 
 
 def withdraw(session: Session, feedback: Feedback) -> None:
-    """Take a feedback back; the row stays as a tombstone, its words go."""
+    """Take a feedback back: its words go, the row stays, and a task for it alone is never sent."""
     feedback.sqlmodel_update({"comment": None, "correction": None, "selection": None})
     feedback.withdrawn_at = feedback.withdrawn_at or utcnow()
+    session.add(feedback)
+    session.flush()
+    standing = exists().where(
+        col(TaskFlag.task_id) == AnnotationTask.id,
+        col(TaskFlag.feedback_id) == Feedback.id,
+        col(Feedback.withdrawn_at).is_(None),
+    )
+    caused = select(TaskFlag.task_id).where(TaskFlag.feedback_id == feedback.id)
+    session.execute(
+        update(AnnotationTask)
+        .where(
+            col(AnnotationTask.id).in_(caused),
+            col(AnnotationTask.state) == TaskState.SELECTED,
+            col(AnnotationTask.purpose) == TaskPurpose.FLAG,
+            ~standing,
+        )
+        .values(state=TaskState.WITHDRAWN)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def change(session: Session, feedback: Feedback, said: Mapping[str, Any]) -> None:
+    """Take what the user says instead; a rating that becomes a flag waits for triage again.
+
+    Raises:
+        WrongState: it was withdrawn.
+    """
+    if feedback.withdrawn_at:
+        raise WrongState(f"event_id: feedback {feedback.event_id} was withdrawn")
+    feedback.sqlmodel_update(dict(said))
+    grouped = select(TaskFlag.id).where(TaskFlag.feedback_id == feedback.id)
+    if feedback.rating is Rating.DOWN and session.exec(grouped).first() is None:
+        feedback.triaged_at = None
     session.add(feedback)
 
 
 def find_response(session: Session, project: Project, ref: str) -> Response | None:
-    """Return the project's response by our id or by the host's external one.
-
-    Raises:
-        Forbidden: the id is of another project's response.
-    """
-    try:
-        found = session.get(Response, UUID(ref))
-    except ValueError:
-        found = None
-    if found is None:
-        return _by_external_id(session, project, ref)
-    if found.project_id != project.id:
-        raise Forbidden("response_id: belongs to another project")
-    return found
+    """Return the project's response by our id or by the host's external one."""
+    own_id = _own_id(ref)
+    found = session.get(Response, own_id) if own_id else None
+    if found and found.project_id == project.id:
+        return found
+    return _by_external_id(session, project, ref)
 
 
 def state_of(session: Session, feedback: Feedback) -> str:
-    """Say what became of a feedback by walking from it along the keys to the champion."""
-    if feedback.withdrawn_at:
-        return "withdrawn"
-    task = session.exec(
-        select(AnnotationTask).where(
-            TaskFlag.task_id == AnnotationTask.id, TaskFlag.feedback_id == feedback.id
-        )
-    ).first()
-    if task is None:
-        return "received"
-    if task.state is TaskState.SELECTED:
-        return "grouped"
-    settlement = session.exec(select(Settlement).where(Settlement.task_id == task.id)).first()
-    if settlement is None:
-        return "declined" if task.state is TaskState.WITHDRAWN else "checking"
-    if settlement.verdict != "incorrect" or settlement.cause != "model":
-        return "declined"
-    return _state_in_training(session, settlement.id)
+    """Say what became of a feedback."""
+    return states_of(session, [feedback.id])[feedback.id]
 
 
-def _state_in_training(session: Session, settlement_id: UUID) -> str:
-    trained = session.exec(
-        select(ModelVersion)
-        .join(TrainingRun, col(ModelVersion.training_run_id) == TrainingRun.id)
-        .join(TrainingSetExample, col(TrainingSetExample.training_set_id) == TrainingRun.training_set_id)
-        .where(TrainingSetExample.settlement_id == settlement_id)
-    ).all()
-    promoted = set(
-        session.exec(
-            select(Promotion.model_version_id).where(
-                col(Promotion.model_version_id).in_([model.id for model in trained])
-            )
-        )
+def states_of(session: Session, feedback_ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Say what became of each feedback by walking from it along the keys to the champion, in one query."""
+    trained = exists().where(
+        col(TrainingSetExample.settlement_id) == Settlement.id,
+        col(TrainingSetExample.training_set_id) == TrainingRun.training_set_id,
+        col(TrainingRun.id) == ModelVersion.training_run_id,
     )
-    if any(model.state is ModelState.CHAMPION and model.id in promoted for model in trained):
-        return "live"
-    return "trained" if trained else "corrected"
+    live = trained.where(col(ModelVersion.state) == ModelState.CHAMPION)
+    told = (
+        select_columns(
+            col(Feedback.id),
+            col(Feedback.withdrawn_at),
+            col(AnnotationTask.state),
+            col(Settlement.verdict),
+            col(Settlement.cause),
+            trained.correlate(Settlement).label("is_trained"),
+            live.correlate(Settlement).label("is_live"),
+        )
+        .join(TaskFlag, col(TaskFlag.feedback_id) == Feedback.id, isouter=True)
+        .join(AnnotationTask, col(AnnotationTask.id) == TaskFlag.task_id, isouter=True)
+        .join(Settlement, col(Settlement.task_id) == AnnotationTask.id, isouter=True)
+        .where(col(Feedback.id).in_(feedback_ids))
+    )
+    return {row.id: _state(row) for row in session.execute(told)}
+
+
+def _state(row: Any) -> str:
+    if row.withdrawn_at:
+        return "withdrawn"
+    if row.verdict is not None:
+        if row.verdict is not Verdict.INCORRECT or row.cause is not Cause.MODEL:
+            return "declined"
+        return "live" if row.is_live else "trained" if row.is_trained else "corrected"
+    if row.state is None:
+        return "received"
+    return {TaskState.SELECTED: "grouped", TaskState.WITHDRAWN: "declined"}.get(row.state, "checking")
+
+
+def _take_turns(session: Session, *names: str) -> None:
+    """Let requests about the same thing wait for each other; on SQLite there is one writer anyway."""
+    if session.get_bind().dialect.name == "postgresql":
+        for name in names:
+            session.execute(select_columns(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+
+
+def _own_id(ref: str) -> UUID | None:
+    try:
+        found = UUID(ref)
+    except ValueError:
+        return None
+    return found if str(found) == ref.lower() else None
 
 
 def _by_external_id(session: Session, project: Project, external_id: str) -> Response | None:
@@ -243,7 +293,11 @@ def _by_external_id(session: Session, project: Project, external_id: str) -> Res
 
 def _source(session: Session, project: Project, name: str | None) -> Source:
     named = name or "production"
-    found = session.exec(select(Source).where(Source.project_id == project.id, Source.name == named)).first()
+    sources = select(Source).where(Source.project_id == project.id, Source.name == named)
+    found = session.exec(sources).first()
+    if found is None:
+        _take_turns(session, f"{project.id}/source/{named}")
+        found = session.exec(sources).first()
     if found is None:
         found = Source(project_id=project.id, name=named)
         session.add(found)

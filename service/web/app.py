@@ -1,9 +1,12 @@
 """The application factory."""
 
 from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
 
 import structlog
 from flask import Flask, Response, request
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from service import logs, migrations
 from service.runtime import Runtime, from_environment
@@ -17,9 +20,17 @@ SECURITY_HEADERS = {
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
 }
 
 log = structlog.get_logger()
+
+
+class App(Flask):
+    """Flask, whose own line about an unforeseen error would name the path: a path may hold a secret."""
+
+    def log_exception(self, exc_info: Any) -> None:
+        log.error("request_failed", route=str(request.url_rule), exc_info=exc_info)
 
 
 def create_app(runtime: Runtime) -> Flask:
@@ -28,9 +39,13 @@ def create_app(runtime: Runtime) -> Flask:
     Raises:
         RuntimeError: a route does not declare who may call it.
     """
-    app = Flask(__name__, static_folder=None)
+    app = App(__name__, static_folder=None)
     app.secret_key = runtime.secrets.session_key
-    app.config.update(SESSION_COOKIE_HTTPONLY=True, SESSION_COOKIE_SAMESITE="Lax")
+    app.config.update(
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=runtime.settings.own_url.startswith("https:"),
+    )
     app.extensions["runtime"] = runtime
     problems.init_app(app)
     for blueprint in (responses.bp, feedback.bp, hooks.bp, loop.bp, models.bp, operation.bp, console.bp):
@@ -44,6 +59,7 @@ def create_app(runtime: Runtime) -> Flask:
     document = openapi(app, title="Errata", version="1")
     if undeclared := sorted(undeclared_routes(app)):
         raise RuntimeError(f"routes without an access declaration: {', '.join(undeclared)}")
+    app.before_request(_numbered)
     app.after_request(_secured)
     return app
 
@@ -61,6 +77,11 @@ def from_environment_app() -> Flask:
     runtime = from_environment()
     migrations.check(runtime.db)
     return create_app(runtime)
+
+
+def _numbered() -> None:
+    clear_contextvars()
+    bind_contextvars(request_id=uuid4().hex)
 
 
 def _secured(response: Response) -> Response:

@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from flask import request
+import structlog
+from flask import g, request
 from sqlmodel import Session, col, select
 
 from service import projects, tokens
 from service.errors import Forbidden, NotFound, Unauthenticated
 from service.tables import ApiKey, KeyKind, Project, Role, User
+
+log = structlog.get_logger()
 
 
 class Access(StrEnum):
@@ -79,6 +82,12 @@ def authenticate(session: Session, access: Access, *, body_key: str | None = Non
     return _program(session, access, secret)
 
 
+def is_page_of_any_key(session: Session, origin: str) -> bool:
+    """Say whether some public key is for this origin: a preflight does not tell which one is meant."""
+    live = select(ApiKey.origins).where(ApiKey.kind == KeyKind.PUBLIC, col(ApiKey.revoked_at).is_(None))
+    return any(not origins or origin in origins for origins in session.exec(live))
+
+
 def _program(session: Session, access: Access, secret: str) -> Caller:
     found = session.exec(
         select(ApiKey, Project)
@@ -90,10 +99,17 @@ def _program(session: Session, access: Access, secret: str) -> Caller:
     key, project = found
     if key.kind not in KEYS.get(access, frozenset()):
         raise Forbidden(f"a {key.kind} key may not do this")
-    origin = request.headers.get("Origin")
-    if key.kind is KeyKind.PUBLIC and key.origins and origin not in key.origins:
-        raise Forbidden(f"key: not for pages of {origin}")
+    _check_origin(key, request.headers.get("Origin"))
     return Caller(project=project, key=key.kind)
+
+
+def _check_origin(key: ApiKey, origin: str | None) -> None:
+    if key.kind is KeyKind.SECRET and origin:
+        log.warning("secret_key_used_from_page", project_id=str(key.project_id), key_id=str(key.id))
+        raise Forbidden("a secret key that a page knows is none: revoke it, and give the page a public one")
+    if key.origins and origin not in key.origins:
+        raise Forbidden(f"key: not for pages of {origin}")
+    g.origin = origin
 
 
 def _bearer() -> str | None:

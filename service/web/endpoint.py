@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from functools import update_wrapper
-from inspect import getdoc
+from inspect import getdoc, signature
 from typing import Any, TypeVar
 
 from flask import Flask, Response, request
@@ -12,7 +12,7 @@ from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
 from service.web.auth import Access, authenticate
-from service.web.body import read_json
+from service.web.body import check_text, read_json
 from service.web.problems import PROBLEM, InvalidRequest, Problem
 from service.web.state import runtime
 
@@ -29,7 +29,8 @@ class Schema(BaseModel):
 class Endpoint:
     """A view `(session, caller, body?, query?, **path)` that answers with `returns` as JSON.
 
-    The view's transaction commits before the answer is sent. A view may answer `(model, status)`.
+    The view's transaction commits before the answer is sent. A view that does not take `session` opens its
+    own: one that waits for something must hold none meanwhile. A view may answer `(model, status)`.
     """
 
     def __init__(
@@ -41,18 +42,22 @@ class Endpoint:
         query: type[Schema] | None,
         returns: type[BaseModel],
         status: int,
-        max_bytes: int | None,
+        limit: str,
     ) -> None:
         self.view, self.access, self.body, self.query = view, access, body, query
-        self.returns, self.status, self.max_bytes = returns, status, max_bytes
+        self.returns, self.status, self.limit = returns, status, limit
+        self.takes_session = "session" in signature(view).parameters
         update_wrapper(self, view)
 
     def __call__(self, **arguments: Any) -> Response:
         self._parse(arguments)
+        key = getattr(arguments.get("body"), "key", None)
         with self._session() as session:
-            key = getattr(arguments.get("body"), "key", None)
             caller = authenticate(session, self.access, body_key=key)
-            answer = self.view(session=session, caller=caller, **arguments)
+            if self.takes_session:
+                answer = self.view(session=session, caller=caller, **arguments)
+        if not self.takes_session:
+            answer = self.view(caller=caller, **arguments)
         answer, status = answer if isinstance(answer, tuple) else (answer, self.status)
         document = self.returns.model_validate(answer, from_attributes=True)
         return Response(document.model_dump_json(), status, content_type=JSON)
@@ -63,15 +68,18 @@ class Endpoint:
     def _parse(self, arguments: dict[str, Any]) -> None:
         try:
             if self.body:
-                raw = read_json(request, max_bytes=self.max_bytes or runtime().settings.max_body_bytes)
+                raw = read_json(request, max_bytes=getattr(runtime().settings, self.limit))
                 arguments["body"] = self.body.model_validate_json(raw, strict=True)
             if self.query:
+                for text in request.args.values():
+                    check_text(text)
                 arguments["query"] = self.query.model_validate_strings(request.args.to_dict())
         except ValidationError as error:
             raise InvalidRequest(error) from error
 
     def _session(self) -> Any:
-        return runtime().db.reading() if request.method in ("GET", "HEAD") else runtime().db.transaction()
+        is_reading = request.method in ("GET", "HEAD") or not self.takes_session
+        return runtime().db.reading() if is_reading else runtime().db.transaction()
 
 
 def endpoint(
@@ -81,11 +89,11 @@ def endpoint(
     body: type[Schema] | None = None,
     query: type[Schema] | None = None,
     status: int = 200,
-    max_bytes: int | None = None,
+    limit: str = "max_body_bytes",
 ) -> Callable[[Callable[..., Any]], Endpoint]:
-    """Make a view typed and guarded. A request that does not fit never reaches it."""
+    """Make a view typed and guarded: a request that does not fit never reaches it. `limit` names a setting."""
     return lambda view: Endpoint(
-        view, access=access, body=body, query=query, returns=returns, status=status, max_bytes=max_bytes
+        view, access=access, body=body, query=query, returns=returns, status=status, limit=limit
     )
 
 
@@ -93,7 +101,7 @@ def declared(access: Access) -> Callable[[View], View]:
     """Declare who may call a page or hook, which checks it by itself."""
 
     def declare(view: View) -> View:
-        view.access = access
+        vars(view)["access"] = access
         return view
 
     return declare

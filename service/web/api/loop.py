@@ -1,6 +1,6 @@
 """The loop by hand: training sets, runs, evaluations, approvals, promotions, and the jobs they ask for."""
 
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 from flask import Blueprint
@@ -18,7 +18,6 @@ from service.tables import (
     ModelVersion,
     Project,
     Promotion,
-    Row,
     TrainingRun,
     TrainingSet,
     User,
@@ -29,7 +28,15 @@ from service.web.state import runtime
 
 bp = Blueprint("loop", __name__, url_prefix="/v1")
 PAGE = 100
-T = TypeVar("T", bound=Row)
+T = TypeVar("T", TrainingSet, TrainingRun, Evaluation, Promotion, Job)
+# As wide as the database's columns; a text is a mode.
+Number = Annotated[int, Field(ge=0, lt=2**31)]
+Option = (
+    Annotated[int, Field(ge=-(2**31), lt=2**31)]
+    | Annotated[float, Field(gt=-1e9, lt=1e9)]
+    | Annotated[str, Field(pattern="^[a-z]+$")]
+)
+SET = r"^((sha256:)?[0-9a-f]{8,64}|[a-z0-9-]{1,64}/v[0-9]{1,9})$"
 
 
 class ProjectIn(Schema):
@@ -73,21 +80,21 @@ class Document(Schema):
 class RunIn(ProjectIn):
     """Train on a set (the newest by default) with these options of the training spec."""
 
-    training_set: str | None = Field(default=None, max_length=100)
-    options: dict[str, Any] = {}
+    training_set: str | None = Field(default=None, pattern=SET)
+    options: dict[str, Option] = Field(default={}, max_length=50)
 
 
 class EvaluationIn(ProjectIn):
     """Judge a model version (the newest by default)."""
 
-    model_version: int | None = None
+    model_version: Number | None = None
 
 
 class ApprovalIn(ProjectIn):
     """A decision, naming everything that was seen."""
 
     evaluation: UUID
-    model_version: int
+    model_version: Number
     adapter_sha256: str = Field(max_length=71)
     training_set: str = Field(max_length=71)
     decision: Literal["approved", "rejected"]
@@ -98,7 +105,7 @@ class PromotionIn(ProjectIn):
     """Promote an approved version (the newest by default), or roll back to the one before."""
 
     action: Literal["promote", "rollback"] = "promote"
-    model_version: int | None = None
+    model_version: Number | None = None
     reason: str = Field(default="", max_length=2000)
 
 
@@ -122,11 +129,9 @@ def training_sets(session: Session, caller: Caller, query: ListQuery) -> Page:
 def train(session: Session, caller: Caller, body: RunIn) -> Document:
     """Ask for a training run; its evaluation follows by itself."""
     project = caller.of_project(session, body.project)
-    sets = select(TrainingSet).where(TrainingSet.project_id == project.id)
-    if body.training_set:
-        sets = sets.where(TrainingSet.fingerprint == body.training_set)
-    found = session.exec(sets.order_by(col(TrainingSet.version).desc()).limit(1)).first()
-    if found is None:
+    name = body.training_set
+    found = answers.find_set(session, name) if name else answers.newest_set(session, project.id)
+    if found is None or found.project_id != project.id:
         raise NotFound(f"training_set: project {project.slug} has no such training set")
     run = training.request(runtime(), session, found, body.options, user=caller.user)
     return Document(item=answers.describe_run(session, run))
@@ -219,12 +224,13 @@ def job(session: Session, caller: Caller, job_id: UUID) -> JobOut:
 
 @bp.delete("/jobs/<uuid:job_id>")
 @endpoint(access=Access.OPERATOR, returns=JobOut)
-def cancel(session: Session, caller: Caller, job_id: UUID) -> JobOut:
+def cancel(caller: Caller, job_id: UUID) -> JobOut:
     """Cancel a job; its process ends within seconds and what it had not finished is not written."""
-    _one(session, caller, Job, job_id)
-    session.rollback()
+    with runtime().db.reading() as session:
+        _one(session, caller, Job, job_id)
     runtime().queue.cancel(job_id)
-    return _job_out(session.get_one(Job, job_id, populate_existing=True))
+    with runtime().db.reading() as session:
+        return _job_out(session.get_one(Job, job_id))
 
 
 def _ask(session: Session, kind: JobKind, row_id: UUID, project: Project) -> JobOut:
@@ -249,9 +255,9 @@ def _one(session: Session, caller: Caller, table: type[T], row_id: UUID) -> T:
     return row
 
 
-def _page(session: Session, caller: Caller, query: ListQuery, table: type[Row], *, exclude: set[str]) -> Page:
+def _page(session: Session, caller: Caller, query: ListQuery, table: type[T], *, exclude: set[str]) -> Page:
     project = caller.of_project(session, query.project)
-    rows = select(table).where(table.project_id == project.id).order_by(col(table.id)).limit(PAGE)
+    rows = select(table).where(col(table.project_id) == project.id).order_by(col(table.id)).limit(PAGE)
     if query.cursor:
         rows = rows.where(col(table.id) > query.cursor)
     found = session.exec(rows).all()

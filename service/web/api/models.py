@@ -47,7 +47,7 @@ class ChatTurn(Schema):
 
 
 class ChatIn(Schema):
-    """A chat completion request; `model` names the project, unknown options are ignored as OpenAI's clients expect."""
+    """A chat completion request; `model` names the project, unknown options are ignored as clients expect."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
@@ -87,11 +87,10 @@ def champion(session: Session, caller: Caller, query: ProjectQuery) -> dict[str,
 
 @bp.post("/chat/completions")
 @endpoint(access=Access.HOST, body=ChatIn, returns=ChatOut)
-def chat(session: Session, caller: Caller, body: ChatIn) -> ChatOut:
+def chat(caller: Caller, body: ChatIn) -> ChatOut:
     """Answer with the champion and log the response; `metadata` becomes its attributes."""
-    project = caller.of_project(session, body.model)
-    # No transaction stays open while the model answers: the endpoint's has only read so far.
-    session.rollback()
+    with runtime().db.reading() as session:
+        project = caller.of_project(session, body.model)
     messages = [turn.model_dump() for turn in body.messages]
     said = _ask(project.slug, messages)
     new = intake.NewResponse(
@@ -102,7 +101,10 @@ def chat(session: Session, caller: Caller, body: ChatIn) -> ChatOut:
         subject=body.user,
         attributes=body.metadata,
     )
-    response, _ = intake.log_response(session, project, new, sha256=sha256_of(body.model_dump(mode="json")))
+    with runtime().db.transaction() as session:
+        response, _ = intake.log_response(
+            session, project, new, sha256=sha256_of(body.model_dump(mode="json"))
+        )
     token = intake.feedback_token(
         project, response, runtime().secrets, days=runtime().settings.feedback_token_days
     )

@@ -6,7 +6,7 @@ from flask import Blueprint, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 from redis.exceptions import RedisError
 from sqlalchemy import func
-from sqlmodel import Session, col, select
+from sqlmodel import Session, SQLModel, col, select
 
 from service import migrations
 from service.tables import AnnotationTask, Feedback, Job
@@ -52,7 +52,9 @@ def metrics() -> Response:
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
-def _count(session: Session, registry: CollectorRegistry, name: str, table: type, by: str | None) -> None:
+def _count(
+    session: Session, registry: CollectorRegistry, name: str, table: type[SQLModel], by: str | None
+) -> None:
     labels = [by] if by else []
     gauge = Gauge(name, f"Rows in {table.__tablename__}", labels, registry=registry)
     if by is None:

@@ -72,8 +72,9 @@ def log_response(session: Session, caller: Caller, body: ResponseIn) -> tuple[Re
     """
     project = caller.of_project(session, None)
     facts = body.model_dump(exclude={"purpose"})
-    purpose = {"may_train": body.purpose.training, "legal_basis": body.purpose.basis} if body.purpose else {}
-    new = intake.NewResponse(**facts, **purpose)
+    if body.purpose:
+        facts |= {"may_train": body.purpose.training, "legal_basis": body.purpose.basis}
+    new = intake.NewResponse(**facts)
     response, is_new = intake.log_response(
         session, project, new, sha256=sha256_of(body.model_dump(mode="json"))
     )

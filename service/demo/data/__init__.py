@@ -1,1 +1,0 @@
-"""The clinic's data: enquiries with the department that takes them."""

@@ -1,0 +1,128 @@
+"""Rows that many tests need, each with as little as the tables allow."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlmodel import Session, col, select
+
+from retrain.types import sha256_of
+from service import projects
+from service.tables import (
+    ConnectorKind,
+    Document,
+    DocumentKind,
+    Evaluation,
+    EvaluationState,
+    KeyKind,
+    ModelState,
+    ModelVersion,
+    Project,
+    ProjectKind,
+    Promotion,
+    Role,
+    RunState,
+    TrainingRun,
+    TrainingSet,
+    User,
+)
+
+LABELS = ("Billing", "Cardiology")
+CRITERIA = [{"metric": "accuracy", "suite": "test", "margin": 0.1}]
+
+
+def add_project(session: Session, slug: str = "clinic", *, tool_project: str | None = None) -> Project:
+    """A project with the documents that `errata projects create` gives it, and no criteria."""
+    new = projects.NewProject(
+        slug=slug,
+        kind=ProjectKind.CLASSIFICATION,
+        base_model="bundled:tiny",
+        labels=LABELS,
+        connector=ConnectorKind.LABEL_STUDIO,
+    )
+    project = projects.create(session, new, actor="test")
+    project.tool_project = tool_project
+    return project
+
+
+def add_criteria(session: Session, project: Project, *, margin: float = 0.1) -> Document:
+    """The project's next criteria."""
+    return projects.set_criteria(session, project, [CRITERIA[0] | {"margin": margin}], actor="test")
+
+
+def add_key(
+    session: Session, project: Project, kind: KeyKind = KeyKind.SECRET, origins: Sequence[str] = ()
+) -> str:
+    """An API key's secret."""
+    return projects.add_key(session, project, kind, origins, actor="test")
+
+
+def add_person(session: Session, role: Role, name: str = "") -> tuple[User, str]:
+    """A person and their bearer token."""
+    user, _ = projects.add_user(session, name or role.value, role, actor="test")
+    return user, projects.add_token(session, user.name, actor="test")
+
+
+def add_set(session: Session, project: Project, *, version: int = 1) -> TrainingSet:
+    """A training set without examples."""
+    training_set = TrainingSet(
+        project_id=project.id,
+        version=version,
+        fingerprint=sha256_of([project.slug, version]),
+        artifact=sha256_of("a file"),
+        recipe={},
+        counts={"train": 60, "test": 50},
+    )
+    session.add(training_set)
+    session.flush()
+    return training_set
+
+
+def add_challenger(session: Session, project: Project, *, number: int = 1) -> ModelVersion:
+    """A trained model version, with the set and the run that it comes from; the project needs criteria."""
+    run = TrainingRun(
+        project_id=project.id,
+        training_set_id=add_set(session, project, version=number).id,
+        criteria_id=_newest(session, project, DocumentKind.CRITERIA),
+        state=RunState.FINISHED,
+        spec={},
+        seed=0,
+    )
+    model = ModelVersion(
+        project_id=project.id,
+        number=number,
+        base_model=project.base_model,
+        training_run_id=run.id,
+        adapter_sha256=sha256_of(["adapter", number]),
+        state=ModelState.CHALLENGER,
+    )
+    session.add(run)
+    session.flush()
+    session.add(model)
+    session.flush()
+    return model
+
+
+def add_evaluation(
+    session: Session, project: Project, model: ModelVersion, state: EvaluationState = EvaluationState.PASSED
+) -> Evaluation:
+    """The gate's verdict on a model version, by today's documents and champion."""
+    live = select(Promotion).where(Promotion.project_id == project.id).order_by(col(Promotion.seq).desc())
+    evaluation = Evaluation(
+        project_id=project.id,
+        model_version_id=model.id,
+        champion_id=session.exec(live).first().model_version_id,
+        training_set_id=session.get_one(TrainingRun, model.training_run_id).training_set_id,
+        criteria_id=_newest(session, project, DocumentKind.CRITERIA),
+        rules_id=_newest(session, project, DocumentKind.GATE_RULES),
+        suite_id=_newest(session, project, DocumentKind.SUITE),
+        state=state,
+        sentence="better on what users ask",
+        report=sha256_of("a report"),
+    )
+    session.add(evaluation)
+    session.flush()
+    return evaluation
+
+
+def _newest(session: Session, project: Project, kind: DocumentKind) -> UUID:
+    return projects.current(session, project.id, kind).id

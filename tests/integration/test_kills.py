@@ -1,0 +1,176 @@
+"""Whatever is killed, frozen or emptied while jobs run, each job is done once in effect."""
+
+import signal
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from service import valkey
+from service.runtime import Runtime, build
+from service.settings import Settings
+from service.tables import JobState
+from tests.kills import KILLS, round_of_kills
+from tests.repetitions import CHOSEN
+from tests.waiting import eventually
+from tests.workers import Crew, crew, kill_parent, signal_both, untied
+
+
+@pytest.fixture
+def kill_settings(settings: Settings) -> Settings:
+    """A lease that a loaded machine does not lose by accident."""
+    return settings.model_copy(update={"lease_seconds": 2})
+
+
+@pytest.fixture
+def kill_runtime(kill_settings: Settings, migrated_sqlite: Path) -> Iterator[Runtime]:
+    """A runtime on a SQLite file in the data directory and an empty queue."""
+    kill_settings.data_dir.mkdir()
+    (kill_settings.data_dir / "errata.db").write_bytes(migrated_sqlite.read_bytes())
+    runtime = build(kill_settings)
+    runtime.queue.redis.flushall()
+    yield runtime
+    runtime.db.close()
+    runtime.queue.redis.close()
+
+
+@pytest.fixture
+def workers(kill_runtime: Runtime, tmp_path: Path) -> Iterator[Crew]:
+    """The installation's workers, none so far."""
+    with crew(kill_runtime, tmp_path) as made:
+        yield made
+
+
+def test_a_job_whose_worker_is_killed_is_done_once_in_effect(workers):
+    project = workers.project()
+    rounds = [round_of_kills(workers, project) for _ in range(CHOSEN.kill_rounds)]
+    killed = [kill for one in rounds for kill in one]
+    assert len(killed) == CHOSEN.kill_rounds * len(KILLS)
+    assert [kill.problems for kill in killed] == [()] * len(killed)
+
+
+def test_without_the_tie_a_work_horse_outlives_its_worker_and_only_the_fence_protects(workers):
+    workers.target = untied
+    project = workers.project()
+    process = workers.start()
+    job = workers.ask(project, hold=True)
+    orphan = workers.holding(job)
+    kill_parent(process)
+    workers.start()
+    workers.finish([job])
+    assert orphan.is_alive
+    assert [attempt.is_alone for attempt in workers.attempts(job)] == [True, False]
+    (workers.folder / "release").touch()
+    eventually(lambda: not orphan.is_alive)
+    assert workers.steps(job) == [0, 1, 2]
+
+
+def test_a_worker_that_thaws_after_its_lease_ended_publishes_nothing(workers):
+    project = workers.project()
+    frozen = workers.start()
+    job = workers.ask(project, hold=True)
+    first = workers.holding(job)
+    signal_both(frozen, signal.SIGSTOP)
+    workers.start()
+    workers.finish([job])
+    done = workers.job(job)
+    (workers.folder / "release").touch()
+    signal_both(frozen, signal.SIGCONT)
+    eventually(lambda: not first.is_alive)
+    assert workers.steps(job) == [0, 1, 2]
+    assert workers.job(job) == done
+
+
+def test_a_cancelled_job_ends_its_process_within_five_seconds(workers):
+    workers.start()
+    job = workers.ask(workers.project(), hold=True)
+    attempt = workers.holding(job)
+    workers.runtime.queue.cancel(job)
+    eventually(lambda: not attempt.is_alive, seconds=5)
+    row = workers.job(job)
+    assert (row.state, row.failure) == (JobState.CANCELLED, "cancelled")
+    assert workers.steps(job) == [0]
+
+
+def test_a_cancelled_job_ends_without_redis_too(workers):
+    workers.start()
+    job = workers.ask(workers.project(), hold=True)
+    attempt = workers.holding(job)
+    deaf = Redis(unix_socket_path="/nonexistent")
+    type(workers.runtime.queue)(workers.runtime.db, deaf, workers.runtime.settings).cancel(job)
+    eventually(lambda: not attempt.is_alive, seconds=5)
+    assert workers.job(job).state == JobState.CANCELLED
+
+
+@pytest.fixture
+def own_valkey(kill_settings: Settings, migrated_sqlite: Path, tmp_path: Path) -> Iterator["Bell"]:
+    """An installation whose Valkey may be killed."""
+    settings = kill_settings.model_copy(update={"redis_url": ""})
+    settings.data_dir.mkdir()
+    (settings.data_dir / "errata.db").write_bytes(migrated_sqlite.read_bytes())
+    bell = Bell(settings)
+    yield bell
+    bell.kill()
+
+
+class Bell:
+    """The bundled Valkey of one installation."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.ring()
+
+    def ring(self) -> None:
+        self.process = valkey.start(self.settings.data_dir)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def remote(own_valkey: "Bell", tmp_path: Path) -> Iterator[Crew]:
+    """The workers of an installation whose Valkey may be killed."""
+    runtime = build(own_valkey.settings)
+    with crew(runtime, tmp_path) as made:
+        yield made
+    runtime.db.close()
+    runtime.queue.redis.close()
+
+
+def test_jobs_outlive_a_flushed_and_a_killed_valkey(remote, own_valkey):
+    project = remote.project()
+    jobs = [remote.ask(project, steps=1) for _ in range(CHOSEN.pending_jobs)]
+    for _ in range(2):
+        remote.start()
+    eventually(lambda: remote.count(JobState.DONE) > 0)
+    remote.runtime.queue.redis.flushall()
+    eventually(lambda: not any(remote.horses(worker) for worker in remote.workers))
+    assert remote.waiting() == 0
+    assert remote.count(JobState.PENDING) > len(jobs) / 2, "without a sweep nobody rings again"
+
+    assert remote.runtime.queue.sweep() > len(jobs) / 2
+    eventually(lambda: remote.waiting() < len(jobs) / 2)
+    own_valkey.kill()
+    assert remote.runtime.queue.sweep() == 0
+    own_valkey.ring()
+    remote.finish(jobs)
+    assert [remote.steps(job) for job in jobs] == [[0]] * len(jobs)
+    assert remote.count(JobState.DONE) == len(jobs)
+
+
+def test_a_running_job_outlives_valkey(remote, own_valkey):
+    remote.start()
+    job = remote.ask(remote.project(), hold=True)
+    attempt = remote.holding(job)
+    own_valkey.kill()
+    # Longer than RQ waits between two heartbeats to Redis.
+    later = remote.job(job).lease_until + timedelta(seconds=2)
+    eventually(lambda: remote.job(job).lease_until > later)
+    assert attempt.is_alive
+    own_valkey.ring()
+    (remote.folder / "release").touch()
+    remote.finish([job])
+    assert remote.job(job).attempts == 1
