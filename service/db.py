@@ -94,7 +94,8 @@ class Database:
         """Return the clock that leases are measured by: the database server's, or this machine's for a file."""
         if self.is_sqlite:
             return utcnow()
-        return session.scalars(select(func.clock_timestamp())).one().astimezone(UTC)
+        moment: datetime = session.scalars(select(func.clock_timestamp())).one()
+        return moment.astimezone(UTC)
 
     def close(self) -> None:
         self.engine.dispose()

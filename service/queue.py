@@ -75,8 +75,11 @@ class JobQueue:
         project_id: UUID,
         unique_key: str | None = None,
         options: Mapping[str, Any] | None = None,
+        after_seconds: float = 0,
     ) -> UUID:
         """Add a job inside the caller's transaction and ring after its commit; return the job's id.
+
+        A job due `after_seconds` gathers what comes until then; the sweep rings for it.
 
         While a job with the same `unique_key` is pending, its id is returned and nothing is added.
         """
@@ -87,7 +90,7 @@ class JobQueue:
             unique_key=unique_key,
             options=dict(options or {}),
             max_attempts=self.settings.max_attempts,
-            not_before=self.db.now(session),
+            not_before=self.db.now(session) + timedelta(seconds=after_seconds),
         )
         try:
             with session.begin_nested():
@@ -96,7 +99,8 @@ class JobQueue:
             if found := _pending(session, unique_key):
                 return found
             raise
-        _after_commit(session, lambda: self.ring(job.id, job.kind, job.fence))
+        if not after_seconds:
+            _after_commit(session, lambda: self.ring(job.id, job.kind, job.fence))
         return job.id
 
     def ring(self, job_id: UUID, kind: JobKind, fence: int) -> None:
@@ -194,7 +198,7 @@ class JobQueue:
                 )
         with self.db.reading() as session:
             due = select(Job.id, Job.kind, Job.fence).where(
-                Job.state == JobState.PENDING, col(Job.not_before) <= now
+                Job.state == JobState.PENDING, col(Job.not_before) <= self.db.now(session)
             )
             waiting = session.execute(due.order_by(col(Job.id))).all()
         try:

@@ -5,7 +5,6 @@ A reference responder for the demo and for trying models out, not a serving engi
 
 import threading
 import time
-from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +22,6 @@ from service.errors import NotFound
 from service.runtime import Runtime, from_environment
 from service.tables import Document, DocumentKind, ModelState, ModelVersion, Project, ProjectKind
 
-MAX_BATCH = 32
 MAX_NEW_TOKENS = 128
 
 
@@ -47,25 +45,17 @@ class Champion:
 
 
 @dataclass(slots=True)
-class Ticket:
-    """One waiting question; whoever leads the batch fills in the text or the error."""
-
-    champion: Champion
-    messages: tuple[Message, ...]
-    text: str | None = None
-    error: Exception | None = None
-
-
-@dataclass(slots=True)
 class Responder:
-    """Answers questions in batches: whoever holds the model answers for everybody who waits."""
+    """Answers one question at a time.
+
+    Not in batches: bfloat16 rounds by the shape of a batch, and an answer must not hang on who else asks just now.
+    """
 
     runtime: Runtime
     _models: dict[str, LanguageModel] = field(default_factory=dict)
     _adapters: set[tuple[str, str]] = field(default_factory=set)
     _champions: dict[str, tuple[float, Champion]] = field(default_factory=dict)
-    _waiting: deque[Ticket] = field(default_factory=deque)
-    _lead: threading.Lock = field(default_factory=threading.Lock)
+    _turn: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, question: Question) -> tuple[Champion, str]:
         """Return who answered and what.
@@ -75,38 +65,15 @@ class Responder:
             UnknownBaseModel: the project's base model does not load.
         """
         champion = self._champion(question.project)
-        ticket = Ticket(champion, tuple(Message(**message) for message in question.messages))
-        self._waiting.append(ticket)
-        with self._lead:
-            while ticket.text is None and ticket.error is None:
-                self._answer_batch()
-        if ticket.error:
-            raise ticket.error
-        return champion, ticket.text or ""
-
-    def _answer_batch(self) -> None:
-        first = self._waiting.popleft()
-        batch = [first]
-        while self._waiting and self._waiting[0].champion == first.champion and len(batch) < MAX_BATCH:
-            batch.append(self._waiting.popleft())
-        try:
-            for ticket, text in zip(batch, self._ask(first.champion, batch), strict=True):
-                ticket.text = text
-        except Exception as error:  # noqa: BLE001  each asker raises it in their own thread
-            for ticket in batch:
-                ticket.error = error
-
-    def _ask(self, champion: Champion, batch: list[Ticket]) -> list[str]:
-        model = self._model(champion)
-        opening = Message("system", champion.system_prompt)
-        conversations = [
-            ticket.messages if ticket.messages[0].role == "system" else (opening, *ticket.messages)
-            for ticket in batch
-        ]
-        with model.using(champion.adapter):
-            if champion.labels:
-                return model.classify(conversations, champion.labels)
-            return model.answer(conversations, max_new_tokens=MAX_NEW_TOKENS)
+        messages = [Message(**message) for message in question.messages]
+        if messages[0].role != "system":
+            messages.insert(0, Message("system", champion.system_prompt))
+        with self._turn:
+            model = self._model(champion)
+            with model.using(champion.adapter):
+                if champion.labels:
+                    return champion, model.classify([messages], champion.labels)[0]
+                return champion, model.answer([messages], max_new_tokens=MAX_NEW_TOKENS)[0]
 
     def _model(self, champion: Champion) -> LanguageModel:
         model = self._models.get(champion.base_model)

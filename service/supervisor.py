@@ -174,7 +174,7 @@ def commands(settings: Settings) -> dict[str, list[str]]:
     return {
         "web": [*granian, *threads, *address, "service.web.app:from_environment_app"],
         "responder": [
-            *granian, "--blocking-threads", "32", "--uds", str(settings.responder_socket),
+            *granian, "--blocking-threads", "8", "--uds", str(settings.responder_socket),
             "--uds-permissions", "600", "service.responder:from_environment_app",
         ],
         "light": [*cli, "worker", "light"],

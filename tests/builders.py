@@ -82,7 +82,7 @@ def add_challenger(session: Session, project: Project, *, number: int = 1) -> Mo
     run = TrainingRun(
         project_id=project.id,
         training_set_id=add_set(session, project, version=number).id,
-        criteria_id=_newest(session, project, DocumentKind.CRITERIA),
+        criteria_id=newest(session, project, DocumentKind.CRITERIA),
         state=RunState.FINISHED,
         spec={},
         seed=0,
@@ -112,9 +112,9 @@ def add_evaluation(
         model_version_id=model.id,
         champion_id=session.exec(live).first().model_version_id,
         training_set_id=session.get_one(TrainingRun, model.training_run_id).training_set_id,
-        criteria_id=_newest(session, project, DocumentKind.CRITERIA),
-        rules_id=_newest(session, project, DocumentKind.GATE_RULES),
-        suite_id=_newest(session, project, DocumentKind.SUITE),
+        criteria_id=newest(session, project, DocumentKind.CRITERIA),
+        rules_id=newest(session, project, DocumentKind.GATE_RULES),
+        suite_id=newest(session, project, DocumentKind.SUITE),
         state=state,
         sentence="better on what users ask",
         report=sha256_of("a report"),
@@ -124,5 +124,6 @@ def add_evaluation(
     return evaluation
 
 
-def _newest(session: Session, project: Project, kind: DocumentKind) -> UUID:
+def newest(session: Session, project: Project, kind: DocumentKind) -> UUID:
+    """The id of a document's newest version."""
     return projects.current(session, project.id, kind).id

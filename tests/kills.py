@@ -27,8 +27,7 @@ class Killed:
 
 def round_of_kills(crew: Crew, project: UUID) -> list[Killed]:
     """Kill once in each way, bring the workers back, wait for the jobs and check each."""
-    while len([process for process in crew.workers if process.is_alive()]) < len(KILLS):
-        crew.start()
+    crew.staff(len(KILLS))
     jobs = [crew.ask(project, hold=True) for _ in KILLS]
     attempts = [crew.holding(job) for job in jobs]
     of_horse = {child: process for process in crew.workers for child in crew.horses(process)}
@@ -36,8 +35,6 @@ def round_of_kills(crew: Crew, project: UUID) -> list[Killed]:
     for kill, attempt in zip(KILLS.values(), attempts, strict=True):
         kill(of_horse[attempt.pid])
         eventually(lambda attempt=attempt: not attempt.is_alive, seconds=5)
-    while len([process for process in crew.workers if process.is_alive()]) < len(KILLS):
-        crew.start()
     crew.finish(jobs)
     seconds = time.monotonic() - started
     return [Killed(what, seconds, _problems(crew, job)) for what, job in zip(KILLS, jobs, strict=True)]

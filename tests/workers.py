@@ -8,7 +8,6 @@ import json
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -31,7 +30,7 @@ from service.tables import ConnectorKind, Job, JobKind, JobState, OutboxEvent, P
 from tests.waiting import eventually
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.workers"])
+CONTEXT.set_forkserver_preload(["tests.torchless", "tests.workers"])
 STEPS = 3
 COUNTED = JobKind.TRIAGE  # any kind; its own work is replaced by `count`
 
@@ -58,6 +57,7 @@ class Crew:
     folder: Path
     target: "Callable[[Mapping[str, str], Path], None]" = field(default_factory=lambda: tied)
     workers: list[BaseProcess] = field(default_factory=list)
+    size: int = 0
 
     def start(self) -> BaseProcess:
         """Start a worker."""
@@ -68,6 +68,12 @@ class Crew:
         process.start()
         self.workers.append(process)
         return process
+
+    def staff(self, size: int) -> None:
+        """See that there are this many workers, from now on."""
+        self.size = size
+        for _ in range(size - sum(process.is_alive() for process in self.workers)):
+            self.start()
 
     def horses(self, process: BaseProcess) -> list[int]:
         """Return the process ids of a worker's work-horses."""
@@ -121,9 +127,10 @@ class Crew:
         return rq_queue(LIGHT, self.runtime.queue.redis).count
 
     def finish(self, job_ids: list[UUID], seconds: float = 60) -> None:
-        """Sweep until all the jobs are done, as the schedule does."""
+        """Sweep, as the schedule does, and bring back ended workers, as `errata up` does, until all are done."""
 
         def are_done() -> bool:
+            self.staff(self.size)
             self.runtime.queue.sweep()
             with self.runtime.db.reading() as session:
                 left = select(Job.id).where(col(Job.id).in_(job_ids), Job.state != JobState.DONE)
@@ -226,7 +233,10 @@ def count(folder: Path, _runtime: Runtime, lease: Lease) -> dict[str, Any]:
 @contextmanager
 def _written_down(folder: Path, lease: Lease) -> Iterator[None]:
     """Write the attempt down, and whether another process was at the same job: its lock dies with it."""
-    with (folder / f"{lease.job_id}.lock").open("w") as lock, (folder / f"{lease.job_id}.journal").open("a") as out:
+    with (
+        (folder / f"{lease.job_id}.lock").open("w") as lock,
+        (folder / f"{lease.job_id}.journal").open("a") as out,
+    ):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             is_alone = True

@@ -93,7 +93,7 @@ def _running(runtime: Runtime) -> Iterator["subprocess.Popen[bytes]"]:
     Raises:
         ConfigurationError: it did not come up.
     """
-    tree = subprocess.Popen([sys.executable, "-m", "service.cli", "up"], start_new_session=True)  # noqa: S603
+    tree = subprocess.Popen([sys.executable, "-m", "service.cli", "up"], start_new_session=True)
     try:
         until = time.monotonic() + START_SECONDS
         while not (_answers(runtime) and label_studio_server.running(runtime.settings.data_dir)):

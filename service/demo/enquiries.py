@@ -7,7 +7,8 @@ from importlib.resources import files
 from random import Random
 from typing import Any
 
-SYSTEM_PROMPT = "Route the patient's message to one department. Answer with the department only."
+# Short, for every token of it is trained on in every row.
+SYSTEM_PROMPT = "Name the department."
 
 
 @dataclass(frozen=True, slots=True)

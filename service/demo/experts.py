@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -39,20 +40,24 @@ class Panel:
     def answer_all(self, project: str, advance: Callable[[], None]) -> int:
         """Answer every task that has no answers yet; return how many tasks that were."""
         tasks = [task for task in self._tasks(project) if not task["total_annotations"]]
-        for expert in self.experts:
+
+        def work(expert: Expert) -> None:
             with self._client(expert) as http:
                 for task in tasks:
                     if expert in self._pair(task["data"]["prompt"]):
                         self._answer(http, expert, task)
                         advance()
+
+        with ThreadPoolExecutor(len(self.experts)) as pool:
+            list(pool.map(work, self.experts))
         return len(tasks)
 
     def _tasks(self, project: str) -> list[dict[str, Any]]:
         tasks: list[dict[str, Any]] = []
         with self._client(self.experts[0]) as http:
             while True:
-                query = {"project": project, "page": len(tasks) // PAGE + 1, "page_size": PAGE}
-                answer = http.get("/api/tasks", params=query)
+                at = {"project": project, "page": str(len(tasks) // PAGE + 1), "page_size": str(PAGE)}
+                answer = http.get("/api/tasks", params=at)
                 answer.raise_for_status()
                 page = answer.json()
                 tasks += page["tasks"]

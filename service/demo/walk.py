@@ -52,7 +52,7 @@ class Size:
     second: int
 
 
-FULL, QUICK = Size(random=150, first=80, second=440), Size(random=90, first=60, second=260)
+FULL, QUICK = Size(random=150, first=70, second=400), Size(random=80, first=55, second=190)
 
 
 @dataclass(slots=True)
@@ -228,7 +228,7 @@ class Walk:
         self._post("/v1/promotions", {"project": self.project.slug})
 
     def _state_of(self, links: Sequence[str]) -> str:
-        states = [
+        states: list[str] = [
             self.http.get(link, headers={"Accept": "application/json"}).json()["state"] for link in links[:20]
         ]
         return max(set(states), key=states.count)

@@ -61,7 +61,15 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, write:
     findings = audit.run_all(built.examples)
     artifact = _store(runtime, built.examples, write)
     with lease.transaction() as session:
-        training_set = _add(session, project_id, history, built, recipe, artifact, findings)
+        training_set = _add(
+            session,
+            project_id=project_id,
+            history=history,
+            built=built,
+            recipe=recipe,
+            artifact=artifact,
+            findings=findings,
+        )
         answer = describe_set(session, training_set)
     log.info("training_set_frozen", fingerprint=training_set.fingerprint, **training_set.counts)
     return answer
@@ -185,6 +193,7 @@ def _store(runtime: Runtime, examples: Sequence[Example], write: Write) -> str:
 
 def _add(
     session: Session,
+    *,
     project_id: UUID,
     history: History,
     built: Built,

@@ -46,7 +46,7 @@ METRICS_OF = {
     "exact": ("exact_match", "rouge_l"),
     "contains": ("contains_key",),
 }
-MAX_NEW_TOKENS = {"label": 0, "exact": 96, "contains": 24}
+MAX_NEW_TOKENS = {"label": 0, "exact": 96, "contains": 16}
 STATE_OF = {
     gate.Verdict.PASSED: EvaluationState.PASSED,
     gate.Verdict.REFUSED: EvaluationState.REFUSED,
@@ -192,9 +192,8 @@ def _sets_until(session: Session, set_id: UUID) -> list[TrainingSet]:
 
 
 def _labels(session: Session, project_id: UUID) -> list[str]:
-    return session.get_one(Document, _newest(session, project_id, DocumentKind.LABEL_SCHEMA)).content[
-        "labels"
-    ]
+    schema = session.get_one(Document, _newest(session, project_id, DocumentKind.LABEL_SCHEMA))
+    return list(schema.content["labels"])
 
 
 def _slices(session: Session, project_id: UUID) -> dict[str, dict[str, str]]:
@@ -206,7 +205,7 @@ def _slices(session: Session, project_id: UUID) -> dict[str, dict[str, str]]:
         .join(Response, col(AnnotationTask.response_id) == Response.id)
         .where(Settlement.project_id == project_id, TrainingSetExample.split == Split.TEST)
     )
-    return dict(rows.all())
+    return {name: dict(attributes) for name, attributes in rows}
 
 
 def _suites(

@@ -31,6 +31,7 @@ from service.tables import (
     Annotator,
     ConnectorKind,
     Document,
+    DocumentKind,
     Feedback,
     InboxEvent,
     Project,
@@ -216,8 +217,8 @@ def _schema(session: Session, project: Project) -> LabelSchema:
     }
     return LabelSchema(
         TaskKind(project.kind),
-        tuple(newest["label_schema"]["labels"]),
-        guidelines=newest["guidelines"]["markdown"],
+        tuple(newest[DocumentKind.LABEL_SCHEMA]["labels"]),
+        guidelines=newest[DocumentKind.GUIDELINES]["markdown"],
     )
 
 
@@ -307,7 +308,7 @@ def _settle(session: Session, project: Project, task: AnnotationTask) -> TaskSta
 
 def _answer(annotation: Annotation) -> Answer:
     return Answer(
-        verdict=Verdict(annotation.verdict),
+        verdict=annotation.verdict or Verdict.UNSURE,
         label=annotation.label,
         correction=annotation.correction,
         cause=annotation.cause,

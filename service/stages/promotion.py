@@ -86,7 +86,7 @@ def decide(
     session.flush()
     if decision is Decision.REJECTED:
         model.state = ModelState.REFUSED
-    _note(session, project, user, decision.value, model, approval.hashes)
+    _note(session, model, user=user, action=decision.value, facts=approval.hashes)
     return approval
 
 
@@ -197,7 +197,7 @@ def _switch(
     session.get_one(ModelVersion, live.model_version_id).state = ModelState.RETIRED
     model.state = ModelState.CHAMPION
     session.add(model)
-    _note(session, project, user, kind.value, model, {"seq": str(promotion.seq)})
+    _note(session, model, user=user, action=kind.value, facts={"seq": str(promotion.seq)})
     return promotion
 
 
@@ -218,13 +218,13 @@ def _refuse_stale(current: Mapping[str, str], seen: Mapping[str, str]) -> None:
 
 
 def _note(
-    session: Session, project: Project, user: User, action: str, model: ModelVersion, facts: Mapping[str, str]
+    session: Session, model: ModelVersion, *, user: User, action: str, facts: Mapping[str, str]
 ) -> None:
     ledger.append(
         session,
         actor=user.name,
         action=action,
         subject=f"v{model.number}",
-        project_id=project.id,
+        project_id=model.project_id,
         facts=dict(facts),
     )

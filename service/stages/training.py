@@ -131,7 +131,7 @@ def check_options(chosen: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         Invalid: an option is unknown or of the wrong type.
     """
-    types = {field.name: type(field.default) for field in fields(TrainingSpec) if field.name in CHOSEN}
+    types: dict[str, Any] = {f.name: type(f.default) for f in fields(TrainingSpec) if f.name in CHOSEN}
     options = {}
     for name, value in chosen.items():
         if name not in types:
@@ -165,7 +165,9 @@ def perform(runtime: Runtime, lease: Lease, run_id: UUID, trainer: Trainer) -> d
     work = runtime.settings.data_dir.resolve() / "work" / str(run_id)
     work.mkdir(parents=True, exist_ok=True)
     _record_code(runtime, lease, run_id, spec)
-    examples = _chosen_examples(runtime, trainer, training_set, spec, earlier, work)
+    examples = _chosen_examples(
+        runtime=runtime, trainer=trainer, training_set=training_set, spec=spec, earlier=earlier, work=work
+    )
     adapter = trainer.train(
         spec,
         base=base,
@@ -181,7 +183,7 @@ def perform(runtime: Runtime, lease: Lease, run_id: UUID, trainer: Trainer) -> d
     if not trainer.reload_equals(base.directory, Path(adapter.directory), probes, spec.system_prompt):
         raise TrainingBroke("a new process that loads the adapter answers differently")
     sha256 = runtime.artifacts.put_directory(Path(adapter.directory))
-    model, evaluation_job = _finish(runtime, lease, run_id, spec, adapter, sha256)
+    model, evaluation_job = _finish(runtime, lease, spec, adapter, sha256)
     shutil.rmtree(work, ignore_errors=True)
     log.info(
         "training_finished", adapter=sha256, steps=len(adapter.losses), seconds=round(adapter.seconds, 1)
@@ -255,6 +257,7 @@ def _record_code(runtime: Runtime, lease: Lease, run_id: UUID, spec: TrainingSpe
 
 
 def _chosen_examples(
+    *,
     runtime: Runtime,
     trainer: Trainer,
     training_set: TrainingSet,
@@ -310,20 +313,21 @@ def _is_lost(lease: Lease) -> bool:
 
 
 def _finish(
-    runtime: Runtime, lease: Lease, run_id: UUID, spec: TrainingSpec, adapter: TrainedAdapter, sha256: str
+    runtime: Runtime, lease: Lease, spec: TrainingSpec, adapter: TrainedAdapter, sha256: str
 ) -> tuple[int, str]:
     """Publish the challenger and ask for its evaluation, in the one transaction that ends the run."""
     with lease.transaction() as session:
-        run = session.get_one(TrainingRun, run_id)
+        run = session.get_one(TrainingRun, lease.row_id)
         run.state, run.finished_at = RunState.FINISHED, utcnow()
         run.report = {
             "losses": [round(loss, 5) for loss in adapter.losses],
             "tokens": adapter.tokens,
             "seconds": adapter.seconds,
         }
-        parent = select(ModelVersion).where(
+        parent = select(ModelVersion.id).where(
             ModelVersion.project_id == run.project_id,
-            col(ModelVersion.adapter_sha256) == spec.parent_adapter,
+            col(ModelVersion.adapter_sha256).is_not(None),
+            ModelVersion.adapter_sha256 == spec.parent_adapter,
         )
         numbers = select(func.max(ModelVersion.number)).where(ModelVersion.project_id == run.project_id)
         champion = champion_of(session, run.project_id)
@@ -333,7 +337,7 @@ def _finish(
             number=(session.exec(numbers).one() or 0) + 1,
             base_model=spec.base_model,
             base_sha256=spec.base_sha256,
-            parent_id=session.exec(parent).first().id if spec.parent_adapter else None,
+            parent_id=session.exec(parent).first(),
             training_run_id=run.id,
             adapter_sha256=sha256,
             state=ModelState.CHALLENGER,

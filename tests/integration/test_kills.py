@@ -98,7 +98,7 @@ def test_a_cancelled_job_ends_without_redis_too(workers):
     workers.start()
     job = workers.ask(workers.project(), hold=True)
     attempt = workers.holding(job)
-    deaf = Redis(unix_socket_path="/nonexistent")
+    deaf = Redis.from_url("unix:///nonexistent")
     type(workers.runtime.queue)(workers.runtime.db, deaf, workers.runtime.settings).cancel(job)
     eventually(lambda: not attempt.is_alive, seconds=5)
     assert workers.job(job).state == JobState.CANCELLED
@@ -143,8 +143,7 @@ def remote(own_valkey: "Bell", tmp_path: Path) -> Iterator[Crew]:
 def test_jobs_outlive_a_flushed_and_a_killed_valkey(remote, own_valkey):
     project = remote.project()
     jobs = [remote.ask(project, steps=1) for _ in range(CHOSEN.pending_jobs)]
-    for _ in range(2):
-        remote.start()
+    remote.staff(2)
     eventually(lambda: remote.count(JobState.DONE) > 0)
     remote.runtime.queue.redis.flushall()
     eventually(lambda: not any(remote.horses(worker) for worker in remote.workers))
@@ -156,7 +155,7 @@ def test_jobs_outlive_a_flushed_and_a_killed_valkey(remote, own_valkey):
     own_valkey.kill()
     assert remote.runtime.queue.sweep() == 0
     own_valkey.ring()
-    remote.finish(jobs)
+    remote.finish(jobs, seconds=120)
     assert [remote.steps(job) for job in jobs] == [[0]] * len(jobs)
     assert remote.count(JobState.DONE) == len(jobs)
 

@@ -22,6 +22,7 @@ from service.web.state import runtime
 bp = Blueprint("feedback", __name__, url_prefix="/v1/feedback")
 LIMIT = "max_feedback_bytes"
 PAGE = 200
+NAMING = {"key", "feedback_token", "response_id"}
 TOLD = {
     "received": "We have received what you told us.",
     "grouped": "We have received what you told us, and it is waiting for an expert.",
@@ -148,9 +149,9 @@ def give(session: Session, caller: Caller, body: FeedbackIn) -> tuple[FeedbackOu
     """
     project = caller.of_project(session, None)
     ref, subject = _named(body, caller, project)
-    said = body.model_dump(exclude={"key", "feedback_token", "response_id"})
+    said = body.model_dump(exclude=NAMING)
     new = intake.NewFeedback(**said | {"rating": Rating(body.rating)})
-    hashed = sha256_of(body.model_dump(mode="json", exclude={"key", "feedback_token"}) | {"response": ref})
+    hashed = sha256_of(body.model_dump(mode="json", exclude=NAMING) | {"response": ref})
     feedback, is_new = intake.record_feedback(
         session,
         project,

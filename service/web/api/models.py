@@ -122,7 +122,10 @@ def chat(caller: Caller, body: ChatIn) -> ChatOut:
 
 
 def _ask(slug: str, messages: list[dict[str, str]]) -> dict[str, str]:
-    transport = httpx.HTTPTransport(uds=str(runtime().settings.responder_socket))
+    path = runtime().settings.responder_socket
+    if not path.exists():
+        raise ResponderUnavailable("the responder is not up; try again in a few seconds")
+    transport = httpx.HTTPTransport(uds=str(path))
     try:
         with httpx.Client(transport=transport, timeout=ANSWER_SECONDS) as client:
             answer = client.post("http://responder/answer", json={"project": slug, "messages": messages})

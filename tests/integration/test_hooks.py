@@ -1,0 +1,174 @@
+"""Label Studio's webhooks: hints that are stored and answered at once, and never believed."""
+
+import json
+
+import pytest
+from sqlmodel import select
+
+from annotation.label_studio import LabelStudioConnector
+from service.tables import InboxEvent, Job, JobKind, JobState
+from service.web.app import create_app
+from tests import builders
+
+TOOL_PROJECT = 7
+EVENT = {
+    "action": "ANNOTATION_CREATED",
+    "project": {"id": TOOL_PROJECT, "token": "tool-secret", "control_weights": {}},
+    "task": {"id": 11, "data": {"external_id": "0191d1d0-0000-7000-8000-000000000000", "text": "my name is Ann"}},
+    "annotation": {
+        "id": 5,
+        "task": 11,
+        "updated_at": "2026-01-02T03:04:05.678901Z",
+        "completed_by": {"email": "ann@clinic.example"},
+        "result": [{"value": {"choices": ["incorrect"]}}],
+    },
+}
+
+
+class Hook:
+    """Sends webhooks as Label Studio does, and looks at what became of them."""
+
+    def __init__(self, runtime) -> None:
+        self.runtime, self.client = runtime, create_app(runtime).test_client()
+        self.secret = runtime.secrets.hook_secret
+        with runtime.db.transaction() as session:
+            self.project = builders.add_project(session, tool_project=str(TOOL_PROJECT))
+            builders.add_project(session, "bakery")
+
+    def send(self, body: object, *, path: str | None = None, header: str | None = None):
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.client.post(
+            f"/hooks/label-studio/{self.secret if path is None else path}",
+            data=data,
+            content_type="application/json",
+            headers={"X-Errata-Secret": self.secret if header is None else header},
+        )
+
+    def events(self) -> list[InboxEvent]:
+        with self.runtime.db.reading() as session:
+            return session.exec(select(InboxEvent)).all()
+
+    def jobs(self) -> list[Job]:
+        with self.runtime.db.reading() as session:
+            return session.exec(select(Job)).all()
+
+
+@pytest.fixture
+def hook(any_runtime) -> Hook:
+    return Hook(any_runtime)
+
+
+def test_a_webhook_is_stored_and_asks_for_the_change_to_be_read(hook):
+    answer = hook.send(EVENT)
+    assert (answer.status_code, answer.data) == (204, b"")
+    (event,), (job,) = hook.events(), hook.jobs()
+    assert (event.project_id, event.source, event.handled_at) == (hook.project.id, "label-studio", None)
+    assert (job.kind, job.row_id, job.state) == (JobKind.SYNC, hook.project.id, JobState.PENDING)
+
+
+def test_a_repeated_webhook_is_stored_once(hook):
+    assert [hook.send(EVENT).status_code for _ in range(3)] == [204] * 3
+    assert (len(hook.events()), len(hook.jobs())) == (1, 1)
+
+
+def test_many_webhooks_ask_for_one_reading(hook):
+    for number in range(1, 6):
+        hook.send(EVENT | {"annotation": EVENT["annotation"] | {"id": number}})
+    assert (len(hook.events()), len(hook.jobs())) == (5, 1)
+
+
+def test_a_later_change_of_the_same_annotation_is_another_event(hook):
+    hook.send(EVENT)
+    changed = EVENT["annotation"] | {"updated_at": "2026-01-02T03:05:00Z"}
+    hook.send(EVENT | {"action": "ANNOTATION_UPDATED", "annotation": changed})
+    assert len(hook.events()) == 2
+
+
+def test_different_deletions_are_different_events(hook):
+    for number in (1, 2):
+        deletion = {"action": "TASKS_DELETED", "project": EVENT["project"], "tasks": [{"id": number}]}
+        assert hook.send(deletion).status_code == 204
+    assert len(hook.events()) == 2
+
+
+def test_only_ids_and_times_of_a_webhook_are_kept(hook):
+    hook.send(EVENT)
+    (event,) = hook.events()
+    kept = json.dumps(event.facts)
+    for theirs in ("tool-secret", "Ann", "ann@", "incorrect", hook.secret):
+        assert theirs not in kept
+    assert event.facts["annotations"] == ["5"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"path": "x"}, {"header": "x"}, {"header": ""}, {"path": "x", "header": "x"}, {"path": "é"}],
+    ids=["path", "header", "no header", "both", "not ASCII"],
+)
+def test_a_wrong_secret_is_refused_and_leaves_nothing(hook, wrong):
+    answer = hook.send(EVENT, **wrong)
+    assert (answer.status_code, answer.json["code"]) == (401, "unauthenticated")
+    assert not hook.events() and not hook.jobs()
+
+
+def test_another_installations_project_is_ignored(hook):
+    answer = hook.send(EVENT | {"project": {"id": 8}})
+    assert answer.status_code == 204
+    assert not hook.events() and not hook.jobs()
+
+
+def test_a_webhook_without_a_project_belongs_to_none_of_ours(hook):
+    answer = hook.send({name: value for name, value in EVENT.items() if name != "project"})
+    assert answer.status_code == 204
+    assert not hook.events() and not hook.jobs()
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"",
+        b"x",
+        b"null",
+        b"[]",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"action": "ANNOTATION_CREATED", "action": "TASKS_DELETED"}',
+        {"action": "FORMAT_DISK"},
+        {"action": None},
+        EVENT | {"project": "7"},
+        EVENT | {"project": {"id": "7"}},
+        EVENT | {"project": {"id": 2**63}},
+        EVENT | {"task": {"id": True}},
+        EVENT | {"task": {"id": 1, "data": {"external_id": "a\x00b"}}},
+        EVENT | {"annotation": [1]},
+        EVENT | {"annotation": {"id": 5, "task": 11, "updated_at": "yesterday"}},
+    ],
+    ids=repr,
+)
+def test_garbage_is_refused_and_leaves_nothing(hook, garbage):
+    answer = hook.send(garbage)
+    assert (answer.status_code, answer.content_type) == (422, "application/problem+json")
+    assert answer.json["code"] == "invalid_hook"
+    assert not hook.events() and not hook.jobs()
+
+
+def test_an_endless_webhook_is_refused(hook):
+    assert hook.send(b" " * 4_000_001).status_code == 413
+
+
+def test_a_webhook_is_answered_while_the_tool_is_not(hook, monkeypatch):
+    # The answer cannot wait for the tool, because nothing that answers ever holds a connector.
+    def connect(*_: object, **__: object) -> None:
+        raise AssertionError("the web reached for the tool")
+
+    monkeypatch.setattr(LabelStudioConnector, "__init__", connect)
+    assert hook.send(EVENT).status_code == 204
+
+
+def test_a_webhook_is_stored_while_redis_is_away(hook, monkeypatch):
+    def unreachable(*_: object, **__: object) -> None:
+        raise ConnectionRefusedError("redis")
+
+    monkeypatch.setattr("service.queue.rq_queue", unreachable)
+    assert hook.send(EVENT).status_code == 204
+    assert (len(hook.events()), len(hook.jobs())) == (1, 1)
