@@ -1,6 +1,5 @@
 """The connector to Label Studio, through its SDK."""
 
-import html
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -104,7 +103,7 @@ class LabelStudioConnector:
         return {
             "title": slug,
             "label_config": label_config(schema),
-            "expert_instruction": _as_html(schema.guidelines),
+            "expert_instruction": label_studio_page.instructions(schema.guidelines),
             "show_instruction": True,
             "show_collab_predictions": False,
             "enable_empty_annotation": False,
@@ -330,8 +329,3 @@ def _time(value: str) -> datetime:
 
 def _text(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _as_html(markdown: str) -> str:
-    """Return guidelines as written, for Label Studio, which shows HTML and keeps few of its tags."""
-    return "<br>".join(html.escape(line, quote=False) for line in markdown.strip().splitlines())

@@ -1,5 +1,7 @@
 """Label Studio's labelling page: what was asked and answered, then the verdict and what follows from it."""
 
+import html
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,9 +9,14 @@ from annotation.label_schema import BEST_RATING
 from annotation.types import Cause, LabelSchema, Verdict
 
 _BOX = "border:1px solid #ccc;border-radius:4px;padding:8px;margin:4px 0 12px;white-space:pre-wrap"
+_ROW = "display:flex;flex-wrap:wrap;gap:0 32px"
 _VERDICT_KEYS = "123"
 _CAUSE_KEYS = "456789"
 _LABEL_KEYS = "qwertyiopasdfghjklzxcvbnm"  # without "u", which Label Studio takes itself
+
+_WRAPPED = re.compile(r"\n +(?![-*+ \d])")
+_BOLD = re.compile(r"\*\*(\S[^*\n]*)\*\*")
+_ITALIC = re.compile(r"\*([^\s*][^*\n]*)\*")
 
 _Element = tuple[str, dict[str, str], tuple[Any, ...]]
 
@@ -17,6 +24,12 @@ _Element = tuple[str, dict[str, str], tuple[Any, ...]]
 def tags(schema: LabelSchema) -> Mapping[str, _Element]:
     """Return the sections as tag, attributes and children; the SDK builds the configuration from them."""
     return {f"section_{at}": section for at, section in enumerate([*_shown(), *_asked(schema)])}
+
+
+def instructions(markdown: str) -> str:
+    """Return guidelines as HTML: lines and emphasis, and all else as it was written."""
+    text = _WRAPPED.sub(" ", html.escape(markdown.strip(), quote=False))
+    return _ITALIC.sub(r"<i>\1</i>", _BOLD.sub(r"<b>\1</b>", text)).replace("\n", "<br>")
 
 
 def _shown() -> list[_Element]:
@@ -52,17 +65,16 @@ def _asked(schema: LabelSchema) -> list[_Element]:
         }
         right = (_header("Corrected response"), ("TextArea", {**_control("correction"), **text}, ()))
     ratings = [
-        element
-        for name in schema.ratings
-        for element in (
+        _view(
             _header(name.replace("_", " ").capitalize(), size="6"),
             ("Rating", {**_control(name), "maxRating": str(BEST_RATING)}, ()),
         )
+        for name in schema.ratings
     ]
     return [
         _view(_header("Verdict"), verdict),
-        _view(_header("Cause"), cause, *right, **wrong),
-        _view(*ratings),
+        _view(*right, _header("Cause"), cause, **wrong),
+        _view(*ratings, style=_ROW),
     ]
 
 

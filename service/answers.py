@@ -20,6 +20,7 @@ from service.tables import (
 )
 
 MIN_PREFIX = 8
+MAX_DIGITS = 9
 
 
 def find_set(session: Session, name: str) -> TrainingSet:
@@ -31,7 +32,7 @@ def find_set(session: Session, name: str) -> TrainingSet:
     slug, slash, version = name.partition("/v")
     sets = select(TrainingSet)
     if slash:
-        if not version.isdecimal():
+        if not version.isdecimal() or len(version) > MAX_DIGITS:
             raise NotFound(f"no training set {name!r}: a version is PROJECT/vN")
         sets = sets.join(Project, col(TrainingSet.project_id) == Project.id).where(
             Project.slug == slug, TrainingSet.version == int(version)

@@ -73,10 +73,12 @@ class Database:
             self.reader = self.engine.execution_options(postgresql_readonly=True)
 
     def _engine(self) -> Engine:
+        # Parameters are users' texts, and an error's message ends up in a log.
+        options: dict[str, Any] = {"hide_parameters": True, "pool_size": 16, "max_overflow": 32}
         if not self.is_sqlite:
-            return create_engine(self.url, pool_pre_ping=True, pool_size=16, max_overflow=16)
+            return create_engine(self.url, pool_pre_ping=True, **options)
         Path(self.url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        return create_engine(self.url, connect_args={"timeout": BUSY_SECONDS}, pool_size=16, max_overflow=32)
+        return create_engine(self.url, connect_args={"timeout": BUSY_SECONDS}, **options)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:

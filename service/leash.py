@@ -4,6 +4,7 @@ The supervisor holds the other end of the pipe FD. When it dies, even by SIGKILL
 whole process group is ended. Standard library only, for it is started before everything else.
 """
 
+import ctypes
 import os
 import select
 import signal
@@ -12,12 +13,18 @@ import sys
 import time
 
 GRACE_SECONDS = 10
+_PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
     """Run the command and return its exit status, or end it when the pipe closes or a signal says so."""
     pipe, command = int(sys.argv[1]), sys.argv[2:]
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603  ours
+    child = subprocess.Popen(  # noqa: S603  ours
+        command,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=_die_with_parent,  # noqa: PLW1509  there are no threads here
+    )
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, lambda *_: _end(child))
     while child.poll() is None:
@@ -25,6 +32,12 @@ def main() -> int:
             _end(child)
     _signal(child, signal.SIGKILL)  # whatever it left behind in its group
     return child.returncode
+
+
+def _die_with_parent() -> None:
+    """Let the kernel end the command when this leash is killed; elsewhere than on Linux nothing can."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:

@@ -14,7 +14,9 @@ PREFIX = "ERRATA_"
 class Settings(BaseSettings):
     """Each field is set by the environment variable ERRATA_<FIELD>; `deploy/env.example` lists them all."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid", allow_inf_nan=False
+    )
 
     data_dir: Path = Path("data")
     cache_dir: Path = Field(default_factory=lambda: _user_cache() / "errata")

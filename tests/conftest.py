@@ -13,7 +13,7 @@ from service.runtime import Runtime, build
 from service.settings import Settings
 from service.tables import Job, JobState
 from service.web.app import create_app
-
+from tests.label_studio import RunningLabelStudio, running_label_studio
 
 logs.configure()
 
@@ -32,6 +32,13 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield valkey.url(home)
     server.terminate()
     server.wait()
+
+
+@pytest.fixture(scope="session")
+def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLabelStudio]:
+    """A real Label Studio with the accounts ann, ben and cleo; it lasts for the whole run."""
+    with running_label_studio(tmp_path_factory.mktemp("label-studio")) as running:
+        yield running
 
 
 @pytest.fixture
@@ -69,17 +76,19 @@ def client(runtime: Runtime) -> FlaskClient:
 
 @pytest.fixture
 def work(runtime: Runtime) -> Callable[[], None]:
-    """Do all pending jobs here and now, those that they ask for included."""
+    """Do all jobs that are due here and now, those that they ask for included."""
 
     def until_idle() -> None:
-        while job_id := _next_pending(runtime):
+        while job_id := _next_due(runtime):
             lease = runtime.queue.lease(job_id)
             jobs.perform(runtime, lease)
 
     return until_idle
 
 
-def _next_pending(runtime: Runtime):
+def _next_due(runtime: Runtime):
     with runtime.db.reading() as session:
-        pending = select(Job.id).where(Job.state == JobState.PENDING)
-        return session.exec(pending.order_by(col(Job.id)).limit(1)).first()
+        due = select(Job.id).where(
+            Job.state == JobState.PENDING, col(Job.not_before) <= runtime.db.now(session)
+        )
+        return session.exec(due.order_by(col(Job.id)).limit(1)).first()

@@ -1,4 +1,4 @@
-"""How often the tests repeat what only repetition proves: little as a rule, much when REPETITIONS=full."""
+"""How often tests and benches repeat what only repetition proves; REPETITIONS=bench or full has tests do more."""
 
 import os
 from dataclasses import dataclass
@@ -6,15 +6,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Repetitions:
-    """Counts that the tests and the benches share."""
+    """The counts of one undertaking."""
 
-    kill_rounds: int  # each kills a worker, its work-horse, and both
+    kill_rounds: int  # each kills a worker, a work-horse, and both
     pending_jobs: int
+    hook_calls: int
+    starts: int
     racing_threads: int = 8
-    hook_calls: int = 100
 
 
-CI = Repetitions(kill_rounds=2, pending_jobs=200)
-FULL = Repetitions(kill_rounds=20, pending_jobs=2000)
+CI = Repetitions(kill_rounds=2, pending_jobs=200, hook_calls=20, starts=1)
+BENCH = Repetitions(kill_rounds=20, pending_jobs=200, hook_calls=100, starts=5)
+FULL = Repetitions(kill_rounds=200, pending_jobs=2000, hook_calls=1000, starts=50)
 
-CHOSEN = FULL if os.environ.get("REPETITIONS") == "full" else CI
+CHOSEN = {"ci": CI, "bench": BENCH, "full": FULL}[os.environ.get("REPETITIONS", "ci")]

@@ -37,11 +37,20 @@ from service.tables import (
     User,
 )
 
-# The fields of a spec that a person may choose; the others follow from project and set.
-CHOSEN = {
-    "mode", "rank", "alpha", "dropout", "learning_rate", "epochs", "batch_size", "max_tokens",
-    "replay_earlier", "replay_general", "checkpoint_every", "seed",
-}  # fmt: skip
+# The fields of a spec that a person may choose, and their ranges; the others follow from project and set.
+CHOSEN: dict[str, tuple[float, float]] = {
+    "rank": (1, 256),
+    "alpha": (1, 1024),
+    "dropout": (0, 0.9),
+    "learning_rate": (1e-7, 1),
+    "epochs": (1, 100),
+    "batch_size": (1, 512),
+    "max_tokens": (8, 32_768),
+    "replay_earlier": (0, 1),
+    "replay_general": (0, 10_000),
+    "checkpoint_every": (1, 10_000),
+    "seed": (0, 2**31 - 1),
+}
 PROBES = 4
 
 log = structlog.get_logger()
@@ -129,17 +138,20 @@ def check_options(chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Return the chosen part of a spec.
 
     Raises:
-        Invalid: an option is unknown or of the wrong type.
+        Invalid: an option is unknown, of the wrong type or out of range.
     """
-    types: dict[str, Any] = {f.name: type(f.default) for f in fields(TrainingSpec) if f.name in CHOSEN}
-    options = {}
+    types: dict[str, Any] = {f.name: type(f.default) for f in fields(TrainingSpec)}
+    options: dict[str, Any] = {}
     for name, value in chosen.items():
-        if name not in types:
-            raise Invalid(f"{name}: no such option; there are {', '.join(sorted(types))}")
+        if name != "mode" and name not in CHOSEN:
+            raise Invalid(f"{name}: no such option; there are {', '.join(['mode', *CHOSEN])}")
         try:
             options[name] = Mode(value).value if name == "mode" else types[name](value)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise Invalid(f"{name}: {error}") from error
+        low, high = CHOSEN.get(name, (0, 0))
+        if name != "mode" and not low <= options[name] <= high:
+            raise Invalid(f"{name}: {options[name]} does not lie between {low:g} and {high:g}")
     return options
 
 
@@ -226,7 +238,7 @@ def _spec(
     base: Located,
     champion: ModelVersion,
 ) -> TrainingSpec:
-    chosen = {name: value for name, value in options.items() if name in CHOSEN}
+    chosen = {name: value for name, value in options.items() if name in (*CHOSEN, "mode")}
     mode = Mode(chosen.pop("mode", Mode.FRESH))
     return TrainingSpec(
         base_model=project.base_model,

@@ -9,19 +9,16 @@ from sqlmodel import select
 
 from annotation.types import Answer, Verdict
 from service import answers, ledger, projects
-from service.stages import curation, promotion, training
+from service.stages import promotion, training
 from service.tables import (
     Decision,
     Evaluation,
     EvaluationState,
     JobKind,
     KeyKind,
-    ModelState,
     ModelVersion,
     ProjectKind,
     Role,
-    Settlement,
-    TrainingRun,
 )
 from tests.fakes import FakeConnector
 
@@ -30,10 +27,44 @@ WORDS = {
     "Cardiology": ["heart", "chest", "beats", "pulse"],
     "Dermatology": ["skin", "rash", "itches", "spots"],
 }
-FILLERS = (
-    "please today since yesterday my again the help morning about always never week doctor asked told mother father "
-    "work home night walk very little much after before lunch dinner phone letter went came still hope think"
-).split()
+FILLERS = [
+    "please",
+    "today",
+    "since",
+    "yesterday",
+    "my",
+    "again",
+    "the",
+    "help",
+    "morning",
+    "about",
+    "always",
+    "never",
+    "week",
+    "doctor",
+    "asked",
+    "told",
+    "mother",
+    "father",
+    "work",
+    "home",
+    "night",
+    "walk",
+    "very",
+    "little",
+    "much",
+    "after",
+    "before",
+    "lunch",
+    "dinner",
+    "phone",
+    "letter",
+    "went",
+    "came",
+    "still",
+    "hope",
+    "think",
+]
 CRITERIA = [{"metric": "accuracy", "suite": "test", "margin": 0.1}]
 TEACHABLE = {"learning_rate": 1e-2, "epochs": 8, "replay_general": 0}
 

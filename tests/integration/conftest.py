@@ -12,16 +12,8 @@ from service import migrations
 from service.db import Database
 from service.runtime import Runtime, build
 from service.settings import Settings
-from tests.label_studio import RunningLabelStudio, running_label_studio
 from tests.postgres import Cluster, running_postgres
 from tests.waiting import eventually
-
-
-@pytest.fixture(scope="session")
-def label_studio(tmp_path_factory) -> Iterator[RunningLabelStudio]:
-    """A real Label Studio with the accounts ann, ben and cleo; it lasts for the whole run."""
-    with running_label_studio(tmp_path_factory.mktemp("label-studio")) as running:
-        yield running
 
 
 @pytest.fixture(scope="session")

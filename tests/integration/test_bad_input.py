@@ -18,7 +18,6 @@ from service.clock import utcnow
 from service.runtime import Runtime, build
 from service.settings import Settings
 from service.tables import ApiKey, KeyKind, Role, UserToken
-from service.tokens import FeedbackToken
 from service.web.app import create_app
 from tests import builders
 
@@ -135,10 +134,14 @@ def _bearer(secret: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {secret}"}
 
 
+def _credential(site: Site, request: str) -> dict[str, str]:
+    is_of_keys = request.split()[1].startswith(OF_KEYS)
+    return _bearer(site.secret_key if is_of_keys else site.person)
+
+
 def _send(site: Site, request: str, body: bytes, **changes: Any):
     method, path = request.split()
-    credential = site.secret_key if path.startswith(OF_KEYS) else site.person
-    arguments = {"headers": _bearer(credential), "content_type": "application/json"} | changes
+    arguments = {"headers": _credential(site, request), "content_type": "application/json"} | changes
     return site.client.open(path.replace("EVENT", site.event), method=method, data=body, **arguments)
 
 
@@ -226,9 +229,7 @@ def test_another_media_type_or_a_compressed_body_is_refused_by_every_route(site,
         answer = _send(site, request_, body, content_type=media_type)
         _assert_refused(answer, 415, "unsupported_media_type")
     for coding in ("gzip", "br", "identity, gzip"):
-        method, path = request_.split()
-        credential = site.secret_key if path.startswith(OF_KEYS) else site.person
-        headers = _bearer(credential) | {"Content-Encoding": coding}
+        headers = _credential(site, request_) | {"Content-Encoding": coding}
         _assert_refused(_send(site, request_, body, headers=headers), 415, "unsupported_media_type")
     assert site.rows() == before
 

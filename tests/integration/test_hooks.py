@@ -14,7 +14,10 @@ TOOL_PROJECT = 7
 EVENT = {
     "action": "ANNOTATION_CREATED",
     "project": {"id": TOOL_PROJECT, "token": "tool-secret", "control_weights": {}},
-    "task": {"id": 11, "data": {"external_id": "0191d1d0-0000-7000-8000-000000000000", "text": "my name is Ann"}},
+    "task": {
+        "id": 11,
+        "data": {"external_id": "0191d1d0-0000-7000-8000-000000000000", "text": "my name is Ann"},
+    },
     "annotation": {
         "id": 5,
         "task": 11,
@@ -54,7 +57,12 @@ class Hook:
 
 
 @pytest.fixture
-def hook(any_runtime) -> Hook:
+def hook(runtime) -> Hook:
+    return Hook(runtime)
+
+
+@pytest.fixture
+def any_hook(any_runtime) -> Hook:
     return Hook(any_runtime)
 
 
@@ -66,15 +74,15 @@ def test_a_webhook_is_stored_and_asks_for_the_change_to_be_read(hook):
     assert (job.kind, job.row_id, job.state) == (JobKind.SYNC, hook.project.id, JobState.PENDING)
 
 
-def test_a_repeated_webhook_is_stored_once(hook):
-    assert [hook.send(EVENT).status_code for _ in range(3)] == [204] * 3
-    assert (len(hook.events()), len(hook.jobs())) == (1, 1)
+def test_a_repeated_webhook_is_stored_once(any_hook):
+    assert [any_hook.send(EVENT).status_code for _ in range(3)] == [204] * 3
+    assert (len(any_hook.events()), len(any_hook.jobs())) == (1, 1)
 
 
-def test_many_webhooks_ask_for_one_reading(hook):
+def test_many_webhooks_ask_for_one_reading(any_hook):
     for number in range(1, 6):
-        hook.send(EVENT | {"annotation": EVENT["annotation"] | {"id": number}})
-    assert (len(hook.events()), len(hook.jobs())) == (5, 1)
+        any_hook.send(EVENT | {"annotation": EVENT["annotation"] | {"id": number}})
+    assert (len(any_hook.events()), len(any_hook.jobs())) == (5, 1)
 
 
 def test_a_later_change_of_the_same_annotation_is_another_event(hook):
@@ -123,33 +131,32 @@ def test_a_webhook_without_a_project_belongs_to_none_of_ours(hook):
     assert not hook.events() and not hook.jobs()
 
 
-@pytest.mark.parametrize(
-    "garbage",
-    [
-        b"",
-        b"x",
-        b"null",
-        b"[]",
-        b"\xff",
-        b"[" * 100_000,
-        b'{"action": "ANNOTATION_CREATED", "action": "TASKS_DELETED"}',
-        {"action": "FORMAT_DISK"},
-        {"action": None},
-        EVENT | {"project": "7"},
-        EVENT | {"project": {"id": "7"}},
-        EVENT | {"project": {"id": 2**63}},
-        EVENT | {"task": {"id": True}},
-        EVENT | {"task": {"id": 1, "data": {"external_id": "a\x00b"}}},
-        EVENT | {"annotation": [1]},
-        EVENT | {"annotation": {"id": 5, "task": 11, "updated_at": "yesterday"}},
-    ],
-    ids=repr,
-)
-def test_garbage_is_refused_and_leaves_nothing(hook, garbage):
-    answer = hook.send(garbage)
-    assert (answer.status_code, answer.content_type) == (422, "application/problem+json")
-    assert answer.json["code"] == "invalid_hook"
-    assert not hook.events() and not hook.jobs()
+GARBAGE = [
+    b"",
+    b"x",
+    b"null",
+    b"[]",
+    b"\xff",
+    b"[" * 100_000,
+    b'{"action": "ANNOTATION_CREATED", "action": "TASKS_DELETED"}',
+    {"action": "FORMAT_DISK"},
+    {"action": None},
+    EVENT | {"project": "7"},
+    EVENT | {"project": {"id": "7"}},
+    EVENT | {"project": {"id": 2**63}},
+    EVENT | {"task": {"id": True}},
+    EVENT | {"task": {"id": 1, "data": {"external_id": "a\x00b"}}},
+    EVENT | {"annotation": [1]},
+    EVENT | {"annotation": {"id": 5, "task": 11, "updated_at": "yesterday"}},
+]
+
+
+def test_garbage_is_refused_and_leaves_nothing(any_hook):
+    for garbage in GARBAGE:
+        answer = any_hook.send(garbage)
+        assert (answer.status_code, answer.content_type) == (422, "application/problem+json"), garbage
+        assert answer.json["code"] == "invalid_hook"
+    assert not any_hook.events() and not any_hook.jobs()
 
 
 def test_an_endless_webhook_is_refused(hook):

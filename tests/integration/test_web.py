@@ -30,7 +30,17 @@ from tests import builders
 from tests.waiting import eventually
 
 UUID_TEXT = "0191d1d0-0000-4000-8000-000000000000"
-HEAVY = {"torch", "transformers", "peft", "datasets", "argilla", "label_studio_sdk", "pyarrow", "sklearn", "scipy"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "peft",
+    "datasets",
+    "argilla",
+    "label_studio_sdk",
+    "pyarrow",
+    "sklearn",
+    "scipy",
+}
 KEYS = ("public key", "secret key")
 READERS = ("auditor", "operator", "approver", "admin")
 CREDENTIALS = ("nothing", *KEYS, "annotator", *READERS)
@@ -290,7 +300,9 @@ class Served:
         self.runtime = build(self.settings)
         migrations.upgrade(self.runtime.db)
         self.url, self.log = self.settings.own_url, home / "web.log"
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("ERRATA_")} | {
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("ERRATA_")
+        } | {
             "ERRATA_DATA_DIR": str(self.settings.data_dir),
             "ERRATA_REDIS_URL": redis_url,
         }
