@@ -14,7 +14,7 @@ _VERDICT_KEYS = "123"
 _CAUSE_KEYS = "456789"
 _LABEL_KEYS = "qwertyiopasdfghjklzxcvbnm"  # without "u", which Label Studio takes itself
 
-_WRAPPED = re.compile(r"\n +(?![-*+ \d])")
+_WRAPPED = re.compile(r"\n +(?! |[-*+] |\d)")
 _BOLD = re.compile(r"\*\*(\S[^*\n]*)\*\*")
 _ITALIC = re.compile(r"\*([^\s*][^*\n]*)\*")
 
@@ -28,7 +28,8 @@ def tags(schema: LabelSchema) -> Mapping[str, _Element]:
 
 def instructions(markdown: str) -> str:
     """Return guidelines as HTML: lines and emphasis, and all else as it was written."""
-    text = _WRAPPED.sub(" ", html.escape(markdown.strip(), quote=False))
+    lines = "\n".join(markdown.strip().splitlines())
+    text = _WRAPPED.sub(" ", html.escape(lines, quote=False))
     return _ITALIC.sub(r"<i>\1</i>", _BOLD.sub(r"<b>\1</b>", text)).replace("\n", "<br>")
 
 

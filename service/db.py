@@ -69,8 +69,11 @@ class Database:
             event.listen(self.engine, "begin", _begin_immediate)
             self.reader = self._engine()
             event.listen(self.reader, "connect", _prepare_reader)
+            event.listen(self.reader, "begin", _begin_deferred)
         else:
-            self.reader = self.engine.execution_options(postgresql_readonly=True)
+            self.reader = self.engine.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
 
     def _engine(self) -> Engine:
         # Parameters are users' texts, and an error's message ends up in a log.
@@ -121,6 +124,12 @@ def _begin_immediate(connection: Any) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+def _begin_deferred(connection: Any) -> None:
+    # Without it each SELECT sees a state of its own.
+    connection.exec_driver_sql("BEGIN")
+
+
 def _prepare_reader(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None
     connection.execute("PRAGMA query_only=ON")
     connection.execute("PRAGMA trusted_schema=OFF")

@@ -21,9 +21,9 @@ from rq.command import send_stop_job_command
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job as RqJob
 from rq.serializers import JSONSerializer
-from sqlalchemy import event, select, update
+from sqlalchemy import event, update
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session, col
+from sqlmodel import Session, col, select
 
 from service.db import Database
 from service.errors import LeaseLost, NotFound, WrongState
@@ -128,7 +128,7 @@ class JobQueue:
     def _lease(self, job_id: UUID) -> "Lease | None":
         with self.db.transaction() as session:
             now = self.db.now(session)
-            taken = session.execute(
+            taken = session.exec(
                 update(Job)
                 .where(col(Job.id) == job_id, col(Job.state) == JobState.PENDING, col(Job.not_before) <= now)
                 .values(
@@ -192,7 +192,7 @@ class JobQueue:
             expired = (
                 select(Job).where(Job.state == JobState.LEASED, col(Job.lease_until) < now).with_for_update()
             )
-            for job in session.scalars(expired).all():
+            for job in session.exec(expired).all():
                 self.give_up_or_wait(
                     session, job, "its worker stopped answering", code="worker_lost", seconds=0
                 )
@@ -200,15 +200,17 @@ class JobQueue:
             due = select(Job.id, Job.kind, Job.fence).where(
                 Job.state == JobState.PENDING, col(Job.not_before) <= self.db.now(session)
             )
-            waiting = session.execute(due.order_by(col(Job.id))).all()
+            waiting = session.exec(due.order_by(col(Job.id))).all()
         try:
             held = self._held() if waiting else set()
         except (RedisError, OSError) as error:
             log.warning("bells_not_rung", jobs=len(waiting), error=str(error))
             return 0
-        missing = [row for row in waiting if _message_id(row.id, row.fence) not in held]
-        for row in missing:
-            self.ring(row.id, row.kind, row.fence)
+        missing = [
+            (job_id, kind, fence) for job_id, kind, fence in waiting if _message_id(job_id, fence) not in held
+        ]
+        for job_id, kind, fence in missing:
+            self.ring(job_id, JobKind(kind), fence)
         return len(missing)
 
     def give_up_or_wait(self, session: Session, job: Job, failure: str, *, code: str, seconds: float) -> None:
@@ -313,7 +315,7 @@ class Lease:
     def _hold(self, session: Session) -> None:
         # Written, not only read, so that PostgreSQL holds the row against a sweep until we commit.
         mine = (col(Job.id) == self.job_id, col(Job.fence) == self.fence, col(Job.state) == JobState.LEASED)
-        held = session.execute(update(Job).where(*mine).values(fence=self.fence))
+        held = session.exec(update(Job).where(*mine).values(fence=self.fence))
         if held.rowcount == 0:
             raise LeaseLost(f"job {self.job_id} is no longer ours")
 
@@ -344,7 +346,7 @@ def _pending(session: Session, unique_key: str | None) -> UUID | None:
     if unique_key is None:
         return None
     pending = select(Job.id).where(Job.unique_key == unique_key, Job.state == JobState.PENDING)
-    return session.scalars(pending).first()
+    return session.exec(pending).first()
 
 
 def _end_row(session: Session, job: Job, failure: str, *, at: datetime) -> None:

@@ -32,7 +32,7 @@ def main() -> None:
     scheduler = CronScheduler(connection=runtime.queue.redis, logging_level="WARNING")
     for tick, seconds in ticks(runtime):
         scheduler._cron_jobs.append(Tick(queue_name="none", func=tick, interval=seconds))  # noqa: SLF001
-    scheduler.start()
+    scheduler.start()  # type: ignore[no-untyped-call]  # RQ ships it without types
 
 
 def ticks(runtime: Runtime) -> list[tuple[Callable[[], None], int]]:

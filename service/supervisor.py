@@ -135,12 +135,14 @@ def up(settings: Settings, report: Report, *, ready: Callable[[], None]) -> None
         migrations.upgrade(database)
         database.close()
         report("database", "migrated")
-        server = None if settings.redis_url else valkey.start(settings.data_dir)
-        report("valkey", settings.redis_url or "running" if server else "adopted")
         supervisor = Supervisor(settings, report)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, supervisor.stop)
         try:
+            if not settings.redis_url:
+                supervisor.add("valkey", valkey.command(settings.data_dir))
+                valkey.wait_until_it_answers(settings.data_dir)
+                report("valkey", "running")
             for name, argv in commands(settings).items():
                 supervisor.add(name, argv)
                 report(name, "started")
@@ -150,9 +152,6 @@ def up(settings: Settings, report: Report, *, ready: Callable[[], None]) -> None
             supervisor.run()
         finally:
             supervisor.end()
-            if server:
-                server.terminate()
-                server.wait()
 
 
 def commands(settings: Settings) -> dict[str, list[str]]:

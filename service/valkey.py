@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -23,27 +23,40 @@ def url(data_dir: Path) -> str:
     return f"unix://{_socket(data_dir)}?db=0"
 
 
-def start(data_dir: Path) -> subprocess.Popen[bytes] | None:
-    """Start the server and wait until it answers; None when one is running already and was adopted.
+def main() -> None:
+    """Become the server of the data directory named on the command line.
 
-    The server inherits a lock on the directory, which so lives exactly as long as the server: after its parent was
-    killed, the next start finds the lock taken and uses the orphan instead of writing the same log twice.
-
-    Raises:
-        ConfigurationError: there is no server binary, or it did not start.
+    The lock on the directory is inherited by the server and so lives exactly as long: while an orphan still serves,
+    this process waits, instead of writing the same log beside it.
     """
+    data_dir = Path(sys.argv[1])
     home = data_dir.resolve() / "valkey"
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        child = _spawn(home, _socket(data_dir), lock)
-    except BlockingIOError:
-        child = None
-    finally:
-        os.close(lock)
-    _wait(data_dir, child)
-    return child
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    os.set_inheritable(lock, True)  # noqa: FBT003  its own parameter
+    binary = _binary()
+    os.execv(binary, [binary, *_options(home, _socket(data_dir))])  # noqa: S606  no shell is wanted
+
+
+def command(data_dir: Path) -> list[str]:
+    """Return the command that serves this data directory."""
+    return [sys.executable, "-m", "service.valkey", str(data_dir)]
+
+
+def wait_until_it_answers(data_dir: Path) -> None:
+    """Return as soon as the server answers.
+
+    Raises:
+        ConfigurationError: it did not in time.
+    """
+    end = time.monotonic() + START_SECONDS
+    while not answers(data_dir):
+        if time.monotonic() > end:
+            raise ConfigurationError(
+                f"ERRATA_REDIS_URL: not set, and the bundled Valkey did not answer: {_why(data_dir)}"
+            )
+        time.sleep(0.02)
 
 
 def answers(data_dir: Path) -> bool:
@@ -54,7 +67,7 @@ def answers(data_dir: Path) -> bool:
         return False
 
 
-def _spawn(home: Path, listen: Path, lock: int) -> subprocess.Popen[bytes]:
+def _options(home: Path, listen: Path) -> list[str]:
     options = {
         "port": "0",
         "unixsocket": str(listen),
@@ -66,20 +79,12 @@ def _spawn(home: Path, listen: Path, lock: int) -> subprocess.Popen[bytes]:
         "maxmemory-policy": "noeviction",
         "logfile": str(home / "valkey.log"),
     }
-    arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-    return subprocess.Popen(
-        [_binary(), *arguments], stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=[lock]
-    )
+    return [part for name, value in options.items() for part in (f"--{name}", value)]
 
 
-def _wait(data_dir: Path, child: subprocess.Popen[bytes] | None) -> None:
-    end = time.monotonic() + START_SECONDS
-    while not answers(data_dir):
-        if child is not None and child.poll() is not None:
-            raise ConfigurationError(f"Valkey ended at once; see {data_dir / 'valkey' / 'valkey.log'}")
-        if time.monotonic() > end:
-            raise ConfigurationError(f"Valkey did not answer within {START_SECONDS} s")
-        time.sleep(0.02)
+def _why(data_dir: Path) -> str:
+    log = data_dir.resolve() / "valkey" / "valkey.log"
+    return log.read_text().splitlines()[-1] if log.exists() else "it left no log"
 
 
 def _socket(data_dir: Path) -> Path:
@@ -102,3 +107,7 @@ def _binary() -> str:
         if found := shutil.which(name):
             return found
     raise ConfigurationError("ERRATA_REDIS_URL: not set, and no valkey-server or redis-server is installed")
+
+
+if __name__ == "__main__":
+    main()

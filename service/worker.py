@@ -49,7 +49,8 @@ def main() -> None:
 
 
 def work(queue: str) -> None:
-    """Work on one queue; the jobs' libraries are loaded before the fork, so a work-horse starts at once."""
+    """Work on one queue."""
+    jobs.preload(queue)
     chosen = settings.load()
     # The runtime, with its connections, is built after the fork.
     redis = Redis.from_url(chosen.redis_url or valkey.url(chosen.data_dir))
@@ -65,7 +66,7 @@ def work(queue: str) -> None:
     worker.work(logging_level="WARNING", with_scheduler=False)
 
 
-def die_with_parent(parent: int) -> None:
+def die_with_parent(parent: int | None) -> None:
     """Ask the kernel to kill this process when `parent` ends; elsewhere than on Linux the heartbeat looks."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -46,7 +46,7 @@ def offline_page(browser: Browser) -> Iterator[Page]:
     with browser.new_context(viewport=SIZE) as context:
         context.on("request", note)
         yield context.new_page()
-    assert strangers == []
+    assert not strangers, f"the page asked {strangers}"
 
 
 def is_local(url: str) -> bool:

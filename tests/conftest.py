@@ -14,6 +14,7 @@ from service.settings import Settings
 from service.tables import Job, JobState
 from service.web.app import create_app
 from tests.label_studio import RunningLabelStudio, running_label_studio
+from tests.servers import start_valkey
 
 logs.configure()
 
@@ -28,7 +29,7 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The bundled Valkey, as `errata up` starts it."""
     home = tmp_path_factory.mktemp("valkey")
-    server = valkey.start(home)
+    server = start_valkey(home)
     yield valkey.url(home)
     server.terminate()
     server.wait()

@@ -1,6 +1,6 @@
 """Real worker processes, and a job whose effect can be counted, for tests that kill them.
 
-The workers are forked from one clean process that has loaded the product, for loading torch takes seconds.
+The workers are forked from one clean process that has loaded the product.
 """
 
 import fcntl
@@ -30,7 +30,7 @@ from service.tables import ConnectorKind, Job, JobKind, JobState, OutboxEvent, P
 from tests.waiting import eventually
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.torchless", "tests.workers"])
+CONTEXT.set_forkserver_preload(["tests.workers"])
 STEPS = 3
 COUNTED = JobKind.TRIAGE  # any kind; its own work is replaced by `count`
 
@@ -194,13 +194,19 @@ def tied(environment: Mapping[str, str], folder: Path) -> None:
     """Be the product's own worker."""
     os.environ.update(environment)
     logs.configure()
-    jobs.PERFORM[COUNTED] = partial(count, folder)
+    jobs.performer = lambda kind: partial(count, folder)
     worker.work(LIGHT)
 
 
 def untied(environment: Mapping[str, str], folder: Path) -> None:
     """Be a worker whose work-horses do not look after their parent."""
     worker.die_with_parent = lambda parent: None
+    jobs._beating = lambda lease: nullcontext()
+    tied(environment, folder)
+
+
+def beatless(environment: Mapping[str, str], folder: Path) -> None:
+    """Be a worker whose work-horses only have the kernel to tell them that their parent died."""
     jobs._beating = lambda lease: nullcontext()
     tied(environment, folder)
 

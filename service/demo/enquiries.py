@@ -7,8 +7,8 @@ from importlib.resources import files
 from random import Random
 from typing import Any
 
-# Short, for every token of it is trained on in every row.
-SYSTEM_PROMPT = "Name the department."
+# Longer than need be on purpose: the more a project's frame differs from the general one, the less is forgotten.
+SYSTEM_PROMPT = "Route the patient's message to one department. Answer with the department only."
 
 
 @dataclass(frozen=True, slots=True)

@@ -219,7 +219,12 @@ class Walk:
             "reason": judged["sentence"],
         }
         if pause:
-            self.say(f"approve and promote version {judged['model_version']} of {self.project.slug} to go on")
+            self.say(
+                f"your decision on version {judged['model_version']}: "
+                f"TOKEN comes from ./run errata tokens add {self.operator}"
+            )
+            self.say(f"  ./run errata approve -p {self.project.slug} --reason WHY --token TOKEN")
+            self.say(f"  ./run errata promote -p {self.project.slug} --token TOKEN")
             self._until(
                 lambda: self._champion() == judged["model_version"], "a person's decision", seconds=86_400
             )

@@ -194,9 +194,8 @@ def _selected(lease: Lease, project_id: UUID) -> Sequence[tuple[AnnotationTask, 
 
 
 def _new_task(task: AnnotationTask, response: Response, flags: Sequence[Feedback]) -> NewTask:
-    said = sorted(
-        {*(code for flag in flags for code in flag.reasons), *(f.comment for f in flags if f.comment)}
-    )
+    codes = {code for flag in flags for code in flag.reasons}
+    comments = {flag.comment for flag in flags if flag.comment}
     return NewTask(
         key=str(task.id),
         prompt="\n\n".join(f"{m['role']}: {m['content']}" for m in response.messages)
@@ -204,7 +203,7 @@ def _new_task(task: AnnotationTask, response: Response, flags: Sequence[Feedback
         else response.messages[0]["content"],
         response=response.text,
         context="\n\n".join(passage["text"] for passage in response.context),
-        reasons=" · ".join(said),
+        reasons=" · ".join([*sorted(codes), *sorted(comments)]),
     )
 
 

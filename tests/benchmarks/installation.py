@@ -7,9 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from service import logs, migrations, valkey
+from service import logs, migrations
 from service.runtime import Runtime, build
 from service.settings import Settings
+from tests.servers import start_valkey
 
 
 @contextmanager
@@ -20,8 +21,7 @@ def installation(**chosen: Any) -> Iterator[Runtime]:
         settings = Settings(data_dir=Path(folder), cache_dir=Path(folder) / "cache", **chosen)
         runtime = build(settings)
         migrations.upgrade(runtime.db)
-        server = valkey.start(settings.data_dir)
-        assert server is not None, "the folder is new"
+        server = start_valkey(settings.data_dir)
         try:
             yield runtime
         finally:

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from service import valkey
 from service.runtime import Runtime, build
 from service.settings import Settings
 from service.tables import JobState
 from tests.kills import KILLS, round_of_kills
 from tests.repetitions import CHOSEN
+from tests.servers import start_valkey
 from tests.waiting import eventually
-from tests.workers import Crew, crew, kill_parent, signal_both, untied
+from tests.workers import Crew, beatless, crew, kill_parent, signal_both, untied
 
 
 @pytest.fixture
@@ -49,6 +49,14 @@ def test_a_job_whose_worker_is_killed_is_done_once_in_effect(workers):
     killed = [kill for one in rounds for kill in one]
     assert len(killed) == CHOSEN.kill_rounds * len(KILLS)
     assert [kill.problems for kill in killed] == [()] * len(killed)
+
+
+def test_a_work_horse_dies_with_its_worker_at_once(workers):
+    workers.target = beatless
+    process = workers.start()
+    attempt = workers.holding(workers.ask(workers.project(), hold=True))
+    kill_parent(process)
+    eventually(lambda: not attempt.is_alive, seconds=5)
 
 
 def test_without_the_tie_a_work_horse_outlives_its_worker_and_only_the_fence_protects(workers):
@@ -123,7 +131,7 @@ class Bell:
         self.ring()
 
     def ring(self) -> None:
-        self.process = valkey.start(self.settings.data_dir)
+        self.process = start_valkey(self.settings.data_dir)
 
     def kill(self) -> None:
         self.process.kill()

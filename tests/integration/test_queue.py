@@ -250,7 +250,7 @@ class TestFailing:
         def break_down(_runtime: Runtime, _lease: Lease) -> dict[str, object]:
             raise ZeroDivisionError("poison")
 
-        monkeypatch.setitem(jobs.PERFORM, JobKind.TRIAGE, break_down)
+        monkeypatch.setattr(jobs, "performer", lambda kind: break_down)
         job = shop.ask()
         performed = 0
         while lease := shop.queue.lease(job):
@@ -279,7 +279,7 @@ class TestFailing:
         def refuse(_runtime: Runtime, _lease: Lease) -> dict[str, object]:
             raise WrongState("no tool is connected")
 
-        monkeypatch.setitem(jobs.PERFORM, JobKind.TRIAGE, refuse)
+        monkeypatch.setattr(jobs, "performer", lambda kind: refuse)
         lease = shop.leased()
         jobs.perform(shop.runtime, lease)
         row = shop.job(lease.job_id)

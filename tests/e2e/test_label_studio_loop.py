@@ -1,0 +1,175 @@
+"""The loop with people in a real Label Studio: their answers come over by webhook, or are found without one."""
+
+import os
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from annotation.types import Answer, Cause, Verdict
+from service.projects import NewProject
+from service.supervisor import Supervisor, commands
+from service.tables import JobKind, ProjectKind, TaskState
+from tests.browser import offline_page, running_browser
+from tests.e2e.expert import Expert
+from tests.e2e.world import World
+from tests.label_studio import LabelStudioPeople, free_port
+from tests.waiting import eventually
+
+BEN, CLEO = "ben@errata.local", "cleo@errata.local"
+LABELS = ("Billing", "Cardiology", "Dermatology")
+HEART, RASH, MONEY = (
+    "my heart beats too fast when I climb the stairs at home",
+    "these red spots on both arms itch every single night",
+    "I was charged twice for the same invoice in October",
+)
+CORRECTED = "Keep it cool and dry, and see a doctor\nif it spreads within two days."
+
+
+def corrected(label: str) -> Answer:
+    return Answer(Verdict.INCORRECT, label=label, cause=Cause.MODEL)
+
+
+def test_what_experts_agree_on_in_label_studio_becomes_a_training_set(clinic, ann, people, web):
+    # Users flag three answers of the model, and each becomes a task.
+    for prompt in (HEART, RASH, MONEY):
+        clinic.flag(clinic.respond(prompt, "Billing"), comment="I was sent to the wrong place")
+    clinic.triage(random_share=0.0)
+    clinic.send()
+    tool = clinic.tool_project()
+
+    # An expert opens one in her browser and finds all that she needs to judge it.
+    assert ann.open(tool, clinic.task(HEART)) == {
+        "Context": "\u2013",
+        "Prompt": HEART,
+        "Response": "Billing",
+        "What readers said": "I was sent to the wrong place · wrong",
+    }
+    assert "choose the one label that fits best" in ann.read_guidelines()
+    ratings = {"factual_accuracy": 1, "coherence": 4, "conciseness": 5}
+    ann.fill(Answer(Verdict.INCORRECT, label="Cardiology", cause=Cause.MODEL, ratings=ratings))
+    ann.submit()
+
+    # Label Studio tells us by webhook, which is kept and asks for her answer to be read.
+    (hook,) = eventually(clinic.hooks)
+    assert hook.facts["action"] == "ANNOTATION_CREATED"
+    assert clinic.asked_for() == [JobKind.SYNC]
+    clinic.do_what_was_asked_for()
+    assert clinic.hooks() == []
+    assert clinic.settlement(HEART) is None
+
+    # A second expert agrees, and so it is settled; on another task two disagree.
+    people.answer(tool, clinic.task(HEART), BEN, corrected("Cardiology"))
+    people.answer(tool, clinic.task(RASH), BEN, corrected("Dermatology"))
+    people.answer(tool, clinic.task(RASH), CLEO, corrected("Cardiology"))
+    assert len(eventually(lambda: len(clinic.hooks()) == 3 and clinic.hooks())) == 3
+    clinic.do_what_was_asked_for()
+    settled = clinic.settlement(HEART)
+    assert (settled.verdict, settled.label, settled.cause) == (Verdict.INCORRECT, "Cardiology", Cause.MODEL)
+    assert settled.explanation == "2 of 2 annotators agree"
+
+    # A webhook that is lost costs time and nothing else: polling finds the answers.
+    web.end()
+    for expert in (BEN, CLEO):
+        people.answer(tool, clinic.task(MONEY), expert, Answer(Verdict.CORRECT))
+    assert (clinic.hooks(), clinic.asked_for()) == ([], [])
+    clinic.sync()
+    assert clinic.settlement(MONEY).verdict is Verdict.CORRECT
+
+    # What is settled is learned from; what is contested stays in sight and teaches nothing.
+    clinic.curate()
+    assert {prompt: row.label for prompt, row in clinic.examples().items()} == {
+        HEART: "Cardiology",
+        MONEY: "Billing",
+    }
+    assert clinic.states() == {
+        HEART: TaskState.SETTLED,
+        RASH: TaskState.CONTESTED,
+        MONEY: TaskState.SETTLED,
+    }
+    assert clinic.states_of_flags() == ["corrected", "checking", "declined"]
+
+
+@pytest.mark.usefixtures("web")
+def test_a_response_written_in_label_studio_becomes_what_the_model_learns(letters, ann, people):
+    letters.flag(letters.respond(RASH, "Paint them blue."))
+    letters.triage(random_share=0.0)
+    letters.send()
+    tool, task = letters.tool_project(), letters.task(RASH)
+
+    better = Answer(Verdict.INCORRECT, correction=CORRECTED, cause=Cause.MODEL)
+    ann.open(tool, task)
+    ann.fill(better)
+    ann.submit()
+    people.answer(tool, task, BEN, better)
+    eventually(lambda: len(letters.hooks()) == 2)
+    letters.do_what_was_asked_for()
+    letters.curate()
+
+    assert letters.settlement(RASH).correction == CORRECTED
+    assert letters.examples()[RASH].answer == CORRECTED
+
+
+@pytest.fixture
+def settings(settings, label_studio):
+    """An installation that uses this Label Studio and can be reached by it."""
+    tool = {
+        "label_studio_url": label_studio.url,
+        "label_studio_token": SecretStr(label_studio.admin_token),
+    }
+    return settings.model_copy(update={"port": free_port(), **tool})
+
+
+@pytest.fixture
+def web(settings, runtime) -> Iterator[Supervisor]:
+    """The web server, as `errata up` runs it."""
+    names = ("data_dir", "cache_dir", "redis_url", "port")
+    environment = {f"ERRATA_{name.upper()}": str(getattr(settings, name)) for name in names}
+    supervisor = Supervisor(settings, lambda name, state: None)
+    child = supervisor.add("web", commands(settings)["web"], os.environ | environment)
+    try:
+        eventually(lambda: not child.is_running or _answers(settings.own_url), seconds=60, every=0.1)
+        assert child.is_running, child.log.read_text()
+        yield supervisor
+    finally:
+        supervisor.end()
+
+
+@pytest.fixture
+def clinic(runtime, client, work) -> World:
+    """A project that sorts enquiries into departments."""
+    new = NewProject("clinic", ProjectKind.CLASSIFICATION, "bundled:tiny", labels=LABELS)
+    return World(runtime, client, work, new)
+
+
+@pytest.fixture
+def letters(runtime, client, work) -> World:
+    """A project that answers in sentences."""
+    return World(runtime, client, work, NewProject("letters", ProjectKind.GENERATION, "bundled:tiny"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    with running_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def ann(browser, label_studio) -> Iterator[Expert]:
+    """An expert who works in a browser."""
+    with offline_page(browser) as page:
+        yield Expert(page, label_studio.url, label_studio.accounts[0])
+
+
+@pytest.fixture
+def people(label_studio) -> LabelStudioPeople:
+    """The other experts, who work through Label Studio's API."""
+    return LabelStudioPeople(label_studio)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/livez", timeout=1, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
