@@ -29,7 +29,6 @@ class LanguageModel:
     Outside a `using` block the base answers. One thread at a time may use it; a block holds the others back.
     Results do not depend on the other rows' order, but bfloat16 rounds differently in batches of other sizes:
     compare scores of equal sets of rows.
-    On a CPU, set OMP_WAIT_POLICY=PASSIVE, or idle threads burn the cores that others need.
     """
 
     def __init__(

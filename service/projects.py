@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 
 from annotation.label_schema import default_guidelines, validate
 from annotation.types import LabelSchema, TaskKind
-from retrain.criteria import read_criteria
+from retrain.criteria import read_criteria, read_rules
 from retrain.suites import general_questions
 from retrain.types import sha256_of
 from service import ledger, tokens
@@ -144,6 +144,16 @@ def set_criteria(session: Session, project: Project, content: Any, *, actor: str
     """
     read_criteria(content)
     return add_document(session, project, DocumentKind.CRITERIA, {"criteria": content}, actor=actor)
+
+
+def set_rules(session: Session, project: Project, content: Any, *, actor: str) -> Document:
+    """Say what a challenger may lose; each evaluation names the version that it was judged by.
+
+    Raises:
+        WrongCriteria: the rules cannot be read.
+    """
+    read_rules(content)
+    return add_document(session, project, DocumentKind.GATE_RULES, content, actor=actor)
 
 
 def change(session: Session, project: Project, *, random_share: float | None, actor: str) -> None:

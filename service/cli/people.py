@@ -17,14 +17,15 @@ from service.tables import Project as ProjectRow
 
 ACTOR = "command line"
 app = typer.Typer()
-project_app, key_app, user_app, token_app, criteria_app = (
-    typer.Typer(no_args_is_help=True) for _ in range(5)
+project_app, key_app, user_app, token_app, criteria_app, rules_app = (
+    typer.Typer(no_args_is_help=True) for _ in range(6)
 )
 app.add_typer(project_app, name="projects", help="Projects: one fine-tuned model's world each.")
 app.add_typer(key_app, name="keys", help="Keys that programs use.")
 app.add_typer(user_app, name="users", help="People who sign in and decide.")
 app.add_typer(token_app, name="tokens", help="People's own tokens.")
 app.add_typer(criteria_app, name="criteria", help="What success means; nothing trains without it.")
+app.add_typer(rules_app, name="rules", help="What a challenger may lose before the gate refuses it.")
 
 
 @app.command()
@@ -141,6 +142,16 @@ def set_criteria(project: str, file: Path, as_json: AsJson = False) -> None:
     with from_environment().db.transaction() as session:
         row = projects.find(session, project)
         document = projects.set_criteria(session, row, content, actor=ACTOR)
+    show({"version": document.version, "sha256": document.sha256}, as_json=as_json)
+
+
+@rules_app.command("set")
+def set_rules(project: str, file: Path, as_json: AsJson = False) -> None:
+    """Set what a challenger may lose, from a JSON file; an earlier version is kept."""
+    content = _read_json(file)
+    with from_environment().db.transaction() as session:
+        row = projects.find(session, project)
+        document = projects.set_rules(session, row, content, actor=ACTOR)
     show({"version": document.version, "sha256": document.sha256}, as_json=as_json)
 
 
