@@ -37,7 +37,7 @@ from service.tables import (
 CRITERIA = [{"metric": "accuracy", "suite": "test", "margin": 0.2}]
 CARELESSNESS = {"ada": 0.01, "bruno": 0.02, "cora": 0.06}
 # A hasty attempt with few corrections and nothing replayed, then a careful one with more of both.
-HASTY = {"learning_rate": 1e-3, "epochs": 4, "replay_general": 0, "replay_earlier": 0.0}
+HASTY = {"learning_rate": 1e-3, "epochs": 3, "replay_general": 0, "replay_earlier": 0.0}
 CAREFUL = {"learning_rate": 5e-4, "epochs": 3, "replay_earlier": 1.0}
 # The best that so small a model was seen to keep is 0.87 of what it knew; the hasty attempt keeps about 0.1.
 RULES = {"max_loss": {"general": 0.25}, "default_loss": 0.05, "max_slice_loss": {"red_flag": 0.0}}
@@ -59,7 +59,7 @@ class Size:
 
 
 FULL = Size(random=150, first=70, second=320, replay=100)
-QUICK = Size(random=80, first=55, second=150, replay=60)
+QUICK = Size(random=72, first=50, second=135, replay=50)
 
 
 @dataclass(slots=True)
