@@ -26,13 +26,15 @@ class Runtime:
 
 def build(chosen: Settings) -> Runtime:
     """Wire a runtime; nothing is opened until it is used, so a server that is down fails the call, not the start."""
+    # First, for it makes the data directory, which is for its owner alone.
+    own = secrets.load(chosen.data_dir)
     db = Database(chosen.database)
     redis = Redis.from_url(
         chosen.redis_url or valkey.url(chosen.data_dir), socket_timeout=5, socket_connect_timeout=1
     )
     return Runtime(
         settings=chosen,
-        secrets=secrets.load(chosen.data_dir),
+        secrets=own,
         db=db,
         queue=JobQueue(db, redis, chosen),
         artifacts=ArtifactStore(chosen.artifacts),

@@ -16,7 +16,7 @@ from types import FrameType
 
 import httpx
 
-from service import label_studio_server, migrations, valkey
+from service import label_studio_server, migrations, secrets, valkey
 from service.db import Database
 from service.errors import ConfigurationError
 from service.label_studio_server import LabelStudioFailed
@@ -185,6 +185,7 @@ def commands(settings: Settings) -> dict[str, list[str]]:
 @contextmanager
 def _data_dir(settings: Settings) -> Iterator[None]:
     """Hold the data directory, so that two trees never share it."""
+    secrets.load(settings.data_dir)
     run = settings.data_dir.resolve() / "run"
     try:
         run.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -240,9 +241,9 @@ def _provide_label_studio(supervisor: Supervisor) -> None:
 
     try:
         installed = label_studio_server.install(settings.cache_dir, say)
-        secrets = label_studio_server.prepare(installed, settings.data_dir)
+        keys = label_studio_server.prepare(installed, settings.data_dir)
         port = label_studio_server.choose_port(settings.data_dir, settings.label_studio_port)
-        argv, environment = label_studio_server.command(installed, settings.data_dir, secrets, port=port)
+        argv, environment = label_studio_server.command(installed, settings.data_dir, keys, port=port)
         if supervisor.is_stopping:
             return
         child = supervisor.add("label-studio", argv, environment)

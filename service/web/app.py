@@ -1,6 +1,7 @@
 """The application factory."""
 
 from collections.abc import Iterator
+from threading import BoundedSemaphore
 from typing import Any
 from uuid import uuid4
 
@@ -47,6 +48,7 @@ def create_app(runtime: Runtime) -> Flask:
         SESSION_COOKIE_SECURE=runtime.settings.own_url.startswith("https:"),
     )
     app.extensions["runtime"] = runtime
+    app.extensions["chat_places"] = BoundedSemaphore(max(1, runtime.settings.web_threads // 2))
     problems.init_app(app)
     for blueprint in (responses.bp, feedback.bp, hooks.bp, loop.bp, models.bp, operation.bp, console.bp):
         app.register_blueprint(blueprint)

@@ -1,11 +1,14 @@
 """The champion: which it is, and its answers in OpenAI's shape."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import BoundedSemaphore
 from typing import Any
 from uuid import UUID
 
 import httpx
-from flask import Blueprint
+from flask import Blueprint, current_app
 from pydantic import ConfigDict, Field
 from sqlmodel import Session
 
@@ -92,7 +95,8 @@ def chat(caller: Caller, body: ChatIn) -> ChatOut:
     with runtime().db.reading() as session:
         project = caller.of_project(session, body.model)
     messages = [turn.model_dump() for turn in body.messages]
-    said = _ask(project.slug, messages)
+    with _one_of_the_places():
+        said = _ask(project.slug, messages)
     new = intake.NewResponse(
         messages=messages,
         response=said["text"],
@@ -119,6 +123,22 @@ def chat(caller: Caller, body: ChatIn) -> ChatOut:
         response_id=response.id,
         feedback_token=token,
     )
+
+
+@contextmanager
+def _one_of_the_places() -> Iterator[None]:
+    """Hold one of half the web's threads: however many ask, the others are there for feedback and webhooks.
+
+    Raises:
+        ResponderUnavailable: all places are taken.
+    """
+    places: BoundedSemaphore = current_app.extensions["chat_places"]
+    if not places.acquire(blocking=False):
+        raise ResponderUnavailable("too many questions at once; try again in a few seconds")
+    try:
+        yield
+    finally:
+        places.release()
 
 
 def _ask(slug: str, messages: list[dict[str, str]]) -> dict[str, str]:

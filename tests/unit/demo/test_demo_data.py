@@ -59,7 +59,7 @@ def texts(enquiries: list[dict]) -> list[str]:
 def test_there_are_enough_of_everything():
     assert len(ENQUIRIES) >= 760
     assert len(HARD) >= 60
-    assert len(QUESTIONS) >= 90
+    assert len(QUESTIONS) >= 40
     assert len(REPLAYED) >= 120
 
 
