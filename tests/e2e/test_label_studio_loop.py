@@ -44,7 +44,7 @@ def test_what_experts_agree_on_in_label_studio_becomes_a_training_set(clinic, an
         "Context": "\u2013",
         "Prompt": HEART,
         "Response": "Billing",
-        "What readers said": "I was sent to the wrong place · wrong",
+        "What readers said": "wrong · I was sent to the wrong place",
     }
     assert "choose the one label that fits best" in ann.read_guidelines()
     ratings = {"factual_accuracy": 1, "coherence": 4, "conciseness": 5}

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -70,10 +70,13 @@ class Tree:
 def tree(tmp_path: Path, cache_dir: Path) -> Iterator[Tree]:
     tree = Tree(tmp_path / "data", cache_dir, free_port())
     yield tree
-    for process in [*([tree.process] if tree.process else []), *tree.processes()]:
-        process.kill()
     if tree.process:
+        tree.process.kill()
         tree.process.wait()
+    for process in tree.processes():
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    if tree.process:
         tree.process.stderr.close()
 
 
