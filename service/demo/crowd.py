@@ -10,7 +10,7 @@ import httpx
 
 from service.demo.enquiries import Enquiry
 
-THREADS = 16
+THREADS = 3  # below the places that the web keeps for questions
 MISSED, MISTAKEN, MALICIOUS = 0.05, 0.03, 0.01
 ABUSE = (
     "this clinic is a scam <script>alert(1)</script>",
