@@ -240,11 +240,12 @@ class JobQueue:
         if state is not JobState.DONE:
             _end_row(session, job, failure or "", at=job.finished_at)
 
-    def workers(self) -> int:
-        """Count the workers that Redis heard of lately; RQ's list keeps killed ones, and a flush empties it."""
+    def workers(self, name: str) -> int:
+        """Count a queue's workers that Redis heard of lately; RQ's list keeps killed ones, and a flush empties it."""
+        listens_to = rq_queue(name, self.redis).name.encode()
         try:
-            keys = self.redis.scan_iter("rq:worker:*", count=1000)
-            return sum(not key.endswith(b":executions") for key in keys)
+            keys = [key for key in self.redis.scan_iter("rq:worker:*", count=1000) if key.count(b":") == 2]
+            return sum(self.redis.hget(key, "queues") == listens_to for key in keys)
         except (RedisError, OSError):
             return 0
 

@@ -53,7 +53,12 @@ def ticks(runtime: Runtime) -> list[tuple[Callable[[], None], int]]:
 
 def ask_for_triage(runtime: Runtime) -> None:
     """Ask for one triage of each project that has feedback nobody looked at."""
-    flagged = select(Feedback.project_id).where(col(Feedback.triaged_at).is_(None)).distinct()
+    # Feedback that waits for its response cannot be triaged yet, and would ask for ever.
+    flagged = (
+        select(Feedback.project_id)
+        .where(col(Feedback.triaged_at).is_(None), col(Feedback.response_id).is_not(None))
+        .distinct()
+    )
     fresh = select(Response.project_id).where(col(Response.triaged_at).is_(None)).distinct()
     with runtime.db.reading() as session:
         waiting = {*session.exec(flagged), *session.exec(fresh)}
@@ -64,13 +69,16 @@ def ask_for_triage(runtime: Runtime) -> None:
 def ask_for_sync(runtime: Runtime) -> None:
     """Ask for tasks to be sent and answers to be read wherever experts have something to do."""
     with runtime.db.reading() as session:
-        for state, kind in ((TaskState.SELECTED, JobKind.SEND), (TaskState.SENT, JobKind.SYNC)):
+        for states, kind in (
+            ([TaskState.SELECTED], JobKind.SEND),
+            ([TaskState.SENT, TaskState.CONTESTED], JobKind.SYNC),
+        ):
             waiting = (
                 select(Project.id)
-                .where(Project.connector != ConnectorKind.NONE)
+                .where(Project.connector == ConnectorKind.LABEL_STUDIO)
                 .where(
                     select(AnnotationTask.id)
-                    .where(AnnotationTask.project_id == Project.id, AnnotationTask.state == state)
+                    .where(AnnotationTask.project_id == Project.id, col(AnnotationTask.state).in_(states))
                     .exists()
                 )
             )

@@ -97,10 +97,9 @@ class Supervisor:
             self.report(child.name, "stopped")
 
     def _start(self, child: Child) -> None:
-        leash = [sys.executable, "-I", "-S", str(Path(__file__).with_name("leash.py")), str(self._pipe[0])]
         with child.log.open("ab") as log:
             child.process = subprocess.Popen(  # noqa: S603  our own commands
-                [*leash, *child.argv],
+                leashed(child.argv, self._pipe[0]),
                 env={**QUIET, **os.environ} if child.environment is None else dict(child.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -152,6 +151,11 @@ def up(settings: Settings, report: Report, *, ready: Callable[[], None]) -> None
             supervisor.run()
         finally:
             supervisor.end()
+
+
+def leashed(argv: Sequence[str], pipe: int) -> list[str]:
+    """Return a command that runs `argv` until the other end of `pipe`, which it must inherit, is closed."""
+    return [sys.executable, "-I", "-S", str(Path(__file__).with_name("leash.py")), str(pipe), *argv]
 
 
 def commands(settings: Settings) -> dict[str, list[str]]:

@@ -2,13 +2,13 @@
 
 import sys
 
-import click
+import typer
 
 from annotation.errors import AnnotationError
 from retrain.errors import RetrainError
 from service import logs
 from service.cli import labelling, loop, operation, people, questions
-from service.cli.console import app, exit_code, report_problem
+from service.cli.console import INTERRUPTED, app, exit_code, report_problem
 from service.errors import ServiceError
 
 for part in (people, loop, labelling, questions, operation):
@@ -21,12 +21,9 @@ def main() -> None:
     logs.configure()
     try:
         status = app(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        status = error.exit_code
-    except click.Abort:
-        status = 130
-    except (ServiceError, AnnotationError, RetrainError) as error:
+    except typer.Abort:
+        status = INTERRUPTED
+    except (typer.TyperException, ServiceError, AnnotationError, RetrainError) as error:
         report_problem(error)
         status = exit_code(error)
     sys.exit(status if isinstance(status, int) else 0)

@@ -11,8 +11,10 @@ from uuid import UUID
 import typer
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy.exc import OperationalError
 
 from annotation.errors import ToolUnavailable
+from service import migrations, projects
 from service.errors import (
     ApprovalStale,
     ConfigurationError,
@@ -23,8 +25,10 @@ from service.errors import (
     Unauthenticated,
 )
 from service.projects import user_of
+from service.queue import QUEUE_OF
 from service.runtime import Runtime, from_environment
 from service.tables import Job, JobKind, JobState, User
+from service.tables import Project as ProjectRow
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
 Project = Annotated[str, typer.Option("--project", "-p", help="The project's slug.")]
@@ -33,9 +37,34 @@ NoWait = Annotated[bool, typer.Option("--no-wait", help="Print the job's id and 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")]
 Token = Annotated[str, typer.Option("--token", help="Your token, or ERRATA_TOKEN.", show_default=False)]
 
-REFUSED, TRY_AGAIN, CONFIGURATION = 3, 75, 78
+REFUSED, TRY_AGAIN, CONFIGURATION, INTERRUPTED = 3, 75, 78, 130
 POLL_SECONDS = 0.2
 ENDED = (JobState.DONE, JobState.DEAD, JobState.CANCELLED)
+
+
+def connect() -> Runtime:
+    """Return this process's runtime, once its database is seen to have this code's schema.
+
+    Raises:
+        ConfigurationError: the database was never set up, or an earlier or later version did it.
+        TryAgain: the database does not answer.
+    """
+    runtime = from_environment()
+    try:
+        migrations.check(runtime.db)
+        is_current = migrations.revision(runtime.db) == migrations.head()
+    except OperationalError as error:
+        raise TryAgain(f"ERRATA_DATABASE_URL: {str(error.orig).partition(chr(10))[0]}") from error
+    if not is_current:
+        raise ConfigurationError("the database is not set up for this version: run errata up or errata init")
+    return runtime
+
+
+def find_project(slug: str) -> tuple[Runtime, ProjectRow]:
+    """Connect, and find a project."""
+    runtime = connect()
+    with runtime.db.reading() as session:
+        return runtime, projects.find(session, slug)
 
 
 def show(document: Mapping[str, Any], *, as_json: bool) -> None:
@@ -43,7 +72,8 @@ def show(document: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(document, ensure_ascii=False, default=str) + "\n")
         return
-    out = Console(highlight=False)
+    # What users wrote is shown as it is.
+    out = Console(highlight=False, markup=False, emoji=False)
     for name, value in document.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
             out.print(_table(name, value))
@@ -53,26 +83,30 @@ def show(document: Mapping[str, Any], *, as_json: bool) -> None:
                 if isinstance(value, dict | list)
                 else value
             )
-            out.print(f"{name}: {text}", markup=False, soft_wrap=True)
+            out.print(f"{name}: {text}", soft_wrap=True)
 
 
 def report_problem(error: Exception) -> None:
     """Print a failure: one line, or with --json a problem document on standard output."""
-    code = code_of(error)
+    code, detail = code_of(error), " ".join(_sentence(error).split())
+    if not detail:  # the command's help was printed instead
+        return
     if "--json" in sys.argv:
         problem = {
             "type": f"/problems/{code}",
             "title": type(error).__name__,
             "code": code,
-            "detail": str(error),
+            "detail": detail,
         }
         sys.stdout.write(json.dumps(problem, ensure_ascii=False) + "\n")
     else:
-        sys.stderr.write(f"errata: {error}\n")
+        sys.stderr.write(f"errata: {detail}\n")
 
 
 def code_of(error: Exception) -> str:
     """Return an error's stable code."""
+    if isinstance(error, typer.TyperException):
+        return "usage"
     if isinstance(error, JobFailed) and len(error.args) > 1:
         return str(error.args[1])
     name = type(error).__name__
@@ -82,6 +116,8 @@ def code_of(error: Exception) -> str:
 
 def exit_code(error: Exception) -> int:
     """Return the exit status that DESIGN's contract gives an error."""
+    if isinstance(error, typer.TyperException):
+        return error.exit_code
     if isinstance(error, ConfigurationError):
         return CONFIGURATION
     if isinstance(error, ApprovalStale):
@@ -109,11 +145,17 @@ def person(runtime: Runtime, token: str) -> User:
 
 
 def do(
-    kind: JobKind, row_id: UUID, *, project_id: UUID, no_wait: bool, options: Mapping[str, Any] | None = None
+    runtime: Runtime,
+    kind: JobKind,
+    row_id: UUID,
+    *,
+    project_id: UUID,
+    no_wait: bool,
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Ask for a job and wait for its result."""
-    runtime = from_environment()
-    key = f"{kind}:{row_id}"
+    """Ask for a job and wait for its result; a job without options is asked for once, however often."""
+    # Two files of answers are two jobs, though both are for one project.
+    key = None if options else f"{kind}:{row_id}"
     with runtime.db.transaction() as session:
         job_id = runtime.queue.ask(
             session, kind, row_id, project_id=project_id, unique_key=key, options=options
@@ -134,12 +176,13 @@ def wait(
     while True:
         with runtime.db.reading() as session:
             job = session.get_one(Job, job_id)
+            is_due = job.state is JobState.PENDING and job.not_before <= runtime.db.now(session)
         if job.state in ENDED:
             break
         if (
-            job.state is JobState.PENDING
+            is_due
             and (child is None or child.poll() is not None)
-            and not runtime.queue.workers()
+            and not runtime.queue.workers(QUEUE_OF[job.kind])
         ):
             child = subprocess.Popen([sys.executable, "-m", "service.cli", "work", str(job_id)])  # noqa: S603
         tell(job)
@@ -150,6 +193,12 @@ def wait(
     if job.state is not JobState.DONE:
         raise JobFailed(f"job {job_id} is {job.state}: {job.failure}", job.failure_code or "job_failed")
     return job.result
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, typer.TyperException):
+        return error.format_message()
+    return str(error.args[0] if isinstance(error, JobFailed) else error)
 
 
 def _progress_line(job: Job) -> None:

@@ -5,22 +5,27 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from sqlmodel import func, select
 
-from service import label_studio_server, projects
-from service.cli.console import AsJson, NoWait, Project, do, show
+from service import label_studio_server
+from service.cli.console import AsJson, DryRun, NoWait, Project, do, find_project, show
 from service.errors import Invalid, TryAgain
 from service.label_studio_server import LabelStudioFailed
 from service.runtime import from_environment
-from service.tables import JobKind
+from service.tables import AnnotationTask, JobKind, TaskState
 
+EXPERTS = ("expert-1", "expert-2", "expert-3")
 app = typer.Typer()
 labelling_app = typer.Typer(no_args_is_help=True)
 app.add_typer(labelling_app, name="labelling", help="What experts are asked and answer.")
 
 
 @labelling_app.command()
-def send(project: Project, as_json: AsJson = False, no_wait: NoWait = False) -> None:
+def send(project: Project, as_json: AsJson = False, no_wait: NoWait = False, dry_run: DryRun = False) -> None:
     """Hand selected tasks to the annotation tool."""
+    if dry_run:
+        show({"tasks": _selected(project)}, as_json=as_json)
+        return
     _do(JobKind.SEND, project, as_json=as_json, no_wait=no_wait)
 
 
@@ -33,16 +38,18 @@ def sync(project: Project, as_json: AsJson = False, no_wait: NoWait = False) -> 
 @labelling_app.command("import")
 def import_answers(project: str, file: Path, as_json: AsJson = False) -> None:
     """Take answers from JSON Lines: response_id, annotator, verdict, label or correction, cause, ratings."""
-    runtime = from_environment()
-    with runtime.db.reading() as session:
-        row = projects.find(session, project)
+    runtime, row = find_project(project)
     options = {"answers": [_line(number, text) for number, text in enumerate(_lines(file), start=1)]}
-    show(do(JobKind.IMPORT, row.id, project_id=row.id, no_wait=False, options=options), as_json=as_json)
+    document = do(runtime, JobKind.IMPORT, row.id, project_id=row.id, no_wait=False, options=options)
+    show(document, as_json=as_json)
 
 
 @labelling_app.command()
 def accounts(
-    name: Annotated[list[str] | None, typer.Option(help="An expert to make an account for.")] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="An expert to make an account for; three experts when there is no account yet."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the experts' accounts in the bundled Label Studio, and make those that are missing."""
@@ -53,7 +60,7 @@ def accounts(
     try:
         known = label_studio_server.read_secrets(settings.data_dir).accounts
         names = [*dict.fromkeys([account.name for account in known] + (name or []))]
-        made = label_studio_server.ensure_accounts(running.url, settings.data_dir, names)
+        made = label_studio_server.ensure_accounts(running.url, settings.data_dir, names or EXPERTS)
     except LabelStudioFailed as error:
         raise TryAgain(str(error)) from error
     show(
@@ -66,9 +73,15 @@ def accounts(
 
 
 def _do(kind: JobKind, slug: str, *, as_json: bool, no_wait: bool) -> None:
-    with from_environment().db.reading() as session:
-        project = projects.find(session, slug)
-    show(do(kind, project.id, project_id=project.id, no_wait=no_wait), as_json=as_json)
+    runtime, project = find_project(slug)
+    show(do(runtime, kind, project.id, project_id=project.id, no_wait=no_wait), as_json=as_json)
+
+
+def _selected(slug: str) -> int:
+    runtime, project = find_project(slug)
+    selected = (AnnotationTask.project_id == project.id, AnnotationTask.state == TaskState.SELECTED)
+    with runtime.db.reading() as session:
+        return session.exec(select(func.count()).select_from(AnnotationTask).where(*selected)).one()
 
 
 def _lines(file: Path) -> list[str]:

@@ -7,9 +7,22 @@ import typer
 from sqlmodel import Session, select
 
 from service import answers, projects
-from service.cli.console import REFUSED, AsJson, DryRun, NoWait, Project, Token, do, person, show, wait
+from service.cli.console import (
+    REFUSED,
+    AsJson,
+    DryRun,
+    NoWait,
+    Project,
+    Token,
+    connect,
+    do,
+    find_project,
+    person,
+    show,
+    wait,
+)
 from service.errors import Invalid, NotFound
-from service.runtime import from_environment
+from service.runtime import Runtime
 from service.stages import promotion, training
 from service.tables import Decision, Feedback, JobKind, ModelVersion, Response, Settlement
 from service.tables import Project as ProjectRow
@@ -23,11 +36,11 @@ def triage(
     project: Project, as_json: AsJson = False, no_wait: NoWait = False, dry_run: DryRun = False
 ) -> None:
     """Choose which feedback experts look at."""
-    row = _project(project)
+    runtime, row = find_project(project)
     if dry_run:
-        show(_waiting(row), as_json=as_json)
+        show(_waiting(runtime, row), as_json=as_json)
         return
-    show(do(JobKind.TRIAGE, row.id, project_id=row.id, no_wait=no_wait), as_json=as_json)
+    show(do(runtime, JobKind.TRIAGE, row.id, project_id=row.id, no_wait=no_wait), as_json=as_json)
 
 
 @app.command()
@@ -35,13 +48,13 @@ def curate(
     project: Project, as_json: AsJson = False, no_wait: NoWait = False, dry_run: DryRun = False
 ) -> None:
     """Make the next training set of what experts settled on."""
-    row = _project(project)
+    runtime, row = find_project(project)
     if dry_run:
-        with from_environment().db.reading() as session:
+        with runtime.db.reading() as session:
             settled = len(session.exec(select(Settlement.id).where(Settlement.project_id == row.id)).all())
         show({"settlements": settled}, as_json=as_json)
         return
-    show(do(JobKind.CURATE, row.id, project_id=row.id, no_wait=no_wait), as_json=as_json)
+    show(do(runtime, JobKind.CURATE, row.id, project_id=row.id, no_wait=no_wait), as_json=as_json)
 
 
 @app.command()
@@ -56,7 +69,7 @@ def train(
     dry_run: DryRun = False,
 ) -> None:
     """Train a challenger; its evaluation follows by itself."""
-    runtime, row = from_environment(), _project(project)
+    runtime, row = find_project(project)
     chosen = dict(_pair(text) for text in option or [])
     with runtime.db.transaction() as session:
         found = (
@@ -78,13 +91,20 @@ def train(
 
 @app.command()
 def evaluate(
-    project: Project, number: Number = None, as_json: AsJson = False, no_wait: NoWait = False
+    project: Project,
+    number: Number = None,
+    as_json: AsJson = False,
+    no_wait: NoWait = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Judge a challenger against the champion; exits 3 unless it passes."""
-    row = _project(project)
-    with from_environment().db.reading() as session:
+    runtime, row = find_project(project)
+    with runtime.db.reading() as session:
         model = answers.find_model(session, row, number)
-    document = do(JobKind.EVALUATE, model.id, project_id=row.id, no_wait=no_wait)
+    if dry_run:
+        show({"model_version": model.number, "state": model.state.value}, as_json=as_json)
+        return
+    document = do(runtime, JobKind.EVALUATE, model.id, project_id=row.id, no_wait=no_wait)
     show(document, as_json=as_json)
     if not no_wait and document["verdict"] != "passed":
         raise typer.Exit(REFUSED)
@@ -101,7 +121,7 @@ def approve(
     dry_run: DryRun = False,
 ) -> None:
     """Approve a challenger as it is now; a later change makes the approval stale."""
-    runtime = from_environment()
+    runtime = connect()
     user = person(runtime, token)
     with runtime.db.transaction() as session:
         row = projects.find(session, project)
@@ -126,14 +146,22 @@ def approve(
 
 
 @app.command()
-def promote(project: Project, number: Number = None, token: Token = "", as_json: AsJson = False) -> None:
+def promote(
+    project: Project,
+    number: Number = None,
+    token: Token = "",
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
+) -> None:
     """Make an approved version the champion."""
-    runtime = from_environment()
+    runtime = connect()
     user = person(runtime, token)
     with runtime.db.transaction() as session:
         row = projects.find(session, project)
         done = promotion.promote(session, row, model_version=number, user=user)
         document = _promoted(session, done)
+        if dry_run:
+            session.rollback()
     show(document, as_json=as_json)
 
 
@@ -143,23 +171,21 @@ def rollback(
     reason: Annotated[str, typer.Option(help="Why.")],
     token: Token = "",
     as_json: AsJson = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Make the version that was live before live again."""
-    runtime = from_environment()
+    runtime = connect()
     user = person(runtime, token)
     with runtime.db.transaction() as session:
         row = projects.find(session, project)
         document = _promoted(session, promotion.roll_back(session, row, reason=reason, user=user))
+        if dry_run:
+            session.rollback()
     show(document, as_json=as_json)
 
 
-def _project(slug: str) -> ProjectRow:
-    with from_environment().db.reading() as session:
-        return projects.find(session, slug)
-
-
-def _waiting(project: ProjectRow) -> dict[str, Any]:
-    with from_environment().db.reading() as session:
+def _waiting(runtime: Runtime, project: ProjectRow) -> dict[str, Any]:
+    with runtime.db.reading() as session:
         counts = {}
         for name, table in (("feedback", Feedback), ("responses", Response)):
             waiting = select(table.id).where(table.project_id == project.id, table.triaged_at.is_(None))  # type: ignore[union-attr]

@@ -11,8 +11,8 @@ from rich.console import Console
 from sqlmodel import col, select
 
 from service import ledger, migrations, settings, supervisor, valkey
-from service.cli.console import AsJson, show
-from service.errors import JobFailed
+from service.cli.console import AsJson, connect, show
+from service.queue import HEAVY, LIGHT
 from service.runtime import from_environment
 from service.schedule import main as keep_schedule
 from service.tables import Job, JobState
@@ -27,11 +27,11 @@ app.add_typer(ledger_app, name="ledger", help="The chained record of decisions."
 def up() -> None:
     """Run everything on this machine until Ctrl-C."""
     chosen = settings.load()
-    out = Console(stderr=True, highlight=False)
+    out = Console(stderr=True, highlight=False, markup=False, emoji=False)
     started = time.monotonic()
 
     def report(name: str, state: str) -> None:
-        out.print(f"{time.monotonic() - started:7.1f} s  {name:<13} {state}", markup=False, soft_wrap=True)
+        out.print(f"{time.monotonic() - started:7.1f} s  {name:<13} {state}", soft_wrap=True)
 
     supervisor.up(chosen, report, ready=lambda: report("errata", f"ready at {chosen.own_url}"))
 
@@ -66,7 +66,9 @@ def doctor(as_json: AsJson = False) -> None:
         "redis": "ok"
         if chosen.redis_url or valkey.answers(chosen.data_dir)
         else "not running; run: errata up",
-        "workers": "ok" if runtime.queue.workers() else "none; run: errata up",
+        "workers": "ok"
+        if all(runtime.queue.workers(name) for name in (LIGHT, HEAVY))
+        else "none; run: errata up",
     }
     show(checks, as_json=as_json)
     if set(checks.values()) != {"ok"}:
@@ -80,7 +82,7 @@ def list_jobs(
 ) -> None:
     """List the newest jobs."""
     jobs = select(Job).order_by(col(Job.id).desc()).limit(50)
-    with from_environment().db.reading() as session:
+    with connect().db.reading() as session:
         found = session.exec(jobs.where(Job.state == state) if state else jobs).all()
     items = [
         {
@@ -98,25 +100,25 @@ def list_jobs(
 @jobs_app.command("retry")
 def retry_job(job_id: UUID, as_json: AsJson = False) -> None:
     """Give a dead or cancelled job a fresh set of attempts."""
-    from_environment().queue.retry(job_id)
+    connect().queue.retry(job_id)
     show({"job": str(job_id), "state": "pending"}, as_json=as_json)
 
 
 @jobs_app.command("cancel")
 def cancel_job(job_id: UUID, as_json: AsJson = False) -> None:
     """End a job within seconds."""
-    from_environment().queue.cancel(job_id)
+    connect().queue.cancel(job_id)
     show({"job": str(job_id), "state": "cancelled"}, as_json=as_json)
 
 
 @ledger_app.command("verify")
 def verify_ledger(as_json: AsJson = False) -> None:
     """Look for edits, deletions and swaps in the ledger; exits 1 when there are any."""
-    with from_environment().db.reading() as session:
+    with connect().db.reading() as session:
         broken = list(ledger.broken(session))
     show({"intact": not broken, "broken": broken}, as_json=as_json)
     if broken:
-        raise JobFailed("the ledger was changed", "ledger_broken")
+        raise typer.Exit(1)
 
 
 def _run_module(*arguments: str) -> NoReturn:

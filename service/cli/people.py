@@ -9,7 +9,7 @@ from sqlmodel import col, select
 
 from annotation import label_schema
 from service import migrations, projects
-from service.cli.console import AsJson, show
+from service.cli.console import AsJson, connect, show
 from service.errors import Invalid
 from service.runtime import Runtime, from_environment
 from service.tables import ConnectorKind, Document, DocumentKind, KeyKind, ProjectKind, Role
@@ -45,13 +45,13 @@ def add_user(
     as_json: AsJson = False,
 ) -> None:
     """Add a person; prints their one-time sign-in link."""
-    _add_user(from_environment(), name, role, as_json=as_json)
+    _add_user(connect(), name, role, as_json=as_json)
 
 
 @token_app.command("add")
 def add_token(user: str, as_json: AsJson = False) -> None:
     """Make a token with which a person acts through the API; it is shown once."""
-    with from_environment().db.transaction() as session:
+    with connect().db.transaction() as session:
         token = projects.add_token(session, user, actor=ACTOR)
     show({"token": token}, as_json=as_json)
 
@@ -82,14 +82,14 @@ def create_project(
         kind=kind,
         base_model=base_model,
         labels=read.labels if read else [label.strip() for label in labels.split(",") if label.strip()],
-        guidelines=guidelines.read_text() if guidelines else read.guidelines if read else "",
+        guidelines=_read(guidelines) if guidelines else read.guidelines if read else "",
         system_prompt=system_prompt,
         connector=connector,
         overlap=overlap,
         needed=needed or overlap,
         random_share=random_share,
     )
-    with from_environment().db.transaction() as session:
+    with connect().db.transaction() as session:
         project = projects.create(session, new, actor=ACTOR)
     show({"project": project.slug, "id": str(project.id)}, as_json=as_json)
 
@@ -103,7 +103,7 @@ def change_project(
     as_json: AsJson = False,
 ) -> None:
     """Change how a project works."""
-    with from_environment().db.transaction() as session:
+    with connect().db.transaction() as session:
         project = projects.find(session, name)
         projects.change(session, project, random_share=random_share, actor=ACTOR)
         document = {"project": project.slug, "random_share": project.random_share}
@@ -113,7 +113,7 @@ def change_project(
 @project_app.command("list")
 def list_projects(as_json: AsJson = False) -> None:
     """List the projects."""
-    with from_environment().db.reading() as session:
+    with connect().db.reading() as session:
         found = session.exec(select(ProjectRow).order_by(ProjectRow.slug)).all()
     items = [{"project": p.slug, "kind": p.kind.value, "base_model": p.base_model} for p in found]
     show({"items": items, "next_cursor": None}, as_json=as_json)
@@ -129,7 +129,7 @@ def add_key(
     as_json: AsJson = False,
 ) -> None:
     """Make a key; it is shown once."""
-    with from_environment().db.transaction() as session:
+    with connect().db.transaction() as session:
         row = projects.find(session, project)
         key = projects.add_key(session, row, kind, origin or [], actor=ACTOR)
     show({"key": key}, as_json=as_json)
@@ -139,7 +139,7 @@ def add_key(
 def set_criteria(project: str, file: Path, as_json: AsJson = False) -> None:
     """Set what success means, from a JSON file; an earlier version is kept."""
     content = _read_json(file)
-    with from_environment().db.transaction() as session:
+    with connect().db.transaction() as session:
         row = projects.find(session, project)
         document = projects.set_criteria(session, row, content, actor=ACTOR)
     show({"version": document.version, "sha256": document.sha256}, as_json=as_json)
@@ -149,7 +149,7 @@ def set_criteria(project: str, file: Path, as_json: AsJson = False) -> None:
 def set_rules(project: str, file: Path, as_json: AsJson = False) -> None:
     """Set what a challenger may lose, from a JSON file; an earlier version is kept."""
     content = _read_json(file)
-    with from_environment().db.transaction() as session:
+    with connect().db.transaction() as session:
         row = projects.find(session, project)
         document = projects.set_rules(session, row, content, actor=ACTOR)
     show({"version": document.version, "sha256": document.sha256}, as_json=as_json)
@@ -158,7 +158,7 @@ def set_rules(project: str, file: Path, as_json: AsJson = False) -> None:
 @criteria_app.command("show")
 def show_criteria(project: str, as_json: AsJson = False) -> None:
     """Show what success means, newest version first."""
-    with from_environment().db.reading() as session:
+    with connect().db.reading() as session:
         row = projects.find(session, project)
         versions = select(Document).where(
             Document.project_id == row.id, Document.kind == DocumentKind.CRITERIA
@@ -176,6 +176,13 @@ def _add_user(runtime: Runtime, name: str, role: Role, *, as_json: bool) -> None
 
 def _read_json(file: Path) -> Any:
     try:
-        return json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+        return json.loads(_read(file))
+    except ValueError as error:
+        raise Invalid(f"{file}: {error}") from error
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
         raise Invalid(f"{file}: {error}") from error

@@ -5,10 +5,9 @@ from typing import Annotated
 
 import typer
 
-from service import answers, projects
-from service.cli.console import AsJson, Project, do, show
+from service import answers
+from service.cli.console import AsJson, Project, connect, do, find_project, show
 from service.errors import Invalid
-from service.runtime import from_environment
 from service.stages import curation, promotion
 from service.tables import JobKind
 
@@ -18,7 +17,7 @@ app = typer.Typer()
 @app.command()
 def diff(a: str, b: str, as_json: AsJson = False) -> None:
     """Show how training set B differs from A, row by row with its cause."""
-    with from_environment().db.reading() as session:
+    with connect().db.reading() as session:
         document = curation.compare(session, answers.find_set(session, a), answers.find_set(session, b))
     show(document, as_json=as_json)
 
@@ -30,9 +29,10 @@ def rebuild(
     as_json: AsJson = False,
 ) -> None:
     """Build a training set again from its settlements; --verify exits 1 unless every byte is equal."""
-    with from_environment().db.reading() as session:
+    runtime = connect()
+    with runtime.db.reading() as session:
         found = answers.find_set(session, name)
-    document = do(JobKind.REBUILD, found.id, project_id=found.project_id, no_wait=False)
+    document = do(runtime, JobKind.REBUILD, found.id, project_id=found.project_id, no_wait=False)
     show(document, as_json=as_json)
     if verify and not document["equal"] and not document["erased"]:
         raise typer.Exit(1)
@@ -49,6 +49,7 @@ def live(
         moment = datetime.fromisoformat(at).astimezone() if at else None
     except ValueError as error:
         raise Invalid(f"--at {at}: not an ISO 8601 time") from error
-    with from_environment().db.reading() as session:
-        found = promotion.live_at(session, projects.find(session, project), moment)
+    runtime, row = find_project(project)
+    with runtime.db.reading() as session:
+        found = promotion.live_at(session, row, moment)
     show(answers.describe_promotion(*found), as_json=as_json)

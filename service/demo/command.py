@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
-import click
 import httpx
 import typer
 from rich.console import Console
 
-from service import label_studio_server, logs, settings
+from service import label_studio_server, logs, settings, supervisor
 from service.demo.report import print_report
 from service.demo.walk import FULL, QUICK, Walk
 from service.errors import ConfigurationError, ServiceError
@@ -25,9 +25,10 @@ from service.runtime import Runtime, from_environment
 from service.settings import Settings
 
 INTERVALS = {"ERRATA_TRIAGE_SECONDS": "2", "ERRATA_SYNC_SECONDS": "2", "ERRATA_SWEEP_SECONDS": "2"}
+UP = (sys.executable, "-m", "service.cli", "up")
 START_SECONDS = 900
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-out = Console(stderr=True, highlight=False)
+out = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 @app.command()
@@ -61,10 +62,11 @@ def demo(
 def main() -> None:
     """Run the demo; a foreseen failure is one line."""
     logs.configure(level=40)
+    signal.signal(signal.SIGTERM, _leave)
     try:
         status = app(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
+    except typer.TyperException as error:
+        _say(error.format_message())
         status = error.exit_code
     except ConfigurationError as error:
         _say(str(error))
@@ -72,7 +74,7 @@ def main() -> None:
     except (ServiceError, httpx.HTTPError) as error:
         _say(str(error))
         status = 1
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         status = 130
     sys.exit(status if isinstance(status, int) else 0)
 
@@ -93,12 +95,15 @@ def check_parts(chosen: Settings) -> None:
 
 @contextmanager
 def _running(runtime: Runtime) -> Iterator["subprocess.Popen[bytes]"]:
-    """Keep `errata up` running with a real Label Studio inside the block.
+    """Keep `errata up` running with a real Label Studio inside the block; it ends with this process, however that ends.
 
     Raises:
         ConfigurationError: it did not come up.
     """
-    tree = subprocess.Popen([sys.executable, "-m", "service.cli", "up"], start_new_session=True)
+    pipe = os.pipe()
+    tree = subprocess.Popen(  # noqa: S603  our own command
+        supervisor.leashed(UP, pipe[0]), pass_fds=[pipe[0]], start_new_session=True
+    )
     try:
         until = time.monotonic() + START_SECONDS
         while not (_answers(runtime) and label_studio_server.running(runtime.settings.data_dir)):
@@ -112,6 +117,8 @@ def _running(runtime: Runtime) -> Iterator["subprocess.Popen[bytes]"]:
         if tree.poll() is None:
             tree.send_signal(signal.SIGTERM)
         tree.wait()
+        for end in pipe:
+            os.close(end)
 
 
 def _answers(runtime: Runtime) -> bool:
@@ -122,5 +129,9 @@ def _answers(runtime: Runtime) -> bool:
         return False
 
 
+def _leave(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
 def _say(line: str) -> None:
-    out.print(f"demo: {line}", markup=False, soft_wrap=True)
+    out.print(f"demo: {line}", soft_wrap=True)

@@ -12,20 +12,17 @@ FIGURES = {"accuracy": "accuracy", "macro_f1": "macro F1", "red_flag_recall": "r
 
 def print_report(story: Story) -> None:
     """Print all tables to standard output."""
-    out = Console(highlight=False)
+    out = Console(highlight=False, markup=False, emoji=False)
     out.print(_steps(story))
     for candidate in story.candidates:
-        out.print(
-            f"version {candidate['model_version']}: {candidate['sentence']}", markup=False, soft_wrap=True
-        )
+        out.print(f"version {candidate['model_version']}: {candidate['sentence']}", soft_wrap=True)
     out.print(_before_and_after(story))
     out.print(
         f"tasks: {story.counts}; training sets: {', '.join(story.training_sets)}",
-        markup=False,
         soft_wrap=True,
     )
     if story.flag_state:
-        out.print(f"whoever flagged is told: {story.flag_state}", markup=False)
+        out.print(f"whoever flagged is told: {story.flag_state}")
 
 
 def _steps(story: Story) -> Table:

@@ -1,12 +1,29 @@
 """The command line: what scripts rely on."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
-from service import cli, runtime
+from service import cli, label_studio_server, runtime
+from service.cli import console, loop
+from service.errors import JobFailed
+from service.label_studio_server import Account, Running, Secrets
+from service.tables import JobKind
 from tests.builders import add_challenger, add_evaluation, add_set
+
+WORKERS_ONLY = (
+    "accelerate", "datasets", "gguf", "huggingface_hub", "label_studio_sdk", "numpy", "peft", "pyarrow",
+    "rouge_score", "safetensors", "scipy", "sklearn", "tokenizers", "torch", "transformers",
+)  # fmt: skip
+IMPORT_WITHOUT = """
+import importlib, sys
+sys.modules.update(dict.fromkeys(sys.argv[2:]))
+importlib.import_module(sys.argv[1])
+"""
 
 
 @pytest.fixture
@@ -51,6 +68,52 @@ def criteria(tmp_path: Path) -> str:
     return str(file)
 
 
+@pytest.mark.parametrize("module", ["service.cli", "service.web.app", "service.schedule"])
+def test_what_only_workers_need_may_be_missing(module):
+    subprocess.run([sys.executable, "-c", IMPORT_WITHOUT, module, *WORKERS_ONLY], check=True)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("bogus",), ("triage",), ("jobs", "list", "--state", "x"), ("live", "--nowhere")]
+)
+def test_a_wrong_use_is_a_problem_document_and_exits_2(errata, arguments):
+    status, document = errata(*arguments)
+    assert (status, document["code"]) == (2, "usage")
+
+
+def test_a_wrong_use_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["errata", "triage"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "errata: Missing option '--project' / '-p'.\n"
+
+
+def test_an_interrupted_command_exits_130(monkeypatch):
+    def interrupt(_slug: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "find_project", interrupt)
+    monkeypatch.setattr("sys.argv", ["errata", "triage", "--project", "shop"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130
+
+
+def test_before_init_every_command_says_what_to_do(errata):
+    status, document = errata("projects", "list")
+    assert (status, document["code"]) == (78, "configuration")
+    assert "errata init" in document["detail"]
+
+
+def test_a_database_of_a_later_version_is_refused(errata, project):
+    with runtime.from_environment().db.transaction() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = 'later'"))
+    status, document = errata("projects", "list")
+    assert (status, document["code"]) == (78, "configuration")
+    assert "later version" in document["detail"]
+
+
 def test_the_first_administrator_gets_a_one_time_link(errata):
     status, document = errata("init", "--admin", "olga")
     assert status == 0
@@ -88,9 +151,76 @@ def test_a_dry_run_changes_nothing(errata, project):
     assert errata("jobs", "list")[1]["items"] == []
 
 
+def test_a_dry_run_says_how_many_tasks_would_be_sent(errata, project):
+    assert errata("labelling", "send", "--project", project, "--dry-run") == (0, {"tasks": 0})
+
+
+def test_a_dry_run_of_a_promotion_changes_nothing(errata, project, criteria):
+    errata("criteria", "set", project, criteria)
+    with runtime.from_environment().db.transaction() as session:
+        row = _project(session)
+        add_evaluation(session, row, add_challenger(session, row))
+    token = ("--project", project, "--token", errata("tokens", "add", "olga")[1]["token"])
+    errata("approve", "--reason", "better", *token)
+    assert errata("promote", "--dry-run", *token)[1]["seq"] == 1
+    assert errata("live", "--project", project)[1]["seq"] == 0
+
+
+def test_a_dry_run_of_a_rollback_refuses_as_the_rollback_would(errata, project):
+    token = errata("tokens", "add", "olga")[1]["token"]
+    asked = ("rollback", "--project", project, "--reason", "worse", "--token", token, "--dry-run")
+    assert errata(*asked)[1]["code"] == "wrong_state"
+
+
+def test_two_files_of_answers_are_two_jobs(errata, project):
+    opened = runtime.from_environment()
+    with opened.db.reading() as session:
+        row = _project(session)
+
+    def ask(answers: list[dict]) -> dict:
+        return console.do(
+            opened, JobKind.IMPORT, row.id, project_id=row.id, no_wait=True, options={"answers": answers}
+        )
+
+    assert ask([{"annotator": "ann"}]) != ask([{"annotator": "ben"}])
+
+
+@pytest.mark.parametrize(
+    ("asked", "made"),
+    [((), ["expert-1", "expert-2", "expert-3"]), (("--name", "ann"), ["ann"])],
+)
+def test_a_fresh_label_studio_gets_experts_accounts(errata, monkeypatch, asked, made):
+    admin = Account("admin", "admin@localhost", "password", "token")
+    monkeypatch.setattr(label_studio_server, "running", lambda _: Running("http://127.0.0.1:1", "token"))
+    monkeypatch.setattr(label_studio_server, "read_secrets", lambda _: Secrets(admin))
+    monkeypatch.setattr(
+        label_studio_server,
+        "ensure_accounts",
+        lambda _url, _data_dir, names: [
+            Account(name, f"{name}@localhost", "password", "t") for name in names
+        ],
+    )
+    status, document = errata("labelling", "accounts", *asked)
+    assert (status, [account["name"] for account in document["accounts"]]) == (0, made)
+
+
 def test_without_a_live_worker_a_job_runs_in_a_child(errata, project):
     status, document = errata("triage", "--project", project)
     assert (status, document) == (0, {"tasks_from_flags": 0, "tasks_drawn": 0})
+
+
+def test_no_child_is_started_before_a_job_is_due(errata, project, monkeypatch, capsys):
+    opened, started = runtime.from_environment(), []
+    monkeypatch.setattr(console.subprocess, "Popen", started.append)
+    with opened.db.transaction() as session:
+        row = _project(session)
+        asked = opened.queue.ask(session, JobKind.TRIAGE, row.id, project_id=row.id, after_seconds=60)
+    with pytest.raises(JobFailed) as failed:
+        console.wait(opened, asked, on_progress=lambda job: opened.queue.cancel(job.id))
+    assert started == []
+    monkeypatch.setattr("sys.argv", ["errata", "triage"])
+    console.report_problem(failed.value)
+    assert capsys.readouterr().err.endswith(f"errata: job {asked} is cancelled: cancelled\n")
 
 
 def test_no_wait_prints_the_job(errata, project):
@@ -130,6 +260,18 @@ def test_what_is_live_before_the_first_promotion_is_the_base_model(errata, proje
 
 def test_the_ledger_is_intact(errata, project):
     assert errata("ledger", "verify") == (0, {"intact": True, "broken": []})
+
+
+def test_a_changed_ledger_is_one_document_and_exits_1(errata, project):
+    with runtime.from_environment().db.transaction() as session:
+        session.execute(text("UPDATE ledger_entry SET actor = 'nobody' WHERE seq = 1"))
+    status, document = errata("ledger", "verify")
+    assert (status, document["intact"]) == (1, False)
+
+
+def test_what_users_wrote_is_printed_as_it_is(capsys):
+    console.show({"items": [{"text": "[red]no[/red] :smile:"}]}, as_json=False)
+    assert "[red]no[/red] :smile:" in capsys.readouterr().out
 
 
 def _project(session):

@@ -136,7 +136,7 @@ class TestAsking:
         queue = JobQueue(shop.db, deaf, shop.runtime.settings)
         with shop.db.transaction() as session:
             job = queue.ask(session, JobKind.TRIAGE, shop.project, project_id=shop.project)
-        assert (queue.sweep(), queue.workers()) == (0, 0)
+        assert (queue.sweep(), queue.workers(LIGHT)) == (0, 0)
         assert shop.queue.sweep() == 1
         assert shop.rung() == [f"{job}_0"]
 

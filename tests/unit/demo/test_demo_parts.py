@@ -1,5 +1,11 @@
 """The demo takes no stand-ins."""
 
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
 import pytest
 
 from service.demo import command
@@ -16,3 +22,37 @@ def test_the_demo_refuses_to_start_without_the_real_model(monkeypatch):
 def test_the_demo_refuses_to_start_without_a_real_label_studio():
     with pytest.raises(ConfigurationError, match="ERRATA_LABEL_STUDIO"):
         command.check_parts(Settings(label_studio=False))
+
+
+WALK_FOR_EVER = """
+import signal, sys
+from service.demo import command
+
+class Walk:
+    def __init__(self, *_, **__):
+        pass
+
+    def run(self, *, pause):
+        print("walking", flush=True)
+        signal.pause()
+
+command.UP = (sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)")
+command.Walk = Walk
+command.check_parts = lambda _: None
+command.label_studio_server.running = command._answers = lambda _: True
+command.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_what_the_demo_started_ends_with_it_however_it_ends(tmp_path, number, status):
+    environment = {**os.environ, "ERRATA_DATA_DIR": str(tmp_path)}
+    argv = [sys.executable, "-c", WALK_FOR_EVER]
+    with subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True) as demo:
+        said = {demo.stdout.readline().strip() for _ in range(2)}
+        tree = psutil.Process(int((said - {"walking"}).pop()))
+        demo.send_signal(number)
+        assert demo.wait() == status
+        tree.wait(timeout=20)
