@@ -23,7 +23,7 @@ MIN_PREFIX = 8
 MAX_DIGITS = 9
 
 
-def find_set(session: Session, name: str) -> TrainingSet:
+def find_set(session: Session, name: str, *, project_id: UUID | None = None) -> TrainingSet:
     """Return a set by its fingerprint, a prefix of at least 8 hexadecimal digits, or `PROJECT/vN`.
 
     Raises:
@@ -31,6 +31,8 @@ def find_set(session: Session, name: str) -> TrainingSet:
     """
     slug, slash, version = name.partition("/v")
     sets = select(TrainingSet)
+    if project_id:
+        sets = sets.where(TrainingSet.project_id == project_id)
     if slash:
         if not version.isdecimal() or len(version) > MAX_DIGITS:
             raise NotFound(f"no training set {name!r}: a version is PROJECT/vN")
@@ -42,9 +44,12 @@ def find_set(session: Session, name: str) -> TrainingSet:
         if len(digits) < MIN_PREFIX or not digits.isalnum():
             raise NotFound(f"no training set {name!r}: give at least {MIN_PREFIX} digits of its fingerprint")
         sets = sets.where(col(TrainingSet.fingerprint).startswith(f"sha256:{digits}"))
-    found = session.exec(sets.limit(2)).all()
-    if len(found) != 1:
-        raise NotFound(f"no training set {name!r}" if not found else f"several training sets fit {name!r}")
+    found = session.exec(sets.order_by(col(TrainingSet.id).desc())).all()
+    # Equal content has an equal name in every project: any of these sets is the one meant.
+    if len({each.fingerprint for each in found}) > 1:
+        raise NotFound(f"several training sets fit {name!r}")
+    if not found:
+        raise NotFound(f"no training set {name!r}")
     return found[0]
 
 

@@ -72,9 +72,9 @@ def train(
     runtime, row = find_project(project)
     chosen = dict(_pair(text) for text in option or [])
     with runtime.db.transaction() as session:
-        found = (
-            answers.find_set(session, training_set) if training_set else answers.newest_set(session, row.id)
-        )
+        found = answers.newest_set(session, row.id)
+        if training_set:
+            found = answers.find_set(session, training_set, project_id=row.id)
         if found is None or found.project_id != row.id:
             raise NotFound(f"project {project} has no such training set")
         if dry_run:

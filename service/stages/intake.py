@@ -10,7 +10,7 @@ from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from annotation.types import Cause, Verdict
-from retrain.types import sha256_of
+from retrain.types import Split, sha256_of
 from service import tokens
 from service.clock import utcnow
 from service.errors import EventConflict, NotFound, WrongState
@@ -238,6 +238,8 @@ def states_of(session: Session, feedback_ids: Sequence[UUID]) -> dict[UUID, str]
         col(TrainingSetExample.settlement_id) == Settlement.id,
         col(TrainingSetExample.training_set_id) == TrainingRun.training_set_id,
         col(TrainingRun.id) == ModelVersion.training_run_id,
+        col(TrainingSetExample.split) == Split.TRAIN,
+        col(ModelVersion.state) != ModelState.REFUSED,
     )
     live = trained.where(col(ModelVersion.state) == ModelState.CHAMPION)
     told = (

@@ -1,7 +1,7 @@
 """Stage 3: hand tasks to experts, read their answers back, and settle what they come to."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -34,6 +34,7 @@ from service.tables import (
     DocumentKind,
     Feedback,
     InboxEvent,
+    Job,
     Project,
     Response,
     Settlement,
@@ -71,8 +72,10 @@ def send(lease: Lease, project_id: UUID, connector: Connector, hook: Hook) -> di
         )
         with lease.transaction() as session:
             for task, _, _ in batch:
-                row = session.get_one(AnnotationTask, task.id)
-                row.state, row.external_id, row.sent_at = TaskState.SENT, keys[str(task.id)], utcnow()
+                row = session.get_one(AnnotationTask, task.id, with_for_update=True)
+                row.external_id, row.sent_at = keys[str(task.id)], utcnow()
+                if row.state is TaskState.SELECTED:  # else it was withdrawn meanwhile, and stays so
+                    row.state = TaskState.SENT
         sent += len(batch)
         lease.report(sent=sent)
     log.info("tasks_sent", count=sent)
@@ -127,7 +130,12 @@ def import_answers(lease: Lease, project_id: UUID, lines: Sequence[Mapping[str, 
     """
     with lease.transaction() as session:
         project = session.get_one(Project, project_id)
-        pulled = [_imported(session, project, number, line) for number, line in enumerate(lines, start=1)]
+        # The job's own time names the revision, so that a second attempt adds nothing.
+        asked_at = session.get_one(Job, lease.job_id).created_at
+        pulled = [
+            replace(_imported(session, project, number, line), updated_at=asked_at)
+            for number, line in enumerate(lines, start=1)
+        ]
     return receive(lease, project_id, pulled, connector=ConnectorKind.NONE)
 
 

@@ -8,6 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from service import ledger
+from service.answers import newest_evaluation
 from service.errors import ApprovalMissing, ApprovalStale, NotFound, WrongState
 from service.tables import (
     Approval,
@@ -30,13 +31,11 @@ def what_to_approve(session: Session, evaluation: Evaluation) -> dict[str, str]:
     """Return the hashes that an approval of this evaluation is bound to, as they are now."""
     model = session.get_one(ModelVersion, evaluation.model_version_id)
     training_set = session.get_one(TrainingSet, evaluation.training_set_id)
-    criteria = select(Document.sha256).where(
-        Document.project_id == evaluation.project_id, Document.kind == DocumentKind.CRITERIA
-    )
     return {
         "adapter": model.adapter_sha256 or "",
         "training_set": training_set.fingerprint,
-        "criteria": session.exec(criteria.order_by(col(Document.version).desc()).limit(1)).one(),
+        "criteria": _newest_sha256(session, evaluation.project_id, DocumentKind.CRITERIA),
+        "gate_rules": _newest_sha256(session, evaluation.project_id, DocumentKind.GATE_RULES),
         "report": evaluation.report or "",
         "champion": str(_live(session, evaluation.project_id).model_version_id),
     }
@@ -99,23 +98,15 @@ def promote(session: Session, project: Project, *, model_version: int | None, us
         ApprovalStale: something the approval names has changed since.
         WrongState: it is not a challenger, or somebody else promoted at the same moment.
     """
-    approvals = (
-        select(Approval, ModelVersion)
-        .join(ModelVersion, col(Approval.model_version_id) == ModelVersion.id)
-        .where(Approval.project_id == project.id, Approval.decision == Decision.APPROVED)
-        .order_by(col(Approval.id).desc())
-    )
-    if model_version is not None:
-        approvals = approvals.where(ModelVersion.number == model_version)
-    found = session.exec(approvals.limit(1)).first()
+    found = _newest_approval(session, project, model_version)
     if found is None:
         raise ApprovalMissing(f"project {project.slug}: no approved version {model_version or ''}".rstrip())
     approval, model = found
     if model.state is not ModelState.CHALLENGER:
         raise WrongState(f"version {model.number} is {model.state}, not a challenger")
-    _refuse_stale(
-        what_to_approve(session, session.get_one(Evaluation, approval.evaluation_id)), approval.hashes
-    )
+    evaluation = session.get_one(Evaluation, approval.evaluation_id)
+    _refuse_stale(what_to_approve(session, evaluation), approval.hashes)
+    _refuse_outdated(session, evaluation)
     return _switch(
         session, project, model, PromotionKind.PROMOTION, user=user, reason=approval.reason, approval=approval
     )
@@ -127,17 +118,22 @@ def roll_back(session: Session, project: Project, *, reason: str, user: User) ->
     Raises:
         WrongState: nothing was live before.
     """
-    live = _live(session, project.id)
     history = (
-        select(ModelVersion)
-        .join(Promotion, col(Promotion.model_version_id) == ModelVersion.id)
-        .where(Promotion.project_id == project.id, Promotion.seq < live.seq)
-        .where(ModelVersion.id != live.model_version_id)
-        .order_by(col(Promotion.seq).desc())
+        select(Promotion, ModelVersion)
+        .join(ModelVersion, col(Promotion.model_version_id) == ModelVersion.id)
+        .where(Promotion.project_id == project.id)
+        .order_by(col(Promotion.seq))
     )
-    previous = session.exec(history.limit(1)).first()
-    if previous is None:
+    # A rollback takes the last promotion off, so that a second one goes further back and never forward.
+    stack: list[ModelVersion] = []
+    for promotion, model in session.exec(history):
+        if promotion.kind is PromotionKind.ROLLBACK:
+            stack.pop()
+        else:
+            stack.append(model)
+    if len(stack) < 2:
         raise WrongState(f"project {project.slug}: nothing was live before the present champion")
+    previous = stack[-2]
     return _switch(
         session, project, previous, PromotionKind.ROLLBACK, user=user, reason=reason, approval=None
     )
@@ -161,6 +157,11 @@ def live_at(session: Session, project: Project, at: datetime | None) -> tuple[Pr
     if found is None:
         raise NotFound(f"project {project.slug}: nothing was live at {at}")
     return found
+
+
+def _newest_sha256(session: Session, project_id: UUID, kind: DocumentKind) -> str:
+    documents = select(Document.sha256).where(Document.project_id == project_id, Document.kind == kind)
+    return session.exec(documents.order_by(col(Document.version).desc()).limit(1)).one()
 
 
 def _live(session: Session, project_id: UUID) -> Promotion:
@@ -201,8 +202,31 @@ def _switch(
     return promotion
 
 
+def _newest_approval(
+    session: Session, project: Project, number: int | None
+) -> tuple[Approval, ModelVersion] | None:
+    """Return the newest approval that no later decision on the same version took back."""
+    decisions = (
+        select(Approval, ModelVersion)
+        .join(ModelVersion, col(Approval.model_version_id) == ModelVersion.id)
+        .where(Approval.project_id == project.id)
+        .order_by(col(Approval.id).desc())
+    )
+    if number is not None:
+        decisions = decisions.where(ModelVersion.number == number)
+    decided: set[UUID] = set()
+    for approval, model in session.exec(decisions):
+        if model.id not in decided and approval.decision is Decision.APPROVED:
+            return approval, model
+        decided.add(model.id)
+    return None
+
+
 def _refuse_outdated(session: Session, evaluation: Evaluation) -> None:
-    """An evaluation that answers other criteria, or compares with a champion of the past, decides nothing."""
+    """Refuse an evaluation that a newer one replaced, that answers other criteria or names a champion of the past."""
+    newest = newest_evaluation(session, evaluation.model_version_id)
+    if newest and newest.id != evaluation.id:
+        raise ApprovalStale(f"evaluation {evaluation.id}: there is a newer one, {newest.id}")
     champion = _live(session, evaluation.project_id).model_version_id
     criteria = session.get_one(Document, evaluation.criteria_id).sha256
     _refuse_stale(

@@ -3,6 +3,8 @@
 import os
 import platform
 import shutil
+import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -20,13 +22,15 @@ from retrain.suites import ask_generally, replay_prompts
 from retrain.types import Example, Message, Mode, Progress, Split, TrainedAdapter, TrainingSpec, content_hash
 from service import ledger
 from service.clock import utcnow
-from service.errors import AuditBlocked, CriteriaMissing, Invalid, LeaseLost, NotFound
+from service.errors import AuditBlocked, CriteriaMissing, Invalid, NotFound
 from service.queue import Lease
 from service.runtime import Runtime
 from service.tables import (
     Document,
     DocumentKind,
+    Job,
     JobKind,
+    JobState,
     ModelState,
     ModelVersion,
     Project,
@@ -52,6 +56,7 @@ CHOSEN: dict[str, tuple[float, float]] = {
     "seed": (0, 2**31 - 1),
 }
 PROBES = 4
+LOSSES_SHOWN = 200
 
 log = structlog.get_logger()
 
@@ -173,7 +178,12 @@ def perform(runtime: Runtime, lease: Lease, run_id: UUID, trainer: Trainer) -> d
         earlier = _earlier_hashes(session, training_set)
         champion = champion_of(session, project.id)
     base = trainer.locate(project.base_model)
-    spec = _spec(run.spec, project, training_set, base, champion)
+    # What an earlier attempt recorded stands, even if the champion changed since.
+    spec = (
+        TrainingSpec(**run.spec | {"mode": Mode(run.spec["mode"])})
+        if "base_sha256" in run.spec
+        else _spec(run.spec, project, training_set, base, champion)
+    )
     work = runtime.settings.data_dir.resolve() / "work" / str(run_id)
     work.mkdir(parents=True, exist_ok=True)
     _record_code(runtime, lease, run_id, spec)
@@ -302,26 +312,31 @@ def _parent(runtime: Runtime, spec: TrainingSpec, work: Path) -> Path | None:
         return None
     if spec.parent_adapter is None:
         raise NotFound("mode: there is no adapter to continue from; the champion is the base model")
-    runtime.artifacts.fetch_directory(spec.parent_adapter, work / "parent")
+    if not (work / "parent").exists():  # an earlier attempt may have fetched it
+        runtime.artifacts.fetch_directory(spec.parent_adapter, work / "parent")
     return work / "parent"
 
 
 def _reporter(lease: Lease) -> Callable[[Progress], None]:
-    losses: list[float] = []
+    """Return what shows progress, at most once a second and with the newest losses only."""
+    losses: deque[float] = deque(maxlen=LOSSES_SHOWN)
+    told = 0.0
 
     def report(progress: Progress) -> None:
+        nonlocal told
         losses.append(round(progress.loss, 4))
-        lease.report(**asdict(progress), losses=losses)
+        if time.monotonic() - told >= 1 or progress.step == progress.steps:
+            told = time.monotonic()
+            lease.report(**asdict(progress), losses=list(losses))
 
     return report
 
 
 def _is_lost(lease: Lease) -> bool:
-    try:
-        with lease.transaction():
-            return False
-    except LeaseLost:
-        return True
+    """Look, without writing: this is asked at every step."""
+    with lease.queue.db.reading() as session:
+        job = session.get_one(Job, lease.job_id)
+        return job.fence != lease.fence or job.state is not JobState.LEASED
 
 
 def _finish(

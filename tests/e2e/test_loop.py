@@ -46,7 +46,7 @@ def test_the_loop_makes_a_wrong_model_better_and_can_prove_how(clinic: "Clinic")
     clinic.approve(evaluation)
     clinic.promote()
     assert clinic.champion().number == 1
-    assert set(clinic.states_of_flags()) == {"live", "declined"}
+    assert set(clinic.states_of_flags()) == {"live", "declined", "corrected"}
     clinic.roll_back()
     assert clinic.champion().number == 0
     assert clinic.ledger_is_intact()

@@ -492,7 +492,7 @@ TOKENS = {
     "an unknown key": (lambda site: _forged(site, kid="old"), 401, "token_invalid"),
     "expired": (lambda site: _forged(site, exp=int(utcnow().timestamp()) - 1), 401, "token_expired"),
     "of tomorrow": (lambda site: _forged(site, iat=int(utcnow().timestamp()) + DAY), 401, "token_invalid"),
-    "of another project": (lambda site: site.foreign_token, 403, "forbidden"),
+    "of another project": (lambda site: site.foreign_token, 401, "token_invalid"),
     "of a response that is not there": (lambda site: _forged(site, response=str(uuid4())), 404, "not_found"),
 }
 

@@ -129,7 +129,7 @@ def test_an_approved_challenger_becomes_the_champion(any_desk):
 def test_an_approval_names_everything_that_was_seen(desk):
     desk.approve(desk.challenger())
     (approval,) = desk.rows(Approval)
-    assert set(approval.hashes) == {"adapter", "training_set", "criteria", "report", "champion"}
+    assert set(approval.hashes) == {"adapter", "training_set", "criteria", "gate_rules", "report", "champion"}
     assert all(approval.hashes.values())
 
 
@@ -305,3 +305,13 @@ def test_a_run_names_the_set_that_was_asked_for(desk):
         assert (run.status_code, run.json["item"]["training_set"]) == (202, fingerprint)
     for name in ("clinic/v9", "bakery/v1", "0" * 12):
         assert desk.post("/v1/training-runs", training_set=name).status_code == 404
+
+
+def test_a_second_rollback_goes_further_back_and_never_forward(desk):
+    for _ in range(2):
+        assert desk.approve(desk.challenger()).status_code == 201
+        assert desk.promote().status_code == 201
+    assert desk.champion()["model_version"] == 2
+    versions = [desk.roll_back().json["item"]["model_version"] for _ in range(2)]
+    assert versions == [1, 0]
+    assert_refused(desk.roll_back(), "wrong_state")

@@ -12,7 +12,7 @@ from werkzeug.datastructures import HeaderSet
 from retrain.types import sha256_of
 from service import tokens
 from service.clock import utcnow
-from service.errors import Forbidden, NotFound, Unauthenticated
+from service.errors import Forbidden, NotFound, TokenInvalid, Unauthenticated
 from service.stages import intake
 from service.tables import Feedback, KeyKind, Project, Rating
 from service.web.auth import Access, Caller, is_page_of_any_key
@@ -264,7 +264,7 @@ def _named(body: FeedbackIn, caller: Caller, project: Project) -> tuple[str, str
 def _token(body: Credential, project: Project) -> tokens.FeedbackToken:
     token = tokens.verify(body.feedback_token or "", runtime().secrets, now=utcnow().timestamp())
     if token.project != project.slug:
-        raise Forbidden("feedback_token: for another project")
+        raise TokenInvalid("feedback_token: for another project")
     return token
 
 

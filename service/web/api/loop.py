@@ -90,9 +90,10 @@ class EvaluationIn(ProjectIn):
     model_version: Number | None = None
 
 
-class ApprovalIn(ProjectIn):
-    """A decision, naming everything that was seen."""
+class ApprovalIn(Schema):
+    """A decision, naming everything that was seen; the evaluation says which project is meant."""
 
+    project: str | None = Field(default=None, max_length=64)
     evaluation: UUID
     model_version: Number
     adapter_sha256: str = Field(max_length=71)
@@ -130,7 +131,11 @@ def train(session: Session, caller: Caller, body: RunIn) -> Document:
     """Ask for a training run; its evaluation follows by itself."""
     project = caller.of_project(session, body.project)
     name = body.training_set
-    found = answers.find_set(session, name) if name else answers.newest_set(session, project.id)
+    found = (
+        answers.find_set(session, name, project_id=project.id)
+        if name
+        else answers.newest_set(session, project.id)
+    )
     if found is None or found.project_id != project.id:
         raise NotFound(f"training_set: project {project.slug} has no such training set")
     run = training.request(runtime(), session, found, body.options, user=caller.user)
@@ -180,9 +185,11 @@ def one_evaluation(session: Session, caller: Caller, evaluation_id: UUID) -> Doc
 @endpoint(access=Access.APPROVER, body=ApprovalIn, returns=Document, status=201)
 def approve(session: Session, caller: Caller, body: ApprovalIn) -> Document:
     """Approve or reject a challenger; a decision about something that has changed since is refused."""
+    meant = session.get(Evaluation, body.evaluation)
+    of_evaluation = session.get_one(Project, meant.project_id).slug if meant else None
     approval = promotion.decide(
         session,
-        caller.of_project(session, body.project),
+        caller.of_project(session, body.project or of_evaluation),
         evaluation_id=body.evaluation,
         model_version=body.model_version,
         adapter_sha256=body.adapter_sha256,
