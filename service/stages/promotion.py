@@ -98,6 +98,7 @@ def promote(session: Session, project: Project, *, model_version: int | None, us
         ApprovalStale: something the approval names has changed since.
         WrongState: it is not a challenger, or somebody else promoted at the same moment.
     """
+    _take_turns(session, project)
     found = _newest_approval(session, project, model_version)
     if found is None:
         raise ApprovalMissing(f"project {project.slug}: no approved version {model_version or ''}".rstrip())
@@ -118,6 +119,7 @@ def roll_back(session: Session, project: Project, *, reason: str, user: User) ->
     Raises:
         WrongState: nothing was live before.
     """
+    _take_turns(session, project)
     history = (
         select(Promotion, ModelVersion)
         .join(ModelVersion, col(Promotion.model_version_id) == ModelVersion.id)
@@ -200,6 +202,11 @@ def _switch(
     session.add(model)
     _note(session, model, user=user, action=kind.value, facts={"seq": str(promotion.seq)})
     return promotion
+
+
+def _take_turns(session: Session, project: Project) -> None:
+    """Let decisions on one project follow each other, so that each checks what the one before left behind."""
+    session.get_one(Project, project.id, with_for_update=True)
 
 
 def _newest_approval(

@@ -308,10 +308,30 @@ def test_a_run_names_the_set_that_was_asked_for(desk):
 
 
 def test_a_second_rollback_goes_further_back_and_never_forward(desk):
-    for _ in range(2):
-        assert desk.approve(desk.challenger()).status_code == 201
-        assert desk.promote().status_code == 201
-    assert desk.champion()["model_version"] == 2
-    versions = [desk.roll_back().json["item"]["model_version"] for _ in range(2)]
+    for number in (1, 2):
+        desk.goes_live(number)
+    rollback = {"action": "rollback", "reason": "complaints"}
+    versions = [desk.promote(**rollback).json["item"]["model_version"] for _ in range(2)]
     assert versions == [1, 0]
-    assert_refused(desk.roll_back(), "wrong_state")
+    assert_refused(desk.promote(**rollback), "wrong_state")
+
+
+def test_an_approval_does_not_outlive_a_newer_evaluation(desk):
+    seen = desk.challenger()
+    assert desk.approve(seen).status_code == 201
+    with desk.runtime.db.transaction() as session:
+        model = session.exec(select(ModelVersion).where(ModelVersion.number == 1)).one()
+        builders.add_evaluation(session, desk.project, model, EvaluationState.CANNOT_TELL)
+    assert_refused(desk.promote(), "approval_stale")
+
+
+def test_a_rejection_takes_an_approval_back(desk):
+    seen = desk.challenger()
+    assert desk.approve(seen).status_code == 201
+    assert desk.approve(seen, decision="rejected").status_code == 201
+    assert_refused(desk.promote(), "approval_missing")
+
+
+def test_the_evaluation_says_which_project_is_meant(desk):
+    body = desk.challenger()
+    assert desk.client.post("/v1/approvals", json=body, headers=desk.headers).status_code == 201
