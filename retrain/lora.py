@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.helpers import disable_input_dtype_casting
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.nn import Parameter
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -82,7 +82,8 @@ def train(
     Raises:
         WrongBaseModel: the parent was trained on another base model.
         EmptySplit: no row is left to train on.
-        TrainingBroke: the loss is not finite, or something else than the adapter's weights could change.
+        TrainingBroke: the loss is not finite, something else than the adapter's weights could change, or the
+            file written holds other weights than those trained.
         Cancelled: `is_cancelled` said so; it is asked at every step.
     """
     model, tokenizer = load(base.directory)
@@ -324,6 +325,7 @@ def _write(adapted: PeftModel, base: BaseModel, facts: Mapping[str, object], out
     weights = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     tensors = {name: tensor.contiguous().cpu() for name, tensor in weights.items()}
     save_file(tensors, partial / "adapter_model.safetensors", metadata={"format": "pt"})
+    _refuse_other_weights(partial / "adapter_model.safetensors", adapter_weights(adapted))
     config = adapted.peft_config["default"].to_dict() | {
         "base_model_name_or_path": base.sha256 if Path(base.reference).exists() else base.reference,
         "target_modules": sorted(TARGETS),
@@ -336,3 +338,15 @@ def _write(adapted: PeftModel, base: BaseModel, facts: Mapping[str, object], out
         path.chmod(0o644)
     shutil.rmtree(output, ignore_errors=True)
     partial.rename(output)
+
+
+def _refuse_other_weights(file: Path, trained: Mapping[str, Parameter]) -> None:
+    """Compare what lies on the disk with the parameters in memory, which the file names without peft's `default`."""
+    written = load_file(file)
+    expected = {
+        name.replace(".default.", "."): parameter.detach().cpu() for name, parameter in trained.items()
+    }
+    if written.keys() != expected.keys() or not all(
+        torch.equal(tensor, expected[name]) for name, tensor in written.items()
+    ):
+        raise TrainingBroke("the adapter's file does not hold the weights that were trained")

@@ -32,6 +32,8 @@ def reload_equals(
 ) -> bool:
     """Say whether a new process, with as many threads, gives these conversations the same scores as this one.
 
+    Both read the files; that those hold what was trained is checked where they are written.
+
     Raises:
         TrainingBroke: the new process cannot load or run the adapter.
     """

@@ -9,6 +9,7 @@ from service.errors import NotFound
 from service.tables import (
     AuditFinding,
     Evaluation,
+    EvaluationState,
     Job,
     JobKind,
     ModelVersion,
@@ -19,6 +20,7 @@ from service.tables import (
     TrainingSet,
 )
 
+VERDICTS = (EvaluationState.PASSED, EvaluationState.REFUSED, EvaluationState.CANNOT_TELL)
 MIN_PREFIX = 8
 MAX_DIGITS = 9
 
@@ -141,7 +143,7 @@ def describe_evaluation(session: Session, evaluation: Evaluation) -> dict[str, A
         "id": str(evaluation.id),
         "model_version": model.number,
         "state": evaluation.state.value,
-        "verdict": evaluation.state.value,
+        "verdict": evaluation.state.value if evaluation.state in VERDICTS else None,
         "sentence": evaluation.sentence or "",
         "reasons": evaluation.reasons,
         "hashes": evaluation.hashes,

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from sqlmodel import Session, col, select
 
-from annotation.label_schema import default_guidelines, validate
-from annotation.types import LabelSchema, TaskKind
+from annotation.label_schema import default_guidelines, from_json, to_json, validate
+from annotation.types import RATINGS, LabelSchema, TaskKind
 from retrain.criteria import read_criteria, read_rules
 from retrain.suites import general_questions
 from retrain.types import sha256_of
@@ -55,6 +55,7 @@ class NewProject:
     kind: ProjectKind
     base_model: str
     labels: Sequence[str] = ()
+    ratings: Sequence[str] = RATINGS
     guidelines: str = ""
     system_prompt: str = ""
     connector: ConnectorKind = ConnectorKind.LABEL_STUDIO
@@ -191,9 +192,14 @@ def current(session: Session, project_id: UUID, kind: DocumentKind) -> Document:
 
 def label_schema(session: Session, project: Project) -> LabelSchema:
     """Return the questions that the project's experts are asked."""
-    schema = current(session, project.id, DocumentKind.LABEL_SCHEMA).content
-    guidelines = current(session, project.id, DocumentKind.GUIDELINES).content
-    return LabelSchema(TaskKind(project.kind), tuple(schema["labels"]), guidelines=guidelines["markdown"])
+    schema = current(session, project.id, DocumentKind.LABEL_SCHEMA)
+    guidelines = current(session, project.id, DocumentKind.GUIDELINES)
+    return read_schema(schema, guidelines)
+
+
+def read_schema(schema: Document, guidelines: Document) -> LabelSchema:
+    """Put together the questions that two documents hold."""
+    return from_json({**schema.content, "guidelines": guidelines.content["markdown"]})
 
 
 def add_key(session: Session, project: Project, kind: KeyKind, origins: Iterable[str], *, actor: str) -> str:
@@ -271,13 +277,13 @@ def _check(session: Session, new: NewProject) -> None:
     ):
         raise Invalid(f"name: {new.slug!r} may hold lower-case letters, digits and hyphens only")
     if new.connector is ConnectorKind.ARGILLA:
-        raise Invalid("connector: argilla is not supported yet; take label-studio or none")
+        raise Invalid("connector: argilla is not supported yet; use label-studio or none")
     if not 1 <= new.needed <= new.overlap:
         raise Invalid("overlap: at least as many experts must be asked as have to agree")
     _check_share(new.random_share)
     if session.exec(select(Project).where(Project.slug == new.slug)).first():
         raise AlreadyExists(f"there is a project {new.slug!r} already")
-    validate(LabelSchema(TaskKind(new.kind), tuple(new.labels), guidelines=new.guidelines))
+    validate(_schema(new))
 
 
 def _check_share(share: float) -> None:
@@ -285,10 +291,17 @@ def _check_share(share: float) -> None:
         raise Invalid(f"random_share: {share} does not lie between 0 and 1")
 
 
+def _schema(new: NewProject) -> LabelSchema:
+    kind = TaskKind(new.kind)
+    guidelines = new.guidelines or default_guidelines(kind)
+    return LabelSchema(kind, tuple(new.labels), tuple(new.ratings), guidelines)
+
+
 def _first_documents(new: NewProject) -> dict[DocumentKind, dict[str, Any]]:
+    schema = to_json(_schema(new))
     return {
-        DocumentKind.LABEL_SCHEMA: {"labels": list(new.labels)},
-        DocumentKind.GUIDELINES: {"markdown": new.guidelines or default_guidelines(TaskKind(new.kind))},
+        DocumentKind.GUIDELINES: {"markdown": schema.pop("guidelines")},
+        DocumentKind.LABEL_SCHEMA: schema,
         DocumentKind.REASONS: DEFAULT_REASONS,
         DocumentKind.GATE_RULES: DEFAULT_RULES,
         DocumentKind.SUITE: {"general": general_questions()},

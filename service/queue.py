@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -245,7 +246,8 @@ class JobQueue:
         listens_to = rq_queue(name, self.redis).name.encode()
         try:
             keys = [key for key in self.redis.scan_iter("rq:worker:*", count=1000) if key.count(b":") == 2]
-            return sum(self.redis.hget(key, "queues") == listens_to for key in keys)
+            # A worker that said goodbye is remembered for a minute, with its death.
+            return sum(self.redis.hmget(key, "queues", "death") == [listens_to, None] for key in keys)
         except (RedisError, OSError):
             return 0
 
@@ -302,16 +304,20 @@ class Lease:
 
     def fail(self, error: Exception, *, code: str) -> None:
         """Put the job back for another attempt, or give it up when there were enough."""
-        with self.transaction() as session:
-            job = session.get_one(Job, self.job_id)
-            wait = self.queue.settings.retry_seconds
-            self.queue.give_up_or_wait(session, job, str(error), code=code, seconds=wait)
+        wait = self.queue.settings.retry_seconds
+        self._unless_lost(partial(self.queue.give_up_or_wait, failure=str(error), code=code, seconds=wait))
 
     def bury(self, error: Exception, *, code: str) -> None:
         """Give the job up: trying again would not help."""
-        with self.transaction() as session:
-            job = session.get_one(Job, self.job_id)
-            self.queue.end(session, job, JobState.DEAD, failure=str(error), code=code)
+        self._unless_lost(partial(self.queue.end, state=JobState.DEAD, failure=str(error), code=code))
+
+    def _unless_lost(self, change: Callable[[Session, Job], None]) -> None:
+        """Change the job; how it failed is no longer our business once another has it."""
+        try:
+            with self.transaction() as session:
+                change(session, session.get_one(Job, self.job_id))
+        except LeaseLost:
+            log.warning("lease_lost", job_id=str(self.job_id))
 
     def _hold(self, session: Session) -> None:
         # Written, not only read, so that PostgreSQL holds the row against a sweep until we commit.
@@ -366,5 +372,6 @@ def _end_row(session: Session, job: Job, failure: str, *, at: datetime) -> None:
 
 
 def _reopen(session: Session, job: Job) -> None:
-    if job.kind is JobKind.TRAIN and (run := session.get(TrainingRun, job.row_id)):
+    run = session.get(TrainingRun, job.row_id) if job.kind is JobKind.TRAIN else None
+    if run and run.state in (RunState.FAILED, RunState.CANCELLED):
         run.sqlmodel_update({"state": RunState.REQUESTED, "failure": None, "finished_at": None})

@@ -1,6 +1,7 @@
 """What runs by itself, and when: RQ's cron keeps the time, each tick asks the database what is due."""
 
 from collections.abc import Callable
+from uuid import UUID
 
 import structlog
 from redis import Redis
@@ -8,9 +9,17 @@ from rq.cron import CronJob, CronScheduler
 from rq.job import Job as RqJob
 from sqlmodel import col, select
 
-from service import logs
+from service import label_studio_server, logs
 from service.runtime import Runtime, from_environment
+from service.settings import Settings
 from service.tables import AnnotationTask, ConnectorKind, Feedback, JobKind, Project, Response, TaskState
+
+# Contested tasks are read again too: an adjudicator's answer may come without its webhook.
+NEXT = {
+    TaskState.SELECTED: JobKind.SEND,
+    TaskState.SENT: JobKind.SYNC,
+    TaskState.CONTESTED: JobKind.SYNC,
+}
 
 log = structlog.get_logger()
 
@@ -68,25 +77,25 @@ def ask_for_triage(runtime: Runtime) -> None:
 
 def ask_for_sync(runtime: Runtime) -> None:
     """Ask for tasks to be sent and answers to be read wherever experts have something to do."""
+    opened = (
+        select(AnnotationTask.project_id, AnnotationTask.state)
+        .join(Project, col(Project.id) == AnnotationTask.project_id)
+        .where(Project.connector == ConnectorKind.LABEL_STUDIO, col(AnnotationTask.state).in_(NEXT))
+        .distinct()
+    )
     with runtime.db.reading() as session:
-        for states, kind in (
-            ([TaskState.SELECTED], JobKind.SEND),
-            ([TaskState.SENT, TaskState.CONTESTED], JobKind.SYNC),
-        ):
-            waiting = (
-                select(Project.id)
-                .where(Project.connector == ConnectorKind.LABEL_STUDIO)
-                .where(
-                    select(AnnotationTask.id)
-                    .where(AnnotationTask.project_id == Project.id, col(AnnotationTask.state).in_(states))
-                    .exists()
-                )
-            )
-            for project_id in session.exec(waiting).all():
-                _ask(runtime, kind, project_id)
+        due = {(project_id, NEXT[TaskState(state)]) for project_id, state in session.exec(opened)}
+    if due and _is_label_studio_up(runtime.settings):
+        for project_id, kind in sorted(due):
+            _ask(runtime, kind, project_id)
 
 
-def _ask(runtime: Runtime, kind: JobKind, project_id: object) -> None:
+def _is_label_studio_up(chosen: Settings) -> bool:
+    """Keep jobs from using up their attempts while the bundled Label Studio is still being set up."""
+    return bool(chosen.label_studio_url or label_studio_server.running(chosen.data_dir))
+
+
+def _ask(runtime: Runtime, kind: JobKind, project_id: UUID) -> None:
     with runtime.db.transaction() as session:
         project = session.get_one(Project, project_id)
         runtime.queue.ask(session, kind, project.id, project_id=project.id, unique_key=f"{kind}:{project.id}")

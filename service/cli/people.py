@@ -8,6 +8,7 @@ import typer
 from sqlmodel import col, select
 
 from annotation import label_schema
+from annotation.types import RATINGS
 from service import migrations, projects
 from service.cli.console import AsJson, connect, show
 from service.errors import Invalid
@@ -82,6 +83,7 @@ def create_project(
         kind=kind,
         base_model=base_model,
         labels=read.labels if read else [label.strip() for label in labels.split(",") if label.strip()],
+        ratings=read.ratings if read else RATINGS,
         guidelines=_read(guidelines) if guidelines else read.guidelines if read else "",
         system_prompt=system_prompt,
         connector=connector,

@@ -22,6 +22,7 @@ from service.runtime import Runtime
 from service.tables import (
     AnnotationTask,
     AuditFinding,
+    Document,
     Project,
     Response,
     Settlement,
@@ -54,7 +55,7 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, write:
     """
     with lease.transaction() as session:
         settled = _settled(session, project_id)
-        history = _history(session, project_id)
+        history = _history(session, project_id, settled)
     if not settled:
         raise Invalid(f"project {project_id}: no settlement can be learned from yet")
     built = build(settled, earlier=history.placed, assigned=history.assigned, recipe=recipe)
@@ -130,24 +131,34 @@ def examples_of(session: Session, training_set: TrainingSet) -> list[Example]:
 
 
 def _settled(session: Session, project_id: UUID) -> list[Settled]:
-    """Return what may be learned: right answers, and wrong ones whose cause is the model, with consent."""
+    """Return what may be learned: right answers, and wrong ones whose cause is the model, with consent.
+
+    A response that experts found right teaches no label unless its text is one that they could choose.
+    """
     rows = session.exec(
-        select(Settlement, AnnotationTask, Response, Project)
+        select(Settlement, AnnotationTask, Response, Document)
         .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
         .join(Response, col(AnnotationTask.response_id) == Response.id)
-        .join(Project, col(Settlement.project_id) == Project.id)
+        .join(Document, col(AnnotationTask.schema_id) == Document.id)
         .where(Settlement.project_id == project_id, col(Response.may_train).is_(True))
         .where(
             (Settlement.verdict == Verdict.CORRECT)
             | ((Settlement.verdict == Verdict.INCORRECT) & (Settlement.cause == Cause.MODEL))
         )
         .order_by(col(Settlement.id))
-    )
-    return [_one(settlement, task, response, project) for settlement, task, response, project in rows]
+    ).all()
+    kind = Kind(session.get_one(Project, project_id).kind)
+    settled = [
+        one
+        for settlement, task, response, schema in rows
+        if (one := _one(settlement, task, response, kind)).label in (None, *schema.content["labels"])
+    ]
+    if len(settled) < len(rows):
+        log.info("settlements_left_out", count=len(rows) - len(settled), reason="the answer is no label")
+    return settled
 
 
-def _one(settlement: Settlement, task: AnnotationTask, response: Response, project: Project) -> Settled:
-    kind = Kind(project.kind)
+def _one(settlement: Settlement, task: AnnotationTask, response: Response, kind: Kind) -> Settled:
     answer = (
         response.text if settlement.verdict is Verdict.CORRECT else settlement.label or settlement.correction
     )
@@ -163,7 +174,7 @@ def _one(settlement: Settlement, task: AnnotationTask, response: Response, proje
     )
 
 
-def _history(session: Session, project_id: UUID) -> History:
+def _history(session: Session, project_id: UUID, settled: Sequence[Settled]) -> History:
     """Return each placed settlement under its newest group, and each group's newest split."""
     rows = session.exec(
         select(TrainingSetExample.settlement_id, TrainingSetExample.group_name)
@@ -174,9 +185,7 @@ def _history(session: Session, project_id: UUID) -> History:
     group_of = {str(settlement_id): group for settlement_id, group in rows}
     assignments = select(SplitAssignment).where(SplitAssignment.project_id == project_id)
     return History(
-        placed=[
-            Placed(one, group_of[one.key]) for one in _settled(session, project_id) if one.key in group_of
-        ],
+        placed=[Placed(one, group_of[one.key]) for one in settled if one.key in group_of],
         assigned={
             row.group_name: row.split for row in session.exec(assignments.order_by(col(SplitAssignment.id)))
         },

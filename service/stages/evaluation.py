@@ -75,6 +75,9 @@ class Examiner(Protocol):
 def perform(runtime: Runtime, lease: Lease, model_id: UUID, examiner: Examiner) -> dict[str, Any]:
     """Score champion and challenger on every suite and let the gate judge.
 
+    It answers the criteria and rules in force now. Those that the run was requested under stay named in its
+    row; an approval is bound to the ones judged by, and a later change makes it stale.
+
     Raises:
         EmptySplit: the training set has no test split.
         WrongState: the model version is not a challenger.
@@ -344,7 +347,10 @@ def _sliced(cases: Sequence[Case]) -> dict[str, list[Case]]:
 def _report(
     suites: Mapping[str, Sequence[Case]], answers: Mapping[str, Mapping[str, str]], judged: gate.Judgement
 ) -> dict[str, Any]:
-    """Return what the verdict rests on, by case key; the words themselves stay in the training set."""
+    """Return what the verdict rests on: each model's answers, in its own words, by case key.
+
+    Prompts and expected answers are not repeated: they stay in the training set and the suite.
+    """
     return {
         "verdict": judged.verdict.value,
         "sentence": judged.sentence,

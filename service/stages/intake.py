@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 
 from annotation.types import Cause, Verdict
 from retrain.types import Split, sha256_of
-from service import tokens
+from service import projects, tokens
 from service.clock import utcnow
 from service.errors import EventConflict, NotFound, WrongState
 from service.secrets import Secrets
@@ -152,14 +152,12 @@ def record_feedback(
     response = find_response(session, project, response_ref)
     if response is None and _own_id(response_ref):
         raise NotFound(f"response_id: no response {response_ref}")
-    reasons = select(Document.id).where(
-        Document.project_id == project.id, Document.kind == DocumentKind.REASONS
-    )
+    reasons = _reasons(session, project.id)
     feedback = Feedback(
         project_id=project.id,
         response_ref=response_ref,
         response_id=response.id if response else None,
-        reasons_id=session.exec(reasons.order_by(col(Document.version).desc()).limit(1)).first(),
+        reasons_id=reasons.id,
         subject=subject,
         body_sha256=sha256,
         event_id=new.event_id,
@@ -233,7 +231,10 @@ def state_of(session: Session, feedback: Feedback) -> str:
 
 
 def states_of(session: Session, feedback_ids: Sequence[UUID]) -> dict[UUID, str]:
-    """Say what became of each feedback by walking from it along the keys to the champion, in one query."""
+    """Say what became of each feedback by walking from it along the keys to the champion, in one query.
+
+    A model has learned only what it was trained on; a correction kept to measure it stays "corrected".
+    """
     trained = exists().where(
         col(TrainingSetExample.settlement_id) == Settlement.id,
         col(TrainingSetExample.training_set_id) == TrainingRun.training_set_id,
@@ -277,6 +278,10 @@ def _take_turns(session: Session, *names: str) -> None:
     if session.get_bind().dialect.name == "postgresql":
         for name in names:
             session.execute(select_columns(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+
+
+def _reasons(session: Session, project_id: UUID) -> Document:
+    return projects.current(session, project_id, DocumentKind.REASONS)
 
 
 def _own_id(ref: str) -> UUID | None:

@@ -1,11 +1,13 @@
 """Stage 3: hand tasks to experts, read their answers back, and settle what they come to."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import structlog
+from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from annotation.errors import InvalidAnswer
@@ -18,10 +20,10 @@ from annotation.types import (
     LabelSchema,
     NewTask,
     PulledAnnotation,
-    TaskKind,
     Verdict,
 )
 from retrain.types import sha256_of
+from service import projects
 from service.clock import utcnow
 from service.errors import Invalid, NotFound
 from service.queue import Lease
@@ -31,7 +33,6 @@ from service.tables import (
     Annotator,
     ConnectorKind,
     Document,
-    DocumentKind,
     Feedback,
     InboxEvent,
     Job,
@@ -44,6 +45,7 @@ from service.tables import (
 )
 
 PUSH_BATCH = 200
+CONTENT = {"problem", "verdict", "label", "correction", "cause", "ratings"}
 
 log = structlog.get_logger()
 
@@ -60,7 +62,7 @@ def send(lease: Lease, project_id: UUID, connector: Connector, hook: Hook) -> di
     """Push every selected task, most urgent first; a task whose push succeeded twice exists once."""
     with lease.transaction() as session:
         project = session.get_one(Project, project_id)
-        schema = _schema(session, project)
+        schema = projects.label_schema(session, project)
     tool = connector.set_up(slug=project.slug, schema=schema, hook_url=hook.url, hook_secret=hook.secret)
     with lease.transaction() as session:
         project = session.get_one(Project, project_id)
@@ -71,12 +73,7 @@ def send(lease: Lease, project_id: UUID, connector: Connector, hook: Hook) -> di
             tool.external_id, [_new_task(task, response, flags) for task, response, flags in batch]
         )
         with lease.transaction() as session:
-            for task, _, _ in batch:
-                row = session.get_one(AnnotationTask, task.id, with_for_update=True)
-                row.external_id, row.sent_at = keys[str(task.id)], utcnow()
-                if row.state is TaskState.SELECTED:  # else it was withdrawn meanwhile, and stays so
-                    row.state = TaskState.SENT
-        sent += len(batch)
+            sent += sum(_mark_sent(session, task.id, keys[str(task.id)]) for task, _, _ in batch)
         lease.report(sent=sent)
     log.info("tasks_sent", count=sent)
     return {"sent": sent}
@@ -108,8 +105,7 @@ def receive(
     """Store revisions that are new and settle the tasks they belong to."""
     with lease.transaction() as session:
         project = session.get_one(Project, project_id)
-        schema = _schema(session, project)
-        touched = [_store(session, project_id, schema, one, connector) for one in pulled]
+        touched = [_store(session, project_id, one, connector) for one in pulled]
         tasks = {task.id: task for task in touched if task is not None}
         states = [_settle(session, project, task) for task in tasks.values()]
     outcome = {
@@ -122,7 +118,7 @@ def receive(
 
 
 def import_answers(lease: Lease, project_id: UUID, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Take answers given without a tool, all or none.
+    """Take answers given without a tool, all or none; the last of an annotator's answers to a task counts.
 
     Raises:
         Invalid: a line does not say what is needed; it is named by its number.
@@ -131,12 +127,10 @@ def import_answers(lease: Lease, project_id: UUID, lines: Sequence[Mapping[str, 
     with lease.transaction() as session:
         project = session.get_one(Project, project_id)
         # The job's own time names the revision, so that a second attempt adds nothing.
-        asked_at = session.get_one(Job, lease.job_id).created_at
-        pulled = [
-            replace(_imported(session, project, number, line), updated_at=asked_at)
-            for number, line in enumerate(lines, start=1)
-        ]
-    return receive(lease, project_id, pulled, connector=ConnectorKind.NONE)
+        at = session.get_one(Job, lease.job_id).created_at
+        read = [_imported(session, project, number, line, at) for number, line in enumerate(lines, start=1)]
+    newest = {(one.annotator, one.task_key): one for one in read}
+    return receive(lease, project_id, newest.values(), connector=ConnectorKind.NONE)
 
 
 def task_key_of_response(session: Session, project: Project, response_id: UUID) -> str:
@@ -155,7 +149,9 @@ def task_key_of_response(session: Session, project: Project, response_id: UUID) 
     return str(found.id)
 
 
-def _imported(session: Session, project: Project, number: int, line: Mapping[str, Any]) -> PulledAnnotation:
+def _imported(
+    session: Session, project: Project, number: int, line: Mapping[str, Any], at: datetime
+) -> PulledAnnotation:
     try:
         annotator = str(line["annotator"])
         answer = Answer(
@@ -177,7 +173,7 @@ def _imported(session: Session, project: Project, number: int, line: Mapping[str
         changed_by=annotator,
         answer=answer,
         seconds_spent=seconds,
-        updated_at=utcnow(),
+        updated_at=at,
     )
 
 
@@ -215,26 +211,15 @@ def _new_task(task: AnnotationTask, response: Response, flags: Sequence[Feedback
     )
 
 
-def _schema(session: Session, project: Project) -> LabelSchema:
-    newest = {
-        document.kind: document.content
-        for document in session.exec(
-            select(Document).where(Document.project_id == project.id).order_by(col(Document.version))
-        )
-    }
-    return LabelSchema(
-        TaskKind(project.kind),
-        tuple(newest[DocumentKind.LABEL_SCHEMA]["labels"]),
-        guidelines=newest[DocumentKind.GUIDELINES]["markdown"],
-    )
+def _mark_sent(session: Session, task_id: UUID, external_id: str) -> bool:
+    """Say that a task is with the tool, unless it was withdrawn while it was being pushed."""
+    selected = (col(AnnotationTask.id) == task_id, col(AnnotationTask.state) == TaskState.SELECTED)
+    sent = {"state": TaskState.SENT, "external_id": external_id, "sent_at": utcnow()}
+    return session.exec(update(AnnotationTask).where(*selected).values(**sent)).rowcount == 1
 
 
 def _store(
-    session: Session,
-    project_id: UUID,
-    schema: LabelSchema,
-    pulled: PulledAnnotation,
-    connector: ConnectorKind,
+    session: Session, project_id: UUID, pulled: PulledAnnotation, connector: ConnectorKind
 ) -> AnnotationTask | None:
     """Add one revision; None when it is known already or its task is not ours."""
     try:
@@ -251,25 +236,52 @@ def _store(
     )
     if session.exec(known).first():
         return None
-    answer, problem = _checked(pulled, schema)
-    session.add(
-        Annotation(
-            task_id=task.id,
-            annotator_id=_annotator(session, connector, pulled.annotator).id,
-            external_id=pulled.external_id,
-            revised_at=pulled.updated_at,
-            is_skipped=answer is None and problem is None,
-            problem=problem,
-            verdict=answer.verdict if answer else None,
-            label=answer.label if answer else None,
-            correction=answer.correction if answer else None,
-            cause=answer.cause if answer else None,
-            ratings=dict(answer.ratings) if answer else {},
-            seconds_spent=pulled.seconds_spent,
-        )
-    )
+    annotator = _annotator(session, connector, pulled.annotator)
+    revision = _revision(pulled, task, annotator, _schema_of(session, task))
+    # A tool says when an answer was revised, a file does not: the same file again must add nothing.
+    if connector is ConnectorKind.NONE and _is_newest(session, revision):
+        return None
+    session.add(revision)
     session.flush()
     return task
+
+
+def _schema_of(session: Session, task: AnnotationTask) -> LabelSchema:
+    """Return the questions as they were when the task was made."""
+    return projects.read_schema(
+        session.get_one(Document, task.schema_id), session.get_one(Document, task.guidelines_id)
+    )
+
+
+def _revision(
+    pulled: PulledAnnotation, task: AnnotationTask, annotator: Annotator, schema: LabelSchema
+) -> Annotation:
+    answer, problem = _checked(pulled, schema)
+    return Annotation(
+        task_id=task.id,
+        annotator_id=annotator.id,
+        external_id=pulled.external_id,
+        revised_at=pulled.updated_at,
+        is_skipped=answer is None and problem is None,
+        problem=problem,
+        verdict=answer.verdict if answer else None,
+        label=answer.label if answer else None,
+        correction=answer.correction if answer else None,
+        cause=answer.cause if answer else None,
+        ratings=dict(answer.ratings) if answer else {},
+        seconds_spent=pulled.seconds_spent,
+    )
+
+
+def _is_newest(session: Session, revision: Annotation) -> bool:
+    """Say whether this annotator's newest answer to the task has the same content."""
+    newest = session.exec(
+        select(Annotation)
+        .where(Annotation.task_id == revision.task_id, Annotation.annotator_id == revision.annotator_id)
+        .order_by(col(Annotation.revised_at).desc(), col(Annotation.id).desc())
+        .limit(1)
+    ).first()
+    return newest is not None and newest.model_dump(include=CONTENT) == revision.model_dump(include=CONTENT)
 
 
 def _checked(pulled: PulledAnnotation, schema: LabelSchema) -> tuple[Answer | None, str | None]:

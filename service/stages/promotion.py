@@ -230,16 +230,16 @@ def _newest_approval(
 
 
 def _refuse_outdated(session: Session, evaluation: Evaluation) -> None:
-    """Refuse an evaluation that a newer one replaced, that answers other criteria or names a champion of the past."""
+    """Refuse an evaluation that a newer one replaced, judged by other criteria or rules, or against a past champion."""
     newest = newest_evaluation(session, evaluation.model_version_id)
     if newest and newest.id != evaluation.id:
         raise ApprovalStale(f"evaluation {evaluation.id}: there is a newer one, {newest.id}")
-    champion = _live(session, evaluation.project_id).model_version_id
-    criteria = session.get_one(Document, evaluation.criteria_id).sha256
-    _refuse_stale(
-        {"champion": str(champion), "criteria": what_to_approve(session, evaluation)["criteria"]},
-        {"champion": str(evaluation.champion_id), "criteria": criteria},
-    )
+    judged_by = {
+        "champion": str(evaluation.champion_id),
+        "criteria": session.get_one(Document, evaluation.criteria_id).sha256,
+        "gate_rules": session.get_one(Document, evaluation.rules_id).sha256,
+    }
+    _refuse_stale(what_to_approve(session, evaluation), judged_by)
 
 
 def _refuse_stale(current: Mapping[str, str], seen: Mapping[str, str]) -> None:

@@ -1,6 +1,7 @@
 """Stage 2: choose the feedback that deserves a person's time."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from annotation.triage import Flag, prioritise, random_share
 from retrain.near_duplicates import clusters
 from retrain.types import sha256_of
 from service.clock import utcnow
+from service.db import Database
 from service.queue import Lease
 from service.tables import (
     AnnotationTask,
@@ -26,8 +28,18 @@ from service.tables import (
 )
 
 BATCH = 2000
+OPEN = (TaskState.SELECTED, TaskState.SENT)
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one transaction looks at, and which responses are near-equal."""
+
+    feedback: Sequence[UUID]
+    responses: Sequence[UUID]
+    cluster_of: dict[UUID, int]
 
 
 def run(lease: Lease, project_id: UUID) -> dict[str, Any]:
@@ -36,17 +48,11 @@ def run(lease: Lease, project_id: UUID) -> dict[str, Any]:
     Works in batches of `BATCH`, each in one transaction, until nothing is left.
     """
     flagged = drawn = 0
-    while True:
+    while batch := _read(lease.queue.db, project_id):
         with lease.transaction() as session:
             project = session.get_one(Project, project_id)
-            flags, responses = (
-                _untriaged_flags(session, project_id),
-                _untriaged_responses(session, project_id),
-            )
-            if not flags and not responses:
-                break
-            flagged += _select_flagged(session, project, flags)
-            drawn += _draw(session, project, responses)
+            flagged += _select_flagged(session, project, batch)
+            drawn += _draw(session, project, batch)
     log.info("triage_finished", tasks_from_flags=flagged, tasks_drawn=drawn)
     return {"tasks_from_flags": flagged, "tasks_drawn": drawn}
 
@@ -57,6 +63,23 @@ def preview(session: Session, project_id: UUID) -> dict[str, Any]:
         "flags": len(_untriaged_flags(session, project_id)),
         "responses": len(_untriaged_responses(session, project_id)),
     }
+
+
+def _read(db: Database, project_id: UUID) -> Batch | None:
+    """Return what waits, clustered while no writer is kept waiting; None when nothing does."""
+    with db.reading() as session:
+        feedback, responses = _untriaged_flags(session, project_id), _untriaged_responses(session, project_id)
+        opened = session.exec(
+            select(Response)
+            .join(AnnotationTask, col(AnnotationTask.response_id) == Response.id)
+            .where(AnnotationTask.project_id == project_id, col(AnnotationTask.state).in_(OPEN))
+        ).all()
+    if not feedback and not responses:
+        return None
+    flags = [response for row, response in feedback if _is_flag(row)]
+    texts = {response.id: _text(response) for response in (*opened, *flags)} if flags else {}
+    cluster_of = dict(zip(texts, clusters(list(texts.values())), strict=True))
+    return Batch([row.id for row, _ in feedback], [response.id for response in responses], cluster_of)
 
 
 def _untriaged_flags(session: Session, project_id: UUID) -> Sequence[tuple[Feedback, Response]]:
@@ -75,87 +98,113 @@ def _untriaged_responses(session: Session, project_id: UUID) -> Sequence[Respons
     return session.exec(waiting.order_by(col(Response.id)).limit(BATCH)).all()
 
 
-def _select_flagged(session: Session, project: Project, rows: Sequence[tuple[Feedback, Response]]) -> int:
+def _select_flagged(session: Session, project: Project, batch: Batch) -> int:
     """Group the flags with each other and with the tasks still open; return how many tasks were added."""
-    now = utcnow()
-    for feedback, _ in rows:
-        feedback.triaged_at = now
-    flags = [row for row in rows if row[0].rating is Rating.DOWN and row[0].withdrawn_at is None]
-    if not flags:
-        return 0
-    opened = _open_tasks(session, project.id)
-    texts = [_text(response) for _, response in opened] + [_text(response) for _, response in flags]
-    cluster_of = clusters(texts)
-    task_of = {cluster: task for (task, _), cluster in zip(opened, cluster_of, strict=False)}
+    flags = _take_flags(session, batch)
+    tasks = {batch.cluster_of[task.response_id]: task for task in _open_tasks(session, project.id, batch)}
     severity = _severities(session, project.id)
-    by_key = {str(feedback.id): (feedback, response) for feedback, response in flags}
+    by_key = {str(feedback.id): (feedback, response_id) for feedback, response_id in flags}
     cases = prioritise(
-        [
-            Flag(
-                key=str(feedback.id),
-                group=str(cluster),
-                severity=max((severity.get(code, 1.0) for code in feedback.reasons), default=1.0),
-                at=feedback.created_at,
-            )
-            for (feedback, _), cluster in zip(flags, cluster_of[len(opened) :], strict=True)
-        ]
+        _flag(feedback, severity, group=str(batch.cluster_of[response_id])) for feedback, response_id in flags
     )
-    added = 0
     for case in cases:
-        feedbacks = [by_key[key][0] for key in case.keys]
-        task = task_of.get(int(case.group))
-        if task is None:
-            response = by_key[case.keys[0]][1]
-            task = _add_task(session, project, response, TaskPurpose.FLAG, case.priority, flag=feedbacks[0])
-            added += 1
-        else:
-            task.priority += case.priority
-        session.add_all([TaskFlag(task_id=task.id, feedback_id=feedback.id) for feedback in feedbacks])
-    return added
+        members = [by_key[key] for key in case.keys]
+        flag, response_id = members[0]
+        joined = tasks.get(int(case.group))
+        task = joined or _add_task(session, project, response_id, TaskPurpose.FLAG, flag=flag)
+        session.add_all([TaskFlag(task_id=task.id, feedback_id=feedback.id) for feedback, _ in members])
+        task.priority = _priority(session, task, severity) if joined else case.priority
+    return sum(int(case.group) not in tasks for case in cases)
 
 
-def _draw(session: Session, project: Project, responses: Sequence[Response]) -> int:
+def _take_flags(session: Session, batch: Batch) -> list[tuple[Feedback, UUID]]:
+    """Mark the batch's feedback as looked at and return its flags, each with its response.
+
+    What became a flag after the batch was read has no cluster, and waits for the next batch.
+    """
+    waiting = (
+        select(Feedback, Response.id)
+        .join(Response, col(Feedback.response_id) == Response.id)
+        .where(col(Feedback.id).in_(batch.feedback), col(Feedback.triaged_at).is_(None))
+        .order_by(col(Feedback.id))
+        .with_for_update(of=Feedback)
+    )
+    rows = session.exec(waiting).all()
+    taken = [row for row in rows if not _is_flag(row[0]) or row[1] in batch.cluster_of]
+    now = utcnow()
+    for feedback, _ in taken:
+        feedback.triaged_at = now
+    return [row for row in taken if _is_flag(row[0])]
+
+
+def _is_flag(feedback: Feedback) -> bool:
+    return feedback.rating is Rating.DOWN and feedback.withdrawn_at is None
+
+
+def _flag(feedback: Feedback, severity: dict[str, float], *, group: str) -> Flag:
+    worst = max((severity.get(code, 1.0) for code in feedback.reasons), default=1.0)
+    return Flag(key=str(feedback.id), group=group, severity=worst, at=feedback.created_at)
+
+
+def _priority(session: Session, task: AnnotationTask, severity: dict[str, float]) -> float:
+    """Return how urgent all of a task's flags are together."""
+    flags = (
+        select(Feedback)
+        .join(TaskFlag, col(TaskFlag.feedback_id) == Feedback.id)
+        .where(TaskFlag.task_id == task.id, col(Feedback.withdrawn_at).is_(None))
+    )
+    (case,) = prioritise(_flag(feedback, severity, group="") for feedback in session.exec(flags))
+    return case.priority
+
+
+def _draw(session: Session, project: Project, batch: Batch) -> int:
     """Add a task for a random share of responses; chance hangs on the prompt, so a repeated run draws alike."""
+    waiting = select(Response).where(
+        col(Response.id).in_(batch.responses), col(Response.triaged_at).is_(None)
+    )
+    responses = session.exec(waiting.order_by(col(Response.id))).all()
     now = utcnow()
     for response in responses:
         response.triaged_at = now
     by_key = {f"{sha256_of(response.messages)}:{response.external_id}": response for response in responses}
-    busy = {response.id for _, response in _open_tasks(session, project.id)}
+    opened = select(AnnotationTask.response_id).where(
+        AnnotationTask.project_id == project.id, col(AnnotationTask.state).in_(OPEN)
+    )
+    busy = set(session.exec(opened))
     chosen = [by_key[key] for key in random_share(list(by_key), project.random_share, seed="triage")]
     fresh = [response for response in chosen if response.id not in busy]
     for response in fresh:
-        _add_task(session, project, response, TaskPurpose.RANDOM, 0.0, flag=None)
+        _add_task(session, project, response.id, TaskPurpose.RANDOM, flag=None)
     return len(fresh)
 
 
-def _open_tasks(session: Session, project_id: UUID) -> Sequence[tuple[AnnotationTask, Response]]:
+def _open_tasks(session: Session, project_id: UUID, batch: Batch) -> list[AnnotationTask]:
+    """Return the tasks that the batch's flags may join."""
     opened = (
-        select(AnnotationTask, Response)
-        .join(Response, col(AnnotationTask.response_id) == Response.id)
-        .where(AnnotationTask.project_id == project_id)
-        .where(col(AnnotationTask.state).in_([TaskState.SELECTED, TaskState.SENT]))
+        select(AnnotationTask)
+        .where(AnnotationTask.project_id == project_id, col(AnnotationTask.state).in_(OPEN))
         .order_by(col(AnnotationTask.id))
+        .with_for_update()
     )
-    return session.exec(opened).all()
+    return [task for task in session.exec(opened) if task.response_id in batch.cluster_of]
 
 
 def _add_task(
     session: Session,
     project: Project,
-    response: Response,
+    response_id: UUID,
     purpose: TaskPurpose,
-    priority: float,
     *,
     flag: Feedback | None,
 ) -> AnnotationTask:
     task = AnnotationTask(
         project_id=project.id,
-        response_id=response.id,
+        response_id=response_id,
         purpose=purpose,
         flag_id=flag.id if flag else None,
         schema_id=_newest(session, project.id, DocumentKind.LABEL_SCHEMA),
         guidelines_id=_newest(session, project.id, DocumentKind.GUIDELINES),
-        priority=priority,
+        priority=0.0,
     )
     session.add(task)
     session.flush()

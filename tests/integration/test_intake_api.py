@@ -284,6 +284,27 @@ def test_a_flag_is_followed_from_receipt_to_the_live_model(any_site):
     assert state() == "declined"
 
 
+@pytest.mark.parametrize("state", [ModelState.CHALLENGER, ModelState.CHAMPION])
+@pytest.mark.parametrize("split", [Split.VALIDATION, Split.TEST])
+def test_a_correction_that_models_are_measured_by_is_not_told_to_be_learned(site, split, state):
+    given = site.flag(site.log().json["feedback_token"])
+    model_id = _trained(site, _settled(site, _grouped(site, [given])), split)
+    _change(site, ModelVersion, model_id, state=state)
+    assert _state(site, given) == "corrected"
+
+
+def test_what_only_a_refused_model_learned_is_not_told_to_be_learned(site):
+    given = site.flag(site.log().json["feedback_token"])
+    model_id = _trained(site, _settled(site, _grouped(site, [given])))
+    _change(site, ModelVersion, model_id, state=ModelState.REFUSED)
+    assert _state(site, given) == "corrected"
+
+
+def test_a_response_answers_a_turn_of_the_user(site):
+    messages = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "who bills me?"}]
+    assert site.log(messages=messages).status_code == 422
+
+
 def test_a_page_of_feedback_asks_the_same_few_questions_however_long_it_is(site):
     asked = []
     engine = site.runtime.db.reader
@@ -359,6 +380,11 @@ def test_logging_responses_is_for_no_page(site):
     assert "Access-Control-Allow-Origin" not in site.client.options("/v1/responses", headers=asked).headers
 
 
+def _state(site: Site, given) -> str:
+    path = given.json["status_url"].removeprefix(site.runtime.settings.own_url)
+    return site.client.get(path).json["state"]
+
+
 def _change(site: Site, table: type, row_id: UUID, **values) -> None:
     with site.runtime.db.transaction() as session:
         session.get_one(table, row_id).sqlmodel_update(values)
@@ -399,7 +425,7 @@ def _settled(site: Site, task_id: UUID) -> UUID:
     return settlement.id
 
 
-def _trained(site: Site, settlement_id: UUID) -> UUID:
+def _trained(site: Site, settlement_id: UUID, split: Split = Split.TRAIN) -> UUID:
     with site.runtime.db.transaction() as session:
         model = builders.add_challenger(session, site.project)
         session.add(
@@ -407,7 +433,7 @@ def _trained(site: Site, settlement_id: UUID) -> UUID:
                 training_set_id=session.get_one(TrainingRun, model.training_run_id).training_set_id,
                 settlement_id=settlement_id,
                 content_sha256="sha256:0",
-                split=Split.TRAIN,
+                split=split,
                 group_name="g",
             )
         )

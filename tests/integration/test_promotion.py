@@ -16,6 +16,8 @@ from service.runtime import Runtime
 from service.stages import promotion
 from service.tables import (
     Approval,
+    Document,
+    DocumentKind,
     Evaluation,
     EvaluationState,
     ModelState,
@@ -308,11 +310,11 @@ def test_a_run_names_the_set_that_was_asked_for(desk):
 
 
 def test_a_second_rollback_goes_further_back_and_never_forward(desk):
-    for number in (1, 2):
+    for number in (1, 2, 3):
         desk.goes_live(number)
     rollback = {"action": "rollback", "reason": "complaints"}
-    versions = [desk.promote(**rollback).json["item"]["model_version"] for _ in range(2)]
-    assert versions == [1, 0]
+    versions = [desk.promote(**rollback).json["item"]["model_version"] for _ in range(3)]
+    assert versions == [2, 1, 0]
     assert_refused(desk.promote(**rollback), "wrong_state")
 
 
@@ -335,3 +337,46 @@ def test_a_rejection_takes_an_approval_back(desk):
 def test_the_evaluation_says_which_project_is_meant(desk):
     body = desk.challenger()
     assert desk.client.post("/v1/approvals", json=body, headers=desk.headers).status_code == 201
+
+
+def test_a_rejected_version_that_passes_again_needs_a_new_approval(desk):
+    seen = desk.challenger()
+    desk.approve(seen)
+    desk.approve(seen, decision="rejected")
+    with desk.runtime.db.transaction() as session:
+        model = session.exec(select(ModelVersion).where(ModelVersion.number == 1)).one()
+        model.state = ModelState.CHALLENGER
+        again = builders.add_evaluation(session, desk.project, model)
+    assert_refused(desk.promote(), "approval_missing")
+    assert_refused(desk.approve(seen), "approval_stale")
+    assert desk.approve(seen, evaluation=str(again.id)).status_code == 201
+    assert desk.promote().status_code == 201
+
+
+def test_gate_rules_that_change_make_what_was_judged_by_the_old_ones_stale(desk):
+    first, second = desk.challenger(1), desk.challenger(2)
+    assert desk.approve(first).status_code == 201
+    with desk.runtime.db.transaction() as session:
+        rules = session.get_one(Document, builders.newest(session, desk.project, DocumentKind.GATE_RULES))
+        changed = rules.model_dump(exclude={"id", "created_at"})
+        session.add(Document(**changed | {"version": rules.version + 1, "sha256": sha256_of("other rules")}))
+    assert_refused(desk.promote(model_version=1), "approval_stale")
+    assert_refused(desk.approve(second), "approval_stale")
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict"),
+    [
+        (EvaluationState.PASSED, "passed"),
+        (EvaluationState.REFUSED, "refused"),
+        (EvaluationState.CANNOT_TELL, "cannot_tell"),
+        (EvaluationState.RUNNING, None),
+        (EvaluationState.FAILED, None),
+    ],
+)
+def test_an_evaluation_has_a_verdict_once_it_was_judged(desk, state, verdict):
+    evaluation_id = desk.challenger(state=state)["evaluation"]
+    shown = desk.client.get(f"/v1/evaluations/{evaluation_id}", headers=desk.headers).json
+    assert (shown["id"], shown["state"], shown["verdict"]) == (evaluation_id, state.value, verdict)
+    assert {"sentence", "reasons", "hashes"} < set(shown)
+    assert desk.client.get("/v1/evaluations?project=clinic", headers=desk.headers).json["items"] == [shown]

@@ -1,11 +1,13 @@
 """The loop by hand: training sets, runs, evaluations, approvals, promotions, and the jobs they ask for."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 from flask import Blueprint
 from pydantic import Field
-from sqlmodel import Session, col, select
+from sqlmodel import Session, SQLModel, col, select
 
 from service import answers
 from service.errors import NotFound
@@ -90,6 +92,19 @@ class EvaluationIn(ProjectIn):
     model_version: Number | None = None
 
 
+class EvaluationOut(Schema):
+    """How a model version was judged; `verdict` is null until it was, and when judging failed."""
+
+    id: str
+    model_version: int
+    state: str
+    verdict: Literal["passed", "refused", "cannot_tell"] | None
+    sentence: str
+    reasons: list[dict[str, Any]]
+    hashes: dict[str, str]
+    scores: list[dict[str, Any]]
+
+
 class ApprovalIn(Schema):
     """A decision, naming everything that was seen; the evaluation says which project is meant."""
 
@@ -122,7 +137,7 @@ def curate(session: Session, caller: Caller, body: ProjectIn) -> JobOut:
 @endpoint(access=Access.READER, query=ListQuery, returns=Page)
 def training_sets(session: Session, caller: Caller, query: ListQuery) -> Page:
     """List the project's training sets."""
-    return _page(session, caller, query, TrainingSet, exclude={"recipe"})
+    return _page(session, caller, query, TrainingSet, _all_but("recipe"))
 
 
 @bp.post("/training-runs")
@@ -146,7 +161,7 @@ def train(session: Session, caller: Caller, body: RunIn) -> Document:
 @endpoint(access=Access.READER, query=ListQuery, returns=Page)
 def training_runs(session: Session, caller: Caller, query: ListQuery) -> Page:
     """List the project's training runs."""
-    return _page(session, caller, query, TrainingRun, exclude={"report"})
+    return _page(session, caller, query, TrainingRun, _all_but("report"))
 
 
 @bp.get("/training-runs/<uuid:run_id>")
@@ -169,16 +184,14 @@ def evaluate(session: Session, caller: Caller, body: EvaluationIn) -> JobOut:
 @endpoint(access=Access.READER, query=ListQuery, returns=Page)
 def evaluations(session: Session, caller: Caller, query: ListQuery) -> Page:
     """List the project's evaluations."""
-    return _page(session, caller, query, Evaluation, exclude={"reasons"})
+    return _page(session, caller, query, Evaluation, partial(answers.describe_evaluation, session))
 
 
 @bp.get("/evaluations/<uuid:evaluation_id>")
-@endpoint(access=Access.READER, returns=Document)
-def one_evaluation(session: Session, caller: Caller, evaluation_id: UUID) -> Document:
+@endpoint(access=Access.READER, returns=EvaluationOut)
+def one_evaluation(session: Session, caller: Caller, evaluation_id: UUID) -> dict[str, Any]:
     """Show one evaluation with its verdict, reasons and scores."""
-    return Document(
-        item=answers.describe_evaluation(session, _one(session, caller, Evaluation, evaluation_id))
-    )
+    return answers.describe_evaluation(session, _one(session, caller, Evaluation, evaluation_id))
 
 
 @bp.post("/approvals")
@@ -219,7 +232,7 @@ def promote(session: Session, caller: Caller, body: PromotionIn) -> Document:
 @endpoint(access=Access.READER, query=ListQuery, returns=Page)
 def promotions(session: Session, caller: Caller, query: ListQuery) -> Page:
     """List what was live when."""
-    return _page(session, caller, query, Promotion, exclude=set())
+    return _page(session, caller, query, Promotion, _all_but())
 
 
 @bp.get("/jobs/<uuid:job_id>")
@@ -262,11 +275,21 @@ def _one(session: Session, caller: Caller, table: type[T], row_id: UUID) -> T:
     return row
 
 
-def _page(session: Session, caller: Caller, query: ListQuery, table: type[T], *, exclude: set[str]) -> Page:
+def _all_but(*fields: str) -> Callable[[SQLModel], dict[str, Any]]:
+    return lambda row: row.model_dump(mode="json", exclude=set(fields))
+
+
+def _page(
+    session: Session,
+    caller: Caller,
+    query: ListQuery,
+    table: type[T],
+    describe: Callable[[T], dict[str, Any]],
+) -> Page:
     project = caller.of_project(session, query.project)
     rows = select(table).where(col(table.project_id) == project.id).order_by(col(table.id)).limit(PAGE)
     if query.cursor:
         rows = rows.where(col(table.id) > query.cursor)
     found = session.exec(rows).all()
-    items = [row.model_dump(mode="json", exclude=exclude) for row in found]
+    items = [describe(row) for row in found]
     return Page(items=items, next_cursor=str(found[-1].id) if len(found) == PAGE else None)

@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from flask import Blueprint
-from pydantic import Field
+from pydantic import Field, field_validator
 from sqlmodel import Session
 
 from retrain.types import sha256_of
@@ -54,6 +54,13 @@ class ResponseIn(Schema):
     purpose: Purpose | None = None
     trace_id: str | None = Field(default=None, max_length=64)
     metadata: dict[str, Any] = Field(default={}, max_length=50)
+
+    @field_validator("messages")
+    @classmethod
+    def ends_with_the_user(cls, value: list[Turn]) -> list[Turn]:
+        if value[-1].role != "user":
+            raise ValueError("the last turn must be the user's")
+        return value
 
 
 class ResponseOut(Schema):

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.nn import Parameter
 
+from retrain import lora
 from retrain.base_models import BaseModel, load
 from retrain.errors import Cancelled, EmptySplit, TrainingBroke, WrongBaseModel
 from retrain.lora import adapter_weights
@@ -165,6 +166,20 @@ def test_the_directory_holds_an_adapter_and_its_record(
     assert json.loads(files["errata.json"])["base_sha256"] == tiny.sha256
     assert json.loads(files["adapter_config.json"])["base_model_name_or_path"] == "bundled:tiny"
     assert not any(str(tmp_path.parent).encode() in content for content in files.values())
+
+
+def test_a_file_that_holds_other_weights_than_those_trained_is_no_success(
+    quick_run: Run, spec: TrainingSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    write = lora.save_file
+
+    def lose_precision(tensors, path, metadata):
+        write({name: tensor.bfloat16().float() for name, tensor in tensors.items()}, path, metadata=metadata)
+
+    monkeypatch.setattr(lora, "save_file", lose_precision)
+    with pytest.raises(TrainingBroke, match="does not hold the weights"):
+        quick_run(spec)
+    assert not (tmp_path / "run" / "adapter").exists()
 
 
 def test_an_adapters_files_can_be_read_by_other_users(taught: TrainedAdapter):
