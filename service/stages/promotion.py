@@ -52,6 +52,7 @@ def decide(
     decision: Decision,
     reason: str,
     user: User,
+    seconds_spent: float = 0.0,
 ) -> Approval:
     """Record a person's decision on a challenger that the gate passed.
 
@@ -79,6 +80,7 @@ def decide(
         user_id=user.id,
         decision=decision,
         reason=reason,
+        seconds_spent=seconds_spent,
         hashes=what_to_approve(session, evaluation),
     )
     session.add(approval)

@@ -70,7 +70,7 @@ class Decision(StrEnum):
 
 
 class Approval(Row, table=True):
-    """One person's decision, bound to the hashes of all that they saw."""
+    """One person's decision, bound to the hashes of all that they saw; `seconds_spent` is their review time."""
 
     __tablename__ = "approval"
 
@@ -80,6 +80,7 @@ class Approval(Row, table=True):
     user_id: UUID = Field(foreign_key="user.id")
     decision: Decision = Field(sa_type=text_enum(Decision))
     reason: str
+    seconds_spent: float = 0.0
     hashes: dict[str, str] = Field(sa_type=Json)
 
 

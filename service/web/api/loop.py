@@ -115,6 +115,7 @@ class ApprovalIn(Schema):
     training_set: str = Field(max_length=71)
     decision: Literal["approved", "rejected"]
     reason: str = Field(min_length=1, max_length=2000)
+    seconds_spent: float = Field(default=0.0, ge=0, le=1e6)
 
 
 class PromotionIn(ProjectIn):
@@ -210,6 +211,7 @@ def approve(session: Session, caller: Caller, body: ApprovalIn) -> Document:
         decision=Decision(body.decision),
         reason=body.reason,
         user=_person(caller),
+        seconds_spent=body.seconds_spent,
     )
     return Document(item=approval.model_dump(mode="json"))
 
