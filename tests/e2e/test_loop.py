@@ -6,10 +6,12 @@ from random import Random
 import pytest
 
 from annotation.types import Answer, Verdict
+from service import responder
 from service.projects import NewProject
 from service.tables import EvaluationState, ProjectKind
 from tests.e2e.world import World
 from tests.fakes import FakeConnector
+from tests.waiting import eventually
 
 WORDS = {
     "Billing": ["invoice", "money", "charged", "bill"],
@@ -43,9 +45,12 @@ def test_the_loop_makes_a_wrong_model_better_and_can_prove_how(clinic: "Clinic")
 
     # Nothing changes until a person says yes; then the challenger is live, and can be taken back.
     assert clinic.champion().number == 0
+    assert clinic.who_answers() == "v0"
     clinic.approve(evaluation)
     clinic.promote()
     assert clinic.champion().number == 1
+    # The same responder, never restarted, answers with it.
+    eventually(lambda: clinic.who_answers() == "v1", 5)
     assert set(clinic.states_of_flags()) == {"live", "declined", "corrected"}
     clinic.roll_back()
     assert clinic.champion().number == 0
@@ -60,9 +65,16 @@ class Clinic(World):
             slug="clinic", kind=ProjectKind.CLASSIFICATION, base_model="bundled:tiny", labels=list(WORDS)
         )
         super().__init__(runtime, client, work, new)
+        self.responder = responder.create_app(runtime).test_client()
         self.connector = connector
         self.random = Random(0)
         self.truth: dict[str, str] = {}
+
+    def who_answers(self) -> str:
+        question = {"project": "clinic", "messages": [{"role": "user", "content": "my skin itches"}]}
+        answer = self.responder.post("/answer", json=question)
+        assert answer.json["text"] in WORDS
+        return answer.json["model_version"]
 
     def ask(self, count: int, *, flag: bool) -> None:
         for _ in range(count):

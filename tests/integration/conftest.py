@@ -21,7 +21,7 @@ def postgres() -> Iterator[Cluster]:
     """A real PostgreSQL; it lasts for the whole run."""
     with running_postgres() as cluster:
         if cluster is None:
-            pytest.skip("no PostgreSQL: set TEST_DATABASE_URL or install its binaries")
+            pytest.fail("no PostgreSQL: set TEST_DATABASE_URL or install its binaries")
         yield cluster
 
 
@@ -81,7 +81,7 @@ def genuine_redis_url(tmp_path_factory) -> Iterator[str]:
     """A server of Redis's own making."""
     binary = _redis_server()
     if binary is None:
-        pytest.skip("no redis-server is installed")
+        pytest.fail("no genuine Redis: install redis-server")
     home = tmp_path_factory.mktemp("redis")
     listen = home / "redis.sock"
     server = subprocess.Popen(
