@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from retrain.criteria import Criterion, Rules, WrongCriteria
-from retrain.metrics import METRICS, bootstrap, metric_named, paired_bootstrap, paired_rates, wilson
+from retrain.intervals import wilson
+from retrain.metrics import METRICS, bootstrap, metric_named, paired_bootstrap, paired_rates
 from retrain.types import Case
 
 _RIGHTS = {"label": "accuracy", "exact": "exact_match", "contains": "contains_key"}

@@ -5,13 +5,13 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 from rouge_score.rouge_scorer import RougeScorer
 
 from retrain.errors import EmptySplit, UnknownMetric
+from retrain.intervals import Interval, z_of
 
 Floats = NDArray[np.float64]
 Scorer = Callable[[Floats], Floats]
@@ -35,16 +35,6 @@ class Metric:
     def score(self, expected: Sequence[str], answers: Sequence[str]) -> float:
         """Return the score of these answers, in the order of what was expected."""
         return float(self.scorer(expected, answers)(np.ones((1, _count(expected))))[0])
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A score, between what limits it lies, and on how many cases it rests."""
-
-    value: float
-    low: float
-    high: float
-    n: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,22 +83,6 @@ def per_label(expected: Sequence[str], answers: Sequence[str]) -> dict[str, Labe
     }
 
 
-def wilson(successes: float, n: float, *, confidence: float = 0.95) -> Interval:
-    """Return a share of successes with Wilson's score interval.
-
-    Raises:
-        EmptySplit: n is 0.
-
-    Source: Wilson (1927), "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22.
-    """
-    if n <= 0:
-        raise EmptySplit("there are no cases to judge by")
-    z, share = _z(confidence), successes / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return Interval(share, max(0.0, centre - half), min(1.0, centre + half), int(n))
-
-
 def paired_rates(gained: float, lost: float, n: float, *, confidence: float = 0.95) -> PairedDifference:
     """Return the difference of two shares on the same n cases, of which some were gained and some lost.
 
@@ -125,7 +99,7 @@ def paired_rates(gained: float, lost: float, n: float, *, confidence: float = 0.
     if n <= 0:
         raise EmptySplit("there are no cases to judge by")
     centre = (gained - lost) / (n + 2)
-    half = _z(confidence) * sqrt((gained + lost + 1) - (gained - lost) ** 2 / (n + 2)) / (n + 2)
+    half = z_of(confidence) * sqrt((gained + lost + 1) - (gained - lost) ** 2 / (n + 2)) / (n + 2)
     return PairedDifference((gained - lost) / n, max(-1.0, centre - half), min(1.0, centre + half), int(n))
 
 
@@ -259,10 +233,6 @@ def _count(expected: Sequence[str]) -> int:
     if not expected:
         raise EmptySplit("there are no cases to judge by")
     return len(expected)
-
-
-def _z(confidence: float) -> float:
-    return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
 def _folded(text: str) -> str:

@@ -1,9 +1,11 @@
 """Engine, transactions and the column types that every table shares."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +79,13 @@ class Database:
 
     def _engine(self) -> Engine:
         # Parameters are users' texts, and an error's message ends up in a log.
-        options: dict[str, Any] = {"hide_parameters": True, "pool_size": 16, "max_overflow": 32}
+        # JSON is kept as people write it, so that a search finds every script's letters on SQLite too.
+        options: dict[str, Any] = {
+            "hide_parameters": True,
+            "pool_size": 16,
+            "max_overflow": 32,
+            "json_serializer": partial(json.dumps, ensure_ascii=False),
+        }
         if not self.is_sqlite:
             return create_engine(self.url, pool_pre_ping=True, **options)
         Path(self.url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)

@@ -55,10 +55,22 @@ class ApprovalStale(ServiceError):
     code = "approval_stale"
 
 
+class AlreadyDecided(ServiceError):
+    """Somebody else decided while this person still looked; look again at what they said."""
+
+    code = "already_decided"
+
+
 class ApprovalMissing(ServiceError):
     """Nobody approved this model version; approve it first."""
 
     code = "approval_missing"
+
+
+class SamePerson(ServiceError):
+    """The project wants two persons: who asked for the training does not approve it."""
+
+    code = "two_persons_needed"
 
 
 class AuditBlocked(ServiceError):

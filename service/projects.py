@@ -1,8 +1,8 @@
-"""Projects, their keys and people, and the versioned documents that decisions name."""
+"""Projects, their keys, and the versioned documents that decisions name."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from retrain.types import sha256_of
 from service import ledger, tokens
 from service.clock import utcnow
 from service.errors import AlreadyExists, Invalid, NotFound
+from service.secrets import Secrets
 from service.tables import (
     ApiKey,
     ConnectorKind,
@@ -28,14 +29,10 @@ from service.tables import (
     ProjectKind,
     Promotion,
     PromotionKind,
-    Role,
     Source,
-    User,
-    UserToken,
 )
 
 PRODUCTION = "production"
-LINK_HOURS = 24
 DEFAULT_REASONS = {
     "wrong": {"severity": 3},
     "unsafe": {"severity": 5},
@@ -157,7 +154,31 @@ def set_rules(session: Session, project: Project, content: Any, *, actor: str) -
     return add_document(session, project, DocumentKind.GATE_RULES, content, actor=actor)
 
 
-def change(session: Session, project: Project, *, random_share: float | None, actor: str) -> None:
+def set_reasons(session: Session, project: Project, content: Any, *, actor: str) -> Document:
+    """Say what users may give as reasons: an object of codes, each with its `severity`.
+
+    Raises:
+        Invalid: a code or a severity cannot be used.
+    """
+    if not isinstance(content, dict) or not content:
+        raise Invalid("reasons: an object of at least one code is needed")
+    for code, reason in content.items():
+        severity = reason.get("severity") if isinstance(reason, dict) else None
+        if not re.fullmatch("[a-z][a-z0-9_]{0,63}", code):
+            raise Invalid(f"reasons: {code!r} may hold lower-case letters, digits and underscores only")
+        if isinstance(severity, bool) or not isinstance(severity, int | float) or not 0 <= severity <= 10:
+            raise Invalid(f"reasons: {code} needs a severity from 0 to 10")
+    return add_document(session, project, DocumentKind.REASONS, content, actor=actor)
+
+
+def change(
+    session: Session,
+    project: Project,
+    *,
+    random_share: float | None = None,
+    needs_two_persons: bool | None = None,
+    actor: str,
+) -> None:
     """Change how a project works; None leaves as it is.
 
     Raises:
@@ -166,13 +187,16 @@ def change(session: Session, project: Project, *, random_share: float | None, ac
     if random_share is not None:
         _check_share(random_share)
         project.random_share = random_share
+    if needs_two_persons is not None:
+        project.needs_two_persons = needs_two_persons
+    session.add(project)
     ledger.append(
         session,
         actor=actor,
         action="project_changed",
         subject=project.slug,
         project_id=project.id,
-        facts={"random_share": project.random_share},
+        facts={"random_share": project.random_share, "needs_two_persons": project.needs_two_persons},
     )
 
 
@@ -202,73 +226,54 @@ def read_schema(schema: Document, guidelines: Document) -> LabelSchema:
     return from_json({**schema.content, "guidelines": guidelines.content["markdown"]})
 
 
-def add_key(session: Session, project: Project, kind: KeyKind, origins: Iterable[str], *, actor: str) -> str:
+def add_key(
+    session: Session, project: Project, kind: KeyKind, origins: Iterable[str], *, actor: str, name: str = ""
+) -> str:
     """Make an API key and return it; only its hash is kept, so it cannot be shown again."""
     secret = tokens.new_secret("esk" if kind is KeyKind.SECRET else "epk")
-    session.add(ApiKey(project_id=project.id, kind=kind, sha256=tokens.hashed(secret), origins=list(origins)))
-    ledger.append(session, actor=actor, action="key_added", subject=kind.value, project_id=project.id)
+    _keep_key(session, project, secret, kind, origins=origins, actor=actor, name=name)
     return secret
 
 
-def add_user(session: Session, name: str, role: Role, *, actor: str) -> tuple[User, str]:
-    """Add a person and return them with the secret of their one-time sign-in link.
-
-    Raises:
-        AlreadyExists: the name is taken.
-    """
-    if session.exec(select(User).where(User.name == name)).first():
-        raise AlreadyExists(f"there is a user {name!r} already")
-    user = User(name=name, role=role)
-    session.add(user)
-    session.flush()
-    ledger.append(session, actor=actor, action="user_added", subject=name, facts={"role": role.value})
-    return user, _add_link(session, user)
+def playground_key(keys: Secrets, project_id: UUID) -> str:
+    """Return the public key of the console's own widget, which is made again rather than kept."""
+    return tokens.derived("epk", f"playground:{project_id}", keys)
 
 
-def add_token(session: Session, name: str, *, actor: str) -> str:
-    """Make a bearer token for a person and return it; only its hash is kept.
-
-    Raises:
-        NotFound: there is no such person.
-    """
-    user = session.exec(select(User).where(User.name == name)).first()
-    if user is None:
-        raise NotFound(f"no user {name!r}")
-    secret = tokens.new_secret("eut")
-    session.add(UserToken(user_id=user.id, sha256=tokens.hashed(secret)))
-    ledger.append(session, actor=actor, action="token_added", subject=name)
-    return secret
+def ensure_playground_key(session: Session, project: Project, keys: Secrets) -> None:
+    """Let the console's own widget give feedback; once revoked it stays so."""
+    secret = playground_key(keys, project.id)
+    known = select(ApiKey.id).where(ApiKey.sha256 == tokens.hashed(secret))
+    if session.exec(known).first() is None:
+        _keep_key(session, project, secret, KeyKind.PUBLIC, origins=(), actor="console", name="playground")
 
 
-def user_of(session: Session, secret: str, *, is_sign_in_link: bool = False) -> User | None:
-    """Return whom a live token or unused sign-in link belongs to."""
-    found = session.exec(
-        select(User, UserToken)
-        .where(UserToken.user_id == User.id, UserToken.sha256 == tokens.hashed(secret))
-        .where(UserToken.is_sign_in_link == is_sign_in_link, col(UserToken.revoked_at).is_(None))
-        .where(col(UserToken.used_at).is_(None), col(User.disabled_at).is_(None))
-    ).first()
-    if found is None or (found[1].expires_at and found[1].expires_at < utcnow()):
-        return None
-    return found[0]
-
-
-def use_link(session: Session, secret: str) -> User | None:
-    """Use up a one-time sign-in link and return whose it was."""
-    user = user_of(session, secret, is_sign_in_link=True)
-    if user:
-        link = session.exec(select(UserToken).where(UserToken.sha256 == tokens.hashed(secret))).one()
-        link.used_at = utcnow()
-    return user
-
-
-def _add_link(session: Session, user: User) -> str:
-    secret = tokens.new_secret("esl")
-    expires = utcnow() + timedelta(hours=LINK_HOURS)
-    session.add(
-        UserToken(user_id=user.id, sha256=tokens.hashed(secret), is_sign_in_link=True, expires_at=expires)
+def revoke_key(session: Session, key: ApiKey, *, actor: str) -> None:
+    """Let a key open nothing from now on."""
+    key.revoked_at = key.revoked_at or utcnow()
+    session.add(key)
+    ledger.append(
+        session,
+        actor=actor,
+        action="key_revoked",
+        subject=key.name or key.kind.value,
+        project_id=key.project_id,
     )
-    return secret
+
+
+def _keep_key(
+    session: Session,
+    project: Project,
+    secret: str,
+    kind: KeyKind,
+    *,
+    origins: Iterable[str],
+    actor: str,
+    name: str,
+) -> None:
+    hashed = tokens.hashed(secret)
+    session.add(ApiKey(project_id=project.id, kind=kind, name=name, sha256=hashed, origins=list(origins)))
+    ledger.append(session, actor=actor, action="key_added", subject=name or kind.value, project_id=project.id)
 
 
 def _check(session: Session, new: NewProject) -> None:

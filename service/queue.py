@@ -26,6 +26,7 @@ from sqlalchemy import event, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
+from service import ledger
 from service.db import Database
 from service.errors import LeaseLost, NotFound, WrongState
 from service.settings import Settings
@@ -77,10 +78,12 @@ class JobQueue:
         unique_key: str | None = None,
         options: Mapping[str, Any] | None = None,
         after_seconds: float = 0,
+        actor: str | None = None,
     ) -> UUID:
         """Add a job inside the caller's transaction and ring after its commit; return the job's id.
 
-        A job due `after_seconds` gathers what comes until then; the sweep rings for it.
+        A job due `after_seconds` gathers what comes until then; the sweep rings for it. What an `actor` asks for
+        is noted in the ledger.
 
         While a job with the same `unique_key` is pending, its id is returned and nothing is added.
         """
@@ -100,6 +103,8 @@ class JobQueue:
             if found := _pending(session, unique_key):
                 return found
             raise
+        if actor:
+            _note(session, job, actor=actor, action=f"{kind}_requested")
         if not after_seconds:
             _after_commit(session, lambda: self.ring(job.id, job.kind, job.fence))
         return job.id
@@ -146,7 +151,7 @@ class JobQueue:
             job = session.get_one(Job, job_id)
             return Lease(self, job.id, job.kind, job.row_id, job.project_id, job.fence, dict(job.options))
 
-    def cancel(self, job_id: UUID) -> None:
+    def cancel(self, job_id: UUID, *, actor: str) -> None:
         """End a job now: its lease is void at once, its process is stopped.
 
         Raises:
@@ -160,13 +165,14 @@ class JobQueue:
             message = _message_id(job.id, job.fence - 1)
             job.fence += 1
             self.end(session, job, JobState.CANCELLED, failure="cancelled")
+            _note(session, job, actor=actor, action="job_cancelled")
         try:
             send_stop_job_command(self.redis, message, serializer=JSONSerializer)
         except (RedisError, OSError, NoSuchJobError, InvalidJobOperation) as error:
             # Not running under RQ: the job's own heartbeat sees that its lease is gone.
             log.info("stop_not_sent", job_id=str(job_id), reason=str(error))
 
-    def retry(self, job_id: UUID) -> None:
+    def retry(self, job_id: UUID, *, actor: str) -> None:
         """Give a dead or cancelled job a fresh set of attempts.
 
         Raises:
@@ -184,6 +190,7 @@ class JobQueue:
             )
             job.not_before = self.db.now(session)
             _reopen(session, job)
+            _note(session, job, actor=actor, action="job_retried")
             _after_commit(session, lambda: self.ring(job.id, job.kind, job.fence))
 
     def sweep(self) -> int:
@@ -339,6 +346,13 @@ def _after_commit(session: Session, call: Callable[[], None]) -> None:
     def announce(_: Session) -> None:
         if not session.in_nested_transaction():
             call()
+
+
+def _note(session: Session, job: Job, *, actor: str, action: str) -> None:
+    facts = {"job": str(job.id), "kind": job.kind.value}
+    ledger.append(
+        session, actor=actor, action=action, subject=str(job.row_id), project_id=job.project_id, facts=facts
+    )
 
 
 def _locked(session: Session, job_id: UUID) -> Job:

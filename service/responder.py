@@ -26,15 +26,16 @@ MAX_NEW_TOKENS = 128
 
 
 class Question(BaseModel):
-    """A conversation, and the project whose champion answers it."""
+    """A conversation, and the project whose champion, or version `number`, answers it."""
 
     project: str
+    number: int | None = None
     messages: list[dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Champion:
-    """Who answers for a project now, and how."""
+class Version:
+    """A model version that answers for a project, and how."""
 
     version_id: str
     number: int
@@ -54,67 +55,72 @@ class Responder:
     runtime: Runtime
     _models: dict[str, LanguageModel] = field(default_factory=dict)
     _adapters: set[tuple[str, str]] = field(default_factory=set)
-    _champions: dict[str, tuple[float, Champion]] = field(default_factory=dict)
+    _versions: dict[tuple[str, int | None], tuple[float, Version]] = field(default_factory=dict)
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
-    def answer(self, question: Question) -> tuple[Champion, str]:
+    def answer(self, question: Question) -> tuple[Version, str]:
         """Return who answered and what.
 
         Raises:
-            NotFound: there is no such project.
+            NotFound: there is no such project or version.
             UnknownBaseModel: the project's base model does not load.
         """
-        champion = self._champion(question.project)
+        version = self._version(question.project, question.number)
         messages = [Message(**message) for message in question.messages]
         if messages[0].role != "system":
-            messages.insert(0, Message("system", champion.system_prompt))
+            messages.insert(0, Message("system", version.system_prompt))
         with self._turn:
-            model = self._model(champion)
-            with model.using(champion.adapter):
-                if champion.labels:
-                    return champion, model.classify([messages], champion.labels)[0]
-                return champion, model.answer([messages], max_new_tokens=MAX_NEW_TOKENS)[0]
+            model = self._model(version)
+            with model.using(version.adapter):
+                if version.labels:
+                    return version, model.classify([messages], version.labels)[0]
+                return version, model.answer([messages], max_new_tokens=MAX_NEW_TOKENS)[0]
 
-    def _model(self, champion: Champion) -> LanguageModel:
-        model = self._models.get(champion.base_model)
+    def _model(self, version: Version) -> LanguageModel:
+        model = self._models.get(version.base_model)
         if model is None:
-            base = locate(champion.base_model, self.runtime.settings.cache_dir / "models")
+            base = locate(version.base_model, self.runtime.settings.cache_dir / "models")
             model = LanguageModel.load(base.directory, system_prompt="")
-            self._models[champion.base_model] = model
-        if champion.adapter and (champion.base_model, champion.adapter) not in self._adapters:
+            self._models[version.base_model] = model
+        if version.adapter and (version.base_model, version.adapter) not in self._adapters:
             with TemporaryDirectory() as folder:
-                self.runtime.artifacts.fetch_directory(champion.adapter, Path(folder) / "adapter")
-                model.add_adapter(champion.adapter, Path(folder) / "adapter")
-            self._adapters.add((champion.base_model, champion.adapter))
+                self.runtime.artifacts.fetch_directory(version.adapter, Path(folder) / "adapter")
+                model.add_adapter(version.adapter, Path(folder) / "adapter")
+            self._adapters.add((version.base_model, version.adapter))
         return model
 
-    def _champion(self, slug: str) -> Champion:
-        """Look the champion up again once what is known is older than the polling interval."""
-        known = self._champions.get(slug)
+    def _version(self, slug: str, number: int | None) -> Version:
+        """Look a version up again once what is known is older than the polling interval."""
+        known = self._versions.get((slug, number))
         if known and time.monotonic() - known[0] < self.runtime.settings.responder_poll_seconds:
             return known[1]
+        is_meant = (
+            ModelVersion.state == ModelState.CHAMPION if number is None else ModelVersion.number == number
+        )
         with self.runtime.db.reading() as session:
             found = session.exec(
                 select(Project, ModelVersion, Document)
                 .where(ModelVersion.project_id == Project.id, Document.project_id == Project.id)
-                .where(Project.slug == slug, ModelVersion.state == ModelState.CHAMPION)
+                .where(Project.slug == slug, is_meant)
                 .where(Document.kind == DocumentKind.LABEL_SCHEMA)
                 .order_by(col(Document.version).desc())
             ).first()
         if found is None:
-            raise NotFound(f"no project {slug!r}")
-        project, version, schema = found
+            raise NotFound(
+                f"no project {slug!r}" if number is None else f"project {slug} has no version {number}"
+            )
+        project, model, schema = found
         labels = schema.content["labels"] if project.kind is ProjectKind.CLASSIFICATION else ()
-        champion = Champion(
-            version_id=str(version.id),
-            number=version.number,
+        version = Version(
+            version_id=str(model.id),
+            number=model.number,
             base_model=project.base_model,
-            adapter=version.adapter_sha256,
+            adapter=model.adapter_sha256,
             system_prompt=project.system_prompt,
             labels=tuple(labels),
         )
-        self._champions[slug] = time.monotonic(), champion
-        return champion
+        self._versions[slug, number] = time.monotonic(), version
+        return version
 
 
 def create_app(runtime: Runtime) -> Flask:
@@ -125,10 +131,10 @@ def create_app(runtime: Runtime) -> Flask:
     @app.post("/answer")
     def answer() -> Any:
         try:
-            champion, text = responder.answer(Question.model_validate_json(request.get_data()))
+            version, text = responder.answer(Question.model_validate_json(request.get_data()))
         except NotFound as error:
             return Response(str(error), 404)
-        return {"text": text, "model_version_id": champion.version_id, "model_version": f"v{champion.number}"}
+        return {"text": text, "model_version_id": version.version_id, "model_version": f"v{version.number}"}
 
     return app
 

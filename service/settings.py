@@ -33,6 +33,8 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=262_144, ge=1024)
     max_feedback_bytes: int = Field(default=65_536, ge=1024)
     feedback_token_days: float = Field(default=30, gt=0)
+    session_hours: float = Field(default=12, gt=0)
+    session_idle_minutes: float = Field(default=30, gt=0)
 
     label_studio: bool = True
     label_studio_url: str = ""

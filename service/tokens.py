@@ -77,6 +77,16 @@ def new_secret(prefix: str) -> str:
     return f"{prefix}_{secrets.token_urlsafe(32)}"
 
 
+def derived(prefix: str, purpose: str, keys: Secrets) -> str:
+    """Return a credential that can be made again from this installation's own secret."""
+    return f"{prefix}_{_encode(_mac(purpose, keys))}"
+
+
+def form_token(session_sha256: str, keys: Secrets) -> str:
+    """Return what a form must carry to be from a page that this session was shown."""
+    return _encode(_mac(f"form:{session_sha256}", keys))
+
+
 def hashed(secret: str) -> str:
     """Return what is stored of a random credential; it has too many bits to be guessed from its hash."""
     return f"sha256:{hashlib.sha256(secret.encode()).hexdigest()}"

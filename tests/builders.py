@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlmodel import Session, col, select
 
 from retrain.types import sha256_of
-from service import projects
+from service import people, projects
 from service.tables import (
     ConnectorKind,
     Document,
@@ -58,8 +58,8 @@ def add_key(
 
 def add_person(session: Session, role: Role, name: str = "") -> tuple[User, str]:
     """A person and their bearer token."""
-    user, _ = projects.add_user(session, name or role.value, role, actor="test")
-    return user, projects.add_token(session, user.name, actor="test")
+    user, _ = people.add_user(session, name or role.value, role, actor="test")
+    return user, people.add_token(session, user.name, actor="test")
 
 
 def add_set(session: Session, project: Project, *, version: int = 1) -> TrainingSet:

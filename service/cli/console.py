@@ -24,7 +24,7 @@ from service.errors import (
     TryAgain,
     Unauthenticated,
 )
-from service.projects import user_of
+from service.people import user_of
 from service.queue import QUEUE_OF
 from service.runtime import Runtime, from_environment
 from service.tables import Job, JobKind, JobState, User
@@ -37,6 +37,7 @@ NoWait = Annotated[bool, typer.Option("--no-wait", help="Print the job's id and 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")]
 Token = Annotated[str, typer.Option("--token", help="Your token, or ERRATA_TOKEN.", show_default=False)]
 
+ACTOR = "command line"
 REFUSED, TRY_AGAIN, CONFIGURATION, INTERRUPTED = 3, 75, 78, 130
 POLL_SECONDS = 0.2
 ENDED = (JobState.DONE, JobState.DEAD, JobState.CANCELLED)

@@ -11,7 +11,7 @@ from rich.console import Console
 from sqlmodel import col, select
 
 from service import ledger, migrations, settings, supervisor, valkey
-from service.cli.console import AsJson, connect, show
+from service.cli.console import ACTOR, AsJson, connect, show
 from service.queue import HEAVY, LIGHT
 from service.runtime import from_environment
 from service.schedule import main as keep_schedule
@@ -100,14 +100,14 @@ def list_jobs(
 @jobs_app.command("retry")
 def retry_job(job_id: UUID, as_json: AsJson = False) -> None:
     """Give a dead or cancelled job a fresh set of attempts."""
-    connect().queue.retry(job_id)
+    connect().queue.retry(job_id, actor=ACTOR)
     show({"job": str(job_id), "state": "pending"}, as_json=as_json)
 
 
 @jobs_app.command("cancel")
 def cancel_job(job_id: UUID, as_json: AsJson = False) -> None:
     """End a job within seconds."""
-    connect().queue.cancel(job_id)
+    connect().queue.cancel(job_id, actor=ACTOR)
     show({"job": str(job_id), "state": "cancelled"}, as_json=as_json)
 
 

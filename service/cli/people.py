@@ -9,14 +9,13 @@ from sqlmodel import col, select
 
 from annotation import label_schema
 from annotation.types import RATINGS
-from service import migrations, projects
-from service.cli.console import AsJson, connect, show
+from service import migrations, people, projects
+from service.cli.console import ACTOR, AsJson, connect, show
 from service.errors import Invalid
 from service.runtime import Runtime, from_environment
 from service.tables import ConnectorKind, Document, DocumentKind, KeyKind, ProjectKind, Role
 from service.tables import Project as ProjectRow
 
-ACTOR = "command line"
 app = typer.Typer()
 project_app, key_app, user_app, token_app, criteria_app, rules_app = (
     typer.Typer(no_args_is_help=True) for _ in range(6)
@@ -53,7 +52,7 @@ def add_user(
 def add_token(user: str, as_json: AsJson = False) -> None:
     """Make a token with which a person acts through the API; it is shown once."""
     with connect().db.transaction() as session:
-        token = projects.add_token(session, user, actor=ACTOR)
+        token = people.add_token(session, user, actor=ACTOR)
     show({"token": token}, as_json=as_json)
 
 
@@ -172,7 +171,7 @@ def show_criteria(project: str, as_json: AsJson = False) -> None:
 
 def _add_user(runtime: Runtime, name: str, role: Role, *, as_json: bool) -> None:
     with runtime.db.transaction() as session:
-        _, secret = projects.add_user(session, name, role, actor=ACTOR)
+        _, secret = people.add_user(session, name, role, actor=ACTOR)
     show({"sign_in_url": f"{runtime.settings.own_url}/sign-in/{secret}"}, as_json=as_json)
 
 

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy import func
 from sqlmodel import col, select
 
-from service import label_studio_server, migrations, projects
+from service import label_studio_server, migrations, people, projects
 from service.demo import enquiries
 from service.demo.crowd import Crowd, Told
 from service.demo.experts import Expert, Panel
@@ -158,8 +158,8 @@ class Walk:
             secret = projects.add_key(session, self.project, KeyKind.SECRET, [], actor="demo")
             public = projects.add_key(session, self.project, KeyKind.PUBLIC, [], actor="demo")
             self.operator = f"operator-{slug}"
-            projects.add_user(session, self.operator, Role.APPROVER, actor="demo")
-            token = projects.add_token(session, self.operator, actor="demo")
+            people.add_user(session, self.operator, Role.APPROVER, actor="demo")
+            token = people.add_token(session, self.operator, actor="demo")
         self.person = {"Authorization": f"Bearer {token}"}
         self.crowd = Crowd(str(self.http.base_url), secret, public, slug, self.seed)
         self.panel = self._panel(names)

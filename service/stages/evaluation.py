@@ -11,7 +11,7 @@ from uuid import UUID
 import structlog
 from sqlmodel import Session, col, select
 
-from retrain import gate, metrics
+from retrain import gate, intervals, metrics
 from retrain.criteria import read_criteria, read_rules
 from retrain.errors import EmptySplit
 from retrain.suites import GENERAL, general_cases
@@ -328,10 +328,10 @@ def _scores(
                     yield who, {"suite": suite, "metric": metric, "slice": slice_, **asdict(interval)}
 
 
-def _interval(metric: str, expected: Sequence[str], said: Sequence[str], seed: int) -> metrics.Interval:
+def _interval(metric: str, expected: Sequence[str], said: Sequence[str], seed: int) -> intervals.Interval:
     rights = metrics.metric_named(metric).rights
     if rights:
-        return metrics.wilson(float(rights(expected, said).sum()), len(expected))
+        return intervals.wilson(float(rights(expected, said).sum()), len(expected))
     return metrics.bootstrap(expected, said, metric, seed=seed)
 
 
@@ -347,7 +347,7 @@ def _sliced(cases: Sequence[Case]) -> dict[str, list[Case]]:
 def _report(
     suites: Mapping[str, Sequence[Case]], answers: Mapping[str, Mapping[str, str]], judged: gate.Judgement
 ) -> dict[str, Any]:
-    """Return what the verdict rests on: each model's answers, in its own words, by case key.
+    """Return what the verdict rests on: each model's answers, in its own words, and which are right, by case key.
 
     Prompts and expected answers are not repeated: they stay in the training set and the suite.
     """
@@ -357,4 +357,13 @@ def _report(
         "reasons": [asdict(reason) for reason in judged.reasons],
         "suites": {name: [case.key for case in cases] for name, cases in suites.items()},
         "answers": {who: dict(sorted(said.items())) for who, said in answers.items()},
+        "right": {
+            who: sorted(
+                case.key
+                for cases in suites.values()
+                for case in cases
+                if gate.is_right(case, answers[who][case.key])
+            )
+            for who in ("champion", "challenger")
+        },
     }

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import exists, func, update
+from sqlalchemy import Select, case, exists, func, update
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
@@ -231,46 +231,49 @@ def state_of(session: Session, feedback: Feedback) -> str:
 
 
 def states_of(session: Session, feedback_ids: Sequence[UUID]) -> dict[UUID, str]:
-    """Say what became of each feedback by walking from it along the keys to the champion, in one query.
+    """Say what became of each feedback, in one query."""
+    told = joined_to_state(select_columns(col(Feedback.id), told_state().label("state")))
+    return {row.id: row.state for row in session.execute(told.where(col(Feedback.id).in_(feedback_ids)))}
+
+
+def joined_to_state(feedback: Select[Any]) -> Select[Any]:
+    """Join the rows along whose keys a feedback's state is found."""
+    return (
+        feedback.join(TaskFlag, col(TaskFlag.feedback_id) == Feedback.id, isouter=True)
+        .join(AnnotationTask, col(AnnotationTask.id) == TaskFlag.task_id, isouter=True)
+        .join(Settlement, col(Settlement.task_id) == AnnotationTask.id, isouter=True)
+    )
+
+
+def told_state() -> Any:
+    """Return what a flagger is told, as a column: a walk along the keys from their feedback to the champion.
 
     A model has learned only what it was trained on; a correction kept to measure it stays "corrected".
     """
-    trained = exists().where(
-        col(TrainingSetExample.settlement_id) == Settlement.id,
-        col(TrainingSetExample.training_set_id) == TrainingRun.training_set_id,
-        col(TrainingRun.id) == ModelVersion.training_run_id,
-        col(TrainingSetExample.split) == Split.TRAIN,
-        col(ModelVersion.state) != ModelState.REFUSED,
+    trained = (
+        exists()
+        .where(
+            col(TrainingSetExample.settlement_id) == Settlement.id,
+            col(TrainingSetExample.training_set_id) == TrainingRun.training_set_id,
+            col(TrainingRun.id) == ModelVersion.training_run_id,
+            col(TrainingSetExample.split) == Split.TRAIN,
+            col(ModelVersion.state) != ModelState.REFUSED,
+        )
+        .correlate(Settlement)
     )
     live = trained.where(col(ModelVersion.state) == ModelState.CHAMPION)
-    told = (
-        select_columns(
-            col(Feedback.id),
-            col(Feedback.withdrawn_at),
-            col(AnnotationTask.state),
-            col(Settlement.verdict),
-            col(Settlement.cause),
-            trained.correlate(Settlement).label("is_trained"),
-            live.correlate(Settlement).label("is_live"),
-        )
-        .join(TaskFlag, col(TaskFlag.feedback_id) == Feedback.id, isouter=True)
-        .join(AnnotationTask, col(AnnotationTask.id) == TaskFlag.task_id, isouter=True)
-        .join(Settlement, col(Settlement.task_id) == AnnotationTask.id, isouter=True)
-        .where(col(Feedback.id).in_(feedback_ids))
+    is_corrected = (col(Settlement.verdict) == Verdict.INCORRECT) & (col(Settlement.cause) == Cause.MODEL)
+    return case(
+        (col(Feedback.withdrawn_at).is_not(None), "withdrawn"),
+        (is_corrected & live, "live"),
+        (is_corrected & trained, "trained"),
+        (is_corrected, "corrected"),
+        (col(Settlement.id).is_not(None), "declined"),
+        (col(AnnotationTask.id).is_(None), "received"),
+        (col(AnnotationTask.state) == TaskState.SELECTED, "grouped"),
+        (col(AnnotationTask.state) == TaskState.WITHDRAWN, "declined"),
+        else_="checking",
     )
-    return {row.id: _state(row) for row in session.execute(told)}
-
-
-def _state(row: Any) -> str:
-    if row.withdrawn_at:
-        return "withdrawn"
-    if row.verdict is not None:
-        if row.verdict is not Verdict.INCORRECT or row.cause is not Cause.MODEL:
-            return "declined"
-        return "live" if row.is_live else "trained" if row.is_trained else "corrected"
-    if row.state is None:
-        return "received"
-    return {TaskState.SELECTED: "grouped", TaskState.WITHDRAWN: "declined"}.get(row.state, "checking")
 
 
 def _take_turns(session: Session, *names: str) -> None:

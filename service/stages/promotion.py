@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 
 from service import ledger
 from service.answers import newest_evaluation
-from service.errors import ApprovalMissing, ApprovalStale, NotFound, WrongState
+from service.errors import AlreadyDecided, ApprovalMissing, ApprovalStale, NotFound, SamePerson, WrongState
 from service.tables import (
     Approval,
     Decision,
@@ -22,6 +22,7 @@ from service.tables import (
     Project,
     Promotion,
     PromotionKind,
+    TrainingRun,
     TrainingSet,
     User,
 )
@@ -53,12 +54,15 @@ def decide(
     reason: str,
     user: User,
     seconds_spent: float = 0.0,
+    seen_decisions: int | None = None,
 ) -> Approval:
     """Record a person's decision on a challenger that the gate passed.
 
     Raises:
         NotFound: there is no such evaluation in the project.
+        AlreadyDecided: somebody decided since the person saw `seen_decisions` decisions on this version.
         ApprovalStale: what the person saw is not what is there now.
+        SamePerson: the project wants another person to approve than asked for the training.
         WrongState: the gate did not pass this challenger, or it is not one any more.
     """
     evaluation = session.get(Evaluation, evaluation_id)
@@ -68,11 +72,15 @@ def decide(
     seen = {"model_version": str(model_version), "adapter": adapter_sha256, "training_set": training_set}
     current = what_to_approve(session, evaluation) | {"model_version": str(model.number)}
     _refuse_stale({name: current[name] for name in seen}, seen)
+    if seen_decisions is not None:
+        _refuse_decided(session, project, model, seen_decisions)
     _refuse_outdated(session, evaluation)
     if decision is Decision.APPROVED and evaluation.state is not EvaluationState.PASSED:
         raise WrongState(f"version {model.number} was not passed by the gate: {evaluation.sentence}")
     if model.state is not ModelState.CHALLENGER:
         raise WrongState(f"version {model.number} is {model.state}, not a challenger")
+    if decision is Decision.APPROVED:
+        _refuse_same_person(session, project, model, user)
     approval = Approval(
         project_id=project.id,
         evaluation_id=evaluation.id,
@@ -115,13 +123,18 @@ def promote(session: Session, project: Project, *, model_version: int | None, us
     )
 
 
-def roll_back(session: Session, project: Project, *, reason: str, user: User) -> Promotion:
+def roll_back(
+    session: Session, project: Project, *, reason: str, user: User, seen_seq: int | None = None
+) -> Promotion:
     """Make the version that was live before the champion live again.
 
     Raises:
+        ApprovalStale: the champion is no longer the one of the promotion `seen_seq`, which the person saw.
         WrongState: nothing was live before.
     """
     _take_turns(session, project)
+    if seen_seq is not None and _live(session, project.id).seq != seen_seq:
+        raise ApprovalStale("the champion has changed since; look again at what is live")
     history = (
         select(Promotion, ModelVersion)
         .join(ModelVersion, col(Promotion.model_version_id) == ModelVersion.id)
@@ -229,6 +242,27 @@ def _newest_approval(
             return approval, model
         decided.add(model.id)
     return None
+
+
+def _refuse_decided(session: Session, project: Project, model: ModelVersion, seen: int) -> None:
+    _take_turns(session, project)
+    decided = session.exec(
+        select(Approval, User)
+        .join(User, col(Approval.user_id) == User.id)
+        .where(Approval.model_version_id == model.id)
+        .order_by(col(Approval.id))
+    ).all()
+    if len(decided) != seen:
+        newest, who = decided[-1]
+        raise AlreadyDecided(f"version {model.number} was {newest.decision} by {who.name} already")
+
+
+def _refuse_same_person(session: Session, project: Project, model: ModelVersion, user: User) -> None:
+    run = session.get(TrainingRun, model.training_run_id) if model.training_run_id else None
+    if project.needs_two_persons and run and run.requested_by == user.id:
+        raise SamePerson(
+            f"version {model.number}: {user.name} asked for its training; somebody else approves"
+        )
 
 
 def _refuse_outdated(session: Session, evaluation: Evaluation) -> None:

@@ -18,20 +18,24 @@ from service.tables.project import (
     Document,
     DocumentKind,
     KeyKind,
+    Membership,
     Project,
     ProjectKind,
     Role,
     User,
+    UserSession,
     UserToken,
 )
 from service.tables.promotion import (
     Approval,
+    AttackSession,
     Decision,
     Evaluation,
     EvaluationState,
     Promotion,
     PromotionKind,
     Score,
+    SuiteCandidate,
 )
 from service.tables.system import InboxEvent, Job, JobKind, JobState, LedgerEntry, OutboxEvent
 from service.tables.training import (
@@ -51,6 +55,7 @@ __all__ = [
     "Annotator",
     "ApiKey",
     "Approval",
+    "AttackSession",
     "AuditFinding",
     "ConnectorKind",
     "Decision",
@@ -65,6 +70,7 @@ __all__ = [
     "JobState",
     "KeyKind",
     "LedgerEntry",
+    "Membership",
     "ModelState",
     "ModelVersion",
     "OutboxEvent",
@@ -82,6 +88,7 @@ __all__ = [
     "SettlementAnnotation",
     "Source",
     "SplitAssignment",
+    "SuiteCandidate",
     "TaskFlag",
     "TaskPurpose",
     "TaskState",
@@ -89,6 +96,7 @@ __all__ = [
     "TrainingSet",
     "TrainingSetExample",
     "User",
+    "UserSession",
     "UserToken",
     "uuid7",
 ]

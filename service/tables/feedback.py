@@ -36,11 +36,17 @@ class Response(Row, table=True):
     """One answer the model gave to `messages`, whose last turn is the user's."""
 
     __tablename__ = "response"
-    __table_args__ = (UniqueConstraint("project_id", "external_id"),)
+    __table_args__ = (
+        UniqueConstraint("project_id", "external_id"),
+        Index("ix_response_project_id_id", "project_id", "id"),
+        Index("ix_response_project_id_triaged_at", "project_id", "triaged_at"),
+        Index("ix_response_project_id_conversation_id", "project_id", "conversation_id"),
+        Index("ix_response_model_version_id_id", "model_version_id", "id"),
+    )
 
-    project_id: UUID = Field(foreign_key="project.id", index=True)
+    project_id: UUID = Field(foreign_key="project.id")
     source_id: UUID = Field(foreign_key="source.id", index=True)
-    model_version_id: UUID | None = Field(default=None, foreign_key="model_version.id", index=True)
+    model_version_id: UUID | None = Field(default=None, foreign_key="model_version.id")
     model_version: str | None = Field(default=None, max_length=200)
     external_id: str | None = Field(default=None, max_length=200)
     conversation_id: str | None = Field(default=None, max_length=200)
@@ -68,6 +74,7 @@ class Feedback(Row, table=True):
     __tablename__ = "feedback"
     __table_args__ = (
         UniqueConstraint("project_id", "event_id"),
+        Index("ix_feedback_project_id_id", "project_id", "id"),
         Index("ix_feedback_project_id_triaged_at", "project_id", "triaged_at"),
         Index("ix_feedback_project_id_response_ref", "project_id", "response_ref"),
     )

@@ -39,7 +39,11 @@ class AnnotationTask(Row, table=True):
     """One response for experts to judge; near-equal flags share one, and `flag_id` is the first of them."""
 
     __tablename__ = "annotation_task"
-    __table_args__ = (Index("ix_annotation_task_project_id_state", "project_id", "state", "priority"),)
+    __table_args__ = (
+        Index("ix_annotation_task_project_id_state", "project_id", "state", "priority"),
+        Index("ix_annotation_task_project_id_id", "project_id", "id"),
+        Index("ix_annotation_task_project_id_priority_id", "project_id", "priority", "id"),
+    )
 
     project_id: UUID = Field(foreign_key="project.id")
     response_id: UUID = Field(foreign_key="response.id", index=True)

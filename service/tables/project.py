@@ -71,18 +71,23 @@ class Project(Row, table=True):
     overlap: int = 2
     needed: int = 2
     random_share: float = 0.0
+    needs_two_persons: bool = False
     tool_project: str | None = Field(default=None, max_length=64)
     tool_url: str | None = Field(default=None, max_length=500)
     tool_cursor: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class User(Row, table=True):
-    """A person who signs in, approves and promotes; `role` counts in every project."""
+    """A person who signs in, approves and promotes.
+
+    `role` counts in every project that gives them no other by a `Membership`. `password` is an Argon2id hash.
+    """
 
     __tablename__ = "user"
 
     name: str = Field(max_length=100, unique=True)
     role: Role = Field(sa_type=text_enum(Role))
+    password: str | None = Field(default=None, max_length=200)
     disabled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
@@ -99,6 +104,30 @@ class UserToken(Row, table=True):
     revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
+class Membership(Row, table=True):
+    """A person's role in one project, instead of their role everywhere."""
+
+    __tablename__ = "membership"
+    __table_args__ = (UniqueConstraint("user_id", "project_id"),)
+
+    user_id: UUID = Field(foreign_key="user.id")
+    project_id: UUID = Field(foreign_key="project.id", index=True)
+    role: Role = Field(sa_type=text_enum(Role))
+
+
+class UserSession(Row, table=True):
+    """One browser in which a person is signed in; only the hash of its cookie is kept."""
+
+    __tablename__ = "user_session"
+
+    user_id: UUID = Field(foreign_key="user.id", index=True)
+    sha256: str = Field(max_length=71, unique=True)
+    browser: str = Field(default="", max_length=200)
+    last_seen_at: datetime = Field(sa_type=UtcDateTime)
+    expires_at: datetime = Field(sa_type=UtcDateTime)
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
 class ApiKey(Row, table=True):
     """A program's credential for one project; only its hash is kept."""
 
@@ -106,6 +135,7 @@ class ApiKey(Row, table=True):
 
     project_id: UUID = Field(foreign_key="project.id", index=True)
     kind: KeyKind = Field(sa_type=text_enum(KeyKind))
+    name: str = Field(default="", max_length=100)
     sha256: str = Field(max_length=71, unique=True)
     origins: list[str] = Field(default_factory=list, sa_type=Json)
     revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

@@ -84,6 +84,27 @@ class Approval(Row, table=True):
     hashes: dict[str, str] = Field(sa_type=Json)
 
 
+class AttackSession(Row, table=True):
+    """One person's attempt to break the model; the time that it took counts as validation."""
+
+    __tablename__ = "attack_session"
+
+    project_id: UUID = Field(foreign_key="project.id", index=True)
+    user_id: UUID = Field(foreign_key="user.id", index=True)
+    last_at: datetime = Field(sa_type=UtcDateTime)
+    seconds_spent: float = 0.0
+    ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class SuiteCandidate(Row, table=True):
+    """One attack and the answer it got, which may become a case of a suite."""
+
+    __tablename__ = "suite_candidate"
+
+    attack_session_id: UUID = Field(foreign_key="attack_session.id", index=True)
+    response_id: UUID = Field(foreign_key="response.id", unique=True)
+
+
 class PromotionKind(StrEnum):
     """How a model version went live."""
 

@@ -1,26 +1,36 @@
 """The application factory."""
 
 from collections.abc import Iterator
+from datetime import datetime
+from secrets import token_urlsafe
 from threading import BoundedSemaphore
 from typing import Any
 from uuid import uuid4
 
 import structlog
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from service import logs, migrations
 from service.runtime import Runtime, from_environment
-from service.web import console, problems
+from service.web import assets, console, problems, widget
 from service.web.api import feedback, hooks, loop, models, operation, responses
 from service.web.auth import Access
+from service.web.console import text
 from service.web.endpoint import declared, openapi
+from service.web.limits import limiter
 
+# htmx alone may parse HTML, and only elements that carry the page's nonce may ask it to.
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self' 'nonce-{nonce}'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
+    "trusted-types htmx"
+)
 SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cache-Control": "no-store",
 }
 
@@ -48,9 +58,26 @@ def create_app(runtime: Runtime) -> Flask:
         SESSION_COOKIE_SECURE=runtime.settings.own_url.startswith("https:"),
     )
     app.extensions["runtime"] = runtime
+    app.jinja_env.finalize = text.finalize
+    app.jinja_env.globals.update(
+        asset=assets.asset, widget_script_path=widget.script_path, widget_integrity=widget.integrity
+    )
+    app.jinja_env.filters.update(exact=text.exact, moment=text.moment, age=text.age)
+    app.jinja_env.tests["moment"] = lambda value: isinstance(value, datetime)
+    limiter.init_app(app)
     app.extensions["chat_places"] = BoundedSemaphore(max(1, runtime.settings.web_threads // 2))
     problems.init_app(app)
-    for blueprint in (responses.bp, feedback.bp, hooks.bp, loop.bp, models.bp, operation.bp, console.bp):
+    for blueprint in (
+        responses.bp,
+        feedback.bp,
+        hooks.bp,
+        loop.bp,
+        models.bp,
+        operation.bp,
+        assets.bp,
+        console.bp,
+        widget.bp,
+    ):
         app.register_blueprint(blueprint)
 
     @declared(Access.ANYONE)
@@ -82,11 +109,13 @@ def from_environment_app() -> Flask:
 
 
 def _numbered() -> None:
+    g.nonce = token_urlsafe(16)
     clear_contextvars()
     bind_contextvars(request_id=uuid4().hex)
 
 
 def _secured(response: Response) -> Response:
+    response.headers.setdefault("Content-Security-Policy", POLICY.format(nonce=g.nonce))
     for name, value in SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
     log.info("request", method=request.method, route=str(request.url_rule), status=response.status_code)

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from uuid import UUID
 
 import structlog
 from flask import g, request
 from sqlmodel import Session, col, select
 
-from service import projects, tokens
+from service import people, projects, tokens
 from service.errors import Forbidden, NotFound, Unauthenticated
 from service.tables import ApiKey, KeyKind, Project, Role, User
 
@@ -15,22 +16,28 @@ log = structlog.get_logger()
 
 
 class Access(StrEnum):
-    """Who may call a route. A `HOST` holds a project's secret key, a `WIDGET` its public key or that."""
+    """Who may call a route. A `HOST` holds a project's secret key, a `WIDGET` its public key or that.
+
+    `PERSON` is anyone who has signed in, `READER` and what follows are roles, in the project that is meant.
+    """
 
     ANYONE = "anyone"
     TOOL = "tool"
     WIDGET = "widget"
     HOST = "host"
+    PERSON = "person"
     READER = "reader"
     OPERATOR = "operator"
     APPROVER = "approver"
+    ADMIN = "admin"
 
 
-_READERS = frozenset({Role.AUDITOR, Role.OPERATOR, Role.APPROVER, Role.ADMIN})
 PEOPLE: dict[Access, frozenset[Role]] = {
-    Access.READER: _READERS,
+    Access.PERSON: frozenset(Role),
+    Access.READER: frozenset({Role.AUDITOR, Role.OPERATOR, Role.APPROVER, Role.ADMIN}),
     Access.OPERATOR: frozenset({Role.OPERATOR, Role.APPROVER, Role.ADMIN}),
     Access.APPROVER: frozenset({Role.APPROVER, Role.ADMIN}),
+    Access.ADMIN: frozenset({Role.ADMIN}),
 }
 KEYS: dict[Access, frozenset[KeyKind]] = {
     Access.WIDGET: frozenset({KeyKind.PUBLIC, KeyKind.SECRET}),
@@ -43,6 +50,7 @@ KEYS: dict[Access, frozenset[KeyKind]] = {
 class Caller:
     """Who calls: a person, or a program with a key for one project, or nobody in particular."""
 
+    access: Access = Access.ANYONE
     user: User | None = None
     project: Project | None = None
     key: KeyKind | None = None
@@ -52,19 +60,32 @@ class Caller:
 
         Raises:
             NotFound: there is no such project.
-            Forbidden: the key is for another project.
+            Forbidden: the key is for another project, or the person has no such role in it.
         """
         if self.project is None:
             if slug is None:
                 raise NotFound("project: name one")
-            return projects.find(session, slug)
+            found = projects.find(session, slug)
+            self.check(session, found.id)
+            return found
         if slug not in (None, self.project.slug):
             raise Forbidden(f"project: this key is not for {slug!r}")
         return self.project
 
+    def check(self, session: Session, project_id: UUID | None) -> None:
+        """Make sure that a person's role in a project is one that the route is for.
+
+        Raises:
+            Forbidden: it is not.
+        """
+        if self.user and project_id:
+            role = people.role_in(session, self.user, project_id)
+            if role not in PEOPLE[self.access]:
+                raise Forbidden(f"role {role} may not do this")
+
 
 def authenticate(session: Session, access: Access, *, body_key: str | None = None) -> Caller:
-    """Find out who calls and whether they may.
+    """Find out who calls and whether they may; in which project, `Caller.of_project` and `check` say.
 
     Raises:
         Unauthenticated: there is no valid credential.
@@ -75,10 +96,10 @@ def authenticate(session: Session, access: Access, *, body_key: str | None = Non
     secret = body_key or _bearer()
     if secret is None:
         raise Unauthenticated("send a key or token: Authorization: Bearer …")
-    if access in PEOPLE and (user := projects.user_of(session, secret)):
-        if user.role not in PEOPLE[access]:
+    if access in PEOPLE and (user := people.user_of(session, secret)):
+        if not people.roles_of(session, user) & PEOPLE[access]:
             raise Forbidden(f"role {user.role} may not do this")
-        return Caller(user=user)
+        return Caller(access, user=user)
     return _program(session, access, secret)
 
 
@@ -100,7 +121,7 @@ def _program(session: Session, access: Access, secret: str) -> Caller:
     if key.kind not in KEYS.get(access, frozenset()):
         raise Forbidden(f"a {key.kind} key may not do this")
     _check_origin(key, request.headers.get("Origin"))
-    return Caller(project=project, key=key.kind)
+    return Caller(access, project=project, key=key.kind)
 
 
 def _check_origin(key: ApiKey, origin: str | None) -> None:

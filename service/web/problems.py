@@ -3,7 +3,7 @@
 from http import HTTPStatus
 
 import structlog
-from flask import Flask, Response
+from flask import Flask, Response, render_template, request
 from pydantic import BaseModel, ConfigDict, ValidationError
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
@@ -83,7 +83,11 @@ def init_app(app: Flask) -> None:
 
 
 def problem(status: int, code: str, detail: str, fields: list[FieldProblem] | None = None) -> Response:
-    """Build a problem response."""
+    """Build a problem response; a person's browser gets it as a page."""
+    if _is_for_a_person():
+        return Response(
+            render_template("problem.html", title=HTTPStatus(status).phrase, code=code, detail=detail), status
+        )
     document = Problem(
         type=f"/problems/{code}",
         title=HTTPStatus(status).phrase,
@@ -109,6 +113,12 @@ def code_of(error: Exception) -> str:
         return error.code
     name = type(error).__name__
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
+
+
+def _is_for_a_person() -> bool:
+    if request.path.startswith(("/v1/", "/hooks/")):
+        return False
+    return request.accept_mimetypes.best_match([PROBLEM, "application/json", "text/html"]) == "text/html"
 
 
 def _known(error: Exception) -> Response:

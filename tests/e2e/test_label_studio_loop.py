@@ -11,7 +11,7 @@ from annotation.types import Answer, Cause, Verdict
 from service.projects import NewProject
 from service.supervisor import Supervisor, commands
 from service.tables import JobKind, ProjectKind, TaskState
-from tests.browser import offline_page, running_browser
+from tests.chromium import offline_page, running_browser
 from tests.e2e.expert import Expert
 from tests.e2e.world import World
 from tests.label_studio import LabelStudioPeople, free_port

@@ -6,7 +6,7 @@ from uuid import uuid4
 from sqlmodel import col, select
 
 from retrain.types import Example
-from service import answers, ledger, projects
+from service import answers, ledger, people, projects
 from service.stages import curation, promotion, training
 from service.tables import (
     AnnotationTask,
@@ -40,7 +40,7 @@ class World:
             projects.set_criteria(session, self.project, CRITERIA, actor="test")
             self.key = projects.add_key(session, self.project, KeyKind.SECRET, [], actor="test")
             self.public_key = projects.add_key(session, self.project, KeyKind.PUBLIC, [], actor="test")
-            self.operator, _ = projects.add_user(session, "olga", Role.APPROVER, actor="test")
+            self.operator, _ = people.add_user(session, "olga", Role.APPROVER, actor="test")
 
     def respond(self, prompt: str, said: str) -> str:
         """Log what the model said to a user; return the token with which the user gives feedback."""

@@ -216,7 +216,7 @@ def test_no_child_is_started_before_a_job_is_due(errata, project, monkeypatch, c
         row = _project(session)
         asked = opened.queue.ask(session, JobKind.TRIAGE, row.id, project_id=row.id, after_seconds=60)
     with pytest.raises(JobFailed) as failed:
-        console.wait(opened, asked, on_progress=lambda job: opened.queue.cancel(job.id))
+        console.wait(opened, asked, on_progress=lambda job: opened.queue.cancel(job.id, actor="test"))
     assert started == []
     monkeypatch.setattr("sys.argv", ["errata", "triage"])
     console.report_problem(failed.value)

@@ -95,7 +95,7 @@ def test_a_cancelled_job_ends_its_process_within_five_seconds(workers):
     workers.start()
     job = workers.ask(workers.project(), hold=True)
     attempt = workers.holding(job)
-    workers.runtime.queue.cancel(job)
+    workers.runtime.queue.cancel(job, actor="test")
     eventually(lambda: not attempt.is_alive, seconds=5)
     row = workers.job(job)
     assert (row.state, row.failure) == (JobState.CANCELLED, "cancelled")
@@ -107,7 +107,7 @@ def test_a_cancelled_job_ends_without_redis_too(workers):
     job = workers.ask(workers.project(), hold=True)
     attempt = workers.holding(job)
     deaf = Redis.from_url("unix:///nonexistent")
-    type(workers.runtime.queue)(workers.runtime.db, deaf, workers.runtime.settings).cancel(job)
+    type(workers.runtime.queue)(workers.runtime.db, deaf, workers.runtime.settings).cancel(job, actor="test")
     eventually(lambda: not attempt.is_alive, seconds=5)
     assert workers.job(job).state == JobState.CANCELLED
 

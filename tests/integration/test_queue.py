@@ -191,7 +191,7 @@ class TestLeasing:
 
         def cancel() -> None:
             entered.wait()
-            shop.queue.cancel(lease.job_id)
+            shop.queue.cancel(lease.job_id, actor="test")
 
         with ThreadPoolExecutor(1) as pool:
             cancelled = pool.submit(cancel)
@@ -289,28 +289,28 @@ class TestFailing:
         lease = shop.leased()
         lease.bury(WrongState("no"), code="wrong_state")
         shop.queue.redis.flushall()
-        shop.queue.retry(lease.job_id)
+        shop.queue.retry(lease.job_id, actor="test")
         assert shop.rung() == [f"{lease.job_id}_{lease.fence}"]
         assert (shop.queue.lease(lease.job_id).fence, shop.job(lease.job_id).attempts) == (lease.fence + 1, 1)
 
     def test_only_dead_and_cancelled_jobs_can_be_tried_again(self, shop):
         with pytest.raises(WrongState, match="only dead and cancelled"):
-            shop.queue.retry(shop.ask())
+            shop.queue.retry(shop.ask(), actor="test")
         with pytest.raises(NotFound):
-            shop.queue.retry(uuid4())
+            shop.queue.retry(uuid4(), actor="test")
 
     def test_a_dead_job_that_was_asked_for_again_is_not_tried_beside_the_other(self, shop):
         lease = shop.leased(key=KEY)
         lease.bury(WrongState("no"), code="wrong_state")
         other = shop.ask(key=KEY)
         with pytest.raises(WrongState, match=str(other)):
-            shop.queue.retry(lease.job_id)
+            shop.queue.retry(lease.job_id, actor="test")
 
 
 class TestCancelling:
     def test_cancelling_voids_the_lease(self, shop):
         lease = shop.leased()
-        shop.queue.cancel(lease.job_id)
+        shop.queue.cancel(lease.job_id, actor="test")
         with pytest.raises(LeaseLost):
             lease.finish({})
         assert not lease.is_ended()
@@ -318,22 +318,22 @@ class TestCancelling:
 
     def test_a_cancelled_job_is_not_leased_although_its_message_waits(self, shop):
         job = shop.ask()
-        shop.queue.cancel(job)
+        shop.queue.cancel(job, actor="test")
         assert (shop.queue.lease(job), shop.rung()) == (None, [f"{job}_0"])
 
     def test_a_job_that_ended_cannot_be_cancelled(self, shop):
         lease = shop.leased()
         lease.finish({"asked": 1})
         with pytest.raises(WrongState, match="done already"):
-            shop.queue.cancel(lease.job_id)
+            shop.queue.cancel(lease.job_id, actor="test")
         with pytest.raises(NotFound):
-            shop.queue.cancel(uuid4())
+            shop.queue.cancel(uuid4(), actor="test")
 
     @pytest.mark.parametrize("end", ["finish", "cancel"])
     def test_a_job_that_is_finished_and_cancelled_at_once_ends_one_way(self, shop, end):
         for _ in range(CHOSEN.racing_threads):
             lease = shop.leased()
-            both = [partial(lease.finish, {}), partial(shop.queue.cancel, lease.job_id)]
+            both = [partial(lease.finish, {}), partial(shop.queue.cancel, lease.job_id, actor="test")]
             outcomes = _at_once(both if end == "finish" else both[::-1])
             assert sum(error is None for error in outcomes) == 1
             assert shop.job(lease.job_id).state in (JobState.DONE, JobState.CANCELLED)
@@ -345,9 +345,9 @@ class TestRowsOfJobs:
         lease = shop.leased(kind=JobKind.TRAIN, row_id=run)
         lease.bury(WrongState("no criteria"), code="wrong_state")
         assert _run_of(shop, run) == (RunState.FAILED, "no criteria")
-        shop.queue.retry(lease.job_id)
+        shop.queue.retry(lease.job_id, actor="test")
         assert _run_of(shop, run) == (RunState.REQUESTED, None)
-        shop.queue.cancel(lease.job_id)
+        shop.queue.cancel(lease.job_id, actor="test")
         assert _run_of(shop, run) == (RunState.CANCELLED, "cancelled")
 
     def test_a_finished_run_stays_finished_when_its_job_is_cancelled(self, shop):
@@ -355,7 +355,7 @@ class TestRowsOfJobs:
         lease = shop.leased(kind=JobKind.TRAIN, row_id=run)
         with lease.transaction() as session:
             session.get_one(TrainingRun, run).state = RunState.FINISHED
-        shop.queue.cancel(lease.job_id)
+        shop.queue.cancel(lease.job_id, actor="test")
         assert _run_of(shop, run) == (RunState.FINISHED, None)
 
     def test_an_evaluation_ends_with_its_job_and_a_judged_one_stays(self, shop):

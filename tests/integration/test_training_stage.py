@@ -126,15 +126,15 @@ def test_a_run_that_finished_stays_so_when_its_job_is_tried_again(workshop):
     run_id = workshop.request()
     lease = workshop.lease(run_id)
     training.perform(workshop.runtime, lease, run_id, workshop.tools)
-    workshop.runtime.queue.cancel(lease.job_id)
-    workshop.runtime.queue.retry(lease.job_id)
+    workshop.runtime.queue.cancel(lease.job_id, actor="test")
+    workshop.runtime.queue.retry(lease.job_id, actor="test")
     assert workshop.run(run_id).state is RunState.FINISHED
     assert workshop.perform(run_id) == {"state": RunState.FINISHED}
 
 
 def test_what_a_lost_lease_says_of_its_failure_changes_nothing(workshop):
     lease = workshop.lease(workshop.request())
-    workshop.runtime.queue.cancel(lease.job_id)
+    workshop.runtime.queue.cancel(lease.job_id, actor="test")
     for tell in (lease.fail, lease.bury):
         tell(WorkerLostError("late"), code="worker_lost")
     with workshop.runtime.db.reading() as session:

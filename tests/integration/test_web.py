@@ -16,7 +16,7 @@ from flask import Blueprint
 from sqlmodel import select
 from structlog.testing import capture_logs
 
-from service import migrations, projects, supervisor, tokens
+from service import migrations, people, supervisor, tokens
 from service.clock import utcnow
 from service.runtime import build
 from service.settings import Settings
@@ -285,7 +285,7 @@ def test_behind_tls_the_cookie_stays_there(settings):
 
 def _sign_in_path(runtime) -> str:
     with runtime.db.transaction() as session:
-        _, secret = projects.add_user(session, "olga", Role.ADMIN, actor="test")
+        _, secret = people.add_user(session, "olga", Role.ADMIN, actor="test")
     return f"/sign-in/{secret}"
 
 

@@ -131,7 +131,7 @@ class PromotionIn(ProjectIn):
 def curate(session: Session, caller: Caller, body: ProjectIn) -> JobOut:
     """Ask for the next training set."""
     project = caller.of_project(session, body.project)
-    return _ask(session, JobKind.CURATE, project.id, project)
+    return _ask(session, caller, JobKind.CURATE, project.id, project)
 
 
 @bp.get("/training-sets")
@@ -178,7 +178,7 @@ def evaluate(session: Session, caller: Caller, body: EvaluationIn) -> JobOut:
     """Ask for a model version to be judged."""
     project = caller.of_project(session, body.project)
     model = answers.find_model(session, project, body.model_version)
-    return _ask(session, JobKind.EVALUATE, model.id, project)
+    return _ask(session, caller, JobKind.EVALUATE, model.id, project)
 
 
 @bp.get("/evaluations")
@@ -250,18 +250,29 @@ def cancel(caller: Caller, job_id: UUID) -> JobOut:
     """Cancel a job; its process ends within seconds and what it had not finished is not written."""
     with runtime().db.reading() as session:
         _one(session, caller, Job, job_id)
-    runtime().queue.cancel(job_id)
+    runtime().queue.cancel(job_id, actor=_name(caller))
     with runtime().db.reading() as session:
         return _job_out(session.get_one(Job, job_id))
 
 
-def _ask(session: Session, kind: JobKind, row_id: UUID, project: Project) -> JobOut:
-    job_id = runtime().queue.ask(session, kind, row_id, project_id=project.id, unique_key=f"{kind}:{row_id}")
+def _ask(session: Session, caller: Caller, kind: JobKind, row_id: UUID, project: Project) -> JobOut:
+    job_id = runtime().queue.ask(
+        session,
+        kind,
+        row_id,
+        project_id=project.id,
+        unique_key=f"{kind}:{row_id}",
+        actor=_name(caller),
+    )
     return _job_out(session.get_one(Job, job_id))
 
 
 def _job_out(found: Job) -> JobOut:
     return JobOut.model_validate(found.model_dump(include=set(JobOut.model_fields)))
+
+
+def _name(caller: Caller) -> str:
+    return caller.user.name if caller.user else "a secret key"
 
 
 def _person(caller: Caller) -> User:
@@ -274,6 +285,7 @@ def _one(session: Session, caller: Caller, table: type[T], row_id: UUID) -> T:
     row = session.get(table, row_id)
     if row is None or (caller.project and row.project_id != caller.project.id):
         raise NotFound(f"no {table.__tablename__} {row_id}")
+    caller.check(session, row.project_id)
     return row
 
 

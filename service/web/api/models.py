@@ -1,27 +1,22 @@
 """The champion: which it is, and its answers in OpenAI's shape."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import BoundedSemaphore
 from typing import Any
 from uuid import UUID
 
-import httpx
-from flask import Blueprint, current_app
+from flask import Blueprint
 from pydantic import ConfigDict, Field
 from sqlmodel import Session
 
 from retrain.types import sha256_of
 from service.answers import describe_promotion
-from service.errors import NotFound, ResponderUnavailable
 from service.stages import intake, promotion
+from service.web.answering import ask
 from service.web.auth import Access, Caller
 from service.web.endpoint import Schema, endpoint
 from service.web.state import runtime
 
 bp = Blueprint("models", __name__, url_prefix="/v1")
-ANSWER_SECONDS = 120
 
 
 class ProjectQuery(Schema):
@@ -95,13 +90,12 @@ def chat(caller: Caller, body: ChatIn) -> ChatOut:
     with runtime().db.reading() as session:
         project = caller.of_project(session, body.model)
     messages = [turn.model_dump() for turn in body.messages]
-    with _one_of_the_places():
-        said = _ask(project.slug, messages)
+    said = ask(project.slug, messages)
     new = intake.NewResponse(
         messages=messages,
-        response=said["text"],
-        model_version=said["model_version"],
-        model_version_id=UUID(said["model_version_id"]),
+        response=said.text,
+        model_version=said.model_version,
+        model_version_id=said.model_version_id,
         subject=body.user,
         attributes=body.metadata,
     )
@@ -123,37 +117,3 @@ def chat(caller: Caller, body: ChatIn) -> ChatOut:
         response_id=response.id,
         feedback_token=token,
     )
-
-
-@contextmanager
-def _one_of_the_places() -> Iterator[None]:
-    """Hold one of half the web's threads: however many ask, the others are there for feedback and webhooks.
-
-    Raises:
-        ResponderUnavailable: all places are taken.
-    """
-    places: BoundedSemaphore = current_app.extensions["chat_places"]
-    if not places.acquire(blocking=False):
-        raise ResponderUnavailable("too many questions at once; try again in a few seconds")
-    try:
-        yield
-    finally:
-        places.release()
-
-
-def _ask(slug: str, messages: list[dict[str, str]]) -> dict[str, str]:
-    path = runtime().settings.responder_socket
-    if not path.exists():
-        raise ResponderUnavailable("the responder is not up; try again in a few seconds")
-    transport = httpx.HTTPTransport(uds=str(path))
-    try:
-        with httpx.Client(transport=transport, timeout=ANSWER_SECONDS) as client:
-            answer = client.post("http://responder/answer", json={"project": slug, "messages": messages})
-    except httpx.HTTPError as error:
-        raise ResponderUnavailable("the responder is not up; try again in a few seconds") from error
-    if answer.status_code == httpx.codes.NOT_FOUND:
-        raise NotFound(answer.text)
-    if answer.is_error:
-        raise ResponderUnavailable("the responder cannot answer; its log says why")
-    said: dict[str, str] = answer.json()
-    return said

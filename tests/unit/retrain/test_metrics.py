@@ -12,6 +12,7 @@ from scipy.stats import binom, binomtest
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
 from retrain.errors import EmptySplit, UnknownMetric
+from retrain.intervals import wilson
 from retrain.metrics import (
     METRICS,
     bootstrap,
@@ -19,7 +20,6 @@ from retrain.metrics import (
     paired_bootstrap,
     paired_rates,
     per_label,
-    wilson,
 )
 
 LABELS = st.sampled_from(["eyes", "heart", "skin", "never mind"])

@@ -1,0 +1,330 @@
+"""What an operator asks first: where things wait, how often the model is wrong, and what is to be decided now.
+
+Each figure goes along an index and stops at a bound, so that it costs the same however much there is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, func
+from sqlalchemy import select as select_columns
+from sqlmodel import Session, col, select
+
+from retrain.intervals import Interval, wilson
+from service import projects
+from service.answers import newest_set
+from service.tables import (
+    Annotation,
+    AnnotationTask,
+    ApiKey,
+    Approval,
+    AttackSession,
+    Decision,
+    DocumentKind,
+    Evaluation,
+    EvaluationState,
+    Feedback,
+    Job,
+    JobKind,
+    JobState,
+    ModelState,
+    ModelVersion,
+    Project,
+    Promotion,
+    Rating,
+    Response,
+    RunState,
+    Settlement,
+    TaskState,
+    TrainingRun,
+    TrainingSet,
+)
+
+COUNTED = 10_000
+VERSIONS, NEWEST_RESPONSES = 8, 2_000
+DAY, MONTH = timedelta(days=1), timedelta(days=30)
+OPEN_JOBS = (JobState.PENDING, JobState.LEASED)
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """One stage of the loop: how much waits there, since when, and how much went through in a day.
+
+    A figure of `COUNTED` means at least that many.
+    """
+
+    stage: str
+    waits: str
+    waiting: int
+    oldest: datetime | None
+    passed: int
+    is_at_work: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FlagRate:
+    """How often a model version's newest responses were flagged, and when it went live."""
+
+    number: int
+    rate: Interval | None
+    live_at: datetime | None
+    is_champion: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """Seconds spent in the last 30 days, by people or machines, on each part of the work."""
+
+    who: str
+    data: float
+    training: float
+    validation: float
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.data + self.training + self.validation
+
+
+@dataclass(frozen=True, slots=True)
+class NextStep:
+    """The one thing to do now; `page` names where, `row_id` which."""
+
+    sentence: str
+    button: str
+    page: str
+    row_id: UUID | None = None
+
+
+def loop(session: Session, project: Project, *, now: datetime) -> list[Stop]:
+    """Return every stage in the order in which data flows."""
+    day = now - DAY
+    untriaged = _of(Feedback, project).where(
+        col(Feedback.triaged_at).is_(None), col(Feedback.response_id).is_not(None)
+    )
+    asked = _of(AnnotationTask, project).where(
+        col(AnnotationTask.state).in_((TaskState.SELECTED, TaskState.SENT))
+    )
+    newest = newest_set(session, project.id)
+    unlearned = _of(Settlement, project)
+    if newest:
+        unlearned = unlearned.where(Settlement.created_at > newest.created_at)
+    runs = _of(TrainingRun, project).where(col(TrainingRun.state).in_((RunState.REQUESTED, RunState.RUNNING)))
+    unjudged = _of(Evaluation, project).where(Evaluation.state == EvaluationState.RUNNING)
+    busy = set(
+        session.exec(
+            select(Job.kind).where(Job.project_id == project.id, Job.state == JobState.LEASED).distinct()
+        )
+    )
+
+    def stop(stage: str, waits: str, waiting: Select[Any], passed: type, *kinds: JobKind) -> Stop:
+        return Stop(
+            stage,
+            waits,
+            _count(session, waiting),
+            session.execute(
+                waiting.with_only_columns(func.min(waiting.selected_columns.created_at))
+            ).scalar(),
+            _count(session, _of(passed, project).where(passed.created_at > day)),
+            bool(busy & set(kinds)),
+        )
+
+    return [
+        stop("intake", "flags and thumbs up to look at", untriaged, Feedback, JobKind.TRIAGE),
+        stop("labelling", "tasks with experts", asked, Settlement, JobKind.SEND, JobKind.SYNC),
+        stop("curation", "settled answers not yet in a set", unlearned, TrainingSet, JobKind.CURATE),
+        stop("training", "runs asked for or at work", runs, TrainingRun, JobKind.TRAIN),
+        stop("evaluation", "challengers being judged", unjudged, Evaluation, JobKind.EVALUATE),
+        stop("promotion", "passed, waiting for a person", _undecided(project), Promotion),
+    ]
+
+
+def flag_rates(session: Session, project: Project) -> list[FlagRate]:
+    """Return how often the newest responses of each of the newest versions were flagged, oldest version first."""
+    live = (
+        select_columns(Promotion.model_version_id, func.max(Promotion.created_at).label("at"))
+        .where(Promotion.project_id == project.id)
+        .group_by(col(Promotion.model_version_id))
+        .subquery()
+    )
+    rows = session.execute(
+        select_columns(ModelVersion, live.c.at)
+        .join(live, live.c.model_version_id == ModelVersion.id)
+        .where(ModelVersion.project_id == project.id)
+        .order_by(col(ModelVersion.number).desc())
+        .limit(VERSIONS)
+    ).all()
+    return [_flag_rate(session, model, at) for model, at in reversed(rows)]
+
+
+def effort(session: Session, project: Project, *, now: datetime) -> list[Effort]:
+    """Return what people and what machines spent their time on, by what they wrote down of it."""
+    since = now - MONTH
+    annotated = _spent(
+        session,
+        select_columns(Annotation.seconds_spent)
+        .join(AnnotationTask, col(Annotation.task_id) == AnnotationTask.id)
+        .where(AnnotationTask.project_id == project.id, Annotation.created_at > since),
+    )
+    attacked, approved = (
+        _spent(
+            session,
+            select_columns(table.seconds_spent).where(
+                table.project_id == project.id, table.created_at > since
+            ),
+        )
+        for table in (AttackSession, Approval)
+    )
+    machine = {
+        kind: _job_seconds(session, project, kind, since)
+        for kind in (JobKind.CURATE, JobKind.TRAIN, JobKind.EVALUATE)
+    }
+    return [
+        Effort("people", annotated, 0.0, attacked + approved),
+        Effort("machines", machine[JobKind.CURATE], machine[JobKind.TRAIN], machine[JobKind.EVALUATE]),
+    ]
+
+
+def next_step(session: Session, project: Project) -> NextStep:
+    """Return what matters most now: what broke, then decisions, then what the loop lacks to go on."""
+    steps = (_broken, _to_decide, _to_prepare, _to_learn)
+    return next(
+        (step for find in steps if (step := find(session, project))),
+        NextStep("Nothing waits for you.", "Ask the champion", "playground"),
+    )
+
+
+def _broken(session: Session, project: Project) -> NextStep | None:
+    dead = select(Job).where(Job.project_id == project.id, Job.state == JobState.DEAD)
+    job = session.exec(dead.order_by(col(Job.id).desc()).limit(1)).first()
+    asked_since = (
+        job
+        and session.exec(
+            select(Job.id)
+            .where(Job.kind == job.kind, Job.row_id == job.row_id, col(Job.id) > job.id)
+            .limit(1)
+        ).first()
+    )
+    if job is None or asked_since:
+        return None
+    return NextStep(
+        f"A job for {job.kind} gave up: {job.failure or 'no reason'}", "Look at it", "job", job.id
+    )
+
+
+def _to_decide(session: Session, project: Project) -> NextStep | None:
+    passed = session.execute(_undecided(project).limit(1)).scalars().first()
+    if passed:
+        number = session.get_one(ModelVersion, passed.model_version_id).number
+        return NextStep(
+            f"Version {number} passed the gate. Is it to go live?", "Decide", "evaluation", passed.id
+        )
+    approved = session.exec(
+        select(ModelVersion)
+        .join(Approval, col(Approval.model_version_id) == ModelVersion.id)
+        .where(Approval.project_id == project.id, Approval.decision == Decision.APPROVED)
+        .where(ModelVersion.state == ModelState.CHALLENGER)
+        .limit(1)
+    ).first()
+    if approved:
+        return NextStep(f"Version {approved.number} is approved and not live yet.", "Promote", "models")
+    return None
+
+
+def _to_prepare(session: Session, project: Project) -> NextStep | None:
+    """What a young project lacks, in the order in which it is needed."""
+    if not _is_any(session, select(ApiKey.id).where(ApiKey.project_id == project.id)):
+        return NextStep("Your application needs a key to log what the model answers.", "Make a key", "keys")
+    if projects.document(session, project.id, DocumentKind.CRITERIA) is None:
+        return NextStep("Say what success is, before anything trains.", "Set criteria", "criteria")
+    if not _is_any(session, select(Response.id).where(Response.project_id == project.id)):
+        return NextStep("No answer of the model is known yet.", "Ask the champion", "playground")
+    if not _is_any(session, select(Feedback.id).where(Feedback.project_id == project.id)):
+        return NextStep("Nobody has said anything about an answer yet.", "Flag an answer", "playground")
+    return None
+
+
+def _to_learn(session: Session, project: Project) -> NextStep | None:
+    contested = select(func.count()).where(
+        AnnotationTask.project_id == project.id, AnnotationTask.state == TaskState.CONTESTED
+    )
+    asked = select(func.count()).where(
+        AnnotationTask.project_id == project.id, AnnotationTask.state == TaskState.SENT
+    )
+    newest = newest_set(session, project.id)
+    settled = select(func.count()).where(Settlement.project_id == project.id)
+    if newest:
+        settled = settled.where(Settlement.created_at > newest.created_at)
+    run = select(TrainingRun.id).where(TrainingRun.training_set_id == newest.id) if newest else None
+    if run is not None and newest and not newest.is_blocked and not _is_any(session, run):
+        return NextStep(f"Set v{newest.version} has not been trained on.", "Train", "training_set", newest.id)
+    if (count := session.exec(settled).one()) and not session.exec(asked).one():
+        return NextStep(
+            f"Experts settled {count} answers that are in no set yet.", "Build a set", "training_sets"
+        )
+    if count := session.exec(contested).one():
+        return NextStep(f"Experts disagree on {count} tasks.", "See them", "tasks")
+    if count := session.exec(asked).one():
+        return NextStep(f"{count} tasks wait for experts.", "See them", "tasks")
+    return None
+
+
+def _undecided(project: Project) -> Select[Any]:
+    """Return the passed evaluations of challengers that nobody has decided on."""
+    decided = select_columns(Approval.id).where(Approval.evaluation_id == Evaluation.id).exists()
+    return (
+        select_columns(Evaluation)
+        .join(ModelVersion, col(Evaluation.model_version_id) == ModelVersion.id)
+        .where(Evaluation.project_id == project.id, Evaluation.state == EvaluationState.PASSED, ~decided)
+        .where(ModelVersion.state == ModelState.CHALLENGER)
+        .order_by(col(Evaluation.id).desc())
+    )
+
+
+def _of(table: Any, project: Project) -> Select[Any]:
+    return select_columns(table).where(table.project_id == project.id)
+
+
+def _count(session: Session, rows: Select[Any]) -> int:
+    bounded = rows.with_only_columns(rows.selected_columns.id).order_by(None).limit(COUNTED).subquery()
+    return session.execute(select_columns(func.count()).select_from(bounded)).scalar_one()
+
+
+def _is_any(session: Session, ids: Any) -> bool:
+    return session.exec(ids.limit(1)).first() is not None
+
+
+def _flag_rate(session: Session, model: ModelVersion, live_at: datetime) -> FlagRate:
+    newest = (
+        select_columns(Response.id)
+        .where(Response.model_version_id == model.id)
+        .order_by(col(Response.id).desc())
+        .limit(NEWEST_RESPONSES)
+        .subquery()
+    )
+    asked = session.execute(select_columns(func.count()).select_from(newest)).scalar_one()
+    flagged = session.execute(
+        select_columns(func.count(func.distinct(Feedback.response_id)))
+        .join(newest, newest.c.id == Feedback.response_id)
+        .where(Feedback.rating == Rating.DOWN, col(Feedback.withdrawn_at).is_(None))
+    ).scalar_one()
+    rate = wilson(flagged, asked) if asked else None
+    return FlagRate(model.number, rate, live_at, model.state is ModelState.CHAMPION)
+
+
+def _spent(session: Session, seconds: Select[Any]) -> float:
+    bounded = seconds.limit(COUNTED).subquery()
+    return float(session.execute(select_columns(func.sum(bounded.c.seconds_spent))).scalar() or 0)
+
+
+def _job_seconds(session: Session, project: Project, kind: JobKind, since: datetime) -> float:
+    times: Sequence[Any] = session.execute(
+        select_columns(Job.started_at, Job.finished_at)
+        .where(Job.project_id == project.id, Job.kind == kind, Job.state == JobState.DONE)
+        .where(Job.finished_at > since)
+        .limit(COUNTED)
+    ).all()
+    return sum((end - start).total_seconds() for start, end in times if start and end)

@@ -1,0 +1,152 @@
+"""One feedback's whole story: from the answer that it is about to the model that learned from it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlmodel import Session, col, select
+
+from service.tables import (
+    Annotation,
+    AnnotationTask,
+    Annotator,
+    Evaluation,
+    Feedback,
+    ModelVersion,
+    Promotion,
+    Rating,
+    Response,
+    Settlement,
+    TaskFlag,
+    TaskState,
+    TrainingRun,
+    TrainingSet,
+    TrainingSetExample,
+    User,
+)
+
+MODELS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened at a stage; `page` and `row_id` say where more is told."""
+
+    at: datetime
+    stage: str
+    told: str
+    more: str = ""
+    page: str = ""
+    row_id: UUID | None = None
+
+
+def story(session: Session, feedback: Feedback) -> list[Event]:
+    """Return everything that happened to a feedback, in the order in which it happened."""
+    events = [*_intake(session, feedback)]
+    task = session.exec(
+        select(AnnotationTask)
+        .join(TaskFlag, col(TaskFlag.task_id) == AnnotationTask.id)
+        .where(TaskFlag.feedback_id == feedback.id)
+    ).first()
+    if task:
+        events += _labelling(session, task)
+        settlement = session.exec(select(Settlement).where(Settlement.task_id == task.id)).first()
+        if settlement:
+            events += _learning(session, settlement)
+    return sorted(events, key=lambda event: event.at)
+
+
+def _intake(session: Session, feedback: Feedback) -> Iterator[Event]:
+    response = session.get(Response, feedback.response_id) if feedback.response_id else None
+    if response:
+        who = f"version {response.model_version}" if response.model_version else "the model"
+        yield Event(response.created_at, "intake", f"Answered by {who.replace('version v', 'version ')}")
+    said = "Flagged as wrong" if feedback.rating is Rating.DOWN else "Called right"
+    yield Event(feedback.created_at, "intake", said, ", ".join(feedback.reasons))
+    if feedback.withdrawn_at:
+        yield Event(feedback.withdrawn_at, "intake", "Taken back by whoever gave it")
+
+
+def _labelling(session: Session, task: AnnotationTask) -> Iterator[Event]:
+    flags = session.exec(select(TaskFlag).where(TaskFlag.task_id == task.id)).all()
+    others = f"with {len(flags) - 1} more like it" if len(flags) > 1 else ""
+    yield Event(task.created_at, "triage", "Chosen for experts", others, "task", task.id)
+    if task.sent_at:
+        yield Event(task.sent_at, "labelling", "Handed to experts", "", "task", task.id)
+    answers = (
+        select(Annotation, Annotator)
+        .join(Annotator, col(Annotation.annotator_id) == Annotator.id)
+        .where(Annotation.task_id == task.id)
+    )
+    newest = task.created_at
+    for answer, annotator in session.exec(answers):
+        newest = max(newest, answer.revised_at)
+        yield Event(answer.revised_at, "labelling", f"{annotator.account} answered", _answer(answer))
+    if task.state is TaskState.CONTESTED:
+        yield Event(newest, "labelling", "The experts disagree", "", "task", task.id)
+    if task.state is TaskState.WITHDRAWN:
+        yield Event(newest, "triage", "No longer asked: every flag was taken back")
+
+
+def _answer(answer: Annotation) -> str:
+    if answer.verdict is None:
+        return answer.problem or "skipped"
+    parts = [answer.verdict.value, answer.label or "", f"cause: {answer.cause}" if answer.cause else ""]
+    return ", ".join(part for part in parts if part)
+
+
+def _learning(session: Session, settlement: Settlement) -> Iterator[Event]:
+    verdict = ", ".join(filter(None, (settlement.verdict.value, settlement.label)))
+    yield Event(settlement.created_at, "labelling", f"Settled: {verdict}", settlement.explanation)
+    held = (
+        select(TrainingSet, TrainingSetExample)
+        .join(TrainingSetExample, col(TrainingSetExample.training_set_id) == TrainingSet.id)
+        .where(TrainingSetExample.settlement_id == settlement.id)
+        .order_by(col(TrainingSet.version))
+    )
+    sets = session.exec(held).all()
+    for training_set, row in sets[:1]:
+        told = f"In training set v{training_set.version} and all after it"
+        yield Event(
+            training_set.created_at, "curation", told, f"{row.split} part", "training_set", training_set.id
+        )
+    learned = (
+        select(ModelVersion, TrainingRun)
+        .join(TrainingRun, col(ModelVersion.training_run_id) == TrainingRun.id)
+        .where(col(TrainingRun.training_set_id).in_([training_set.id for training_set, _ in sets]))
+        .order_by(col(ModelVersion.number))
+        .limit(MODELS)
+    )
+    for model, run in session.exec(learned):
+        yield Event(
+            model.created_at, "training", f"Version {model.number} was trained on that set", "", "run", run.id
+        )
+        yield from _judged(session, model)
+
+
+def _judged(session: Session, model: ModelVersion) -> Iterator[Event]:
+    for evaluation in session.exec(select(Evaluation).where(Evaluation.model_version_id == model.id)):
+        if evaluation.finished_at:
+            told = f"Version {model.number}: {evaluation.state.value.replace('_', ' ')}"
+            yield Event(
+                evaluation.finished_at,
+                "evaluation",
+                told,
+                evaluation.sentence or "",
+                "evaluation",
+                evaluation.id,
+            )
+    promotions = (
+        select(Promotion, User)
+        .join(User, col(Promotion.user_id) == User.id)
+        .where(Promotion.model_version_id == model.id)
+    )
+    for promotion, user in session.exec(promotions):
+        yield Event(
+            promotion.created_at,
+            "promotion",
+            f"Version {model.number} went live",
+            f"by {user.name}",
+            "models",
+        )

@@ -1,0 +1,277 @@
+"""People: their names, roles, passwords, tokens, one-time links, and the browsers they are signed in with.
+
+A single sign-on ends where a password does: with `sign_in`, for a `User` whose identity somebody vouches for.
+"""
+
+from datetime import timedelta
+from functools import cache
+from uuid import UUID
+
+from argon2 import PasswordHasher
+from argon2.exceptions import VerificationError
+from sqlmodel import Session, col, select
+
+from service import ledger, tokens
+from service.clock import utcnow
+from service.errors import AlreadyExists, Forbidden, Invalid, NotFound, WrongState
+from service.tables import Membership, Project, Role, User, UserSession, UserToken
+
+LINK_HOURS = 24
+MIN_PASSWORD, MAX_PASSWORD = 12, 200
+SEEN_EVERY_SECONDS = 60  # a page does not write each time that it is looked at
+
+_hasher = PasswordHasher()
+
+
+def add_user(session: Session, name: str, role: Role, *, actor: str) -> tuple[User, str]:
+    """Add a person and return them with the secret of their one-time sign-in link.
+
+    Raises:
+        AlreadyExists: the name is taken.
+    """
+    if session.exec(select(User).where(User.name == name)).first():
+        raise AlreadyExists(f"there is a user {name!r} already")
+    user = User(name=name, role=role)
+    session.add(user)
+    session.flush()
+    ledger.append(session, actor=actor, action="user_added", subject=name, facts={"role": role.value})
+    return user, _new_link(session, user)
+
+
+def find(session: Session, name: str) -> User:
+    """Return the person of this name.
+
+    Raises:
+        NotFound: there is none.
+    """
+    user = session.exec(select(User).where(User.name == name)).first()
+    if user is None:
+        raise NotFound(f"no user {name!r}")
+    return user
+
+
+def invite_again(session: Session, user: User, *, actor: str) -> str:
+    """Return the secret of a fresh sign-in link, for someone whose link ran out or who forgot their password."""
+    ledger.append(session, actor=actor, action="link_added", subject=user.name)
+    return _new_link(session, user)
+
+
+def add_token(session: Session, name: str, *, actor: str) -> str:
+    """Make a bearer token for a person and return it; only its hash is kept.
+
+    Raises:
+        NotFound: there is no such person.
+    """
+    user = find(session, name)
+    secret = tokens.new_secret("eut")
+    session.add(UserToken(user_id=user.id, sha256=tokens.hashed(secret)))
+    ledger.append(session, actor=actor, action="token_added", subject=name)
+    return secret
+
+
+def user_of(session: Session, secret: str, *, is_sign_in_link: bool = False) -> User | None:
+    """Return whom a live token or unused sign-in link belongs to."""
+    found = session.exec(
+        select(User, UserToken)
+        .where(UserToken.user_id == User.id, UserToken.sha256 == tokens.hashed(secret))
+        .where(UserToken.is_sign_in_link == is_sign_in_link, col(UserToken.revoked_at).is_(None))
+        .where(col(UserToken.used_at).is_(None), col(User.disabled_at).is_(None))
+    ).first()
+    if found is None or (found[1].expires_at and found[1].expires_at < utcnow()):
+        return None
+    return found[0]
+
+
+def use_link(session: Session, secret: str) -> User | None:
+    """Use up a one-time sign-in link and return whose it was."""
+    user = user_of(session, secret, is_sign_in_link=True)
+    if user:
+        # Locked, so that of two who hold it one comes in.
+        link = select(UserToken).where(
+            UserToken.sha256 == tokens.hashed(secret), col(UserToken.used_at).is_(None)
+        )
+        found = session.exec(link.with_for_update()).first()
+        if found is None:
+            return None
+        found.used_at = utcnow()
+    return user
+
+
+def role_in(session: Session, user: User, project_id: UUID) -> Role:
+    """Return what a person may do in a project."""
+    own = select(Membership.role).where(Membership.user_id == user.id, Membership.project_id == project_id)
+    return session.exec(own).first() or user.role
+
+
+def roles_of(session: Session, user: User) -> set[Role]:
+    """Return every role that a person has anywhere."""
+    return {user.role, *session.exec(select(Membership.role).where(Membership.user_id == user.id))}
+
+
+def set_role(session: Session, user: User, role: Role, *, project: Project | None, actor: str) -> None:
+    """Say what a person may do: in one project, or in all that give them no other role.
+
+    Raises:
+        WrongState: nobody would be left who may do everything.
+    """
+    if project is None:
+        _keep_an_admin(session, user, stays=role is Role.ADMIN)
+        user.role = role
+        session.add(user)
+    else:
+        own = select(Membership).where(Membership.user_id == user.id, Membership.project_id == project.id)
+        membership = session.exec(own).first() or Membership(
+            user_id=user.id, project_id=project.id, role=role
+        )
+        membership.role = role
+        session.add(membership)
+    ledger.append(
+        session,
+        actor=actor,
+        action="role_set",
+        subject=user.name,
+        project_id=project.id if project else None,
+        facts={"role": role.value},
+    )
+
+
+def disable(session: Session, user: User, *, actor: str) -> None:
+    """Keep a person out from now on; what they did stays under their name.
+
+    Raises:
+        WrongState: nobody would be left who may do everything.
+    """
+    _keep_an_admin(session, user, stays=False)
+    user.disabled_at = user.disabled_at or utcnow()
+    session.add(user)
+    ledger.append(session, actor=actor, action="user_disabled", subject=user.name)
+
+
+def set_password(session: Session, user: User, password: str, *, here: UserSession) -> None:
+    """Let a person sign in with a password from now on; all their browsers but this one are signed out.
+
+    Raises:
+        Invalid: it is too short, too long, or holds the name.
+    """
+    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+        raise Invalid(f"password: it needs {MIN_PASSWORD} to {MAX_PASSWORD} characters")
+    if user.name.casefold() in password.casefold() or len(set(password)) < MIN_PASSWORD // 2:
+        raise Invalid("password: too easy to guess")
+    user.password = _hasher.hash(password)
+    session.add(user)
+    for browser in open_sessions(session, user):
+        if browser.id != here.id:
+            sign_out(session, browser, actor=user.name)
+    ledger.append(session, actor=user.name, action="password_set", subject=user.name)
+
+
+def is_password(user: User | None, password: str) -> bool:
+    """Say whether this is the person's password; it takes as long when there is no such person."""
+    try:
+        return _hasher.verify((user.password if user else None) or _nobodys_hash(), password)
+    except VerificationError:
+        return False
+
+
+def with_password(session: Session, name: str, password: str) -> User:
+    """Return who signs in with a name and a password.
+
+    Raises:
+        Forbidden: they do not belong together; it is not said which of the two is wrong.
+    """
+    user = session.exec(select(User).where(User.name == name, col(User.disabled_at).is_(None))).first()
+    if not is_password(user, password) or user is None:
+        raise Forbidden("password: name and password do not belong together")
+    return user
+
+
+def confirm(user: User, password: str) -> None:
+    """Make sure that it is still the person themselves who sits there.
+
+    Raises:
+        WrongState: they have no password yet.
+        Forbidden: it is not their password.
+    """
+    if user.password is None:
+        raise WrongState("password: choose one first, under your name at the top")
+    if not is_password(user, password):
+        raise Forbidden("password: this is not yours")
+
+
+def sign_in(session: Session, user: User, *, browser: str, hours: float) -> str:
+    """Remember a browser for some hours and return the secret that it keeps in its cookie."""
+    secret = tokens.new_secret("ess")
+    now = utcnow()
+    session.add(
+        UserSession(
+            user_id=user.id,
+            sha256=tokens.hashed(secret),
+            browser=browser[:200],
+            last_seen_at=now,
+            expires_at=now + timedelta(hours=hours),
+        )
+    )
+    ledger.append(session, actor=user.name, action="signed_in", subject=user.name)
+    return secret
+
+
+def signed_in(session: Session, secret: str, *, idle_minutes: float) -> tuple[User, UserSession] | None:
+    """Return who sits before a browser, or None when it is signed out, idle for too long or too old."""
+    now = utcnow()
+    return session.exec(
+        select(User, UserSession)
+        .where(UserSession.user_id == User.id, UserSession.sha256 == tokens.hashed(secret))
+        .where(col(UserSession.revoked_at).is_(None), UserSession.expires_at > now)
+        .where(UserSession.last_seen_at > now - timedelta(minutes=idle_minutes))
+        .where(col(User.disabled_at).is_(None))
+    ).first()
+
+
+def is_unseen(browser: UserSession) -> bool:
+    """Say whether it is time to note that somebody sits there."""
+    return (utcnow() - browser.last_seen_at).total_seconds() > SEEN_EVERY_SECONDS
+
+
+def seen(session: Session, browser: UserSession) -> None:
+    """Note that somebody sits before a browser."""
+    session.get_one(UserSession, browser.id).last_seen_at = utcnow()
+
+
+def sign_out(session: Session, browser: UserSession, *, actor: str) -> None:
+    """Forget a browser."""
+    browser.revoked_at = browser.revoked_at or utcnow()
+    session.add(browser)
+    ledger.append(session, actor=actor, action="signed_out", subject=actor)
+
+
+def open_sessions(session: Session, user: User) -> list[UserSession]:
+    """Return the browsers in which a person is signed in, newest first."""
+    mine = select(UserSession).where(
+        UserSession.user_id == user.id,
+        col(UserSession.revoked_at).is_(None),
+        UserSession.expires_at > utcnow(),
+    )
+    return list(session.exec(mine.order_by(col(UserSession.id).desc())))
+
+
+def _new_link(session: Session, user: User) -> str:
+    secret = tokens.new_secret("esl")
+    expires = utcnow() + timedelta(hours=LINK_HOURS)
+    session.add(
+        UserToken(user_id=user.id, sha256=tokens.hashed(secret), is_sign_in_link=True, expires_at=expires)
+    )
+    return secret
+
+
+def _keep_an_admin(session: Session, user: User, *, stays: bool) -> None:
+    others = select(User.id).where(
+        User.role == Role.ADMIN, col(User.disabled_at).is_(None), col(User.id) != user.id
+    )
+    if user.role is Role.ADMIN and not stays and session.exec(others).first() is None:
+        raise WrongState(f"{user.name} is the last one who may do everything")
+
+
+@cache
+def _nobodys_hash() -> str:
+    """Return a hash that no password fits, made when it is first needed."""
+    return _hasher.hash(tokens.new_secret("nobody"))

@@ -1,0 +1,222 @@
+"""What users said and what experts answered: feedback, tasks, annotators."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from flask import Response as WebResponse
+from flask import url_for
+from sqlalchemy import String, case, cast, func, or_
+from sqlalchemy import select as select_columns
+from sqlmodel import col, select
+
+from service import projects
+from service.answers.story import story
+from service.stages.intake import joined_to_state, told_state
+from service.tables import (
+    Annotation,
+    AnnotationTask,
+    Annotator,
+    DocumentKind,
+    Feedback,
+    ModelVersion,
+    Rating,
+    Response,
+    Settlement,
+    TaskFlag,
+    TaskPurpose,
+    TaskState,
+)
+from service.web.auth import Access
+from service.web.console.listing import NEWEST, Badge, Cell, Filter, Link, Listing, Sort
+from service.web.console.page import Desk, bp, page
+
+SHOWN_CHARS = 140
+TOLD = ("received", "grouped", "checking", "corrected", "trained", "live", "declined", "withdrawn")
+FLAGS_SHOWN = 100
+
+
+def _reasons(desk: Desk) -> list[str]:
+    return list(projects.current(desk.session, desk.project.id, DocumentKind.REASONS).content)
+
+
+def _versions(desk: Desk) -> list[str]:
+    numbers = select(ModelVersion.number).where(ModelVersion.project_id == desk.project.id)
+    return [f"v{number}" for number in desk.session.exec(numbers.order_by(col(ModelVersion.number).desc()))]
+
+
+def _has_reason(code: str) -> Any:
+    return cast(Feedback.reasons, String).contains(f'"{code}"', autoescape=True)
+
+
+def _says(text: str) -> Any:
+    told = (col(Feedback.comment), col(Feedback.correction), col(Response.text))
+    return or_(*(each.icontains(text, autoescape=True) for each in (*told, cast(Response.messages, String))))
+
+
+def _feedback_cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
+    return [
+        {
+            "given": feedback.created_at,
+            "asked": Link(
+                short(_asked(response)), url_for(".story_of", slug=desk.project.slug, row_id=feedback.id)
+            ),
+            "answer": short(response.text) if response else None,
+            "rating": Badge(feedback.rating.value),
+            "reasons": ", ".join(feedback.reasons),
+            "comment": short(feedback.comment or ""),
+            "version": response.model_version if response else None,
+            "language": response.language if response else None,
+            "state": Badge(state),
+        }
+        for feedback, response, state in rows
+    ]
+
+
+FEEDBACK = Listing(
+    title="Feedback",
+    rows=lambda: joined_to_state(
+        select_columns(Feedback, Response, told_state()).join(
+            Response, col(Feedback.response_id) == Response.id, isouter=True
+        )
+    ),
+    key=col(Feedback.id),
+    of_project=col(Feedback.project_id),
+    cells=_feedback_cells,
+    empty="Nobody has said anything yet. Put the widget under your model's answers, or flag one in the playground.",
+    filters={
+        "q": Filter("search", _says),
+        "rating": Filter("rating", lambda text: Feedback.rating == text, lambda _: list(Rating)),
+        "reason": Filter("reason", _has_reason, _reasons),
+        "version": Filter("version", lambda text: Response.model_version == text, _versions),
+        "language": Filter("language", lambda text: Response.language == text),
+        "state": Filter("state", lambda text: told_state() == text, lambda _: TOLD),
+    },
+)
+
+
+@bp.get("/p/<slug>/feedback")
+@page(Access.READER)
+def feedback(desk: Desk) -> str | WebResponse:
+    """List what users said."""
+    return FEEDBACK.answer(desk)
+
+
+@bp.get("/p/<slug>/feedback/<uuid:row_id>")
+@page(Access.READER)
+def story_of(desk: Desk, row_id: UUID) -> str:
+    """Tell one feedback's whole story."""
+    found = desk.row(Feedback, row_id)
+    response = desk.session.get(Response, found.response_id) if found.response_id else None
+    statement = joined_to_state(select_columns(told_state()).select_from(Feedback))
+    state = desk.session.execute(statement.where(col(Feedback.id) == found.id)).scalar_one()
+    return desk.show(
+        "story.html", feedback=found, response=response, state=state, events=story(desk.session, found)
+    )
+
+
+def _task_cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
+    return [
+        {
+            "made": task.created_at,
+            "asked": Link(short(_asked(response)), url_for(".task", slug=desk.project.slug, row_id=task.id)),
+            "answer": short(response.text),
+            "why": task.purpose.value.replace("_", " "),
+            "priority": round(task.priority, 2),
+            "flags": flags,
+            "state": Badge(task.state.value),
+        }
+        for task, response, flags in rows
+    ]
+
+
+_FLAGS = (
+    select_columns(func.count())
+    .where(TaskFlag.task_id == AnnotationTask.id)
+    .correlate(AnnotationTask)
+    .scalar_subquery()
+)
+TASKS = Listing(
+    title="Tasks",
+    rows=lambda: select_columns(AnnotationTask, Response, _FLAGS).join(
+        Response, col(AnnotationTask.response_id) == Response.id
+    ),
+    key=col(AnnotationTask.id),
+    of_project=col(AnnotationTask.project_id),
+    cells=_task_cells,
+    empty="No expert has been asked anything yet. Triage turns flags into tasks by itself, every few seconds.",
+    sorts=NEWEST | {"urgent": Sort("most urgent first", col(AnnotationTask.priority))},
+    filters={
+        "state": Filter("state", lambda text: AnnotationTask.state == text, lambda _: list(TaskState)),
+        "why": Filter("why", lambda text: AnnotationTask.purpose == text, lambda _: list(TaskPurpose)),
+    },
+)
+
+
+@bp.get("/p/<slug>/tasks")
+@page(Access.READER)
+def tasks(desk: Desk) -> str | WebResponse:
+    """List what experts are asked."""
+    return TASKS.answer(desk, "tasks.html")
+
+
+@bp.get("/p/<slug>/tasks/<uuid:row_id>")
+@page(Access.READER)
+def task(desk: Desk, row_id: UUID) -> str:
+    """Show one task, each answer to it, and what they come to."""
+    found = desk.row(AnnotationTask, row_id)
+    answers = (
+        select(Annotation, Annotator)
+        .join(Annotator, col(Annotation.annotator_id) == Annotator.id)
+        .where(Annotation.task_id == found.id)
+        .order_by(col(Annotation.revised_at))
+    )
+    flags = (
+        select(Feedback)
+        .join(TaskFlag, col(TaskFlag.feedback_id) == Feedback.id)
+        .where(TaskFlag.task_id == found.id)
+    )
+    return desk.show(
+        "task.html",
+        task=found,
+        response=desk.session.get_one(Response, found.response_id),
+        answers=desk.session.exec(answers).all(),
+        flags=desk.session.exec(flags.limit(FLAGS_SHOWN)).all(),
+        settlement=desk.session.exec(select(Settlement).where(Settlement.task_id == found.id)).first(),
+    )
+
+
+@bp.get("/p/<slug>/annotators")
+@page(Access.READER)
+def annotators(desk: Desk) -> str:
+    """Show who answers, how much, how fast, and how often others came to the same."""
+    same = (Settlement.verdict == Annotation.verdict) & (
+        func.coalesce(Settlement.label, "") == func.coalesce(Annotation.label, "")
+    )
+    rows = desk.session.execute(
+        select_columns(
+            Annotator,
+            func.count(),
+            func.avg(Annotation.seconds_spent),
+            func.count(Settlement.id),
+            func.sum(case((same, 1), else_=0)),
+            func.max(Annotation.revised_at),
+        )
+        .join(Annotation, col(Annotation.annotator_id) == Annotator.id)
+        .join(AnnotationTask, col(Annotation.task_id) == AnnotationTask.id)
+        .join(Settlement, col(Settlement.task_id) == AnnotationTask.id, isouter=True)
+        .where(AnnotationTask.project_id == desk.project.id)
+        .group_by(Annotator)
+        .order_by(func.count().desc())
+    ).all()
+    return desk.show("annotators.html", rows=rows)
+
+
+def short(text: str) -> str:
+    """Return a text's beginning on one line, for a list."""
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN_CHARS else f"{line[:SHOWN_CHARS]}…"
+
+
+def _asked(response: Response | None) -> str:
+    return response.messages[-1]["content"] if response else "an answer that has not arrived yet"

@@ -1,0 +1,279 @@
+"""One page of the console: who is signed in, what they may see here, and what becomes of their forms."""
+
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import update_wrapper
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from flask import Blueprint, Response, flash, g, make_response, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from pydantic import BaseModel, ConfigDict, ValidationError
+from sqlmodel import Session, SQLModel
+
+from annotation.errors import AnnotationError
+from retrain.errors import RetrainError
+from service import people, projects, tokens
+from service.errors import Forbidden, NotFound, ServiceError
+from service.queue import JobQueue
+from service.tables import JobKind, Project, Role, User, UserSession
+from service.web.auth import PEOPLE, Access
+from service.web.body import check_text
+from service.web.problems import InvalidRequest, status_of
+from service.web.state import runtime
+
+bp = Blueprint("console", __name__, template_folder="templates")
+MAX_FORM_BYTES = 300_000
+OURS = frozenset({"csrf", "password"})  # fields of any form that are never shown again
+T = TypeVar("T", bound=SQLModel)
+
+
+class Form(BaseModel):
+    """What a page's form may carry; an empty field is one that was left out."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Who sits before a page, and in which project; rows are read, and for a POST written, in `session`."""
+
+    session: Session
+    user: User
+    browser: UserSession
+    role: Role
+    found: Project | None = None
+    sent: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def project(self) -> Project:
+        """The project whose page this is."""
+        if self.found is None:
+            raise NotFound("this page belongs to no project")
+        return self.found
+
+    def may(self, access: Access) -> bool:
+        """Say whether a page or button of this kind is for this person."""
+        return self.role in PEOPLE[access]
+
+    def row(self, table: type[T], row_id: UUID) -> T:
+        """Return a row of this page's project.
+
+        Raises:
+            NotFound: there is none, or it is another project's.
+        """
+        row = self.session.get(table, row_id)
+        if row is None or getattr(row, "project_id", None) != self.project.id:
+            raise NotFound(f"no {table.__tablename__} {row_id} here")
+        return row
+
+    def confirm(self) -> None:
+        """Make sure by the form's password that the person themselves sits there."""
+        people.confirm(self.user, self.sent.get("password", ""))
+
+    def ask(self, kind: JobKind, row_id: UUID) -> UUID:
+        """Ask for a job in this person's name, once while it waits."""
+        key, who = f"{kind}:{row_id}", self.user.name
+        return runtime().queue.ask(
+            self.session, kind, row_id, project_id=self.project.id, unique_key=key, actor=who
+        )
+
+    def let_go(self) -> None:
+        """End this page's transaction, with nothing written, before something that takes long or opens its own."""
+        self.session.expunge_all()
+        self.session.rollback()
+
+    def queue(self) -> JobQueue:
+        """Return the queue for what it does in transactions of its own."""
+        self.let_go()
+        return runtime().queue
+
+    def show(self, template: str, **facts: Any) -> str:
+        """Render a page."""
+        return render_template(template, desk=self, **facts)
+
+    def done(self, said: str, endpoint: str, **arguments: Any) -> Response:
+        """Say what was done, on the page where it shows."""
+        if said:
+            flash(said)
+        if self.found:
+            arguments.setdefault("slug", self.found.slug)
+        return see_other(url_for(endpoint, **arguments))
+
+
+class Page:
+    """A view `(desk, form?, **path)`: it runs once the person behind the session cookie may see the page.
+
+    A POST must come from our own page, in its session; one that cannot be done as sent is shown again with
+    everything that was typed.
+    """
+
+    def __init__(self, view: Callable[..., Any], *, access: Access, form: type[Form] | None) -> None:
+        self.view, self.access, self.form = view, access, form
+        update_wrapper(self, view)
+
+    def __call__(self, slug: str | None = None, **arguments: Any) -> ResponseReturnValue:
+        here = who_is_here()
+        is_post = request.method == "POST"
+        sent = read_form() if is_post else {}
+        if here is None:
+            return _sign_in_first(sent)
+        if is_post and not _is_own(here[1], sent):
+            why = "This form is from an earlier visit. Look it over and send it again."
+            return shown_again(why, 409, sent, action=request.path)
+        try:
+            with runtime().db.transaction() if is_post else runtime().db.reading() as session:
+                desk = self._desk(session, *here, slug, sent)
+                if self.form:
+                    arguments["form"] = _parsed(self.form, sent)
+                return make_response(self.view(desk, **arguments))
+        except (ServiceError, AnnotationError, RetrainError, InvalidRequest) as error:
+            if not is_post or isinstance(error, NotFound):
+                raise
+            status = 422 if isinstance(error, InvalidRequest) else status_of(error)
+            return shown_again(_sentence(error), status, sent, action=request.path)
+
+    def _desk(
+        self, session: Session, user: User, browser: UserSession, slug: str | None, sent: dict[str, str]
+    ) -> Desk:
+        if slug is None:
+            role = user.role
+            if self.access is not Access.PERSON and role not in PEOPLE[self.access]:
+                raise Forbidden(f"the role {role} is not for this page")
+            return Desk(session, user, browser, role, sent=sent)
+        project = projects.find(session, slug)
+        role = people.role_in(session, user, project.id)
+        if role not in PEOPLE[self.access]:
+            raise Forbidden(f"the role {role} is not for this page")
+        return Desk(session, user, browser, role, project, sent)
+
+
+def page(access: Access, *, form: type[Form] | None = None) -> Callable[[Callable[..., Any]], Page]:
+    """Make a view a page of the console for people with a role."""
+    return lambda view: Page(view, access=access, form=form)
+
+
+def who_is_here() -> tuple[User, UserSession] | None:
+    """Return who the session cookie belongs to, and note once a minute that they are there."""
+    secret = request.cookies.get(cookie_name())
+    if not secret:
+        return None
+    idle_minutes = runtime().settings.session_idle_minutes
+    with runtime().db.reading() as session:
+        here = people.signed_in(session, secret, idle_minutes=idle_minutes)
+    if here and people.is_unseen(here[1]):
+        with runtime().db.transaction() as session:
+            people.seen(session, here[1])
+    if here:
+        g.csrf = tokens.form_token(here[1].sha256, runtime().secrets)
+    return here
+
+
+def let_in(user: User, session: Session, to: str) -> Response:
+    """Sign a person in with this browser and go on; a single sign-on would end here too."""
+    chosen = runtime().settings
+    secret = people.sign_in(session, user, browser=request.user_agent.string, hours=chosen.session_hours)
+    response = see_other(to)
+    response.set_cookie(
+        cookie_name(),
+        secret,
+        max_age=int(chosen.session_hours * 3600),
+        secure=is_secure(),
+        httponly=True,
+        samesite="Lax",
+        path="/",
+    )
+    return response
+
+
+def cookie_name() -> str:
+    """Name the session's cookie; browsers take one with `__Host-` from this host over TLS only."""
+    return "__Host-errata" if is_secure() else "errata"
+
+
+def is_secure() -> bool:
+    """Say whether browsers reach us over TLS."""
+    return runtime().settings.own_url.startswith("https:")
+
+
+def see_other(to: str) -> Response:
+    """Send the browser on with a GET."""
+    return make_response(redirect(to, 303))
+
+
+def inside(path: str | None) -> str:
+    """Return a path of ours, or the first page: whoever made a link may not send people elsewhere."""
+    parts = urlsplit(path or "")
+    is_ours = not parts.scheme and not parts.netloc and parts.path.startswith("/")
+    return path if path and is_ours and not path.startswith(("//", "/\\")) else "/"
+
+
+def refuse_strangers() -> None:
+    """Refuse a form that another site's page sends.
+
+    Raises:
+        Forbidden: the browser says that it is one.
+    """
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if site not in (None, "same-origin", "none"):
+        raise Forbidden("this form was sent by another site")
+    if site is None and origin and urlsplit(origin).netloc != request.host:
+        raise Forbidden("this form was sent by another site")
+
+
+def read_form() -> dict[str, str]:
+    """Return a form's fields as they were sent.
+
+    Raises:
+        Forbidden: another site's page sent it.
+        Malformed: it holds what no database keeps.
+    """
+    refuse_strangers()
+    request.max_content_length = MAX_FORM_BYTES
+    request.max_form_memory_size = MAX_FORM_BYTES
+    sent = {name: "\n".join(request.form.getlist(name)) for name in request.form}
+    for text in (*sent, *sent.values()):
+        check_text(text)
+    return {name: text.replace("\r\n", "\n") for name, text in sent.items()}
+
+
+def shown_again(why: str, status: int, sent: Mapping[str, str], *, action: str) -> Response:
+    """Show what was typed, to be corrected and sent again: nothing that a person wrote is lost."""
+    page = render_template(
+        "again.html",
+        why=why.split("\n"),
+        typed={name: text for name, text in sent.items() if name not in OURS},
+        wants_password="password" in sent,
+        action=action,
+        back=inside(urlsplit(request.headers.get("Referer", "")).path or None),
+    )
+    return make_response(page, status)
+
+
+def _sign_in_first(sent: Mapping[str, str]) -> Response:
+    """Ask who it is, and keep where they were going and what they had typed."""
+    if request.method != "POST":
+        return see_other(url_for("console.sign_in", next=request.full_path.rstrip("?")))
+    page = render_template("sign_in.html", next=request.path, typed=sent, is_expired=True)
+    return make_response(page, 401)
+
+
+def _is_own(browser: UserSession, sent: Mapping[str, str]) -> bool:
+    expected = tokens.form_token(browser.sha256, runtime().secrets)
+    return hmac.compare_digest(expected.encode(), sent.get("csrf", "").encode())
+
+
+def _parsed(form: type[Form], sent: Mapping[str, str]) -> Form:
+    said = {name: text for name, text in sent.items() if name not in OURS and text.strip()}
+    try:
+        return form.model_validate_strings(said)
+    except ValidationError as error:
+        raise InvalidRequest(error) from error
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, InvalidRequest):
+        return "\n".join(f"{field.pointer.strip('/') or 'form'}: {field.detail}" for field in error.errors)
+    return str(error)

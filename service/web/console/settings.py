@@ -1,0 +1,131 @@
+"""What a project is run by: success criteria, gate rules, reasons, its switches and its keys."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from flask import Response
+from pydantic import Field
+from sqlmodel import col, select
+
+from retrain.criteria import METRIC_NAMES
+from service import projects
+from service.errors import Invalid
+from service.tables import ApiKey, Document, DocumentKind, KeyKind
+from service.web.auth import Access
+from service.web.console.page import Desk, Form, bp, page
+
+EDITED: dict[str, tuple[DocumentKind, Callable[..., Document]]] = {
+    "criteria": (DocumentKind.CRITERIA, projects.set_criteria),
+    "rules": (DocumentKind.GATE_RULES, projects.set_rules),
+    "reasons": (DocumentKind.REASONS, projects.set_reasons),
+}
+FIRST_CRITERIA = {
+    "classification": [{"metric": "accuracy", "suite": "test", "margin": 0.1}],
+    "generation": [{"metric": "rouge_l", "suite": "test", "margin": 0.05}],
+    "conversation": [{"metric": "rouge_l", "suite": "test", "margin": 0.05}],
+}
+
+
+class DocumentForm(Form):
+    """A document's next version, as JSON."""
+
+    document: str = Field(min_length=1, max_length=100_000)
+
+
+class SwitchesForm(Form):
+    """How the project works; a box that is not ticked is not sent."""
+
+    random_share: float = Field(ge=0, le=1)
+    needs_two_persons: bool = False
+
+
+class KeyForm(Form):
+    """A key to be made; `origins` are the pages that may use a public one, one a line."""
+
+    kind: KeyKind
+    name: str = Field(default="", max_length=100)
+    origins: str = Field(default="", max_length=4000)
+
+
+@bp.get("/p/<slug>/settings")
+@page(Access.READER)
+def settings(desk: Desk) -> str:
+    """Show everything that the project is run by."""
+    documents = {
+        name: projects.document(desk.session, desk.project.id, kind) for name, (kind, _) in EDITED.items()
+    }
+    shown = {name: _content(name, found) for name, found in documents.items()}
+    shown["criteria"] = shown["criteria"] or FIRST_CRITERIA[desk.project.kind]
+    keys = select(ApiKey).where(ApiKey.project_id == desk.project.id).order_by(col(ApiKey.id).desc())
+    return desk.show(
+        "settings.html",
+        documents=documents,
+        written={name: json.dumps(content, indent=2, ensure_ascii=False) for name, content in shown.items()},
+        keys=desk.session.exec(keys).all(),
+        kinds=list(KeyKind),
+        metrics=sorted(METRIC_NAMES),
+    )
+
+
+@bp.post("/p/<slug>/settings/<any(criteria, rules, reasons):name>")
+@page(Access.OPERATOR, form=DocumentForm)
+def set_document(desk: Desk, form: DocumentForm, name: str) -> Response:
+    """Add a document's next version; earlier ones stay, and decisions go on naming the one they used."""
+    try:
+        content = json.loads(form.document)
+    except ValueError as error:
+        raise Invalid(f"document: not JSON: {error}") from error
+    _, put = EDITED[name]
+    added = put(desk.session, desk.project, content, actor=desk.user.name)
+    return desk.done(
+        f"Version {added.version} of the {name} holds from now on.", "console.settings", _anchor=name
+    )
+
+
+@bp.post("/p/<slug>/settings/switches")
+@page(Access.ADMIN, form=SwitchesForm)
+def set_switches(desk: Desk, form: SwitchesForm) -> Response:
+    """Change how the project works."""
+    projects.change(
+        desk.session,
+        desk.project,
+        random_share=form.random_share,
+        needs_two_persons=form.needs_two_persons,
+        actor=desk.user.name,
+    )
+    return desk.done("The project works that way from now on.", "console.settings", _anchor="switches")
+
+
+@bp.post("/p/<slug>/settings/keys")
+@page(Access.ADMIN, form=KeyForm)
+def add_key(desk: Desk, form: KeyForm) -> Response:
+    """Make a key and show it, once."""
+    origins = [line.strip().rstrip("/") for line in form.origins.splitlines() if line.strip()]
+    for origin in origins:
+        parts = urlsplit(origin)
+        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path:
+            raise Invalid(f"origins: {origin!r} is no origin; write https://host")
+    secret = projects.add_key(
+        desk.session, desk.project, form.kind, origins, actor=desk.user.name, name=form.name
+    )
+    title = f"A {form.kind} key for {desk.project.slug}"
+    return Response(
+        desk.show("secret.html", title=title, secret=secret, back="console.settings", kind=form.kind)
+    )
+
+
+@bp.post("/p/<slug>/settings/keys/<uuid:row_id>/revoke")
+@page(Access.ADMIN)
+def revoke_key(desk: Desk, row_id: UUID) -> Response:
+    """Let a key open nothing from now on."""
+    projects.revoke_key(desk.session, desk.row(ApiKey, row_id), actor=desk.user.name)
+    return desk.done("The key opens nothing any more.", "console.settings", _anchor="keys")
+
+
+def _content(name: str, found: Document | None) -> Any:
+    if found is None:
+        return None
+    return found.content["criteria"] if name == "criteria" else found.content
