@@ -100,7 +100,7 @@ def use_link(session: Session, secret: str) -> User | None:
 def role_in(session: Session, user: User, project_id: UUID) -> Role:
     """Return what a person may do in a project."""
     own = select(Membership.role).where(Membership.user_id == user.id, Membership.project_id == project_id)
-    return session.exec(own).first() or user.role
+    return Role(session.exec(own).first() or user.role)
 
 
 def roles_of(session: Session, user: User) -> set[Role]:

@@ -1,5 +1,6 @@
 """Fixtures every suite shares: a real database, a real Valkey, and the work that jobs would do."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from redis import Redis
 from sqlmodel import col, select
 
 from service import jobs, logs, migrations, valkey
+from service.db import Database
 from service.runtime import Runtime, build
 from service.settings import Settings
 from service.tables import Job, JobState
@@ -58,11 +60,21 @@ def settings(tmp_path: Path, cache_dir: Path, valkey_url: str) -> Settings:
     )
 
 
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that others are copied from."""
+    path = tmp_path_factory.mktemp("sqlite") / "migrated.db"
+    db = Database(f"sqlite:///{path}")
+    migrations.upgrade(db)
+    db.close()
+    return path
+
+
 @pytest.fixture
-def runtime(settings: Settings) -> Iterator[Runtime]:
+def runtime(settings: Settings, migrated_sqlite: Path) -> Iterator[Runtime]:
     """A runtime on a migrated SQLite file and an empty queue."""
     runtime = build(settings)
-    migrations.upgrade(runtime.db)
+    shutil.copy(migrated_sqlite, settings.data_dir / "errata.db")
     Redis.from_url(settings.redis_url).flushall()
     yield runtime
     runtime.db.close()

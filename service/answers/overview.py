@@ -111,16 +111,16 @@ def loop(session: Session, project: Project, *, now: datetime) -> list[Stop]:
     newest = newest_set(session, project.id)
     unlearned = _of(Settlement, project)
     if newest:
-        unlearned = unlearned.where(Settlement.created_at > newest.created_at)
+        unlearned = unlearned.where(col(Settlement.created_at) > newest.created_at)
     runs = _of(TrainingRun, project).where(col(TrainingRun.state).in_((RunState.REQUESTED, RunState.RUNNING)))
-    unjudged = _of(Evaluation, project).where(Evaluation.state == EvaluationState.RUNNING)
+    unjudged = _of(Evaluation, project).where(col(Evaluation.state) == EvaluationState.RUNNING)
     busy = set(
         session.exec(
             select(Job.kind).where(Job.project_id == project.id, Job.state == JobState.LEASED).distinct()
         )
     )
 
-    def stop(stage: str, waits: str, waiting: Select[Any], passed: type, *kinds: JobKind) -> Stop:
+    def stop(stage: str, waits: str, waiting: Select[Any], passed: Any, *kinds: JobKind) -> Stop:
         return Stop(
             stage,
             waits,
@@ -145,15 +145,15 @@ def loop(session: Session, project: Project, *, now: datetime) -> list[Stop]:
 def flag_rates(session: Session, project: Project) -> list[FlagRate]:
     """Return how often the newest responses of each of the newest versions were flagged, oldest version first."""
     live = (
-        select_columns(Promotion.model_version_id, func.max(Promotion.created_at).label("at"))
-        .where(Promotion.project_id == project.id)
+        select_columns(col(Promotion.model_version_id), func.max(Promotion.created_at).label("at"))
+        .where(col(Promotion.project_id) == project.id)
         .group_by(col(Promotion.model_version_id))
         .subquery()
     )
     rows = session.execute(
         select_columns(ModelVersion, live.c.at)
         .join(live, live.c.model_version_id == ModelVersion.id)
-        .where(ModelVersion.project_id == project.id)
+        .where(col(ModelVersion.project_id) == project.id)
         .order_by(col(ModelVersion.number).desc())
         .limit(VERSIONS)
     ).all()
@@ -165,15 +165,15 @@ def effort(session: Session, project: Project, *, now: datetime) -> list[Effort]
     since = now - MONTH
     annotated = _spent(
         session,
-        select_columns(Annotation.seconds_spent)
+        select_columns(col(Annotation.seconds_spent))
         .join(AnnotationTask, col(Annotation.task_id) == AnnotationTask.id)
-        .where(AnnotationTask.project_id == project.id, Annotation.created_at > since),
+        .where(col(AnnotationTask.project_id) == project.id, col(Annotation.created_at) > since),
     )
     attacked, approved = (
         _spent(
             session,
-            select_columns(table.seconds_spent).where(
-                table.project_id == project.id, table.created_at > since
+            select_columns(col(table.seconds_spent)).where(
+                col(table.project_id) == project.id, col(table.created_at) > since
             ),
         )
         for table in (AttackSession, Approval)
@@ -274,12 +274,16 @@ def _to_learn(session: Session, project: Project) -> NextStep | None:
 
 def _undecided(project: Project) -> Select[Any]:
     """Return the passed evaluations of challengers that nobody has decided on."""
-    decided = select_columns(Approval.id).where(Approval.evaluation_id == Evaluation.id).exists()
+    decided = select(Approval.id).where(Approval.evaluation_id == Evaluation.id).exists()
     return (
         select_columns(Evaluation)
         .join(ModelVersion, col(Evaluation.model_version_id) == ModelVersion.id)
-        .where(Evaluation.project_id == project.id, Evaluation.state == EvaluationState.PASSED, ~decided)
-        .where(ModelVersion.state == ModelState.CHALLENGER)
+        .where(
+            col(Evaluation.project_id) == project.id,
+            col(Evaluation.state) == EvaluationState.PASSED,
+            ~decided,
+        )
+        .where(col(ModelVersion.state) == ModelState.CHALLENGER)
         .order_by(col(Evaluation.id).desc())
     )
 
@@ -290,7 +294,7 @@ def _of(table: Any, project: Project) -> Select[Any]:
 
 def _count(session: Session, rows: Select[Any]) -> int:
     bounded = rows.with_only_columns(rows.selected_columns.id).order_by(None).limit(COUNTED).subquery()
-    return session.execute(select_columns(func.count()).select_from(bounded)).scalar_one()
+    return int(session.execute(select_columns(func.count()).select_from(bounded)).scalar_one())
 
 
 def _is_any(session: Session, ids: Any) -> bool:
@@ -299,8 +303,8 @@ def _is_any(session: Session, ids: Any) -> bool:
 
 def _flag_rate(session: Session, model: ModelVersion, live_at: datetime) -> FlagRate:
     newest = (
-        select_columns(Response.id)
-        .where(Response.model_version_id == model.id)
+        select_columns(col(Response.id))
+        .where(col(Response.model_version_id) == model.id)
         .order_by(col(Response.id).desc())
         .limit(NEWEST_RESPONSES)
         .subquery()
@@ -309,7 +313,7 @@ def _flag_rate(session: Session, model: ModelVersion, live_at: datetime) -> Flag
     flagged = session.execute(
         select_columns(func.count(func.distinct(Feedback.response_id)))
         .join(newest, newest.c.id == Feedback.response_id)
-        .where(Feedback.rating == Rating.DOWN, col(Feedback.withdrawn_at).is_(None))
+        .where(col(Feedback.rating) == Rating.DOWN, col(Feedback.withdrawn_at).is_(None))
     ).scalar_one()
     rate = wilson(flagged, asked) if asked else None
     return FlagRate(model.number, rate, live_at, model.state is ModelState.CHAMPION)
@@ -322,9 +326,9 @@ def _spent(session: Session, seconds: Select[Any]) -> float:
 
 def _job_seconds(session: Session, project: Project, kind: JobKind, since: datetime) -> float:
     times: Sequence[Any] = session.execute(
-        select_columns(Job.started_at, Job.finished_at)
-        .where(Job.project_id == project.id, Job.kind == kind, Job.state == JobState.DONE)
-        .where(Job.finished_at > since)
+        select_columns(col(Job.started_at), col(Job.finished_at))
+        .where(col(Job.project_id) == project.id, col(Job.kind) == kind, col(Job.state) == JobState.DONE)
+        .where(col(Job.finished_at) > since)
         .limit(COUNTED)
     ).all()
-    return sum((end - start).total_seconds() for start, end in times if start and end)
+    return sum((end - start).total_seconds() for start, end in times if start) or 0.0

@@ -3,13 +3,10 @@
 import shutil
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from redis import Redis
 
-from service import migrations
-from service.db import Database
 from service.runtime import Runtime, build
 from service.settings import Settings
 from tests.postgres import Cluster, running_postgres
@@ -29,16 +26,6 @@ def postgres() -> Iterator[Cluster]:
 def migrated_postgres(postgres: Cluster) -> str:
     """The database that others are copied from."""
     return postgres.migrated()
-
-
-@pytest.fixture(scope="session")
-def migrated_sqlite(tmp_path_factory) -> Path:
-    """The file that others are copied from."""
-    path = tmp_path_factory.mktemp("sqlite") / "migrated.db"
-    db = Database(f"sqlite:///{path}")
-    migrations.upgrade(db)
-    db.close()
-    return path
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

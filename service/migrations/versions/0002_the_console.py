@@ -1,5 +1,7 @@
 """the console: passwords, sessions and roles per project; attempts to break the model; pages of lists."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -110,7 +112,7 @@ def downgrade() -> None:
     op.drop_column("project", "needs_two_persons")
 
 
-def _identity(table: str) -> tuple[sa.Column, sa.Column, sa.PrimaryKeyConstraint]:
+def _identity(table: str) -> tuple[sa.Column[Any], sa.Column[Any], sa.PrimaryKeyConstraint]:
     return (
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),

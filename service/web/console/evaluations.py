@@ -76,7 +76,7 @@ def _cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
 
 EVALUATIONS = Listing(
     title="Evaluations",
-    rows=lambda: select_columns(Evaluation, ModelVersion.number).join(
+    rows=lambda: select_columns(Evaluation, col(ModelVersion.number)).join(
         ModelVersion, col(Evaluation.model_version_id) == ModelVersion.id
     ),
     key=col(Evaluation.id),

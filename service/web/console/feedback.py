@@ -132,7 +132,7 @@ def _task_cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
 
 _FLAGS = (
     select_columns(func.count())
-    .where(TaskFlag.task_id == AnnotationTask.id)
+    .where(col(TaskFlag.task_id) == col(AnnotationTask.id))
     .correlate(AnnotationTask)
     .scalar_subquery()
 )
@@ -190,7 +190,7 @@ def task(desk: Desk, row_id: UUID) -> str:
 @page(Access.READER)
 def annotators(desk: Desk) -> str:
     """Show who answers, how much, how fast, and how often others came to the same."""
-    same = (Settlement.verdict == Annotation.verdict) & (
+    same = (col(Settlement.verdict) == col(Annotation.verdict)) & (
         func.coalesce(Settlement.label, "") == func.coalesce(Annotation.label, "")
     )
     rows = desk.session.execute(
@@ -198,15 +198,15 @@ def annotators(desk: Desk) -> str:
             Annotator,
             func.count(),
             func.avg(Annotation.seconds_spent),
-            func.count(Settlement.id),
+            func.count(col(Settlement.id)),
             func.sum(case((same, 1), else_=0)),
             func.max(Annotation.revised_at),
         )
         .join(Annotation, col(Annotation.annotator_id) == Annotator.id)
         .join(AnnotationTask, col(Annotation.task_id) == AnnotationTask.id)
         .join(Settlement, col(Settlement.task_id) == AnnotationTask.id, isouter=True)
-        .where(AnnotationTask.project_id == desk.project.id)
-        .group_by(Annotator)
+        .where(col(AnnotationTask.project_id) == desk.project.id)
+        .group_by(col(Annotator.id))
         .order_by(func.count().desc())
     ).all()
     return desk.show("annotators.html", rows=rows)

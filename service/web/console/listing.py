@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from flask import Response, request, stream_with_context
-from sqlalchemy import Select, tuple_
+from sqlalchemy import tuple_
 
 from service.errors import Invalid
 from service.web.console.page import Desk
@@ -82,7 +82,7 @@ class Listing:
     """What a list shows: which rows, in which orders, narrowed by what, and how a row is told in cells."""
 
     title: str
-    rows: Callable[[], Select[Any]]
+    rows: Callable[[], Any]
     key: Any
     of_project: Any = None
     cells: Cells

@@ -41,7 +41,7 @@ def _cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
 RUNS = Listing(
     title="Runs",
     rows=lambda: (
-        select_columns(TrainingRun, TrainingSet.version, ModelVersion.number, User.name)
+        select_columns(TrainingRun, col(TrainingSet.version), col(ModelVersion.number), col(User.name))
         .join(TrainingSet, col(TrainingRun.training_set_id) == TrainingSet.id)
         .join(ModelVersion, col(ModelVersion.training_run_id) == TrainingRun.id, isouter=True)
         .join(User, col(TrainingRun.requested_by) == User.id, isouter=True)
@@ -118,4 +118,4 @@ def _seconds_left(job: Job | None, progress: dict[str, Any]) -> float | None:
         or not steps
     ):
         return None
-    return (utcnow() - job.started_at).total_seconds() / step * (steps - step)
+    return float((utcnow() - job.started_at).total_seconds() / step * (steps - step))
