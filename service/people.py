@@ -38,6 +38,18 @@ def add_user(session: Session, name: str, role: Role, *, actor: str) -> tuple[Us
     return user, _new_link(session, user)
 
 
+def invite(session: Session, name: str, role: Role, *, project: Project | None, actor: str) -> str:
+    """Add a person with a role everywhere, or in one project only, and return the secret of their link.
+
+    Raises:
+        AlreadyExists: the name is taken.
+    """
+    user, secret = add_user(session, name, Role.ANNOTATOR if project else role, actor=actor)
+    if project:
+        set_role(session, user, role, project=project, actor=actor)
+    return secret
+
+
 def find(session: Session, name: str) -> User:
     """Return the person of this name.
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
 from annotation.errors import ToolUnavailable
-from service import migrations, projects
+from service import migrations, people, projects
 from service.errors import (
     ApprovalStale,
     ConfigurationError,
@@ -24,7 +24,6 @@ from service.errors import (
     TryAgain,
     Unauthenticated,
 )
-from service.people import user_of
 from service.queue import QUEUE_OF
 from service.runtime import Runtime, from_environment
 from service.tables import Job, JobKind, JobState, User
@@ -128,20 +127,22 @@ def exit_code(error: Exception) -> int:
     return 1
 
 
-def person(runtime: Runtime, token: str) -> User:
+def person(runtime: Runtime, token: str, slug: str) -> User:
     """Return whose token this is: decisions are made by people, not by whoever has a shell.
 
     Raises:
+        NotFound: there is no such project.
         Unauthenticated: there is no token, or it is nobody's.
-        Forbidden: this person may not decide.
+        Forbidden: this person may not decide in the project.
     """
     given = token or runtime.settings.token.get_secret_value()
     with runtime.db.reading() as session:
-        user = user_of(session, given) if given else None
-    if user is None:
-        raise Unauthenticated("ERRATA_TOKEN: give your own token; errata tokens add USER makes one")
-    if user.role not in ("approver", "admin"):
-        raise Forbidden(f"role {user.role} may not decide")
+        user = people.user_of(session, given) if given else None
+        if user is None:
+            raise Unauthenticated("ERRATA_TOKEN: give your own token; errata tokens add USER makes one")
+        role = people.role_in(session, user, projects.find(session, slug).id)
+    if role not in ("approver", "admin"):
+        raise Forbidden(f"role {role} may not decide")
     return user
 
 

@@ -122,7 +122,7 @@ def approve(
 ) -> None:
     """Approve a challenger as it is now; a later change makes the approval stale."""
     runtime = connect()
-    user = person(runtime, token)
+    user = person(runtime, token, project)
     with runtime.db.transaction() as session:
         row = projects.find(session, project)
         model = answers.find_model(session, row, number)
@@ -155,7 +155,7 @@ def promote(
 ) -> None:
     """Make an approved version the champion."""
     runtime = connect()
-    user = person(runtime, token)
+    user = person(runtime, token, project)
     with runtime.db.transaction() as session:
         row = projects.find(session, project)
         done = promotion.promote(session, row, model_version=number, user=user)
@@ -175,7 +175,7 @@ def rollback(
 ) -> None:
     """Make the version that was live before live again."""
     runtime = connect()
-    user = person(runtime, token)
+    user = person(runtime, token, project)
     with runtime.db.transaction() as session:
         row = projects.find(session, project)
         document = _promoted(session, promotion.roll_back(session, row, reason=reason, user=user))

@@ -35,17 +35,18 @@ def init(
     """Set up an empty installation; prints the administrator's one-time sign-in link."""
     runtime = from_environment()
     migrations.upgrade(runtime.db)
-    _add_user(runtime, admin, Role.ADMIN, as_json=as_json)
+    _add_user(runtime, admin, Role.ADMIN, slug="", as_json=as_json)
 
 
 @user_app.command("add")
 def add_user(
     name: str,
     role: Annotated[Role, typer.Option(help="What this person may do.")],
+    project: Annotated[str, typer.Option(help="The role is for this project only.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Add a person; prints their one-time sign-in link."""
-    _add_user(connect(), name, role, as_json=as_json)
+    _add_user(connect(), name, role, slug=project, as_json=as_json)
 
 
 @token_app.command("add")
@@ -101,13 +102,23 @@ def change_project(
     random_share: Annotated[
         float | None, typer.Option(help="Share of unflagged responses that experts see.")
     ] = None,
+    two_persons: Annotated[
+        bool | None,
+        typer.Option(help="Whether who asked for a training may not approve what came of it."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Change how a project works."""
     with connect().db.transaction() as session:
         project = projects.find(session, name)
-        projects.change(session, project, random_share=random_share, actor=ACTOR)
-        document = {"project": project.slug, "random_share": project.random_share}
+        projects.change(
+            session, project, random_share=random_share, needs_two_persons=two_persons, actor=ACTOR
+        )
+        document = {
+            "project": project.slug,
+            "random_share": project.random_share,
+            "needs_two_persons": project.needs_two_persons,
+        }
     show(document, as_json=as_json)
 
 
@@ -169,9 +180,10 @@ def show_criteria(project: str, as_json: AsJson = False) -> None:
     show({"items": items, "next_cursor": None}, as_json=as_json)
 
 
-def _add_user(runtime: Runtime, name: str, role: Role, *, as_json: bool) -> None:
+def _add_user(runtime: Runtime, name: str, role: Role, *, slug: str, as_json: bool) -> None:
     with runtime.db.transaction() as session:
-        _, secret = people.add_user(session, name, role, actor=ACTOR)
+        project = projects.find(session, slug) if slug else None
+        secret = people.invite(session, name, role, project=project, actor=ACTOR)
     show({"sign_in_url": f"{runtime.settings.own_url}/sign-in/{secret}"}, as_json=as_json)
 
 

@@ -159,10 +159,7 @@ def users(desk: Desk) -> str:
 def add_user(desk: Desk, form: UserForm) -> Response:
     """Add a person and show their invitation."""
     project = _project(desk.session, form.project)
-    everywhere = Role.ANNOTATOR if project else form.role
-    user, secret = people.add_user(desk.session, form.name, everywhere, actor=desk.user.name)
-    if project:
-        people.set_role(desk.session, user, form.role, project=project, actor=desk.user.name)
+    secret = people.invite(desk.session, form.name, form.role, project=project, actor=desk.user.name)
     return _invited(desk, form.name, secret)
 
 

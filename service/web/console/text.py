@@ -12,7 +12,12 @@ from markupsafe import Markup, escape
 from service.clock import utcnow
 
 KEPT = frozenset("\n\t")
-JOINERS = frozenset("\u200c\u200d")
+SELECTORS = frozenset(map(chr, range(0xFE00, 0xFE10)))  # say how the letter before looks
+JOINERS = frozenset("\u200c\u200d") | SELECTORS
+# Letters and marks by their category, which show nothing; in the last range whole texts can hide.
+BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0") | frozenset(
+    map(chr, range(0xE0100, 0xE01F0))
+)
 MAX_WORDS = 2000
 UNITS = ((86_400 * 2, 86_400, "days"), (3600 * 2, 3600, "h"), (120, 60, "min"), (0, 1, "s"))
 
@@ -20,7 +25,7 @@ UNITS = ((86_400 * 2, 86_400, "days"), (3600 * 2, 3600, "h"), (120, 60, "min"), 
 def visible(text: str) -> str:
     """Return a text in which characters that hide, or turn the direction of others, are told by their number.
 
-    Joiners stay between letters that are not ASCII: some scripts and emoji are written with them.
+    Joiners and selectors stay beside letters that are not ASCII: some scripts and emoji are written with them.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -76,8 +81,13 @@ def _words(text: str) -> list[str]:
 
 
 def _shown(text: str, place: int, letter: str) -> str:
-    if letter in KEPT or unicodedata.category(letter) not in ("Cc", "Cf", "Co", "Cs", "Zl", "Zp"):
-        return letter
-    if letter in JOINERS and not text[max(0, place - 1) : place + 2].replace(letter, "").isascii():
+    if letter in JOINERS:
+        before, after = text[max(0, place - 1) : place], text[place + 1 : place + 2]
+        is_run = letter in SELECTORS and before in SELECTORS
+        if not is_run and not (before + after).replace(letter, "").isascii():
+            return letter
+    elif letter in KEPT or (
+        letter not in BLANK and unicodedata.category(letter) not in ("Cc", "Cf", "Co", "Cs", "Zl", "Zp")
+    ):
         return letter
     return f"⟦U+{ord(letter):04X}⟧"

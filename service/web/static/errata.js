@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const dialog = document.getElementById("keys");
+  const dialog = document.getElementById("help");
   const isOn = document.getElementById("keys-on");
   const REMEMBERED = "errata-keys-off";
   const MOVES = { j: 1, k: -1 };
