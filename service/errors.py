@@ -7,6 +7,14 @@ class ServiceError(Exception):
     code = "service_error"
 
 
+def code_of(error: Exception) -> str:
+    """Return an error's stable code: its own, or its name in snake case."""
+    if isinstance(error, ServiceError):
+        return error.code
+    name = type(error).__name__
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
+
+
 class ConfigurationError(ServiceError):
     """A setting is missing or wrong; the message names it."""
 

@@ -276,10 +276,12 @@ def _new_link(session: Session, user: User) -> str:
 
 
 def _keep_an_admin(session: Session, user: User, *, stays: bool) -> None:
-    others = select(User.id).where(
-        User.role == Role.ADMIN, col(User.disabled_at).is_(None), col(User.id) != user.id
-    )
-    if user.role is Role.ADMIN and not stays and session.exec(others).first() is None:
+    if user.role is not Role.ADMIN or stays:
+        return
+    # Locked in one order, so that of the last two who go at once the second sees that the first has gone.
+    admins = select(User.id).where(User.role == Role.ADMIN, col(User.disabled_at).is_(None))
+    left = session.exec(admins.order_by(col(User.id)).with_for_update()).all()
+    if not set(left) - {user.id}:
         raise WrongState(f"{user.name} is the last one who may do everything")
 
 

@@ -1,26 +1,37 @@
 """Rows that many tests need, each with as little as the tables allow."""
 
 from collections.abc import Sequence
-from uuid import UUID
+from typing import Any
+from uuid import UUID, uuid4
 
 from sqlmodel import Session, col, select
 
+from annotation.types import Cause, Verdict
 from retrain.types import sha256_of
 from service import people, projects
+from service.stages import intake
 from service.tables import (
+    AnnotationTask,
     ConnectorKind,
     Document,
     DocumentKind,
     Evaluation,
     EvaluationState,
+    Feedback,
     KeyKind,
     ModelState,
     ModelVersion,
     Project,
     ProjectKind,
     Promotion,
+    Rating,
+    Response,
     Role,
     RunState,
+    Settlement,
+    TaskFlag,
+    TaskPurpose,
+    TaskState,
     TrainingRun,
     TrainingSet,
     User,
@@ -122,6 +133,61 @@ def add_evaluation(
     session.add(evaluation)
     session.flush()
     return evaluation
+
+
+def add_response(
+    session: Session, project: Project, text: str = "Cardiology", *, asked: str = "who bills me?", **more: Any
+) -> Response:
+    """An answer of the model; `more` are columns of its row."""
+    new = intake.NewResponse(messages=[{"role": "user", "content": asked}], response=text, **more)
+    return intake.log_response(session, project, new, sha256=sha256_of([asked, text]))[0]
+
+
+def add_flag(
+    session: Session,
+    project: Project,
+    response: Response,
+    *reasons: str,
+    rating: Rating = Rating.DOWN,
+    **more: Any,
+) -> Feedback:
+    """A user's word on an answer, a flag by default; `more` are columns of its row."""
+    new = intake.NewFeedback(event_id=uuid4(), rating=rating, reasons=list(reasons), **more)
+    ref = str(response.id)
+    return intake.record_feedback(session, project, new, response_ref=ref, subject=None, sha256="sha256:0")[0]
+
+
+def add_task(
+    session: Session, project: Project, response: Response, *, flag: Feedback | None = None, **more: Any
+) -> AnnotationTask:
+    """A task for experts, caused by a flag if there is one; `more` are columns of its row."""
+    facts = {"purpose": TaskPurpose.FLAG if flag else TaskPurpose.RANDOM, "priority": 1.0} | more
+    task = AnnotationTask(
+        project_id=project.id,
+        response_id=response.id,
+        flag_id=flag.id if flag else None,
+        schema_id=newest(session, project, DocumentKind.LABEL_SCHEMA),
+        guidelines_id=newest(session, project, DocumentKind.GUIDELINES),
+        **facts,
+    )
+    session.add(task)
+    session.flush()
+    if flag:
+        session.add(TaskFlag(task_id=task.id, feedback_id=flag.id))
+        session.flush()
+    return task
+
+
+def add_settlement(session: Session, task: AnnotationTask, **more: Any) -> Settlement:
+    """What a task's answers come to: the model was wrong, by default."""
+    facts = {"verdict": Verdict.INCORRECT, "label": LABELS[0], "cause": Cause.MODEL} | more
+    settlement = Settlement(
+        project_id=task.project_id, task_id=task.id, agreeing=2, asked=2, explanation="both agree", **facts
+    )
+    task.state = TaskState.SETTLED
+    session.add_all([settlement, task])
+    session.flush()
+    return settlement
 
 
 def newest(session: Session, project: Project, kind: DocumentKind) -> UUID:

@@ -12,11 +12,12 @@ class Repetitions:
     pending_jobs: int
     hook_calls: int
     starts: int
+    page_views: int
     racing_threads: int = 8
 
 
-CI = Repetitions(kill_rounds=2, pending_jobs=200, hook_calls=20, starts=1)
-BENCH = Repetitions(kill_rounds=20, pending_jobs=200, hook_calls=100, starts=5)
-FULL = Repetitions(kill_rounds=200, pending_jobs=2000, hook_calls=1000, starts=50)
+CI = Repetitions(kill_rounds=2, pending_jobs=200, hook_calls=20, starts=1, page_views=1)
+BENCH = Repetitions(kill_rounds=20, pending_jobs=200, hook_calls=100, starts=5, page_views=20)
+FULL = Repetitions(kill_rounds=200, pending_jobs=2000, hook_calls=1000, starts=50, page_views=200)
 
 CHOSEN = {"ci": CI, "bench": BENCH, "full": FULL}[os.environ.get("REPETITIONS", "ci")]

@@ -113,7 +113,9 @@ def describe_run(session: Session, run: TrainingRun) -> dict[str, Any]:
     """Return a run as the API and the command line show it."""
     training_set = session.get_one(TrainingSet, run.training_set_id)
     model = session.exec(select(ModelVersion).where(ModelVersion.training_run_id == run.id)).first()
-    jobs = select(Job).where(Job.kind == JobKind.TRAIN, Job.row_id == run.id)
+    jobs = select(Job).where(
+        Job.project_id == run.project_id, Job.kind == JobKind.TRAIN, Job.row_id == run.id
+    )
     job = session.exec(jobs.order_by(col(Job.id).desc()).limit(1)).first()
     return {
         "id": str(run.id),

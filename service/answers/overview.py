@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func
+from sqlalchemy import Select, Subquery, func
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
@@ -42,6 +42,7 @@ from service.tables import (
     TrainingRun,
     TrainingSet,
 )
+from service.tables.base import first_id
 
 COUNTED = 10_000
 VERSIONS, NEWEST_RESPONSES = 8, 2_000
@@ -111,7 +112,7 @@ def loop(session: Session, project: Project, *, now: datetime) -> list[Stop]:
     newest = newest_set(session, project.id)
     unlearned = _of(Settlement, project)
     if newest:
-        unlearned = unlearned.where(col(Settlement.created_at) > newest.created_at)
+        unlearned = unlearned.where(col(Settlement.id) >= first_id(newest.created_at))
     runs = _of(TrainingRun, project).where(col(TrainingRun.state).in_((RunState.REQUESTED, RunState.RUNNING)))
     unjudged = _of(Evaluation, project).where(col(Evaluation.state) == EvaluationState.RUNNING)
     busy = set(
@@ -125,10 +126,8 @@ def loop(session: Session, project: Project, *, now: datetime) -> list[Stop]:
             stage,
             waits,
             _count(session, waiting),
-            session.execute(
-                waiting.with_only_columns(func.min(waiting.selected_columns.created_at))
-            ).scalar(),
-            _count(session, _of(passed, project).where(passed.created_at > day)),
+            _oldest(session, waiting),
+            _count(session, _of(passed, project).where(passed.id >= first_id(day))),
             bool(busy & set(kinds)),
         )
 
@@ -163,11 +162,12 @@ def flag_rates(session: Session, project: Project) -> list[FlagRate]:
 def effort(session: Session, project: Project, *, now: datetime) -> list[Effort]:
     """Return what people and what machines spent their time on, by what they wrote down of it."""
     since = now - MONTH
+    tasks = newest_tasks(project)
     annotated = _spent(
         session,
         select_columns(col(Annotation.seconds_spent))
-        .join(AnnotationTask, col(Annotation.task_id) == AnnotationTask.id)
-        .where(col(AnnotationTask.project_id) == project.id, col(Annotation.created_at) > since),
+        .join(tasks, col(Annotation.task_id) == tasks.c.id)
+        .where(col(Annotation.created_at) > since),
     )
     attacked, approved = (
         _spent(
@@ -188,6 +188,12 @@ def effort(session: Session, project: Project, *, now: datetime) -> list[Effort]
     ]
 
 
+def newest_tasks(project: Project) -> Subquery:
+    """Return the ids of a project's newest tasks, for figures about what experts answered."""
+    ids = select_columns(col(AnnotationTask.id)).where(col(AnnotationTask.project_id) == project.id)
+    return ids.order_by(col(AnnotationTask.id).desc()).limit(COUNTED).subquery()
+
+
 def next_step(session: Session, project: Project) -> NextStep:
     """Return what matters most now: what broke, then decisions, then what the loop lacks to go on."""
     steps = (_broken, _to_decide, _to_prepare, _to_learn)
@@ -204,7 +210,8 @@ def _broken(session: Session, project: Project) -> NextStep | None:
         job
         and session.exec(
             select(Job.id)
-            .where(Job.kind == job.kind, Job.row_id == job.row_id, col(Job.id) > job.id)
+            .where(Job.project_id == project.id, Job.kind == job.kind)
+            .where(Job.row_id == job.row_id, col(Job.id) > job.id)
             .limit(1)
         ).first()
     )
@@ -257,7 +264,7 @@ def _to_learn(session: Session, project: Project) -> NextStep | None:
     newest = newest_set(session, project.id)
     settled = select(func.count()).where(Settlement.project_id == project.id)
     if newest:
-        settled = settled.where(Settlement.created_at > newest.created_at)
+        settled = settled.where(col(Settlement.id) >= first_id(newest.created_at))
     run = select(TrainingRun.id).where(TrainingRun.training_set_id == newest.id) if newest else None
     if run is not None and newest and not newest.is_blocked and not _is_any(session, run):
         return NextStep(f"Set v{newest.version} has not been trained on.", "Train", "training_set", newest.id)
@@ -295,6 +302,12 @@ def _of(table: Any, project: Project) -> Select[Any]:
 def _count(session: Session, rows: Select[Any]) -> int:
     bounded = rows.with_only_columns(rows.selected_columns.id).order_by(None).limit(COUNTED).subquery()
     return int(session.execute(select_columns(func.count()).select_from(bounded)).scalar_one())
+
+
+def _oldest(session: Session, rows: Select[Any]) -> datetime | None:
+    oldest = rows.with_only_columns(rows.selected_columns.created_at).order_by(None)
+    at: datetime | None = session.execute(oldest.order_by(rows.selected_columns.id).limit(1)).scalar()
+    return at
 
 
 def _is_any(session: Session, ids: Any) -> bool:

@@ -14,13 +14,12 @@ from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
 from annotation.errors import ToolUnavailable
-from service import migrations, people, projects
+from service import errors, migrations, people, projects
 from service.errors import (
     ApprovalStale,
     ConfigurationError,
     Forbidden,
     JobFailed,
-    ServiceError,
     TryAgain,
     Unauthenticated,
 )
@@ -109,9 +108,7 @@ def code_of(error: Exception) -> str:
         return "usage"
     if isinstance(error, JobFailed) and len(error.args) > 1:
         return str(error.args[1])
-    name = type(error).__name__
-    snake = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
-    return error.code if isinstance(error, ServiceError) else snake
+    return errors.code_of(error)
 
 
 def exit_code(error: Exception) -> int:

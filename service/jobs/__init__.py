@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from annotation.errors import AnnotationError, ToolUnavailable
 from retrain.errors import RetrainError
-from service.errors import LeaseLost, ServiceError, TryAgain
+from service.errors import LeaseLost, ServiceError, TryAgain, code_of
 from service.logs import bound
 from service.queue import QUEUE_OF, Lease
 from service.runtime import Runtime, from_environment
@@ -53,10 +53,10 @@ def perform(runtime: Runtime, lease: Lease) -> None:
         log.warning("lease_lost")
     except (ToolUnavailable, TryAgain) as error:
         log.warning("job_postponed", error=str(error))
-        lease.fail(error, code=_code(error))
+        lease.fail(error, code=code_of(error))
     except (ServiceError, AnnotationError, RetrainError) as error:
         log.warning("job_refused", error=str(error))
-        lease.bury(error, code=_code(error))
+        lease.bury(error, code=code_of(error))
     except Exception as error:
         log.exception("job_broke")
         lease.fail(error, code="unexpected")
@@ -104,11 +104,3 @@ def _beating(lease: Lease) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-
-
-def _code(error: Exception) -> str:
-    return error.code if isinstance(error, ServiceError) else _snake(type(error).__name__)
-
-
-def _snake(name: str) -> str:
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")

@@ -16,7 +16,7 @@ from retrain.criteria import read_criteria, read_rules
 from retrain.errors import EmptySplit
 from retrain.suites import GENERAL, general_cases
 from retrain.types import Case, Example, Kind, Message, Split, canonical_json, content_hash, sha256_of
-from service import ledger
+from service import ledger, projects
 from service.answers import describe_evaluation, newest_evaluation
 from service.clock import utcnow
 from service.errors import CriteriaMissing, WrongState
@@ -171,11 +171,10 @@ def _open(lease: Lease, model_id: UUID) -> UUID:
 
 
 def _newest(session: Session, project_id: UUID, kind: DocumentKind) -> UUID:
-    documents = select(Document.id).where(Document.project_id == project_id, Document.kind == kind)
-    newest = session.exec(documents.order_by(col(Document.version).desc()).limit(1)).first()
+    newest = projects.document(session, project_id, kind)
     if newest is None:
         raise CriteriaMissing(f"the project has no {kind}")
-    return newest
+    return newest.id
 
 
 def _add_adapters(runtime: Runtime, model: Model, adapters: Mapping[str, str | None]) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
-from service import ledger
+from service import ledger, projects
 from service.answers import newest_evaluation
 from service.errors import AlreadyDecided, ApprovalMissing, ApprovalStale, NotFound, SamePerson, WrongState
 from service.tables import (
@@ -35,8 +35,8 @@ def what_to_approve(session: Session, evaluation: Evaluation) -> dict[str, str]:
     return {
         "adapter": model.adapter_sha256 or "",
         "training_set": training_set.fingerprint,
-        "criteria": _newest_sha256(session, evaluation.project_id, DocumentKind.CRITERIA),
-        "gate_rules": _newest_sha256(session, evaluation.project_id, DocumentKind.GATE_RULES),
+        "criteria": projects.current(session, evaluation.project_id, DocumentKind.CRITERIA).sha256,
+        "gate_rules": projects.current(session, evaluation.project_id, DocumentKind.GATE_RULES).sha256,
         "report": evaluation.report or "",
         "champion": str(_live(session, evaluation.project_id).model_version_id),
     }
@@ -174,11 +174,6 @@ def live_at(session: Session, project: Project, at: datetime | None) -> tuple[Pr
     if found is None:
         raise NotFound(f"project {project.slug}: nothing was live at {at}")
     return found
-
-
-def _newest_sha256(session: Session, project_id: UUID, kind: DocumentKind) -> str:
-    documents = select(Document.sha256).where(Document.project_id == project_id, Document.kind == kind)
-    return session.exec(documents.order_by(col(Document.version).desc()).limit(1)).one()
 
 
 def _live(session: Session, project_id: UUID) -> Promotion:

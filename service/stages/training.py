@@ -20,7 +20,7 @@ from retrain import archive
 from retrain.errors import TrainingBroke
 from retrain.suites import ask_generally, replay_prompts
 from retrain.types import Example, Message, Mode, Progress, Split, TrainedAdapter, TrainingSpec, content_hash
-from service import ledger
+from service import ledger, projects
 from service.clock import utcnow
 from service.errors import AuditBlocked, CriteriaMissing, Invalid, NotFound
 from service.queue import Lease
@@ -222,10 +222,7 @@ def champion_of(session: Session, project_id: UUID) -> ModelVersion:
 
 
 def _criteria(session: Session, project: Project) -> Document:
-    criteria = select(Document).where(
-        Document.project_id == project.id, Document.kind == DocumentKind.CRITERIA
-    )
-    newest = session.exec(criteria.order_by(col(Document.version).desc()).limit(1)).first()
+    newest = projects.document(session, project.id, DocumentKind.CRITERIA)
     if newest is None:
         raise CriteriaMissing(
             f"project {project.slug}: say what success is first: errata criteria set {project.slug} FILE"

@@ -11,12 +11,12 @@ from sqlmodel import Session, col, select
 from annotation.triage import Flag, prioritise, random_share
 from retrain.near_duplicates import clusters
 from retrain.types import sha256_of
+from service import projects
 from service.clock import utcnow
 from service.db import Database
 from service.queue import Lease
 from service.tables import (
     AnnotationTask,
-    Document,
     DocumentKind,
     Feedback,
     Project,
@@ -202,8 +202,8 @@ def _add_task(
         response_id=response_id,
         purpose=purpose,
         flag_id=flag.id if flag else None,
-        schema_id=_newest(session, project.id, DocumentKind.LABEL_SCHEMA),
-        guidelines_id=_newest(session, project.id, DocumentKind.GUIDELINES),
+        schema_id=projects.current(session, project.id, DocumentKind.LABEL_SCHEMA).id,
+        guidelines_id=projects.current(session, project.id, DocumentKind.GUIDELINES).id,
         priority=0.0,
     )
     session.add(task)
@@ -211,16 +211,8 @@ def _add_task(
     return task
 
 
-def _newest(session: Session, project_id: UUID, kind: DocumentKind) -> UUID:
-    newest = select(Document.id).where(Document.project_id == project_id, Document.kind == kind)
-    return session.exec(newest.order_by(col(Document.version).desc()).limit(1)).one()
-
-
 def _severities(session: Session, project_id: UUID) -> dict[str, float]:
-    newest = select(Document.content).where(
-        Document.project_id == project_id, Document.kind == DocumentKind.REASONS
-    )
-    reasons = session.exec(newest.order_by(col(Document.version).desc()).limit(1)).one()
+    reasons = projects.current(session, project_id, DocumentKind.REASONS).content
     return {code: float(reason.get("severity", 1.0)) for code, reason in reasons.items()}
 
 

@@ -23,6 +23,11 @@ def uuid7() -> UUID:
     return UUID(int=value)
 
 
+def first_id(moment: datetime) -> UUID:
+    """Return the smallest id that `uuid7` could have made at a moment, so that an index on ids finds what is newer."""
+    return UUID(int=int(moment.timestamp() * 1000) << 80)
+
+
 class Row(SQLModel):
     """A row's identity and birth; SQLModel does not validate rows, request schemas do."""
 

@@ -75,7 +75,7 @@ class Feedback(Row, table=True):
     __table_args__ = (
         UniqueConstraint("project_id", "event_id"),
         Index("ix_feedback_project_id_id", "project_id", "id"),
-        Index("ix_feedback_project_id_triaged_at", "project_id", "triaged_at"),
+        Index("ix_feedback_project_id_triaged_at_id", "project_id", "triaged_at", "id"),
         Index("ix_feedback_project_id_response_ref", "project_id", "response_ref"),
     )
 

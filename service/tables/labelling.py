@@ -106,8 +106,9 @@ class Settlement(Row, table=True):
     """What a task's annotations come to; only those whose cause is the model, or that find it right, teach it."""
 
     __tablename__ = "settlement"
+    __table_args__ = (Index("ix_settlement_project_id_id", "project_id", "id"),)
 
-    project_id: UUID = Field(foreign_key="project.id", index=True)
+    project_id: UUID = Field(foreign_key="project.id")
     task_id: UUID = Field(foreign_key="annotation_task.id", unique=True)
     verdict: Verdict = Field(sa_type=text_enum(Verdict))
     label: str | None = Field(default=None, max_length=200)

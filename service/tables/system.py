@@ -59,10 +59,13 @@ class Job(Row, table=True):
             postgresql_where=text("state = 'leased'"),
         ),
         Index("ix_job_state_not_before", "state", "not_before"),
+        Index("ix_job_project_id_id", "project_id", "id"),
+        Index("ix_job_project_id_kind_id", "project_id", "kind", "id"),
+        Index("ix_job_project_id_state_id", "project_id", "state", "id"),
     )
 
     kind: JobKind = Field(sa_type=text_enum(JobKind))
-    project_id: UUID | None = Field(default=None, foreign_key="project.id", index=True)
+    project_id: UUID | None = Field(default=None, foreign_key="project.id")
     row_id: UUID
     unique_key: str | None = Field(default=None, max_length=200)
     options: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
@@ -109,10 +112,10 @@ class LedgerEntry(Row, table=True):
     """One decision or change, chained to the one before by its hash."""
 
     __tablename__ = "ledger_entry"
-    __table_args__ = (UniqueConstraint("seq"),)
+    __table_args__ = (UniqueConstraint("seq"), Index("ix_ledger_entry_project_id_id", "project_id", "id"))
 
     seq: int = Field(sa_type=BigInteger)
-    project_id: UUID | None = Field(default=None, foreign_key="project.id", index=True)
+    project_id: UUID | None = Field(default=None, foreign_key="project.id")
     actor: str = Field(max_length=200)
     action: str = Field(max_length=64)
     subject: str = Field(max_length=200)

@@ -17,6 +17,7 @@ from service.web import assets, console, problems, widget
 from service.web.api import feedback, hooks, loop, models, operation, responses
 from service.web.auth import Access
 from service.web.console import text
+from service.web.console.page import MAX_FORM_BYTES
 from service.web.endpoint import declared, openapi
 from service.web.limits import limiter
 
@@ -56,6 +57,8 @@ def create_app(runtime: Runtime) -> Flask:
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=runtime.settings.own_url.startswith("https:"),
+        MAX_CONTENT_LENGTH=MAX_FORM_BYTES,  # bodies of JSON have limits of their own
+        MAX_FORM_MEMORY_SIZE=MAX_FORM_BYTES,
     )
     app.extensions["runtime"] = runtime
     app.jinja_env.finalize = text.finalize

@@ -36,23 +36,32 @@ def read_json(request: Request, *, max_bytes: int) -> bytes:
         raise Malformed(HTTPStatus.BAD_REQUEST, "malformed_json", "the body is empty")
     try:
         text = raw.decode("utf-8")
-        if text.startswith("\ufeff"):
-            raise Malformed(
-                HTTPStatus.BAD_REQUEST, "malformed_json", "the body starts with a byte order mark"
-            )
-        value = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
         raise Malformed(
             HTTPStatus.BAD_REQUEST, "malformed_json", f"the body is not UTF-8: {error.reason}"
         ) from error
+    if text.startswith("\ufeff"):
+        raise Malformed(HTTPStatus.BAD_REQUEST, "malformed_json", "the body starts with a byte order mark")
+    parse_json(text)
+    return raw
+
+
+def parse_json(text: str) -> Any:
+    """Return what a text says as JSON.
+
+    Raises:
+        Malformed: it is not JSON, or ambiguous as `read_json` says.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
-        raise Malformed(HTTPStatus.BAD_REQUEST, "malformed_json", f"the body is not JSON: {error}") from error
+        raise Malformed(HTTPStatus.BAD_REQUEST, "malformed_json", f"not JSON: {error}") from error
     except RecursionError as error:
         raise _ambiguous(f"nested deeper than {MAX_DEPTH}") from error
     except ValueError as error:  # an integer of thousands of digits
         raise _ambiguous("a number is too large") from error
     _check(value, depth=0)
-    return raw
+    return value
 
 
 def read_bytes(request: Request, *, max_bytes: int) -> bytes:

@@ -107,14 +107,6 @@ def status_of(error: Exception) -> HTTPStatus:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
-def code_of(error: Exception) -> str:
-    """Return an error's stable code: its own, or its name in snake case."""
-    if isinstance(error, errors.ServiceError):
-        return error.code
-    name = type(error).__name__
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
-
-
 def _is_for_a_person() -> bool:
     if request.path.startswith(("/v1/", "/hooks/")):
         return False
@@ -122,7 +114,7 @@ def _is_for_a_person() -> bool:
 
 
 def _known(error: Exception) -> Response:
-    return problem(status_of(error), code_of(error), str(error))
+    return problem(status_of(error), errors.code_of(error), str(error))
 
 
 def _no_database(error: OperationalError) -> Response:

@@ -4,11 +4,12 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
-from tests.benchmarks import hook, kill_jobs, start
+from tests.benchmarks import console, hook, kill_jobs, start
 from tests.benchmarks.report import MissingData, Report
 from tests.repetitions import BENCH, FULL, Repetitions
 
 BENCHES: Mapping[str, Callable[[Repetitions], Report]] = {
+    "console": console.measure,
     "hook": hook.measure,
     "kill-jobs": kill_jobs.measure,
     "start": start.measure,

@@ -2,11 +2,9 @@
 
 import os
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 import httpx
@@ -15,6 +13,7 @@ from service.runtime import Runtime
 from service.supervisor import commands
 from service.tables import ConnectorKind, JobKind, Project, ProjectKind
 from tests.benchmarks.installation import installation
+from tests.benchmarks.processes import running
 from tests.benchmarks.report import Aim, Report, percentile
 from tests.label_studio import free_port
 from tests.repetitions import Repetitions
@@ -39,8 +38,8 @@ def measure(repetitions: Repetitions) -> Report:
             "ERRATA_LABEL_STUDIO_URL": tool,
             "ERRATA_LABEL_STUDIO_TOKEN": "t",
         }
-        stack.enter_context(_process(commands(runtime.settings)["web"], environment))
-        stack.enter_context(_process([sys.executable, "-m", "service.worker", "light"], environment))
+        stack.enter_context(running(commands(runtime.settings)["web"], environment))
+        stack.enter_context(running([sys.executable, "-m", "service.worker", "light"], environment))
         _ask_for_sync(runtime)
         hanging.settimeout(60)
         blocked = stack.enter_context(hanging.accept()[0])
@@ -54,17 +53,6 @@ def measure(repetitions: Repetitions) -> Report:
         aims={"p99_ms": Aim(aim=AIM_MS, got=round(p99, 1))},
         ratios={"p99_to_p50": round(p99 / p50, 2)},
     )
-
-
-@contextmanager
-def _process(argv: Sequence[str], environment: Mapping[str, str]) -> Iterator[None]:
-    with subprocess.Popen(
-        argv, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            yield
-        finally:
-            process.terminate()
 
 
 def _ask_for_sync(runtime: Runtime) -> None:

@@ -41,16 +41,31 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page of someone who has just sat down; afterwards nothing may have gone wrong in it."""
+@contextmanager
+def watched_page(browser: Browser) -> Iterator[Page]:
+    """Open a page of someone who has just sat down; afterwards nothing may have gone wrong in it."""
     wrongs: list[str] = []
     with offline_page(browser) as page:
         page.add_init_script(REPORT)
         page.on("pageerror", lambda error: wrongs.append(str(error)))
         page.on("console", lambda said: "Content Security Policy" in said.text and wrongs.append(said.text))
+        page.on("dialog", lambda dialog: (wrongs.append(dialog.message), dialog.dismiss()))
         yield page
     assert not wrongs
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of someone who has just sat down."""
+    with watched_page(browser) as page:
+        yield page
+
+
+@pytest.fixture
+def another_page(browser: Browser) -> Iterator[Page]:
+    """A page of somebody else, on a computer of their own."""
+    with watched_page(browser) as page:
+        yield page
 
 
 @pytest.fixture
@@ -71,7 +86,7 @@ def axe() -> Callable[[Page], list[str]]:
     """Return what axe-core finds serious or critical in a page."""
 
     def findings(page: Page) -> list[str]:
-        found = Axe().run(page)
+        found = Axe().run(page, options={"resultTypes": ["violations"]})
         grave = [rule for rule in found.response["violations"] if rule["impact"] in ("serious", "critical")]
         return [f"{rule['id']}: {node['target']} {node['html']}" for rule in grave for node in rule["nodes"]]
 

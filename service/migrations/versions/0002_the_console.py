@@ -17,11 +17,24 @@ INDEXES = (
     ("response", ("project_id", "conversation_id")),
     ("response", ("model_version_id", "id")),
     ("feedback", ("project_id", "id")),
+    ("feedback", ("project_id", "triaged_at", "id")),
     ("annotation_task", ("project_id", "id")),
     ("annotation_task", ("project_id", "priority", "id")),
+    ("settlement", ("project_id", "id")),
+    ("job", ("project_id", "id")),
+    ("job", ("project_id", "kind", "id")),
+    ("job", ("project_id", "state", "id")),
+    ("ledger_entry", ("project_id", "id")),
 )
 # Each is the beginning of a longer one above.
-REPLACED = (("response", "project_id"), ("response", "model_version_id"))
+REPLACED = (
+    ("response", ("project_id",)),
+    ("response", ("model_version_id",)),
+    ("feedback", ("project_id", "triaged_at")),
+    ("settlement", ("project_id",)),
+    ("job", ("project_id",)),
+    ("ledger_entry", ("project_id",)),
+)
 TABLES = ("membership", "user_session", "attack_session", "suite_candidate")
 
 
@@ -96,13 +109,13 @@ def upgrade() -> None:
     _index("suite_candidate", ("attack_session_id",))
     for table, columns in INDEXES:
         _index(table, columns)
-    for table, column in REPLACED:
-        op.drop_index(f"ix_{table}_{column}", table)
+    for table, columns in REPLACED:
+        op.drop_index(f"ix_{table}_{'_'.join(columns)}", table)
 
 
 def downgrade() -> None:
-    for table, column in REPLACED:
-        _index(table, (column,))
+    for table, columns in REPLACED:
+        _index(table, columns)
     for table, columns in INDEXES:
         op.drop_index(f"ix_{table}_{'_'.join(columns)}", table)
     for table in reversed(TABLES):

@@ -1,5 +1,6 @@
 """What users said and what experts answered: feedback, tasks, annotators."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -11,6 +12,7 @@ from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
 from service import projects
+from service.answers.overview import newest_tasks
 from service.answers.story import story
 from service.stages.intake import joined_to_state, told_state
 from service.tables import (
@@ -51,7 +53,9 @@ def _has_reason(code: str) -> Any:
 
 def _says(text: str) -> Any:
     told = (col(Feedback.comment), col(Feedback.correction), col(Response.text))
-    return or_(*(each.icontains(text, autoescape=True) for each in (*told, cast(Response.messages, String))))
+    written = json.dumps(text, ensure_ascii=False)[1:-1]  # as it stands in JSON
+    asked = cast(Response.messages, String).icontains(written, autoescape=True)
+    return or_(asked, *(each.icontains(text, autoescape=True) for each in told))
 
 
 def _feedback_cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
@@ -189,10 +193,11 @@ def task(desk: Desk, row_id: UUID) -> str:
 @bp.get("/p/<slug>/annotators")
 @page(Access.READER)
 def annotators(desk: Desk) -> str:
-    """Show who answers, how much, how fast, and how often others came to the same."""
+    """Show who answers the newest tasks, how much, how fast, and how often others came to the same."""
     same = (col(Settlement.verdict) == col(Annotation.verdict)) & (
         func.coalesce(Settlement.label, "") == func.coalesce(Annotation.label, "")
     )
+    tasks = newest_tasks(desk.project)
     rows = desk.session.execute(
         select_columns(
             Annotator,
@@ -203,9 +208,8 @@ def annotators(desk: Desk) -> str:
             func.max(Annotation.revised_at),
         )
         .join(Annotation, col(Annotation.annotator_id) == Annotator.id)
-        .join(AnnotationTask, col(Annotation.task_id) == AnnotationTask.id)
-        .join(Settlement, col(Settlement.task_id) == AnnotationTask.id, isouter=True)
-        .where(col(AnnotationTask.project_id) == desk.project.id)
+        .join(tasks, col(Annotation.task_id) == tasks.c.id)
+        .join(Settlement, col(Settlement.task_id) == tasks.c.id, isouter=True)
         .group_by(col(Annotator.id))
         .order_by(func.count().desc())
     ).all()

@@ -230,7 +230,7 @@ def _decoded(cursor: str, order: Sequence[Any]) -> list[Any]:
         if len(values) != len(order):
             raise ValueError(len(values))  # noqa: TRY301
         return [_READ[each.type.python_type](value) for each, value in zip(order, values, strict=True)]
-    except (ValueError, TypeError, KeyError, binascii.Error) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, binascii.Error) as error:
         raise Invalid("cursor: damaged; start from the first page") from error
 
 

@@ -26,7 +26,8 @@ from service.web.state import runtime
 
 bp = Blueprint("console", __name__, template_folder="templates")
 MAX_FORM_BYTES = 300_000
-OURS = frozenset({"csrf", "password"})  # fields of any form that are never shown again
+OURS = frozenset({"csrf", "password"})  # fields that any form may have
+PASSWORDS = ("password", "new_password")  # never shown again
 T = TypeVar("T", bound=SQLModel)
 
 
@@ -175,6 +176,7 @@ def let_in(user: User, session: Session, to: str) -> Response:
     """Sign a person in with this browser and go on; a single sign-on would end here too."""
     chosen = runtime().settings
     secret = people.sign_in(session, user, browser=request.user_agent.string, hours=chosen.session_hours)
+    g.csrf = tokens.form_token(tokens.hashed(secret), runtime().secrets)
     response = see_other(to)
     response.set_cookie(
         cookie_name(),
@@ -207,7 +209,9 @@ def inside(path: str | None) -> str:
     """Return a path of ours, or the first page: whoever made a link may not send people elsewhere."""
     parts = urlsplit(path or "")
     is_ours = not parts.scheme and not parts.netloc and parts.path.startswith("/")
-    return path if path and is_ours and not path.startswith(("//", "/\\")) else "/"
+    # Browsers take a backslash for a slash, and leave tabs and line ends out.
+    is_plain = path and path.isprintable() and "\\" not in path and not path.startswith("//")
+    return path if path and is_ours and is_plain else "/"
 
 
 def refuse_strangers() -> None:
@@ -231,8 +235,6 @@ def read_form() -> dict[str, str]:
         Malformed: it holds what no database keeps.
     """
     refuse_strangers()
-    request.max_content_length = MAX_FORM_BYTES
-    request.max_form_memory_size = MAX_FORM_BYTES
     sent = {name: "\n".join(request.form.getlist(name)) for name in request.form}
     for text in (*sent, *sent.values()):
         check_text(text)
@@ -244,10 +246,10 @@ def shown_again(why: str, status: int, sent: Mapping[str, str], *, action: str) 
     page = render_template(
         "again.html",
         why=why.split("\n"),
-        typed={name: text for name, text in sent.items() if name not in OURS},
-        wants_password="password" in sent,
+        typed=_typed(sent),
+        passwords=[name for name in PASSWORDS if name in sent],
         action=action,
-        back=inside(urlsplit(request.headers.get("Referer", "")).path or None),
+        back=_came_from(),
     )
     return make_response(page, status)
 
@@ -256,8 +258,20 @@ def _sign_in_first(sent: Mapping[str, str]) -> Response:
     """Ask who it is, and keep where they were going and what they had typed."""
     if request.method != "POST":
         return see_other(url_for("console.sign_in", next=request.full_path.rstrip("?")))
-    page = render_template("sign_in.html", next=request.path, typed=sent, is_expired=True)
+    typed = _typed(sent)
+    page = render_template(
+        "sign_in.html", next=request.path if typed else _came_from(), typed=typed, is_expired=True
+    )
     return make_response(page, 401)
+
+
+def _typed(sent: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in sent.items() if name not in (*OURS, *PASSWORDS)}
+
+
+def _came_from() -> str:
+    """Return the page whose form this is; its query is not worth a second look."""
+    return inside(urlsplit(request.headers.get("Referer", "")).path or None)
 
 
 def _is_own(browser: UserSession, sent: Mapping[str, str]) -> bool:

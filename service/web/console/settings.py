@@ -15,7 +15,9 @@ from service import projects
 from service.errors import Invalid
 from service.tables import ApiKey, Document, DocumentKind, KeyKind
 from service.web.auth import Access
+from service.web.body import parse_json
 from service.web.console.page import Desk, Form, bp, page
+from service.web.problems import Malformed
 
 EDITED: dict[str, tuple[DocumentKind, Callable[..., Document]]] = {
     "criteria": (DocumentKind.CRITERIA, projects.set_criteria),
@@ -75,9 +77,9 @@ def settings(desk: Desk) -> str:
 def set_document(desk: Desk, form: DocumentForm, name: str) -> Response:
     """Add a document's next version; earlier ones stay, and decisions go on naming the one they used."""
     try:
-        content = json.loads(form.document)
-    except ValueError as error:
-        raise Invalid(f"document: not JSON: {error}") from error
+        content = parse_json(form.document)
+    except Malformed as error:
+        raise Invalid(f"document: {error}") from error
     _, put = EDITED[name]
     added = put(desk.session, desk.project, content, actor=desk.user.name)
     return desk.done(

@@ -1,0 +1,17 @@
+"""A process that lasts as long as a block."""
+
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+
+@contextmanager
+def running(argv: Sequence[str], environment: Mapping[str, str]) -> Iterator[None]:
+    """Run a command until the block ends."""
+    with subprocess.Popen(
+        argv, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            yield
+        finally:
+            process.terminate()

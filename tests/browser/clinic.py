@@ -1,0 +1,361 @@
+"""A project in the middle of its work, with rows on every page of the console, and where those pages are."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlmodel import Session, col, select
+
+from annotation.types import Cause, Verdict
+from retrain.types import Split, canonical_json, sha256_of
+from service import people, projects
+from service.clock import utcnow
+from service.runtime import Runtime
+from service.stages import promotion
+from service.tables import (
+    Annotation,
+    AnnotationTask,
+    Annotator,
+    Approval,
+    AttackSession,
+    AuditFinding,
+    ConnectorKind,
+    Decision,
+    Document,
+    DocumentKind,
+    Evaluation,
+    Feedback,
+    Job,
+    JobKind,
+    JobState,
+    KeyKind,
+    Project,
+    Response,
+    Role,
+    RunState,
+    Score,
+    Settlement,
+    SuiteCandidate,
+    TaskFlag,
+    TaskPurpose,
+    TaskState,
+    TrainingRun,
+    TrainingSet,
+    TrainingSetExample,
+    User,
+)
+from tests import builders
+
+QUESTION = "who bills me?"
+EMPTY = "empty"
+# The set, the run and the evaluation that the pages show are those of version 1.
+ROWS = {
+    "story_of": Feedback,
+    "task": AnnotationTask,
+    "training_set": TrainingSet,
+    "run": TrainingRun,
+    "run_part": TrainingRun,
+    "evaluation": Evaluation,
+    "job": Job,
+    "job_part": Job,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Clinic:
+    """A project whose every text that a person could have written is `said`."""
+
+    runtime: Runtime
+    client: FlaskClient
+    project: Project
+    said: str
+    conversation: UUID
+
+    def url_of(self, page: str, slug: str = "clinic") -> str:
+        """Return the path of one page, named after its view."""
+        return dict(self.pages(slug))[page]
+
+    def pages(self, slug: str = "clinic") -> Iterator[tuple[str, str]]:
+        """Yield the name and the path of every page that people open; of a project without rows, its lists."""
+        app = self.client.application
+        for name in sorted(_views(app)):
+            values = {"slug": slug, "row_id": self._id(name), "secret": self._link}
+            path = app.url_map.bind("").build(f"console.{name}", values, append_unknown=False)
+            if slug != EMPTY or (path.startswith("/p/") and name not in ROWS):
+                yield name, path
+        if slug != EMPTY:
+            yield "conversation", f"/p/{slug}/playground?conversation={self.conversation}"
+
+    def row(self, table: type) -> object:
+        """Return the first row of a table."""
+        with self.runtime.db.reading() as session:
+            return session.exec(select(table).order_by(col(table.id))).first()
+
+    def rows(self, table: type) -> list[object]:
+        """Return a table's rows, oldest first."""
+        with self.runtime.db.reading() as session:
+            return session.exec(select(table).order_by(col(table.id))).all()
+
+    def change(self, table: type, **values: object) -> None:
+        """Change a table's first row."""
+        with self.runtime.db.transaction() as session:
+            session.exec(select(table).order_by(col(table.id))).first().sqlmodel_update(values)
+
+    def decide(self, user: User, *, goes_live: bool) -> None:
+        """Have a person approve version 1, for the reason that everybody here gives."""
+        with self.runtime.db.transaction() as session:
+            evaluation = session.exec(select(Evaluation)).one()
+            seen = promotion.what_to_approve(session, evaluation)
+            promotion.decide(
+                session,
+                self.project,
+                evaluation_id=evaluation.id,
+                model_version=1,
+                adapter_sha256=seen["adapter"],
+                training_set=seen["training_set"],
+                decision=Decision.APPROVED,
+                reason=self.said,
+                user=user,
+            )
+            if goes_live:
+                promotion.promote(session, self.project, model_version=1, user=user)
+
+    def approvals(self) -> list[tuple[Decision, str]]:
+        """Return what was decided, and why."""
+        return [(each.decision, each.reason) for each in self.rows(Approval)]
+
+    def _id(self, page: str) -> UUID | None:
+        return self.row(ROWS[page]).id if page in ROWS else None
+
+    @property
+    def _link(self) -> str:
+        with self.runtime.db.transaction() as session:
+            return people.invite_again(session, session.exec(select(User)).first(), actor="test")
+
+
+def open_clinic(runtime: Runtime, client: FlaskClient, said: str = QUESTION) -> Clinic:
+    """Make a project with a settled flag, a judged challenger, a run at work and a job that gave up; and one without."""
+    with runtime.db.transaction() as session:
+        builders.add_project(session, EMPTY)
+        project = builders.add_project(session, tool_project="7")
+        project.sqlmodel_update({"system_prompt": said, "tool_url": "http://127.0.0.1:9/projects/7"})
+        builders.add_criteria(session, project)
+        secret = builders.add_key(session, project)
+        projects.add_key(
+            session, project, KeyKind.PUBLIC, ["https://clinic.test"], actor="test", name=said[:100]
+        )
+        people.add_user(session, said[:100], Role.AUDITOR, actor=said[:100])
+    asked = [_flagged(client, secret, said) for _ in range(3)]
+    with runtime.db.transaction() as session:
+        won, lost = (_settled(session, project, flag, said) for flag in asked[:2])
+        model = builders.add_challenger(session, project)
+        evaluation = builders.add_evaluation(session, project, model)
+        _taught(session, evaluation, [won, lost])
+        _judged(runtime, session, evaluation, said)
+        _goes_on(session, project)
+        conversation = _attacked(session, project, said)
+    return Clinic(runtime, client, project, said, conversation)
+
+
+def _views(app: Flask) -> set[str]:
+    rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith("console.")]
+    return {
+        rule.endpoint.removeprefix("console.")
+        for rule in rules
+        if "GET" in rule.methods and not rule.endpoint.endswith("_part")
+    }
+
+
+def _flagged(client: FlaskClient, secret: str, said: str) -> UUID:
+    """Have somebody ask, be answered and flag it; return the flag's id."""
+    headers = {"Authorization": f"Bearer {secret}"}
+    answer = {
+        "messages": [{"role": "user", "content": said}],
+        "response": f"{said} Cardiology",
+        "attributes": {said: said},
+        "model_version": "v0",
+        "language": "en",
+    }
+    logged = client.post("/v1/responses", json=answer, headers=headers)
+    flag = {
+        "response_id": logged.json["id"],
+        "event_id": str(uuid4()),
+        "rating": "down",
+        "reasons": ["wrong", said[:64]],
+        "comment": said,
+        "correction": said,
+    }
+    return UUID(client.post("/v1/feedback", json=flag, headers=headers).json["id"])
+
+
+def _settled(session: Session, project: Project, flag_id: UUID, said: str) -> Settlement:
+    """Let two experts correct what was flagged."""
+    flag = session.get_one(Feedback, flag_id)
+    task = AnnotationTask(
+        project_id=project.id,
+        response_id=flag.response_id,
+        purpose=TaskPurpose.FLAG,
+        flag_id=flag.id,
+        schema_id=builders.newest(session, project, DocumentKind.LABEL_SCHEMA),
+        guidelines_id=builders.newest(session, project, DocumentKind.GUIDELINES),
+        priority=3.0,
+        state=TaskState.SETTLED,
+        external_id="7",
+        sent_at=utcnow(),
+    )
+    session.add(task)
+    session.flush()
+    flag.triaged_at = utcnow()
+    session.add(TaskFlag(task_id=task.id, feedback_id=flag.id))
+    for account in ("ann", said[:200]):
+        session.add(_answer(task, _annotator(session, account), said))
+    settlement = Settlement(
+        project_id=project.id,
+        task_id=task.id,
+        verdict=Verdict.INCORRECT,
+        label="Billing",
+        correction=said,
+        cause=Cause.MODEL,
+        agreeing=2,
+        asked=2,
+        explanation="2 of 2 agree",
+    )
+    session.add(settlement)
+    session.flush()
+    return settlement
+
+
+def _annotator(session: Session, account: str) -> Annotator:
+    known = session.exec(select(Annotator).where(Annotator.account == account)).first()
+    annotator = known or Annotator(connector=ConnectorKind.LABEL_STUDIO, account=account)
+    session.add(annotator)
+    session.flush()
+    return annotator
+
+
+def _answer(task: AnnotationTask, annotator: Annotator, said: str) -> Annotation:
+    return Annotation(
+        task_id=task.id,
+        annotator_id=annotator.id,
+        external_id=uuid4().hex,
+        revised_at=utcnow(),
+        verdict=Verdict.INCORRECT,
+        label="Billing",
+        correction=said,
+        cause=Cause.MODEL,
+        seconds_spent=12.0,
+    )
+
+
+def _taught(session: Session, evaluation: Evaluation, settled: Sequence[Settlement]) -> None:
+    """Fill the set that the challenger learned from, and an empty one after it to compare with."""
+    for number, settlement in enumerate(settled):
+        session.add(
+            TrainingSetExample(
+                training_set_id=evaluation.training_set_id,
+                settlement_id=settlement.id,
+                content_sha256=_case(number),
+                split=Split.TEST,
+                group_name=str(number),
+            )
+        )
+    session.add(
+        AuditFinding(
+            training_set_id=evaluation.training_set_id,
+            check="near_duplicates",
+            check_version="1",
+            severity="warning",
+            keys=[_case(0)],
+            evidence="two rows are nearly the same",
+            repair="nothing: they stay in one part",
+        )
+    )
+    project = session.get_one(Project, evaluation.project_id)
+    first = session.get_one(TrainingSet, evaluation.training_set_id)
+    first.parent_id = builders.add_set(session, project, version=2).id
+
+
+def _judged(runtime: Runtime, session: Session, evaluation: Evaluation, said: str) -> None:
+    """Give the evaluation its scores, its reasons, and one case that each model alone had right."""
+    won, lost = _case(0), _case(1)
+    report = {
+        "suites": {"test": [won, lost]},
+        "right": {"champion": [lost], "challenger": [won]},
+        "answers": {
+            "champion": {won: f"{said} Cardiology", lost: "Billing"},
+            "challenger": {won: f"{said} Billing", lost: "Cardiology"},
+        },
+    }
+    reason = {
+        "rule": "better",
+        "suite": "test",
+        "metric": "accuracy",
+        "slice": "",
+        "met": True,
+        "margin": 0.1,
+    }
+    figures = {"champion": 0.4, "challenger": 0.8, "low": 0.2, "high": 0.5}
+    evaluation.sqlmodel_update(
+        {
+            "report": runtime.artifacts.put_bytes(canonical_json(report)),
+            "reasons": [reason | figures],
+            "finished_at": utcnow(),
+        }
+    )
+    for model_id, value in ((evaluation.champion_id, 0.4), (evaluation.model_version_id, 0.8)):
+        for part in ("", f"{said[:40]}=yes"):
+            session.add(
+                Score(
+                    evaluation_id=evaluation.id,
+                    model_version_id=model_id,
+                    suite="test",
+                    metric="accuracy",
+                    slice=part,
+                    value=value,
+                    low=value - 0.1,
+                    high=value + 0.1,
+                    n=50,
+                )
+            )
+
+
+def _case(number: int) -> str:
+    return sha256_of(["case", number])
+
+
+def _goes_on(session: Session, project: Project) -> None:
+    """Have one run at work, and one job that gave up."""
+    run = TrainingRun(
+        project_id=project.id,
+        training_set_id=session.exec(select(TrainingSet.id)).first(),
+        criteria_id=session.exec(select(Document.id).where(Document.kind == DocumentKind.CRITERIA)).one(),
+        state=RunState.RUNNING,
+        spec={"learning_rate": 0.01, "rank": 4},
+        seed=0,
+        environment={"torch": "2.13.0"},
+    )
+    session.add(run)
+    session.flush()
+    at_work = Job(
+        kind=JobKind.TRAIN, project_id=project.id, row_id=run.id, not_before=utcnow(), state=JobState.LEASED
+    )
+    at_work.sqlmodel_update({"started_at": utcnow(), "attempts": 1})
+    gave_up = Job(kind=JobKind.SYNC, project_id=project.id, row_id=project.id, not_before=utcnow())
+    gave_up.sqlmodel_update({"state": JobState.DEAD, "failure": "the tool was away", "finished_at": utcnow()})
+    session.add_all([at_work, gave_up])
+
+
+def _attacked(session: Session, project: Project, said: str) -> UUID:
+    """Have somebody try to break the model, and return the conversation."""
+    conversation = uuid4()
+    flag = session.exec(select(Feedback)).first()
+    answer = session.get_one(Response, flag.response_id)
+    answer.conversation_id = str(conversation)
+    user = session.exec(select(User)).first()
+    attack = AttackSession(project_id=project.id, user_id=user.id, last_at=utcnow())
+    session.add(attack)
+    session.flush()
+    session.add(SuiteCandidate(attack_session_id=attack.id, response_id=answer.id))
+    return conversation
