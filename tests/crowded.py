@@ -74,6 +74,7 @@ STATES = (
     TaskState.CONTESTED,
     TaskState.WITHDRAWN,
 )
+TIMES = ("started_at", "finished_at")
 Row = dict[str, Any]
 
 
@@ -269,6 +270,19 @@ def _learning(on: Filling, versions: Sequence[ModelVersion], settlements: Sequen
         for n, at in enumerate(on.moments(RUNS))
     ]
     on.insert(TrainingRun, runs)
+    job = _defaults(
+        Job, kind=JobKind.TRAIN, project_id=on.project.id, row_id=on.project.id, not_before=on.since
+    ) | {"state": JobState.DONE}
+    on.insert(
+        Job,
+        [
+            job
+            | on.born(each["created_at"])
+            | {"row_id": each["id"]}
+            | dict.fromkeys(TIMES, each["created_at"])
+            for each in runs
+        ],
+    )
     for version, made_by in zip(versions[1:], runs[10::20], strict=False):
         version.training_run_id = made_by["id"]
     used |= {"rules_id": on.document(DocumentKind.GATE_RULES), "suite_id": on.document(DocumentKind.SUITE)}
@@ -340,7 +354,7 @@ def _keeping(on: Filling) -> None:
     jobs = [
         done
         | on.born(at)
-        | {"kind": on.dice.choice(list(JobKind)), "state": JobState.DONE}
+        | {"kind": on.dice.choice((JobKind.TRIAGE, JobKind.SEND, JobKind.SYNC)), "state": JobState.DONE}
         | {"started_at": at, "finished_at": at + timedelta(seconds=20)}
         for at in on.moments(on.crowd.jobs)
     ]

@@ -45,7 +45,7 @@ from service.tables import (
 from service.tables.base import first_id
 
 COUNTED = 10_000
-VERSIONS, NEWEST_RESPONSES = 8, 2_000
+VERSIONS, NEWEST_RESPONSES = 8, 1_000
 DAY, MONTH = timedelta(days=1), timedelta(days=30)
 OPEN_JOBS = (JobState.PENDING, JobState.LEASED)
 
@@ -116,9 +116,7 @@ def loop(session: Session, project: Project, *, now: datetime) -> list[Stop]:
     runs = _of(TrainingRun, project).where(col(TrainingRun.state).in_((RunState.REQUESTED, RunState.RUNNING)))
     unjudged = _of(Evaluation, project).where(col(Evaluation.state) == EvaluationState.RUNNING)
     busy = set(
-        session.exec(
-            select(Job.kind).where(Job.project_id == project.id, Job.state == JobState.LEASED).distinct()
-        )
+        session.exec(select(Job.kind).where(Job.project_id == project.id, Job.state == JobState.LEASED))
     )
 
     def stop(stage: str, waits: str, waiting: Select[Any], passed: Any, *kinds: JobKind) -> Stop:
@@ -205,7 +203,7 @@ def next_step(session: Session, project: Project) -> NextStep:
 
 def _broken(session: Session, project: Project) -> NextStep | None:
     dead = select(Job).where(Job.project_id == project.id, Job.state == JobState.DEAD)
-    job = session.exec(dead.order_by(col(Job.id).desc()).limit(1)).first()
+    job = session.exec(dead.order_by(col(Job.finished_at).desc()).limit(1)).first()
     asked_since = (
         job
         and session.exec(

@@ -66,7 +66,9 @@ def accounts(
     show(
         {
             "url": running.url,
-            "accounts": [{"name": a.name, "email": a.email, "token": a.token} for a in made],
+            "accounts": [
+                {"name": a.name, "email": a.email, "password": a.password, "token": a.token} for a in made
+            ],
         },
         as_json=as_json,
     )

@@ -10,12 +10,11 @@ import typer
 from rich.console import Console
 from sqlmodel import col, select
 
-from service import ledger, migrations, settings, supervisor, valkey
+from service import ledger, settings, supervisor
 from service.cli.console import ACTOR, AsJson, connect, show
-from service.queue import HEAVY, LIGHT
 from service.runtime import from_environment
 from service.schedule import main as keep_schedule
-from service.tables import Job, JobState
+from service.tables import Job, JobState, User
 
 app = typer.Typer()
 jobs_app, ledger_app = typer.Typer(no_args_is_help=True), typer.Typer(no_args_is_help=True)
@@ -33,7 +32,13 @@ def up() -> None:
     def report(name: str, state: str) -> None:
         out.print(f"{time.monotonic() - started:7.1f} s  {name:<13} {state}", soft_wrap=True)
 
-    supervisor.up(chosen, report, ready=lambda: report("errata", f"ready at {chosen.own_url}"))
+    def ready() -> None:
+        report("errata", f"ready at {chosen.own_url}")
+        with from_environment().db.reading() as session:
+            if session.exec(select(User.id).limit(1)).first() is None:
+                report("errata", "nobody can sign in yet: ./run errata init --admin NAME prints a link")
+
+    supervisor.up(chosen, report, ready=ready)
 
 
 @app.command()
@@ -54,25 +59,6 @@ def work(job_id: UUID) -> None:
 def schedule() -> None:
     """Keep the schedule: sweep, triage, sync."""
     keep_schedule()
-
-
-@app.command()
-def doctor(as_json: AsJson = False) -> None:
-    """Check what this installation needs; exits 1 when something is missing."""
-    chosen = settings.load()
-    runtime = from_environment()
-    checks = {
-        "database": "ok" if migrations.revision(runtime.db) == migrations.head() else "run: errata up",
-        "redis": "ok"
-        if chosen.redis_url or valkey.answers(chosen.data_dir)
-        else "not running; run: errata up",
-        "workers": "ok"
-        if all(runtime.queue.workers(name) for name in (LIGHT, HEAVY))
-        else "none; run: errata up",
-    }
-    show(checks, as_json=as_json)
-    if set(checks.values()) != {"ok"}:
-        raise typer.Exit(1)
 
 
 @jobs_app.command("list")

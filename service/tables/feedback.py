@@ -39,7 +39,7 @@ class Response(Row, table=True):
     __table_args__ = (
         UniqueConstraint("project_id", "external_id"),
         Index("ix_response_project_id_id", "project_id", "id"),
-        Index("ix_response_project_id_triaged_at", "project_id", "triaged_at"),
+        Index("ix_response_project_id_triaged_at_id", "project_id", "triaged_at", "id"),
         Index("ix_response_project_id_conversation_id", "project_id", "conversation_id"),
         Index("ix_response_model_version_id_id", "model_version_id", "id"),
     )

@@ -61,7 +61,7 @@ class Job(Row, table=True):
         Index("ix_job_state_not_before", "state", "not_before"),
         Index("ix_job_project_id_id", "project_id", "id"),
         Index("ix_job_project_id_kind_id", "project_id", "kind", "id"),
-        Index("ix_job_project_id_state_id", "project_id", "state", "id"),
+        Index("ix_job_project_id_state_kind", "project_id", "state", "kind"),
     )
 
     kind: JobKind = Field(sa_type=text_enum(JobKind))

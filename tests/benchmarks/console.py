@@ -48,7 +48,7 @@ def measure(repetitions: Repetitions) -> Report:
         environment = {**os.environ, "ERRATA_DATA_DIR": str(runtime.settings.data_dir)}
         stack.enter_context(running(commands(runtime.settings)["web"], environment))
         client = stack.enter_context(_signed_in(runtime))
-        pages = LISTED | _of_one_row(runtime) | {"feedback, 50,000 rows down": _far_down(client)}
+        pages = LISTED | of_one_row(runtime) | {"feedback, 50,000 rows down": _far_down(client)}
         times = {name: _times(client, path, repetitions.page_views) for name, path in pages.items()}
     return _report(times, filled_seconds)
 
@@ -96,7 +96,7 @@ def _is_up(client: httpx.Client) -> bool:
         return False
 
 
-def _of_one_row(runtime: Runtime) -> dict[str, str]:
+def of_one_row(runtime: Runtime) -> dict[str, str]:
     """Return pages of single rows: of a flag that has come all the way, and of the newest of the others."""
     with runtime.db.reading() as session:
         settled = select(TaskFlag).join(Settlement, col(Settlement.task_id) == TaskFlag.task_id)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 def running(argv: Sequence[str], environment: Mapping[str, str]) -> Iterator[None]:
     """Run a command until the block ends."""
     with subprocess.Popen(
-        argv, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        argv, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         try:
             yield

@@ -136,7 +136,7 @@ class Clinic:
 
 
 def open_clinic(runtime: Runtime, client: FlaskClient, said: str = QUESTION) -> Clinic:
-    """Make a project with a settled flag, a judged challenger, a run at work and a job that gave up; and one without."""
+    """Make a project with rows of every kind, and an empty one beside it."""
     with runtime.db.transaction() as session:
         builders.add_project(session, EMPTY)
         project = builders.add_project(session, tool_project="7")

@@ -278,3 +278,39 @@ def _project(session):
     from service import projects
 
     return projects.find(session, "shop")
+
+
+def test_doctor_says_how_to_mend_what_is_missing(errata, project):
+    status, document = errata("doctor")
+    found = {check["name"]: check for check in document["checks"]}
+    assert status == 1
+    assert {"name", "state", "detail", "remedy"} == set(found["web"])
+    assert (found["database"]["state"], found["administrators"]["detail"]) == ("ok", "olga")
+    assert found["project shop"]["detail"] == "lacks criteria, a key"
+    assert found["worker heavy"]["state"] == "failed"
+    assert all(bool(check["remedy"]) == (check["state"] != "ok") for check in document["checks"])
+
+
+def test_doctor_sees_that_others_can_read_the_secrets(errata, project, tmp_path):
+    (tmp_path / "data" / "secrets.json").chmod(0o644)
+    _, document = errata("doctor")
+    (secrets,) = [check for check in document["checks"] if check["name"] == "secrets"]
+    assert secrets["state"] == "failed"
+    assert secrets["remedy"].startswith("chmod go=")
+
+
+def test_somebody_can_be_let_into_one_project_only(errata, project):
+    errata("users", "add", "pia", "--role", "approver", "--project", project)
+    token = errata("tokens", "add", "pia")[1]["token"]
+    assert (
+        errata("projects", "create", "other", "--kind", "generation", "--base-model", "bundled:tiny")[0] == 0
+    )
+    refused = errata("rollback", "--project", "other", "--reason", "no", "--token", token)[1]
+    assert refused["code"] == "forbidden"
+    known = errata("rollback", "--project", project, "--reason", "no", "--token", token)[1]
+    assert known["code"] == "wrong_state"
+
+
+def test_a_project_can_want_two_persons(errata, project):
+    assert errata("projects", "set", project, "--two-persons")[1]["needs_two_persons"] is True
+    assert errata("projects", "set", project, "--random-share", "0.1")[1]["needs_two_persons"] is True

@@ -1,83 +1,28 @@
 """`errata up`: everything starts, comes back after a crash, and ends together, however it ends."""
 
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-import httpx
-import psutil
 import pytest
 
 from service import valkey
 from service.db import Database
 from tests.label_studio import free_port
 from tests.servers import start_valkey
+from tests.tree import READY_SECONDS, Tree, grown
 from tests.waiting import eventually
 
-READY_SECONDS = 60
 CHILDREN = ("service.web.app", "service.responder", "worker light", "worker heavy", "schedule")
-
-
-class Tree:
-    """One running `errata up` with a data directory and a port of its own."""
-
-    def __init__(self, data_dir: Path, cache_dir: Path, port: int) -> None:
-        self.data_dir, self.url = data_dir, f"http://127.0.0.1:{port}"
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("ERRATA_")},
-            "ERRATA_DATA_DIR": str(data_dir),
-            "ERRATA_CACHE_DIR": str(cache_dir),
-            "ERRATA_PORT": str(port),
-            "ERRATA_LABEL_STUDIO": "false",
-        }
-        self.process: subprocess.Popen[str] | None = None
-
-    def start(self) -> "Tree":
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "service.cli", "up"],
-            env=self.environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        eventually(self.answers, READY_SECONDS)
-        return self
-
-    def answers(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/readyz", timeout=1, trust_env=False).is_success
-        except httpx.HTTPError:
-            return False
-
-    def processes(self, word: str = "") -> list[psutil.Process]:
-        """Return what runs with this data directory, by its environment and its command."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                command, environment = " ".join(process.cmdline()), process.environ()
-            except (psutil.Error, OSError):
-                continue
-            ours = environment.get("ERRATA_DATA_DIR") == str(self.data_dir)
-            if ours and word in command and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        return found
 
 
 @pytest.fixture
 def tree(tmp_path: Path, cache_dir: Path) -> Iterator[Tree]:
-    tree = Tree(tmp_path / "data", cache_dir, free_port())
-    yield tree
-    if tree.process:
-        tree.process.kill()
-        tree.process.wait()
-    for process in tree.processes():
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    if tree.process:
-        tree.process.stderr.close()
+    with grown(tmp_path / "data", cache_dir) as tree:
+        yield tree
 
 
 def test_everything_comes_up_comes_back_and_ends_together(tree: Tree):

