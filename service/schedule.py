@@ -7,7 +7,7 @@ import structlog
 from redis import Redis
 from rq.cron import CronJob, CronScheduler
 from rq.job import Job as RqJob
-from sqlmodel import col, select
+from sqlmodel import col, exists, or_, select
 
 from service import label_studio_server, logs
 from service.runtime import Runtime, from_environment
@@ -63,15 +63,15 @@ def ticks(runtime: Runtime) -> list[tuple[Callable[[], None], int]]:
 def ask_for_triage(runtime: Runtime) -> None:
     """Ask for one triage of each project that has feedback nobody looked at."""
     # Feedback that waits for its response cannot be triaged yet, and would ask for ever.
-    flagged = (
-        select(Feedback.project_id)
-        .where(col(Feedback.triaged_at).is_(None), col(Feedback.response_id).is_not(None))
-        .distinct()
+    flagged = exists().where(
+        col(Feedback.project_id) == Project.id,
+        col(Feedback.triaged_at).is_(None),
+        col(Feedback.response_id).is_not(None),
     )
-    fresh = select(Response.project_id).where(col(Response.triaged_at).is_(None)).distinct()
+    fresh = exists().where(col(Response.project_id) == Project.id, col(Response.triaged_at).is_(None))
     with runtime.db.reading() as session:
-        waiting = {*session.exec(flagged), *session.exec(fresh)}
-    for project_id in sorted(waiting):
+        waiting = session.exec(select(Project.id).where(or_(flagged, fresh)).order_by(col(Project.id))).all()
+    for project_id in waiting:
         _ask(runtime, JobKind.TRIAGE, project_id)
 
 

@@ -11,7 +11,7 @@ from service.runtime import Runtime
 from service.tables import Project, Role, User, UserSession
 
 PASSWORD = "correct horse battery"
-_newest: list = []  # a runtime and its application, which takes longer to build than most tests
+_app: list = []  # takes longer to build than most tests, so they share it, each with a runtime of its own
 
 
 class Person:
@@ -64,6 +64,8 @@ def path_of(response) -> str:
 def _client(runtime: Runtime) -> FlaskClient:
     from service.web.app import create_app
 
-    if not _newest or _newest[0] is not runtime:
-        _newest[:] = [runtime, create_app(runtime)]
-    return _newest[1].test_client()
+    if not _app:
+        _app.append(create_app(runtime))
+    app = _app[0]
+    app.extensions["runtime"], app.secret_key = runtime, runtime.secrets.session_key
+    return app.test_client()

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import httpx
 import typer
+from redis.exceptions import RedisError
+from rq.cron import CronScheduler
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, col, select
 
-from service import label_studio_server, migrations, projects, settings, valkey
+from service import label_studio_server, migrations, projects, settings
 from service.cli.console import AsJson, show
 from service.queue import HEAVY, LIGHT
 from service.runtime import Runtime, from_environment
@@ -93,12 +95,16 @@ def _people_and_projects(session: Session) -> Iterator[Check]:
 
 
 def _processes(runtime: Runtime, chosen: Settings) -> Iterator[Check]:
-    is_up = bool(chosen.redis_url) or valkey.answers(chosen.data_dir)
-    yield _check("redis", is_up, (chosen.redis_url and "yours") or "bundled", UP)
+    is_up = _pings(runtime)
+    remedy = "correct ERRATA_REDIS_URL, or start it" if chosen.redis_url else UP
+    yield _check("redis", is_up, "yours" if chosen.redis_url else "bundled", remedy)
     for name in (LIGHT, HEAVY):
         count = runtime.queue.workers(name) if is_up else 0
         yield _check(f"worker {name}", count > 0, f"{count} at work", UP)
-    yield _check("web", _answers(f"{chosen.own_url}/livez"), chosen.own_url, UP)
+    kept = len(CronScheduler.all(runtime.queue.redis)) if is_up else 0
+    yield _check("schedule", kept > 0, f"{kept} kept", UP)
+    address = f"http://{chosen.host}:{chosen.port}"
+    yield _check("web", _answers(f"{address}/livez"), address, UP)
     yield _check("responder", chosen.responder_socket.exists(), "answers in the playground", UP)
     yield _label_studio(runtime, chosen)
 
@@ -130,6 +136,13 @@ def _private(name: str, path: Path) -> Check:
 
 def _check(name: str, is_well: bool, detail: str, remedy: str, *, otherwise: str = FAILED) -> Check:  # noqa: FBT001
     return Check(name, OK, detail) if is_well else Check(name, otherwise, detail, remedy)
+
+
+def _pings(runtime: Runtime) -> bool:
+    try:
+        return bool(runtime.queue.redis.ping())
+    except (RedisError, OSError):
+        return False
 
 
 def _answers(url: str) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from functools import cache
 from secrets import token_urlsafe
 from threading import BoundedSemaphore
 from typing import Any
@@ -84,11 +85,11 @@ def create_app(runtime: Runtime) -> Flask:
         app.register_blueprint(blueprint)
 
     @declared(Access.ANYONE)
+    @cache
     def describe() -> dict[str, object]:
-        return document
+        return openapi(app, title="Errata", version="1")
 
     app.add_url_rule("/openapi.json", "openapi", describe)
-    document = openapi(app, title="Errata", version="1")
     if undeclared := sorted(undeclared_routes(app)):
         raise RuntimeError(f"routes without an access declaration: {', '.join(undeclared)}")
     app.before_request(_numbered)

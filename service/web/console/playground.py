@@ -23,6 +23,7 @@ from service.tables import (
     ModelVersion,
     Project,
     Response,
+    Source,
     SuiteCandidate,
 )
 from service.web.answering import Said, ask
@@ -73,6 +74,7 @@ def playground(desk: Desk) -> str:
         "playground.html",
         conversation=conversation,
         turns=_turns(desk, conversation) if conversation else [],
+        last=None if conversation else _last_conversation(desk),
         versions=desk.session.exec(versions.limit(TURNS)).all(),
         beside=request.args.get("beside", type=int),
         reasons={code: code.replace("_", " ").capitalize() for code in reasons},
@@ -154,6 +156,14 @@ def _turns(desk: Desk, conversation: UUID) -> list[Turn]:
         )
         for answers in turns.values()
     ]
+
+
+def _last_conversation(desk: Desk) -> str | None:
+    source = select(Source.id).where(Source.project_id == desk.project.id, Source.name == SOURCE)
+    answered_here = select(Response.conversation_id).where(
+        Response.source_id == source.scalar_subquery(), col(Response.conversation_id).is_not(None)
+    )
+    return desk.session.exec(answered_here.order_by(col(Response.id).desc()).limit(1)).first()
 
 
 def _log(
