@@ -107,7 +107,8 @@ def train(
         state.losses.append(loss)
         state.tokens += sum(len(row.ids) for row in batch)
         state.step, state.seconds = step + 1, time.monotonic() - begun
-        report(Progress(step + 1, len(plan), loss, state.tokens / max(state.seconds, 1e-9)))
+        speed = state.tokens / max(state.seconds, 1e-9)
+        report(Progress(step + 1, len(plan), loss, speed, state.seconds))
         if state.step % spec.checkpoint_every == 0:
             checkpoint.save(weights, optimizer, state)
     if all(torch.equal(start[name], parameter) for name, parameter in weights.items()):

@@ -105,12 +105,13 @@ class TrainingSpec:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a training run is; `loss` is the last step's mean over answer tokens."""
+    """How far a training run is; `loss` is the last step's mean over answer tokens, `seconds` all steps' time."""
 
     step: int
     steps: int
     loss: float
     tokens_per_second: float
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

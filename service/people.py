@@ -63,7 +63,14 @@ def find(session: Session, name: str) -> User:
 
 
 def invite_again(session: Session, user: User, *, actor: str) -> str:
-    """Return the secret of a fresh sign-in link, for someone whose link ran out or who forgot their password."""
+    """Return the secret of a fresh sign-in link, for someone whose link ran out or who forgot their password.
+
+    Links made for them before open nothing any more.
+    """
+    for earlier in session.exec(
+        select(UserToken).where(UserToken.user_id == user.id, col(UserToken.is_sign_in_link).is_(True))
+    ):
+        earlier.revoked_at = earlier.revoked_at or utcnow()
     ledger.append(session, actor=actor, action="link_added", subject=user.name)
     return _new_link(session, user)
 
@@ -95,7 +102,7 @@ def user_of(session: Session, secret: str, *, is_sign_in_link: bool = False) -> 
 
 
 def use_link(session: Session, secret: str) -> User | None:
-    """Use up a one-time sign-in link and return whose it was."""
+    """Use up a one-time sign-in link and return whose it was; a password that they forgot is gone with it."""
     user = user_of(session, secret, is_sign_in_link=True)
     if user:
         # Locked, so that of two who hold it one comes in.
@@ -106,6 +113,7 @@ def use_link(session: Session, secret: str) -> User | None:
         if found is None:
             return None
         found.used_at = utcnow()
+        session.get_one(User, user.id).password = None
     return user
 
 

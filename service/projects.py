@@ -33,6 +33,7 @@ from service.tables import (
 )
 
 PRODUCTION = "production"
+PLAYGROUND = "playground"  # the source of answers that operators asked for
 DEFAULT_REASONS = {
     "wrong": {"severity": 3},
     "unsafe": {"severity": 5},
@@ -245,7 +246,7 @@ def ensure_playground_key(session: Session, project: Project, keys: Secrets) -> 
     secret = playground_key(keys, project.id)
     known = select(ApiKey.id).where(ApiKey.sha256 == tokens.hashed(secret))
     if session.exec(known).first() is None:
-        _keep_key(session, project, secret, KeyKind.PUBLIC, origins=(), actor="console", name="playground")
+        _keep_key(session, project, secret, KeyKind.PUBLIC, origins=(), actor="console", name=PLAYGROUND)
 
 
 def revoke_key(session: Session, key: ApiKey, *, actor: str) -> None:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Select, Subquery, func
 from sqlalchemy import select as select_columns
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from retrain.intervals import Interval, wilson
@@ -38,6 +39,7 @@ from service.tables import (
     Response,
     RunState,
     Settlement,
+    Source,
     TaskState,
     TrainingRun,
     TrainingSet,
@@ -47,7 +49,6 @@ from service.tables.base import first_id
 COUNTED = 10_000
 VERSIONS, NEWEST_RESPONSES = 8, 1_000
 DAY, MONTH = timedelta(days=1), timedelta(days=30)
-OPEN_JOBS = (JobState.PENDING, JobState.LEASED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,8 +279,17 @@ def _to_learn(session: Session, project: Project) -> NextStep | None:
 
 
 def _undecided(project: Project) -> Select[Any]:
-    """Return the passed evaluations of challengers that nobody has decided on."""
+    """Return the passed evaluations, newest and against today's champion, that nobody has decided on."""
+    later = aliased(Evaluation)
     decided = select(Approval.id).where(Approval.evaluation_id == Evaluation.id).exists()
+    replaced = (
+        select(later.id)
+        .where(later.model_version_id == Evaluation.model_version_id, col(later.id) > Evaluation.id)
+        .exists()
+    )
+    champion = select(ModelVersion.id).where(
+        ModelVersion.project_id == project.id, ModelVersion.state == ModelState.CHAMPION
+    )
     return (
         select_columns(Evaluation)
         .join(ModelVersion, col(Evaluation.model_version_id) == ModelVersion.id)
@@ -288,6 +298,7 @@ def _undecided(project: Project) -> Select[Any]:
             col(Evaluation.state) == EvaluationState.PASSED,
             ~decided,
         )
+        .where(~replaced, col(Evaluation.champion_id).in_(champion))
         .where(col(ModelVersion.state) == ModelState.CHALLENGER)
         .order_by(col(Evaluation.id).desc())
     )
@@ -313,9 +324,11 @@ def _is_any(session: Session, ids: Any) -> bool:
 
 
 def _flag_rate(session: Session, model: ModelVersion, live_at: datetime) -> FlagRate:
+    # What operators ask and flag in the playground says nothing about users.
+    tried = select(Source.id).where(Source.project_id == model.project_id, Source.name == projects.PLAYGROUND)
     newest = (
         select_columns(col(Response.id))
-        .where(col(Response.model_version_id) == model.id)
+        .where(col(Response.model_version_id) == model.id, col(Response.source_id).not_in(tried))
         .order_by(col(Response.id).desc())
         .limit(NEWEST_RESPONSES)
         .subquery()
@@ -338,7 +351,7 @@ def _spent(session: Session, seconds: Select[Any]) -> float:
 def _job_seconds(session: Session, project: Project, kind: JobKind, since: datetime) -> float:
     times: Sequence[Any] = session.execute(
         select_columns(col(Job.started_at), col(Job.finished_at))
-        .where(col(Job.project_id) == project.id, col(Job.kind) == kind, col(Job.state) == JobState.DONE)
+        .where(col(Job.project_id) == project.id, col(Job.kind) == kind)
         .where(col(Job.finished_at) > since)
         .limit(COUNTED)
     ).all()

@@ -130,6 +130,8 @@ def _label_studio(runtime: Runtime, chosen: Settings) -> Check:
 
 
 def _private(name: str, path: Path) -> Check:
+    if not path.exists():
+        return Check(name, FAILED, f"{path} is not there", UP)
     mode = stat.S_IMODE(path.stat().st_mode)
     return _check(name, not mode & 0o077, f"{path}, mode {mode:o}", f"chmod go= {path}")
 

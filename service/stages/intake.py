@@ -35,6 +35,8 @@ from service.tables import (
 )
 from service.tokens import FeedbackToken
 
+MAX_DIGITS = 9
+
 
 @dataclass(frozen=True, slots=True)
 class NewResponse:
@@ -87,7 +89,7 @@ def log_response(
     response = Response(
         project_id=project.id,
         source_id=_source(session, project, new.source).id,
-        model_version_id=new.model_version_id,
+        model_version_id=new.model_version_id or _version_id(session, project, new.model_version),
         model_version=new.model_version,
         external_id=new.external_id,
         conversation_id=new.conversation_id,
@@ -313,6 +315,17 @@ def _source(session: Session, project: Project, name: str | None) -> Source:
         session.add(found)
         session.flush()
     return found
+
+
+def _version_id(session: Session, project: Project, named: str | None) -> UUID | None:
+    """Return the version of ours that a host names as we do, `v` and its number."""
+    digits = (named or "").removeprefix("v")
+    if named == digits or not digits.isdecimal() or len(digits) > MAX_DIGITS:
+        return None
+    versions = select(ModelVersion.id).where(
+        ModelVersion.project_id == project.id, ModelVersion.number == int(digits)
+    )
+    return session.exec(versions).first()
 
 
 def _join_parked(session: Session, response: Response, external_id: str) -> None:

@@ -65,6 +65,7 @@ def decide(
         SamePerson: the project wants another person to approve than asked for the training.
         WrongState: the gate did not pass this challenger, or it is not one any more.
     """
+    _take_turns(session, project)
     evaluation = session.get(Evaluation, evaluation_id)
     if evaluation is None or evaluation.project_id != project.id:
         raise NotFound(f"no evaluation {evaluation_id} in project {project.slug}")
@@ -73,7 +74,7 @@ def decide(
     current = what_to_approve(session, evaluation) | {"model_version": str(model.number)}
     _refuse_stale({name: current[name] for name in seen}, seen)
     if seen_decisions is not None:
-        _refuse_decided(session, project, model, seen_decisions)
+        _refuse_decided(session, model, seen_decisions)
     _refuse_outdated(session, evaluation)
     if decision is Decision.APPROVED and evaluation.state is not EvaluationState.PASSED:
         raise WrongState(f"version {model.number} was not passed by the gate: {evaluation.sentence}")
@@ -239,8 +240,7 @@ def _newest_approval(
     return None
 
 
-def _refuse_decided(session: Session, project: Project, model: ModelVersion, seen: int) -> None:
-    _take_turns(session, project)
+def _refuse_decided(session: Session, model: ModelVersion, seen: int) -> None:
     decided = session.exec(
         select(Approval, User)
         .join(User, col(Approval.user_id) == User.id)
@@ -254,7 +254,11 @@ def _refuse_decided(session: Session, project: Project, model: ModelVersion, see
 
 def _refuse_same_person(session: Session, project: Project, model: ModelVersion, user: User) -> None:
     run = session.get(TrainingRun, model.training_run_id) if model.training_run_id else None
-    if project.needs_two_persons and run and run.requested_by == user.id:
+    if not project.needs_two_persons or run is None:
+        return
+    if run.requested_by is None:
+        raise SamePerson(f"version {model.number}: no person asked for its training; ask in the console")
+    if run.requested_by == user.id:
         raise SamePerson(
             f"version {model.number}: {user.name} asked for its training; somebody else approves"
         )

@@ -78,8 +78,8 @@ class Caller:
         Raises:
             Forbidden: it is not.
         """
-        if self.user and project_id:
-            role = people.role_in(session, self.user, project_id)
+        if self.user:
+            role = people.role_in(session, self.user, project_id) if project_id else self.user.role
             if role not in PEOPLE[self.access]:
                 raise Forbidden(f"role {role} may not do this")
 

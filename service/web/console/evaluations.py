@@ -140,15 +140,15 @@ def _compared(desk: Desk, found: Evaluation) -> list[Compared]:
     ]
 
 
-def _differences(desk: Desk, found: Evaluation) -> tuple[list[Example], list[Example]]:
-    """Return cases that only the challenger got right, and cases that only the champion did."""
+def _differences(desk: Desk, found: Evaluation) -> tuple[list[Example] | None, list[Example] | None]:
+    """Return cases that only the challenger got right, and those that only the champion did; None if unknown."""
     try:
         report = json.loads(runtime().artifacts.get_bytes(found.report)) if found.report else {}
     except RetrainError:
-        return [], []
+        return None, None
     right = {who: set(keys) for who, keys in report.get("right", {}).items()}
     if not right:
-        return [], []
+        return None, None
     order = list(dict.fromkeys(key for keys in report["suites"].values() for key in keys))
     won = [key for key in order if key in right["challenger"] and key not in right["champion"]]
     lost = [key for key in order if key in right["champion"] and key not in right["challenger"]]

@@ -203,7 +203,7 @@ def annotators(desk: Desk) -> str:
             Annotator,
             func.count(),
             func.avg(Annotation.seconds_spent),
-            func.count(col(Settlement.id)),
+            func.count(case((col(Annotation.verdict).is_not(None), col(Settlement.id)))),
             func.sum(case((same, 1), else_=0)),
             func.max(Annotation.revised_at),
         )

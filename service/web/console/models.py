@@ -12,6 +12,7 @@ from service.stages import promotion
 from service.tables import Approval, Decision, Evaluation, JobKind, ModelVersion, Promotion, User
 from service.web.auth import Access
 from service.web.console.page import Desk, Form, bp, page
+from service.web.limits import guesses_again
 
 SHOWN = 100
 MAX_REVIEW_SECONDS = 3600.0  # a page left open over night is no review
@@ -52,13 +53,14 @@ def models(desk: Desk) -> str:
         .order_by(col(ModelVersion.number).desc())
         .limit(SHOWN)
     ).all()
+    shown = [version.id for version in versions]
     judged = desk.session.exec(
-        select(Evaluation).where(Evaluation.project_id == desk.project.id).order_by(col(Evaluation.id))
+        select(Evaluation).where(col(Evaluation.model_version_id).in_(shown)).order_by(col(Evaluation.id))
     ).all()
     approvals = desk.session.exec(
         select(Approval, User)
         .join(User, col(Approval.user_id) == User.id)
-        .where(Approval.project_id == desk.project.id)
+        .where(col(Approval.model_version_id).in_(shown))
         .order_by(col(Approval.id))
     ).all()
     history = desk.session.exec(
@@ -112,6 +114,7 @@ def decide(desk: Desk, form: DecisionForm, row_id: UUID) -> Response:
 
 @bp.post("/p/<slug>/promote")
 @page(Access.APPROVER, form=PromoteForm)
+@guesses_again
 def promote(desk: Desk, form: PromoteForm) -> Response:
     """Make an approved version the champion, once its promoter has said their password."""
     desk.confirm()
@@ -121,6 +124,7 @@ def promote(desk: Desk, form: PromoteForm) -> Response:
 
 @bp.post("/p/<slug>/rollback")
 @page(Access.APPROVER, form=RollbackForm)
+@guesses_again
 def roll_back(desk: Desk, form: RollbackForm) -> Response:
     """Take the champion back that the page showed, once whoever does it has said their password."""
     desk.confirm()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import update_wrapper
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from uuid import UUID
 
 from flask import Blueprint, Response, flash, g, make_response, redirect, render_template, request, url_for
@@ -26,7 +26,7 @@ from service.web.state import runtime
 
 bp = Blueprint("console", __name__, template_folder="templates")
 MAX_FORM_BYTES = 300_000
-OURS = frozenset({"csrf", "password"})  # fields that any form may have
+OURS = frozenset({"csrf", "password", "back"})  # fields that any form may have
 PASSWORDS = ("password", "new_password")  # never shown again
 T = TypeVar("T", bound=SQLModel)
 
@@ -164,12 +164,17 @@ def who_is_here() -> tuple[User, UserSession] | None:
     idle_minutes = runtime().settings.session_idle_minutes
     with runtime().db.reading() as session:
         here = people.signed_in(session, secret, idle_minutes=idle_minutes)
-    if here and people.is_unseen(here[1]):
+    if here and not is_part() and people.is_unseen(here[1]):
         with runtime().db.transaction() as session:
             people.seen(session, here[1])
     if here:
         g.csrf = tokens.form_token(here[1].sha256, runtime().secrets)
     return here
+
+
+def is_part() -> bool:
+    """Say whether a page refreshes itself: nobody needs to sit before it."""
+    return "HX-Request" in request.headers
 
 
 def let_in(user: User, session: Session, to: str) -> Response:
@@ -207,7 +212,7 @@ def see_other(to: str) -> Response:
 
 def inside(path: str | None) -> str:
     """Return a path of ours, or the first page: whoever made a link may not send people elsewhere."""
-    parts = urlsplit(path or "")
+    parts = _parts(path or "")
     is_ours = not parts.scheme and not parts.netloc and parts.path.startswith("/")
     # Browsers take a backslash for a slash, and leave tabs and line ends out.
     is_plain = path and path.isprintable() and "\\" not in path and not path.startswith("//")
@@ -223,7 +228,7 @@ def refuse_strangers() -> None:
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if site not in (None, "same-origin", "none"):
         raise Forbidden("this form was sent by another site")
-    if site is None and origin and urlsplit(origin).netloc != request.host:
+    if site is None and origin and _parts(origin).netloc != request.host:
         raise Forbidden("this form was sent by another site")
 
 
@@ -249,29 +254,43 @@ def shown_again(why: str, status: int, sent: Mapping[str, str], *, action: str) 
         typed=_typed(sent),
         passwords=[name for name in PASSWORDS if name in sent],
         action=action,
-        back=_came_from(),
+        back=_came_from(sent),
     )
     return make_response(page, status)
 
 
 def _sign_in_first(sent: Mapping[str, str]) -> Response:
     """Ask who it is, and keep where they were going and what they had typed."""
+    if is_part():
+        return make_response("", 401, {"HX-Refresh": "true"})
     if request.method != "POST":
         return see_other(url_for("console.sign_in", next=request.full_path.rstrip("?")))
+    # A password is asked for again; that there was one, and the page it was on, must not be lost.
+    asked = {name: "" for name in PASSWORDS if name in sent} | {"back": _came_from(sent)}
     typed = _typed(sent)
     page = render_template(
-        "sign_in.html", next=request.path if typed else _came_from(), typed=typed, is_expired=True
+        "sign_in.html",
+        next=request.path if typed else _came_from(sent),
+        typed=typed and typed | asked,
+        is_expired=True,
     )
     return make_response(page, 401)
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # brackets that hold no address
+        return urlsplit("")
 
 
 def _typed(sent: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in sent.items() if name not in (*OURS, *PASSWORDS)}
 
 
-def _came_from() -> str:
+def _came_from(sent: Mapping[str, str]) -> str:
     """Return the page whose form this is; its query is not worth a second look."""
-    return inside(urlsplit(request.headers.get("Referer", "")).path or None)
+    return inside(sent.get("back") or _parts(request.headers.get("Referer", "")).path)
 
 
 def _is_own(browser: UserSession, sent: Mapping[str, str]) -> bool:

@@ -25,7 +25,7 @@ from service.web.console.page import (
     shown_again,
 )
 from service.web.endpoint import declared
-from service.web.limits import guesses
+from service.web.limits import guesses, guesses_again, guesses_of_all
 from service.web.state import runtime
 
 TYPED = "typed."  # what a form held when its session was found to be over
@@ -56,6 +56,7 @@ def sign_in() -> str:
 
 @bp.post("/sign-in")
 @guesses
+@guesses_of_all
 @declared(Access.ANYONE)
 def use_password() -> ResponseReturnValue:
     """Let in who knows their password, and show again what they had typed before their session was over."""
@@ -63,8 +64,10 @@ def use_password() -> ResponseReturnValue:
     typed = {name.removeprefix(TYPED): text for name, text in sent.items() if name.startswith(TYPED)}
     to = inside(sent.get("next"))
     try:
-        with runtime().db.transaction() as session:
+        # Apart, for a password takes long to check, and nobody's words wait for that.
+        with runtime().db.reading() as session:
             user = people.with_password(session, sent.get("name", ""), sent.get("password", ""))
+        with runtime().db.transaction() as session:
             response = let_in(user, session, to)
     except Forbidden as error:
         shown = render_template(
@@ -100,11 +103,11 @@ def link(secret: str) -> str:
 @bp.post("/sign-in/<secret>")
 @declared(Access.ANYONE)
 def use_sign_in_link(secret: str) -> ResponseReturnValue:
-    """Use the link up and remember who came; without a password, they choose one first."""
+    """Use the link up and remember who came; they choose a password next."""
     refuse_strangers()
     with runtime().db.transaction() as session:
         user = people.use_link(session, secret) or abort(404)
-        return let_in(user, session, url_for("console.account") if user.password is None else "/")
+        return let_in(user, session, url_for("console.account"))
 
 
 @bp.get("/account")
@@ -122,12 +125,13 @@ def account(desk: Desk) -> str:
 
 @bp.post("/account/password")
 @page(Access.PERSON, form=PasswordForm)
+@guesses_again
 def set_password(desk: Desk, form: PasswordForm) -> Response:
     """Choose a password; who has one already says it first."""
     user = desk.session.get_one(User, desk.user.id)
     if user.password:
         people.confirm(user, desk.sent.get("password", ""))
-    people.set_password(desk.session, user, form.new_password, here=desk.browser)
+    people.set_password(desk.session, user, desk.sent["new_password"], here=desk.browser)
     return desk.done("Your password is set; your other browsers are signed out.", "console.account")
 
 

@@ -31,7 +31,6 @@ from service.web.auth import Access
 from service.web.console.page import Desk, Form, bp, page
 from service.web.state import runtime
 
-SOURCE = "playground"
 PAUSE_SECONDS = 300.0  # whoever does nothing for longer has gone
 TURNS, CASES = 50, 20
 
@@ -139,7 +138,9 @@ def _turns(desk: Desk, conversation: UUID) -> list[Turn]:
     days = runtime().settings.feedback_token_days
     rows = desk.session.exec(
         select(Response)
+        .join(Source, col(Response.source_id) == Source.id)
         .where(Response.project_id == desk.project.id, Response.conversation_id == str(conversation))
+        .where(Source.name == projects.PLAYGROUND)
         .order_by(col(Response.id))
         .limit(2 * TURNS)
     ).all()
@@ -159,7 +160,7 @@ def _turns(desk: Desk, conversation: UUID) -> list[Turn]:
 
 
 def _last_conversation(desk: Desk) -> str | None:
-    source = select(Source.id).where(Source.project_id == desk.project.id, Source.name == SOURCE)
+    source = select(Source.id).where(Source.project_id == desk.project.id, Source.name == projects.PLAYGROUND)
     answered_here = select(Response.conversation_id).where(
         Response.source_id == source.scalar_subquery(), col(Response.conversation_id).is_not(None)
     )
@@ -176,7 +177,7 @@ def _log(
         model_version=said.model_version,
         model_version_id=said.model_version_id,
         conversation_id=str(conversation),
-        source=SOURCE,
+        source=projects.PLAYGROUND,
     )
     response, _ = intake.log_response(session, project, new, sha256=sha256_of([*messages, said.text]))
     response.triaged_at = utcnow()

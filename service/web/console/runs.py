@@ -9,9 +9,8 @@ from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
 from service.answers import describe_run
-from service.clock import utcnow
 from service.errors import NotFound
-from service.tables import Job, JobKind, ModelVersion, RunState, TrainingRun, TrainingSet, User
+from service.tables import ModelVersion, RunState, TrainingRun, TrainingSet, User
 from service.web.auth import Access
 from service.web.console.listing import Badge, Cell, Filter, Link, Listing
 from service.web.console.page import Desk, bp, page
@@ -92,30 +91,20 @@ def _facts(desk: Desk, row_id: UUID) -> dict[str, Any]:
     progress = facts["progress"]
     losses = found.report.get("losses") or progress.get("losses", [])
     last = len(losses) if found.report else progress.get("step", len(losses))
-    job = desk.session.get(Job, UUID(facts["job"])) if facts["job"] else None
     made = select(ModelVersion).where(ModelVersion.training_run_id == found.id)
     return {
         "run": found,
         "facts": facts,
         "losses": losses,
         "first_step": last - len(losses) + 1,
-        "seconds_left": _seconds_left(job, progress),
+        "seconds_left": _seconds_left(progress),
         "goes_on": found.state in GOES_ON,
         "set": desk.session.get_one(TrainingSet, found.training_set_id),
         "model": desk.session.exec(made).first(),
     }
 
 
-def _seconds_left(job: Job | None, progress: dict[str, Any]) -> float | None:
-    """Return how long the rest takes if it goes on as it went, while the job is at work."""
-    step, steps = progress.get("step"), progress.get("steps")
-    if (
-        job is None
-        or job.started_at is None
-        or job.finished_at
-        or job.kind is not JobKind.TRAIN
-        or not step
-        or not steps
-    ):
-        return None
-    return float((utcnow() - job.started_at).total_seconds() / step * (steps - step))
+def _seconds_left(progress: dict[str, Any]) -> float | None:
+    """Return how long the rest takes if it goes on as all its steps went, those before a restart too."""
+    step, steps, seconds = (progress.get(name) for name in ("step", "steps", "seconds"))
+    return float(seconds / step * (steps - step)) if step and steps and seconds else None

@@ -12,7 +12,7 @@ from sqlmodel import col, select
 
 from retrain.criteria import METRIC_NAMES
 from service import projects
-from service.errors import Invalid
+from service.errors import AlreadyDecided, Invalid
 from service.tables import ApiKey, Document, DocumentKind, KeyKind
 from service.web.auth import Access
 from service.web.body import parse_json
@@ -32,9 +32,10 @@ FIRST_CRITERIA = {
 
 
 class DocumentForm(Form):
-    """A document's next version, as JSON."""
+    """A document's next version, as JSON, and the version that the page showed."""
 
     document: str = Field(min_length=1, max_length=100_000)
+    version: int
 
 
 class SwitchesForm(Form):
@@ -80,7 +81,10 @@ def set_document(desk: Desk, form: DocumentForm, name: str) -> Response:
         content = parse_json(form.document)
     except Malformed as error:
         raise Invalid(f"document: {error}") from error
-    _, put = EDITED[name]
+    kind, put = EDITED[name]
+    newest = projects.document(desk.session, desk.project.id, kind)
+    if newest and newest.version != form.version:
+        raise AlreadyDecided(f"{name}: {newest.author} set version {newest.version} while you looked")
     added = put(desk.session, desk.project, content, actor=desk.user.name)
     return desk.done(
         f"Version {added.version} of the {name} holds from now on.", "console.settings", _anchor=name
