@@ -267,7 +267,7 @@ class TestSettings:
             name, DocumentKind.REASONS
         )
         before = self.newest(runtime, clinic, kind)
-        assert ada.post(f"/p/clinic/settings/{name}", document=json.dumps(content)).status_code == 303
+        assert set_document(ada, name, json.dumps(content)).status_code == 303
         after = self.newest(runtime, clinic, kind)
         assert (after.version, after.author) == (before.version + 1, "ada")
         assert after.content in (content, {"criteria": content})
@@ -296,7 +296,7 @@ class TestSettings:
     def test_a_wrong_document_is_refused_with_the_reason_and_kept(self, ada, runtime, name, document, why):
         with runtime.db.reading() as session:
             before = len(session.exec(select(Document)).all())
-        answer = ada.post(f"/p/clinic/settings/{name}", document=document)
+        answer = set_document(ada, name, document)
         assert answer.status_code in (409, 422)
         assert why in unescape(answer.text)
         assert unescape(re.search("<textarea[^>]*>\n(.*?)</textarea>", answer.text, re.DOTALL)[1]) == document
@@ -531,8 +531,8 @@ class TestLedger:
         ada.post(f"/p/clinic/settings/keys/{key_id}/revoke")
         ada.post("/users/role", name="ada", role="approver", project="clinic")
         ada.post("/users/role", name="ada", role="admin", project="clinic")
-        ada.post("/p/clinic/settings/rules", document='{"default_loss": 0.2}')
-        ada.post("/p/clinic/settings/rules", document=json.dumps(projects.DEFAULT_RULES))
+        set_document(ada, "rules", '{"default_loss": 0.2}')
+        set_document(ada, "rules", json.dumps(projects.DEFAULT_RULES))
         ada.post("/p/clinic/settings/switches", random_share="0.5")
         ada.post(f"/p/clinic/jobs/{dead}/retry")
         ada.post(f"/p/clinic/jobs/{dead}/cancel")
@@ -614,3 +614,25 @@ def test_an_evaluation_s_page_shows_which_words_changed(runtime, clinic):
         session.get_one(Evaluation, challenger.evaluation.id).report = kept
     page = person(runtime, Role.AUDITOR, password="").get(f"/p/clinic/evaluations/{challenger.evaluation.id}")
     assert page.status_code == 200 and "An approver decides" in page.text
+
+
+def test_who_set_a_document_first_is_named_to_who_comes_second(runtime):
+    with runtime.db.transaction() as session:
+        builders.add_project(session)
+    ada, ben = (person(runtime, Role.ADMIN, name=name, password="") for name in ("ada", "ben"))
+    both_saw = shown_version(ada, "rules")
+    assert set_document(ada, "rules", '{"default_loss": 0.2}').status_code == 303
+    answer = ben.post("/p/clinic/settings/rules", document='{"default_loss": 0.3}', version=both_saw)
+    assert answer.status_code == 409
+    assert "ada set version 2 while you looked" in answer.text and "0.3" in answer.text
+
+
+def set_document(somebody, name: str, document: str):
+    """Send the form of the settings page as it stands."""
+    version = shown_version(somebody, name)
+    return somebody.post(f"/p/clinic/settings/{name}", document=document, version=version)
+
+
+def shown_version(somebody, name: str) -> str:
+    page = somebody.get("/p/clinic/settings").text
+    return re.search(rf'settings/{name}".*?name="version" value="(\d+)"', page, re.DOTALL)[1]

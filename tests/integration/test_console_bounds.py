@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
 
 import pytest
@@ -25,32 +25,28 @@ GROWING = "response|feedback|annotation_task|annotation|task_flag|settlement|job
 WHOLE_TABLE = re.compile(rf"Seq Scan on ({GROWING})\b")
 
 
-@pytest.fixture(autouse=True)
-def bounds(monkeypatch):
-    """Let every figure and filter stop early enough for so few rows."""
-    monkeypatch.setattr(listing, "SCAN", 4 * BOUND)
-    monkeypatch.setattr(overview, "COUNTED", BOUND)
-    monkeypatch.setattr(overview, "NEWEST_RESPONSES", BOUND)
-
-
 @pytest.fixture(scope="module")
-def steps(migrated_sqlite, tmp_path_factory) -> Iterator[Callable[[Crowd, str], int]]:
-    """Return how many steps SQLite's machine takes to read what a page of a project with that crowd shows."""
-    opened: dict[Crowd, tuple[Runtime, Callable[[str], int]]] = {}
+def steps(migrated_sqlite, tmp_path_factory) -> dict[Crowd, dict[str, int]]:
+    """How many steps SQLite's machine takes to read what each page of a project with each crowd shows."""
+    counted = {}
     for crowd in (FEW, MANY):
         home = tmp_path_factory.mktemp("crowded")
         shutil.copy(migrated_sqlite, home / "errata.db")
         runtime = build(Settings(data_dir=home, cache_dir=home / "cache"))
-        opened[crowd] = runtime, _counting(runtime, crowd)
-    yield lambda crowd, page: opened[crowd][1](page)
-    for runtime, _ in opened.values():
+        with pytest.MonkeyPatch.context() as patch:
+            # Every figure and filter stops early enough for so few rows.
+            patch.setattr(listing, "SCAN", 4 * BOUND)
+            patch.setattr(overview, "COUNTED", BOUND)
+            patch.setattr(overview, "NEWEST_RESPONSES", BOUND)
+            counted[crowd] = _counted(runtime, crowd)
         runtime.db.close()
         runtime.queue.redis.close()
+    return counted
 
 
 @pytest.mark.parametrize("page", [*LISTED, *ONE_ROW])
 def test_a_page_costs_the_same_with_eight_times_the_rows(steps, page):
-    assert steps(MANY, page) <= SLACK * steps(FEW, page)
+    assert steps[MANY][page] <= SLACK * steps[FEW][page]
 
 
 def test_no_page_reads_a_whole_table_of_postgresql(any_postgres):
@@ -82,11 +78,10 @@ def any_postgres(settings, postgres, migrated_postgres) -> Iterator[Runtime]:
     postgres.drop(url)
 
 
-def _counting(runtime: Runtime, crowd: Crowd) -> Callable[[str], int]:
+def _counted(runtime: Runtime, crowd: Crowd) -> dict[str, int]:
     with runtime.db.transaction() as session:
         fill(session, crowd)
-    operator = person(runtime, Role.ADMIN, password="")
-    pages, taken = {**LISTED, **of_one_row(runtime)}, count()
+    operator, taken = person(runtime, Role.ADMIN, password=""), count()
 
     @event.listens_for(runtime.db.reader, "connect")
     def watch(connection, _record):
@@ -94,14 +89,13 @@ def _counting(runtime: Runtime, crowd: Crowd) -> Callable[[str], int]:
 
     runtime.db.reader.dispose()
 
-    def steps(page: str) -> int:
-        path = f"/p/crowded/{pages[page]}"
-        assert operator.get(path).status_code == 200
+    def counted(path: str) -> int:
+        assert operator.get(f"/p/crowded/{path}").status_code == 200
         before = next(taken)
-        operator.get(path)
+        operator.get(f"/p/crowded/{path}")
         return next(taken) - before
 
-    return steps
+    return {page: counted(path) for page, path in {**LISTED, **of_one_row(runtime)}.items()}
 
 
 def _plan(connection, statement: str, parameters) -> str:

@@ -137,8 +137,11 @@ class TestLinks:
     def test_a_fresh_link_lets_in_who_forgot_their_password(self, runtime, client):
         person(runtime, Role.OPERATOR, name="olga")
         with runtime.db.transaction() as session:
+            older = people.invite_again(session, people.find(session, "olga"), actor="test")
             link = people.invite_again(session, people.find(session, "olga"), actor="test")
-        assert path_of(client.post(f"/sign-in/{link}")) == "/"
+        assert client.post(f"/sign-in/{older}").status_code == 404
+        assert path_of(client.post(f"/sign-in/{link}")) == "/account"
+        assert 'name="password"' not in client.get("/account").text
 
     def test_only_a_link_s_hash_is_kept(self, runtime):
         secret = self.invite(runtime).rpartition("/")[2]
