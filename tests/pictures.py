@@ -20,7 +20,7 @@ def main(link: str) -> None:
         page.goto(urljoin(link, "/"))
         project = page.url
         picture(page, "overview")
-        page.goto(urljoin(project, "feedback?state=live"))
+        page.goto(urljoin(project, "feedback?rating=down&state=corrected"))
         picture(page, "feedback")
         page.locator("main tbody a").first.click()
         picture(page, "story")

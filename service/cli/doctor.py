@@ -105,7 +105,7 @@ def _processes(runtime: Runtime, chosen: Settings) -> Iterator[Check]:
     yield _check("schedule", kept > 0, f"{kept} kept", UP)
     address = f"http://{chosen.host}:{chosen.port}"
     yield _check("web", _answers(f"{address}/livez"), address, UP)
-    yield _check("responder", chosen.responder_socket.exists(), "answers in the playground", UP)
+    yield _check("responder", chosen.responder_socket.exists(), str(chosen.responder_socket), UP)
     yield _label_studio(runtime, chosen)
 
 
