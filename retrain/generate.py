@@ -65,7 +65,7 @@ class LanguageModel:
         with self._lock:
             self.remove_adapter(name)
             if self._adapters is None:
-                # The adapter's weights stay bfloat16 like the base, so that nothing is cast at each layer.
+                # The adapter's weights come to the base's precision, so that nothing is cast at each layer.
                 self._adapters = PeftModel.from_pretrained(
                     self._model, directory, adapter_name=name, autocast_adapter_dtype=False
                 ).eval()

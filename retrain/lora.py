@@ -115,7 +115,12 @@ def train(
         raise TrainingBroke("no weight of the adapter changed")
     if not all(parameter.isfinite().all() for parameter in weights.values()):
         raise TrainingBroke("a weight of the adapter is not finite")
-    _write(adapted, base, {"spec": dataclasses.asdict(spec), "left_out": rows.left_out}, output)
+    facts = {
+        "spec": dataclasses.asdict(spec),
+        "left_out": rows.left_out,
+        "precision": str(model.dtype).removeprefix("torch."),
+    }
+    _write(adapted, base, facts, output)
     return TrainedAdapter(str(output), tuple(state.losses), state.tokens, state.seconds)
 
 
@@ -226,7 +231,7 @@ class Checkpoint:
 def _with_adapter(
     spec: TrainingSpec, base: BaseModel, model: PreTrainedModel, parent: Path | None
 ) -> PeftModel:
-    """Put a fresh adapter, or the parent's, on the base; its weights are float32 over a bfloat16 base."""
+    """Put a fresh adapter, or the parent's, on the base; its weights are float32 whatever the base's are."""
     if (spec.mode is Mode.CONTINUE) != (parent is not None):
         raise TrainingBroke(f"mode {spec.mode} {'with' if parent else 'without'} a parent adapter")
     if parent is not None:
@@ -287,7 +292,9 @@ def _step(
         TrainingBroke: the loss is not finite.
     """
     # Autocast casts for itself; peft's own detour over float32 would cost two copies at each layer.
-    with torch.autocast(model.device.type, torch.bfloat16), disable_input_dtype_casting(model):
+    is_mixed = model.dtype == torch.bfloat16
+    autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=is_mixed)
+    with autocast, disable_input_dtype_casting(model):
         losses = _answer_losses(model, batch)
     weights = losses.new_tensor([row.weight for row in batch])
     loss = (losses * weights).sum() / (len(batch) * mean_weight)

@@ -66,7 +66,7 @@ def create_app(runtime: Runtime) -> Flask:
     app.jinja_env.globals.update(
         asset=assets.asset, widget_script_path=widget.script_path, widget_integrity=widget.integrity
     )
-    app.jinja_env.filters.update(exact=text.exact, moment=text.moment, age=text.age)
+    app.jinja_env.filters.update(exact=text.exact, line=text.line, moment=text.moment, age=text.age)
     app.jinja_env.tests["moment"] = lambda value: isinstance(value, datetime)
     limiter.init_app(app)
     app.extensions["chat_places"] = BoundedSemaphore(max(1, runtime.settings.web_threads // 2))

@@ -279,7 +279,7 @@ class TestExports:
         rows = list(csv.DictReader(io.StringIO(lists.page("?format=csv").text)))
         assert len(rows) == len(FORMULAS)
         assert not [cell for row in rows for cell in row.values() if cell.startswith(listing.FORMULA)]
-        assert {row["comment"] for row in rows} == {f"'{each.strip()}" for each in FORMULAS}
+        assert {row["comment"] for row in rows} == {f"'{each}" for each in FORMULAS}
 
     def test_a_program_gets_items_and_no_next_page(self, lists):
         flags = lists.flags(ROWS)
@@ -288,6 +288,14 @@ class TestExports:
         assert answer.mimetype == "application/json"
         assert set(document) == {"items", "next_cursor"} and document["next_cursor"] is None
         assert [item["answer"] for item in document["items"]] == [f"answer {n}" for n in range(len(flags))]
+
+    def test_an_export_has_whole_texts_and_ids_where_a_page_has_beginnings(self, lists):
+        long = "word " * 100 + "end"
+        flag = lists.flag(text=long, asked=long, comment=long, correction=long)
+        item = json.loads(lists.page("?format=json").text)["items"][0]
+        assert item["id"] == flag
+        assert item["asked"] == item["answer"] == item["comment"] == item["correction"] == long
+        assert long not in lists.page("").text
 
     def test_an_export_is_a_file_of_all_rows_that_fit(self, lists, monkeypatch):
         monkeypatch.setattr(listing, "EXPORTED", 4)

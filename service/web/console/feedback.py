@@ -33,7 +33,6 @@ from service.web.auth import Access
 from service.web.console.listing import NEWEST, Badge, Cell, Filter, Link, Listing, Sort
 from service.web.console.page import Desk, bp, page
 
-SHOWN_CHARS = 140
 TOLD = ("received", "grouped", "checking", "corrected", "trained", "live", "declined", "withdrawn")
 FLAGS_SHOWN = 100
 
@@ -62,13 +61,12 @@ def _feedback_cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
     return [
         {
             "given": feedback.created_at,
-            "asked": Link(
-                short(_asked(response)), url_for(".story_of", slug=desk.project.slug, row_id=feedback.id)
-            ),
-            "answer": short(response.text) if response else None,
+            "asked": Link(_asked(response), url_for(".story_of", slug=desk.project.slug, row_id=feedback.id)),
+            "answer": response.text if response else None,
             "rating": Badge(feedback.rating.value),
             "reasons": ", ".join(feedback.reasons),
-            "comment": short(feedback.comment or ""),
+            "comment": feedback.comment,
+            "correction": feedback.correction,
             "version": response.model_version if response else None,
             "language": response.language if response else None,
             "state": Badge(state),
@@ -123,8 +121,8 @@ def _task_cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
     return [
         {
             "made": task.created_at,
-            "asked": Link(short(_asked(response)), url_for(".task", slug=desk.project.slug, row_id=task.id)),
-            "answer": short(response.text),
+            "asked": Link(_asked(response), url_for(".task", slug=desk.project.slug, row_id=task.id)),
+            "answer": response.text,
             "why": task.purpose.value.replace("_", " "),
             "priority": round(task.priority, 2),
             "flags": flags,
@@ -214,12 +212,6 @@ def annotators(desk: Desk) -> str:
         .order_by(func.count().desc())
     ).all()
     return desk.show("annotators.html", rows=rows)
-
-
-def short(text: str) -> str:
-    """Return a text's beginning on one line, for a list."""
-    line = " ".join(text.split())
-    return line if len(line) <= SHOWN_CHARS else f"{line[:SHOWN_CHARS]}…"
 
 
 def _asked(response: Response | None) -> str:

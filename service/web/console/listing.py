@@ -73,6 +73,7 @@ class Found:
     """One page of a list; `looked_at` is how many rows a filter went through when it did not fill the page."""
 
     rows: Sequence[Any]
+    ids: Sequence[UUID]
     next_cursor: str | None
     looked_at: int = 0
 
@@ -132,9 +133,10 @@ class Listing:
             rows = rows.where(*[self.filters[name].where(text) for name, text in chosen.items()])
         got = desk.session.execute(rows.limit(size + 1)).all()
         shown = [row[0] if len(row) == len(order) + 1 else tuple(row[: -len(order)]) for row in got[:size]]
+        ids = [row[-1] for row in got[:size]]
         if len(got) > size:
-            return Found(shown, _encoded(got[size - 1][-len(order) :]))
-        return Found(shown, _encoded(edge), SCAN) if edge else Found(shown, None)
+            return Found(shown, ids, _encoded(got[size - 1][-len(order) :]))
+        return Found(shown, ids, _encoded(edge), SCAN) if edge else Found(shown, ids, None)
 
     def _sort_name(self) -> str:
         return request.args.get("sort") or next(iter(self.sorts))
@@ -167,8 +169,8 @@ def _all(listing: Listing, desk: Desk, chosen: Mapping[str, str]) -> Iterator[di
             here = replace(desk, session=session)
             found = listing.find(here, chosen, cursor=cursor, size=EXPORTED)
             items = listing.cells(here, found.rows)
-        for item in items:
-            yield {name: plain(cell) for name, cell in item.items()}
+        for row_id, item in zip(found.ids, items, strict=True):
+            yield {"id": str(row_id)} | {name: plain(cell) for name, cell in item.items()}
         cursor = found.next_cursor
         if cursor is None:
             return

@@ -19,6 +19,7 @@ BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\
     map(chr, range(0xE0100, 0xE01F0))
 )
 MAX_WORDS = 2000
+MAX_LINE = 160
 UNITS = ((86_400 * 2, 86_400, "days"), (3600 * 2, 3600, "h"), (120, 60, "min"), (0, 1, "s"))
 
 
@@ -37,6 +38,14 @@ def finalize(value: Any) -> Any:
     if isinstance(value, str) and not isinstance(value, Markup):
         return visible(value)
     return "\u2013" if value is None else value
+
+
+def line(value: Any) -> Any:
+    """Return a text's beginning on one line, for a list; other values stay as they are."""
+    if not isinstance(value, str):
+        return value
+    whole = " ".join(value.split())
+    return whole if len(whole) <= MAX_LINE else f"{whole[:MAX_LINE]}…"
 
 
 def exact(text: str) -> Markup:

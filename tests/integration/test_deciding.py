@@ -1,0 +1,260 @@
+"""Deciding on a challenger: what an evaluation's page shows of it, and who may then put it live."""
+
+import json
+import re
+from html import unescape
+
+import pytest
+from sqlmodel import Session, select
+
+from retrain.suites import GENERAL, general_cases, general_questions
+from retrain.types import Split, sha256_of
+from service import people
+from service.runtime import Runtime
+from service.tables import (
+    Approval,
+    Evaluation,
+    EvaluationState,
+    ModelState,
+    ModelVersion,
+    Project,
+    Role,
+    TrainingRun,
+    TrainingSetExample,
+)
+from tests import builders
+from tests.console import PASSWORD, Person, person
+
+
+@pytest.fixture
+def clinic(runtime) -> Project:
+    with runtime.db.transaction() as session:
+        project = builders.add_project(session)
+        builders.add_criteria(session, project)
+    return project
+
+
+class Challenger:
+    """A judged challenger before people who decide on it."""
+
+    def __init__(
+        self, runtime: Runtime, project: Project, state: EvaluationState = EvaluationState.PASSED
+    ) -> None:
+        self.runtime, self.project = runtime, project
+        with runtime.db.transaction() as session:
+            self.model = builders.add_challenger(session, project)
+            self.evaluation = builders.add_evaluation(session, project, self.model, state)
+
+    def form(self, who: Person) -> dict[str, str]:
+        """The decision's hidden fields as the page shows them."""
+        page = who.get(f"/p/clinic/evaluations/{self.evaluation.id}").text
+        part = page.partition('id="decide"')[2]
+        return {
+            name: unescape(text)
+            for name, text in re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', part)
+            if name != "csrf"
+        }
+
+    def decide(self, who: Person, form: dict[str, str] | None = None, **changes: str):
+        sent = {"reason": "better", "decision": "approved"} | (form or self.form(who)) | changes
+        return who.post(f"/p/clinic/evaluations/{self.evaluation.id}/decide", **sent)
+
+    def promote(self, who: Person, password: str = PASSWORD):
+        return who.post("/p/clinic/promote", model_version="1", password=password)
+
+    def state(self) -> ModelState:
+        with self.runtime.db.reading() as session:
+            return session.get_one(ModelVersion, self.model.id).state
+
+    def decisions(self) -> int:
+        with self.runtime.db.reading() as session:
+            return len(session.exec(select(Approval)).all())
+
+    def requested_by(self, who: Person) -> None:
+        with self.runtime.db.transaction() as session:
+            session.exec(select(TrainingRun)).one().requested_by = who.user.id
+
+    def needs_two_persons(self) -> None:
+        with self.runtime.db.transaction() as session:
+            session.exec(select(Project)).one().needs_two_persons = True
+
+
+class TestDecisions:
+    @pytest.fixture
+    def challenger(self, runtime, clinic) -> Challenger:
+        return Challenger(runtime, clinic)
+
+    @pytest.fixture
+    def ada(self, runtime, clinic) -> Person:
+        return person(runtime, Role.APPROVER, name="ada")
+
+    def test_a_challenger_is_approved_promoted_and_taken_back(self, challenger, ada):
+        assert challenger.decide(ada).status_code == 303
+        assert challenger.promote(ada).status_code == 303
+        assert challenger.state() is ModelState.CHAMPION
+        assert ada.post("/p/clinic/rollback", seq="1", reason="worse", password=PASSWORD).status_code == 303
+        assert challenger.state() is ModelState.RETIRED
+
+    @pytest.mark.parametrize("password", ["", "wrong", PASSWORD.upper()])
+    def test_promoting_and_rolling_back_need_the_password_again(self, challenger, ada, password):
+        challenger.decide(ada)
+        assert challenger.promote(ada, password).status_code == 403
+        assert challenger.state() is ModelState.CHALLENGER
+        challenger.promote(ada)
+        answer = ada.post("/p/clinic/rollback", seq="1", reason="worse, I say", password=password)
+        assert answer.status_code == 403 and "worse, I say" in answer.text
+        assert challenger.state() is ModelState.CHAMPION
+
+    def test_who_has_no_password_promotes_nothing(self, runtime, challenger, ada):
+        challenger.decide(ada)
+        eve = person(runtime, Role.APPROVER, name="eve", password="")
+        answer = challenger.promote(eve, "")
+        assert answer.status_code == 409 and "choose one first" in answer.text
+        assert challenger.state() is ModelState.CHALLENGER
+
+    def test_nothing_is_promoted_that_nobody_approved(self, challenger, ada):
+        assert challenger.promote(ada).status_code == 409
+        assert challenger.state() is ModelState.CHALLENGER
+
+    def test_who_asked_for_the_training_does_not_approve_it_alone(self, runtime, challenger, ada):
+        challenger.requested_by(ada)
+        challenger.needs_two_persons()
+        answer = challenger.decide(ada)
+        assert answer.status_code == 409 and "somebody else approves" in answer.text
+        assert challenger.decisions() == 0
+        assert challenger.decide(person(runtime, Role.APPROVER, name="eve")).status_code == 303
+
+    def test_through_the_api_neither(self, runtime, challenger, ada, client):
+        challenger.requested_by(ada)
+        challenger.needs_two_persons()
+        form = challenger.form(ada)
+        with runtime.db.transaction() as session:
+            token = people.add_token(session, "ada", actor="test")
+        body = {
+            "evaluation": str(challenger.evaluation.id),
+            "model_version": 1,
+            "adapter_sha256": form["adapter_sha256"],
+            "training_set": form["training_set"],
+            "decision": "approved",
+            "reason": "better",
+        }
+        answer = client.post("/v1/approvals", json=body, headers={"Authorization": f"Bearer {token}"})
+        assert (answer.status_code, answer.json["code"]) == (409, "two_persons_needed")
+
+    def test_who_asked_for_the_training_may_reject_it(self, challenger, ada):
+        challenger.requested_by(ada)
+        challenger.needs_two_persons()
+        assert challenger.decide(ada, decision="rejected").status_code == 303
+        assert challenger.state() is ModelState.REFUSED
+
+    def test_without_the_rule_one_person_does_both(self, challenger, ada):
+        challenger.requested_by(ada)
+        assert challenger.decide(ada).status_code == 303
+
+    @pytest.mark.parametrize("decision", ["approved", "rejected"])
+    def test_the_second_of_two_hears_what_the_first_decided(self, runtime, challenger, ada, decision):
+        eve = person(runtime, Role.APPROVER, name="eve")
+        seen = challenger.form(ada)
+        challenger.decide(eve, decision=decision)
+        answer = challenger.decide(ada, seen, reason="my own reason")
+        assert answer.status_code == 409
+        assert f"{decision} by eve" in answer.text and "my own reason" in answer.text
+        assert challenger.decisions() == 1
+
+    @pytest.mark.parametrize(
+        "changed", [{"adapter_sha256": "sha256:0"}, {"training_set": "sha256:0"}, {"model_version": "2"}]
+    )
+    def test_a_decision_on_what_is_not_there_any_more_is_refused(self, challenger, ada, changed):
+        answer = challenger.decide(ada, **changed)
+        assert answer.status_code == 409 and "changed since" in answer.text
+        assert challenger.decisions() == 0
+
+    def test_an_approval_is_void_once_the_criteria_change(self, runtime, challenger, ada, clinic):
+        challenger.decide(ada)
+        with runtime.db.transaction() as session:
+            builders.add_criteria(session, clinic, margin=0.3)
+        assert challenger.promote(ada).status_code == 409
+        assert challenger.state() is ModelState.CHALLENGER
+
+    def test_what_the_gate_refused_nobody_approves(self, runtime, clinic, ada):
+        refused = Challenger(runtime, clinic, EvaluationState.REFUSED)
+        assert refused.decide(ada).status_code == 409
+        assert 'value="approved"' not in ada.get(f"/p/clinic/evaluations/{refused.evaluation.id}").text
+
+    def test_a_rollback_of_another_champion_than_was_shown_is_refused(self, challenger, ada):
+        challenger.decide(ada)
+        challenger.promote(ada)
+        answer = ada.post("/p/clinic/rollback", seq="0", reason="worse", password=PASSWORD)
+        assert answer.status_code == 409 and "changed since" in answer.text
+        assert challenger.state() is ModelState.CHAMPION
+
+    def test_a_decision_needs_a_reason(self, challenger, ada):
+        assert challenger.decide(ada, reason="  ").status_code == 422
+        assert challenger.decisions() == 0
+
+    @pytest.mark.parametrize(("minutes", "counted"), [(2, 120), (600, 3600), (-5, 0)])
+    def test_the_time_that_a_decision_took_is_kept_within_bounds(
+        self, runtime, challenger, ada, minutes, counted
+    ):
+        form = challenger.form(ada)
+        opened = str(float(form["opened_at"]) - 60 * minutes)
+        challenger.decide(ada, form, opened_at=opened)
+        with runtime.db.reading() as session:
+            assert session.exec(select(Approval)).one().seconds_spent == pytest.approx(counted, abs=30)
+
+
+class TestDifferences:
+    """Cases that the models answered differently, as an evaluation's page tells them."""
+
+    ASKED, SAID, BETTER = "Where may I park?", "parking in the yard", "parking in the street"
+
+    @pytest.fixture
+    def page(self, runtime, clinic) -> str:
+        challenger = Challenger(runtime, clinic)
+        general = general_cases(general_questions())[0]
+        with runtime.db.transaction() as session:
+            evaluation = session.get_one(Evaluation, challenger.evaluation.id)
+            won = self.settled(session, clinic, evaluation)
+            evaluation.report = self.report(runtime, won, general.key)
+        auditor = person(runtime, Role.AUDITOR, password="")
+        return auditor.get(f"/p/clinic/evaluations/{challenger.evaluation.id}").text
+
+    def settled(self, session: Session, clinic: Project, evaluation: Evaluation) -> str:
+        """Add an example of the set that was judged, and return its key."""
+        response = builders.add_response(session, clinic, self.SAID, asked=self.ASKED)
+        settlement = builders.add_settlement(
+            session, builders.add_task(session, clinic, response), label=None, correction=self.BETTER
+        )
+        key = sha256_of(["example", self.ASKED])
+        session.add(
+            TrainingSetExample(
+                training_set_id=evaluation.training_set_id,
+                settlement_id=settlement.id,
+                content_sha256=key,
+                split=Split.TEST,
+                group_name="parking",
+            )
+        )
+        return key
+
+    def report(self, runtime: Runtime, won: str, lost: str) -> str:
+        answers = {
+            "champion": {won: self.SAID, lost: "the right one"},
+            "challenger": {won: self.BETTER, lost: "another one"},
+        }
+        report = {
+            "right": {"champion": [lost], "challenger": [won]},
+            "suites": {"test": [won], GENERAL: [lost]},
+            "answers": answers,
+        }
+        return runtime.artifacts.put_bytes(json.dumps(report).encode())
+
+    def test_what_only_the_challenger_knows_stands_beside_what_the_champion_said(self, page):
+        won = page.partition("Only the challenger is right")[2].partition("Only the champion is right")[0]
+        assert self.ASKED in won and self.SAID in won and self.BETTER in won
+        assert "<del>yard</del>" in won and "<ins>street</ins>" in won
+
+    def test_what_only_the_champion_knows_is_told_as_plainly(self, page):
+        lost = page.partition("Only the champion is right")[2].partition("</section>")[0]
+        assert general_cases(general_questions())[0].messages[-1].content in unescape(lost)
+        assert "<del>the right</del>" in lost and "<ins>another</ins>" in lost
