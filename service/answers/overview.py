@@ -3,13 +3,14 @@
 Each figure goes along an index and stops at a bound, so that it costs the same however much there is.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, Subquery, func
+from sqlalchemy import ScalarSelect, Select, Subquery, func
 from sqlalchemy import select as select_columns
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
@@ -48,6 +49,7 @@ from service.tables.base import first_id
 
 COUNTED = 10_000
 VERSIONS, NEWEST_RESPONSES = 8, 1_000
+MACHINE_WORK = (JobKind.CURATE, JobKind.TRAIN, JobKind.EVALUATE)
 DAY, MONTH = timedelta(days=1), timedelta(days=30)
 
 
@@ -120,23 +122,31 @@ def loop(session: Session, project: Project, *, now: datetime) -> list[Stop]:
         session.exec(select(Job.kind).where(Job.project_id == project.id, Job.state == JobState.LEASED))
     )
 
-    def stop(stage: str, waits: str, waiting: Select[Any], passed: Any, *kinds: JobKind) -> Stop:
-        return Stop(
-            stage,
-            waits,
-            _count(session, waiting),
-            _oldest(session, waiting),
-            _count(session, _of(passed, project).where(passed.id >= first_id(day))),
-            bool(busy & set(kinds)),
+    stages: list[tuple[str, str, Select[Any], Any, set[JobKind]]] = [
+        ("intake", "flags and thumbs up to look at", untriaged, Feedback, {JobKind.TRIAGE}),
+        ("labelling", "tasks with experts", asked, Settlement, {JobKind.SEND, JobKind.SYNC}),
+        ("curation", "settled answers not yet in a set", unlearned, TrainingSet, {JobKind.CURATE}),
+        ("training", "runs asked for or at work", runs, TrainingRun, {JobKind.TRAIN}),
+        ("evaluation", "challengers being judged", unjudged, Evaluation, {JobKind.EVALUATE}),
+        ("promotion", "passed, waiting for a person", _undecided(project), Promotion, set()),
+    ]
+    figures = iter(
+        _together(
+            session,
+            [
+                figure
+                for _, _, waiting, table, _ in stages
+                for figure in (
+                    _count(waiting),
+                    _oldest(waiting),
+                    _count(_of(table, project).where(table.id >= first_id(day))),
+                )
+            ],
         )
-
+    )
     return [
-        stop("intake", "flags and thumbs up to look at", untriaged, Feedback, JobKind.TRIAGE),
-        stop("labelling", "tasks with experts", asked, Settlement, JobKind.SEND, JobKind.SYNC),
-        stop("curation", "settled answers not yet in a set", unlearned, TrainingSet, JobKind.CURATE),
-        stop("training", "runs asked for or at work", runs, TrainingRun, JobKind.TRAIN),
-        stop("evaluation", "challengers being judged", unjudged, Evaluation, JobKind.EVALUATE),
-        stop("promotion", "passed, waiting for a person", _undecided(project), Promotion),
+        Stop(stage, waits, next(figures), next(figures), next(figures), bool(busy & kinds))
+        for stage, waits, _, _, kinds in stages
     ]
 
 
@@ -155,34 +165,34 @@ def flag_rates(session: Session, project: Project) -> list[FlagRate]:
         .order_by(col(ModelVersion.number).desc())
         .limit(VERSIONS)
     ).all()
-    return [_flag_rate(session, model, at) for model, at in reversed(rows)]
+    counts = _together(session, [count for model, _ in rows for count in _asked_and_flagged(model)])
+    return [
+        FlagRate(
+            model.number, wilson(flagged, asked) if asked else None, at, model.state is ModelState.CHAMPION
+        )
+        for (model, at), asked, flagged in reversed(list(zip(rows, counts[::2], counts[1::2], strict=True)))
+    ]
 
 
 def effort(session: Session, project: Project, *, now: datetime) -> list[Effort]:
     """Return what people and what machines spent their time on, by what they wrote down of it."""
     since = now - MONTH
     tasks = newest_tasks(project)
-    annotated = _spent(
-        session,
+    annotated = (
         select_columns(col(Annotation.seconds_spent))
         .join(tasks, col(Annotation.task_id) == tasks.c.id)
-        .where(col(Annotation.created_at) > since),
+        .where(col(Annotation.created_at) > since)
     )
-    attacked, approved = (
-        _spent(
-            session,
-            select_columns(col(table.seconds_spent)).where(
-                col(table.project_id) == project.id, col(table.created_at) > since
-            ),
+    validated = [
+        select_columns(col(table.seconds_spent)).where(
+            col(table.project_id) == project.id, col(table.created_at) > since
         )
         for table in (AttackSession, Approval)
-    )
-    machine = {
-        kind: _job_seconds(session, project, kind, since)
-        for kind in (JobKind.CURATE, JobKind.TRAIN, JobKind.EVALUATE)
-    }
+    ]
+    data, *validation = _together(session, [_sum(seconds) for seconds in (annotated, *validated)])
+    machine = _job_seconds(session, project, since)
     return [
-        Effort("people", annotated, 0.0, attacked + approved),
+        Effort("people", float(data), 0.0, float(sum(validation))),
         Effort("machines", machine[JobKind.CURATE], machine[JobKind.TRAIN], machine[JobKind.EVALUATE]),
     ]
 
@@ -308,22 +318,32 @@ def _of(table: Any, project: Project) -> Select[Any]:
     return select_columns(table).where(table.project_id == project.id)
 
 
-def _count(session: Session, rows: Select[Any]) -> int:
+def _together(session: Session, figures: Sequence[ScalarSelect[Any]]) -> Sequence[Any]:
+    """Return single figures by one statement: what each of many would cost is mostly the asking."""
+    return session.execute(select_columns(*figures)).one() if figures else ()
+
+
+def _count(rows: Select[Any]) -> ScalarSelect[Any]:
     bounded = rows.with_only_columns(rows.selected_columns.id).order_by(None).limit(COUNTED).subquery()
-    return int(session.execute(select_columns(func.count()).select_from(bounded)).scalar_one())
+    return select_columns(func.count()).select_from(bounded).scalar_subquery()
 
 
-def _oldest(session: Session, rows: Select[Any]) -> datetime | None:
+def _oldest(rows: Select[Any]) -> ScalarSelect[Any]:
     oldest = rows.with_only_columns(rows.selected_columns.created_at).order_by(None)
-    at: datetime | None = session.execute(oldest.order_by(rows.selected_columns.id).limit(1)).scalar()
-    return at
+    return oldest.order_by(rows.selected_columns.id).limit(1).scalar_subquery()
+
+
+def _sum(seconds: Select[Any]) -> ScalarSelect[Any]:
+    bounded = seconds.limit(COUNTED).subquery()
+    return select_columns(func.coalesce(func.sum(bounded.c.seconds_spent), 0)).scalar_subquery()
 
 
 def _is_any(session: Session, ids: Any) -> bool:
     return session.exec(ids.limit(1)).first() is not None
 
 
-def _flag_rate(session: Session, model: ModelVersion, live_at: datetime) -> FlagRate:
+def _asked_and_flagged(model: ModelVersion) -> tuple[ScalarSelect[Any], ScalarSelect[Any]]:
+    """Return how many of a version's newest answers there are, and how many of them were flagged."""
     # What operators ask and flag in the playground says nothing about users.
     tried = select(Source.id).where(Source.project_id == model.project_id, Source.name == projects.PLAYGROUND)
     newest = (
@@ -333,26 +353,23 @@ def _flag_rate(session: Session, model: ModelVersion, live_at: datetime) -> Flag
         .limit(NEWEST_RESPONSES)
         .subquery()
     )
-    asked = session.execute(select_columns(func.count()).select_from(newest)).scalar_one()
-    flagged = session.execute(
+    flagged = (
         select_columns(func.count(func.distinct(Feedback.response_id)))
         .join(newest, newest.c.id == Feedback.response_id)
         .where(col(Feedback.rating) == Rating.DOWN, col(Feedback.withdrawn_at).is_(None))
-    ).scalar_one()
-    rate = wilson(flagged, asked) if asked else None
-    return FlagRate(model.number, rate, live_at, model.state is ModelState.CHAMPION)
+    )
+    return select_columns(func.count()).select_from(newest).scalar_subquery(), flagged.scalar_subquery()
 
 
-def _spent(session: Session, seconds: Select[Any]) -> float:
-    bounded = seconds.limit(COUNTED).subquery()
-    return float(session.execute(select_columns(func.sum(bounded.c.seconds_spent))).scalar() or 0)
-
-
-def _job_seconds(session: Session, project: Project, kind: JobKind, since: datetime) -> float:
-    times: Sequence[Any] = session.execute(
-        select_columns(col(Job.started_at), col(Job.finished_at))
-        .where(col(Job.project_id) == project.id, col(Job.kind) == kind)
-        .where(col(Job.finished_at) > since)
+def _job_seconds(session: Session, project: Project, since: datetime) -> Mapping[JobKind, float]:
+    """Return how long jobs were at work, by kind."""
+    ended = session.execute(
+        select_columns(col(Job.kind), col(Job.started_at), col(Job.finished_at))
+        .where(col(Job.project_id) == project.id, col(Job.kind).in_(MACHINE_WORK))
+        .where(col(Job.finished_at) > since, col(Job.started_at).is_not(None))
         .limit(COUNTED)
     ).all()
-    return sum((end - start).total_seconds() for start, end in times if start) or 0.0
+    seconds: dict[JobKind, float] = defaultdict(float)
+    for kind, started, finished in ended:
+        seconds[kind] += (finished - started).total_seconds()
+    return seconds
