@@ -306,6 +306,17 @@ def test_a_runs_loss_curve_appears_and_grows_while_it_trains(clinic, visitor):
     olga.reads("4 of 10")
 
 
+@pytest.mark.parametrize(("theme", "accent"), [("light", [31, 99, 132]), ("dark", [124, 193, 224])])
+def test_the_loss_curve_has_the_accent_colour_of_the_theme(clinic, visitor, theme, accent):
+    olga = visitor("olga").is_signed_in()
+    olga.page.emulate_media(color_scheme=theme)
+    clinic.change(Job, progress={"step": 2, "steps": 10, "losses": [2.0, 1.5], "tokens_per_second": 120})
+    olga.go(clinic.url_of("runs") + f"/{clinic.rows(TrainingRun)[-1].id}")
+    canvas = olga.page.get_by_role("img", name="Loss from").locator("canvas")
+    expect(canvas).to_be_visible()
+    assert canvas.evaluate(COUNT_PIXELS, accent) > 100
+
+
 def test_of_two_who_decide_at_once_the_second_is_told_and_keeps_what_they_typed(
     clinic, visitor, another_page
 ):
@@ -425,3 +436,11 @@ def what_was_live(clinic: Clinic) -> list[tuple[PromotionKind, str]]:
 
 def pixels(curve: Locator) -> str:
     return curve.locator("canvas").evaluate("canvas => canvas.toDataURL()")
+
+
+COUNT_PIXELS = """(canvas, colour) => {
+  const all = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  let count = 0;
+  for (let at = 0; at < all.length; at += 4) count += colour.every((part, i) => Math.abs(all[at + i] - part) < 4);
+  return count;
+}"""

@@ -103,9 +103,9 @@ def _entries(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
             "when": entry.created_at,
             "who": entry.actor,
             "did": entry.action.replace("_", " "),
-            "to": entry.subject[:40],
+            "to": entry.subject,
             "facts": ", ".join(f"{name} {value}" for name, value in entry.facts.items()),
-            "hash": entry.sha256[:15],
+            "hash": entry.sha256,
         }
         for entry in rows
     ]

@@ -39,7 +39,7 @@ def _cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
         {
             "set": Link(f"v{row.version}", url_for(".training_set", slug=desk.project.slug, row_id=row.id)),
             "built": row.created_at,
-            "fingerprint": row.fingerprint[:15],
+            "fingerprint": row.fingerprint,
             **{split.value: row.counts.get(split.value, 0) for split in Split},
             "audit": Badge("blocked" if row.is_blocked else "clear"),
         }

@@ -20,6 +20,7 @@ BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\
 )
 MAX_WORDS = 2000
 MAX_LINE = 160
+HASH = re.compile(r"(sha256:[0-9a-f]{8})[0-9a-f]{56}")
 UNITS = ((86_400 * 2, 86_400, "days"), (3600 * 2, 3600, "h"), (120, 60, "min"), (0, 1, "s"))
 
 
@@ -41,10 +42,10 @@ def finalize(value: Any) -> Any:
 
 
 def line(value: Any) -> Any:
-    """Return a text's beginning on one line, for a list; other values stay as they are."""
+    """Return a text's beginning on one line, hashes by theirs, for a list; other values stay as they are."""
     if not isinstance(value, str):
         return value
-    whole = " ".join(value.split())
+    whole = HASH.sub(r"\1…", " ".join(value.split()))
     return whole if len(whole) <= MAX_LINE else f"{whole[:MAX_LINE]}…"
 
 

@@ -60,13 +60,14 @@
   function draw(curve) {
     const losses = JSON.parse(curve.dataset.losses);
     const first = Number(curve.dataset.firstStep);
-    const style = getComputedStyle(curve);
-    const axis = { stroke: style.color, grid: { stroke: style.getPropertyValue("--line"), width: 1 } };
+    // A canvas knows no light-dark(): the picture that it replaces says what the theme's colours come to.
+    const colour = (part) => getComputedStyle(curve.querySelector(part)).stroke;
+    const axis = { stroke: getComputedStyle(curve).color, grid: { stroke: colour(".axis"), width: 1 } };
     const options = {
       width: Math.min(704, curve.clientWidth || 320), height: 220, legend: { live: true },
       scales: { x: { time: false } },
       axes: [{ ...axis, label: "step" }, { ...axis, label: "loss" }],
-      series: [{ label: "step" }, { label: "loss", stroke: style.getPropertyValue("--accent"), width: 2 }],
+      series: [{ label: "step" }, { label: "loss", stroke: colour("polyline"), width: 2 }],
     };
     const label = curve.querySelector("svg")?.getAttribute("aria-label");
     curve.replaceChildren();

@@ -165,3 +165,10 @@ def test_a_moment_is_told_as_people_count_it():
     assert " ago<" in moment(utcnow() - timedelta(hours=3))
     assert ">in 3 h<" in moment(utcnow() + timedelta(hours=3, seconds=5))
     assert moment(None) == "\u2013"
+
+
+def test_a_list_shows_a_texts_beginning_on_one_line_and_a_hash_by_its_own():
+    assert text.line("one\n two") == "one two"
+    assert text.line("x" * 200) == "x" * text.MAX_LINE + "…"
+    assert text.line(f"of sha256:{'ab' * 32}, not {'ab' * 32}") == f"of sha256:abababab…, not {'ab' * 32}"
+    assert text.line(3.5) == 3.5 and text.line(None) is None
