@@ -11,7 +11,17 @@ from markupsafe import Markup
 
 from service.clock import utcnow
 from service.web.console.listing import FORMULA, Badge, Link, _harmless, plain
-from service.web.console.text import MAX_WORDS, age, exact, finalize, moment, visible, word_diff
+from service.web.console.text import (
+    MAX_LINE,
+    MAX_WORDS,
+    age,
+    exact,
+    finalize,
+    line,
+    moment,
+    visible,
+    word_diff,
+)
 
 texts = st.text(st.characters(codec="utf-8"), max_size=60)
 words = st.lists(
@@ -168,7 +178,7 @@ def test_a_moment_is_told_as_people_count_it():
 
 
 def test_a_list_shows_a_texts_beginning_on_one_line_and_a_hash_by_its_own():
-    assert text.line("one\n two") == "one two"
-    assert text.line("x" * 200) == "x" * text.MAX_LINE + "…"
-    assert text.line(f"of sha256:{'ab' * 32}, not {'ab' * 32}") == f"of sha256:abababab…, not {'ab' * 32}"
-    assert text.line(3.5) == 3.5 and text.line(None) is None
+    assert line("one\n two") == "one two"
+    assert line("x" * 200) == "x" * MAX_LINE + "…"
+    assert line(f"of sha256:{'ab' * 32}, not {'ab' * 32}") == f"of sha256:abababab…, not {'ab' * 32}"
+    assert line(3.5) == 3.5 and line(None) is None
