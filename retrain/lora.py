@@ -77,7 +77,7 @@ def train(
     """Train on a Parquet file (messages, answer, weight) and replayed answers; write the adapter to `output`.
 
     A run that was ended goes on from its newest checkpoint and comes to the same bytes as an undisturbed one.
-    Rows of another split than `train` and rows over `max_tokens` are left out.
+    Rows of another split than `train`, answers that nobody wants and rows over `max_tokens` are left out.
 
     Raises:
         WrongBaseModel: the parent was trained on another base model.
@@ -180,7 +180,7 @@ class Rows:
             messages, answer = self._replay[index - len(self._table)]
             return self._row(messages, answer, 1.0)
         found: Mapping[str, Any] = self._table[index]
-        if found.get("split", Split.TRAIN) != Split.TRAIN:
+        if found.get("split", Split.TRAIN) != Split.TRAIN or not found.get("is_wanted", True):
             return None
         turns = [Message(turn["role"], turn["content"]) for turn in found["messages"]]
         return self._row(turns, found["answer"], found.get("weight", 1.0))

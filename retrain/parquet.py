@@ -1,5 +1,7 @@
 """Writes and reads training sets as Parquet, with one typed `datasets.Features` schema per kind."""
 
+import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +22,14 @@ _COLUMNS = {
     "kind": Value("string"),
     "split": Value("string"),
     "weight": Value("float64"),
+    "rejected": Value("string"),
+    "is_wanted": Value("bool"),
 }
 FEATURES = {
     Kind.CLASSIFICATION: Features({**_COLUMNS, "label": Value("string")}),
     Kind.GENERATION: Features(_COLUMNS),
     Kind.CONVERSATION: Features(_COLUMNS),
+    Kind.EXTRACTION: Features(_COLUMNS),
 }
 
 
@@ -46,7 +51,10 @@ def write(examples: Sequence[Example], path: Path) -> None:
 
 
 def read(path: Path) -> list[Example]:
-    """Read a set's rows; key and group are their content hash, since lineage is not in the file."""
+    """Read a set's rows; key and group are their content hash, since lineage is not in the file.
+
+    Files from before there were `rejected` and `is_wanted` hold wanted answers alone.
+    """
     batches = pq.ParquetFile(path).iter_batches(batch_size=_ROWS_A_GROUP)
     return [_example(row) for batch in batches for row in batch.to_pylist()]
 
@@ -66,6 +74,11 @@ def split_file(path: Path, split: Split, destination: Path) -> int:
     return rows
 
 
+def main() -> None:
+    """Write the rows on stdin, one example's content as JSON a line, to the file named as the only argument."""
+    write([_example(json.loads(line)) for line in sys.stdin.buffer], Path(sys.argv[1]))
+
+
 def _write(batches: Iterator[pa.RecordBatch], *, schema: pa.Schema, path: Path) -> None:
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in batches:
@@ -75,7 +88,8 @@ def _write(batches: Iterator[pa.RecordBatch], *, schema: pa.Schema, path: Path) 
 
 def _batches(examples: Sequence[Example], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     for start in range(0, len(examples), _ROWS_A_GROUP):
-        rows = [example.content for example in examples[start : start + _ROWS_A_GROUP]]
+        chunk = examples[start : start + _ROWS_A_GROUP]
+        rows = [{"is_wanted": example.is_wanted, **example.content} for example in chunk]
         yield pa.RecordBatch.from_pylist(rows, schema=schema)
 
 
@@ -89,6 +103,12 @@ def _example(row: dict[str, Any]) -> Example:
         label=row.get("label"),
         split=Split(row["split"]),
         weight=row["weight"],
+        rejected=row.get("rejected"),
+        is_wanted=row.get("is_wanted", True),
     )
     name = content_hash(example)
     return replace(example, key=name, group=name)
+
+
+if __name__ == "__main__":
+    main()

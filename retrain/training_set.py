@@ -1,16 +1,19 @@
 """Builds a training set from settled answers: no duplicates, and splits that never leak between versions."""
 
 import hashlib
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from typing import Any
 
 from retrain.errors import RetrainError
 from retrain.near_duplicates import clusters, join, normalise, root, similarity, text_of
 from retrain.types import Example, Kind, Message, Split, content_hash, sha256_of
 
-_STRICTNESS = (Split.TRAIN, Split.VALIDATION, Split.TEST)
+_STRICTNESS = (Split.TRAIN, Split.VALIDATION, Split.REGRESSION, Split.TEST)
+_PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_]{2,}\]|<[A-Z][A-Z0-9_]{2,}>")
 
 
 class BrokenRecipe(RetrainError):
@@ -22,23 +25,32 @@ class Recipe:
     """Everything besides the rows that decides what a training set holds.
 
     With `test_from_random`, groups of randomly drawn responses become the test split, so that it looks like
-    what users really ask. All other groups are drawn by hash into test and validation with the given shares.
+    what users really ask. All other groups are drawn by hash, label by label, with the given shares; groups of flags
+    alone are drawn into regression. `source_cap` is the largest share of the training rows that one source
+    may have, if there are several. With `group_by_subject` all rows of one person stand in one split. `checks` are
+    those of the audit; none named means all.
     """
 
     near_threshold: float = 0.8
     validation_share: float = 0.1
     test_share: float = 0.0
+    regression_share: float = 0.05
     test_from_random: bool = True
+    group_by_subject: bool = False
+    source_cap: float = 1.0
+    checks: tuple[str, ...] = ()
     seed: int = 0
-    version: int = 1
+    version: int = 2
 
     def __post_init__(self) -> None:
         """Refuse shares and thresholds that mean nothing."""
-        if not 0 < self.near_threshold <= 1:
-            raise BrokenRecipe(f"near_threshold must be above 0 and at most 1, not {self.near_threshold}")
-        shares = (self.validation_share, self.test_share)
+        for name in ("near_threshold", "source_cap"):
+            if not 0 < getattr(self, name) <= 1:
+                raise BrokenRecipe(f"{name} must be above 0 and at most 1, not {getattr(self, name)}")
+        names = ("validation_share", "test_share", "regression_share")
+        shares = tuple(getattr(self, name) for name in names)
         if not (min(shares) >= 0 and sum(shares) < 1):
-            raise BrokenRecipe(f"validation_share and test_share must leave some for training, not {shares}")
+            raise BrokenRecipe(f"{', '.join(names)} must leave some for training, not {shares}")
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` reads."""
@@ -54,18 +66,23 @@ class Recipe:
         defaults = asdict(cls())
         for name, value in document.items():
             if name not in defaults:
-                raise BrokenRecipe(f"a recipe has no field {name!r}")
+                raise BrokenRecipe(f"a recipe has no field {name!r}; there are {', '.join(defaults)}")
             wanted = type(defaults[name])
-            if type(value) is not wanted and (wanted, type(value)) != (float, int):
-                raise BrokenRecipe(f"{name} must be a {wanted.__name__}, not {value!r}")
+            is_texts = isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+            if not (is_texts if wanted is tuple else type(value) in _READ_AS[wanted]):
+                raise BrokenRecipe(f"{name} must be a {_NAMES.get(wanted, wanted.__name__)}, not {value!r}")
         return cls(**{name: type(defaults[name])(value) for name, value in document.items()})
+
+
+_READ_AS = {float: (float, int), int: (int,), bool: (bool,)}
+_NAMES = {tuple: "list of texts"}
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
     """One settled answer, before it has a group and a split.
 
-    `is_random` says that its response was drawn at random and nobody had flagged it.
+    `is_random` says that its response was drawn at random and nobody had flagged it, `is_flag` that somebody had.
     """
 
     key: str
@@ -74,9 +91,16 @@ class Settled:
     kind: Kind
     label: str | None = None
     weight: float = 1.0
+    rejected: str | None = None
+    is_wanted: bool = True
     attributes: Mapping[str, str] = field(default_factory=dict)
+    source: str = ""
+    language: str | None = None
+    written: date | None = None
     conversation: str | None = None
+    subject: str | None = None
     is_random: bool = False
+    is_flag: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,29 +158,36 @@ def build(
     splits of their groups. A group is a near-duplicate cluster united with whole conversations. It keeps its
     name and split for ever, except that groups which meet join the strictest of their splits.
     Of near-equal rows with equal answers one survives: one that an earlier version held, else the one whose
-    content hash is smallest.
+    content hash is smallest. Answers with a placeholder such as [EMAIL] are left out: nobody should learn to say it.
     """
     rows = [*(place.settled for place in earlier), *settled]
     old = [*(place.group for place in earlier), *(None for _ in settled)]
     groups = _groups(rows, old=old, assigned=assigned, recipe=recipe)
     examples = [_example(row, group) for row, group in zip(rows, groups, strict=True)]
     known = {content_hash(example) for example in examples[: len(earlier)]}
-    kept, dropped = _without_duplicates(examples[len(earlier) :], known=known, recipe=recipe)
+    sayable, unsayable = _without_placeholders(examples[len(earlier) :])
+    kept, duplicates = _without_duplicates(sayable, known=known, recipe=recipe)
+    kept, surplus = _without_surplus(kept, recipe)
     splits = {name: group.split for group in groups for name in group.names}
     return Built(
         examples=tuple(kept),
         assignments={name: splits[name] for name in sorted(splits) if assigned.get(name) is not splits[name]},
-        dropped=tuple(dropped),
+        dropped=(*unsayable, *duplicates, *surplus),
         merges=_merges(groups, assigned),
     )
 
 
-def fingerprint(examples: Iterable[Example], recipe: Recipe) -> str:
-    """Return a set's name: the hash of its rows' content in hash order, and of the recipe.
+def has_placeholder(text: str) -> bool:
+    """Tell whether a text holds what stands for something personal, such as [EMAIL] or <PERSON>."""
+    return _PLACEHOLDER.search(text) is not None
+
+
+def fingerprint(examples: Iterable[Example], recipe: Mapping[str, Any]) -> str:
+    """Return a set's name: the hash of its rows' content in hash order, and of the recipe as it was written down.
 
     Keys, groups, people and times do not enter it.
     """
-    return sha256_of({"examples": sorted(map(content_hash, examples)), "recipe": recipe.to_json()})
+    return sha256_of({"examples": sorted(map(content_hash, examples)), "recipe": dict(recipe)})
 
 
 def diff(a: Sequence[Example], b: Sequence[Example]) -> Diff:
@@ -181,14 +212,15 @@ def _groups(
 ) -> list[_Group]:
     """Return each row's group."""
     alike = clusters([text_of(row.messages) for row in rows], threshold=recipe.near_threshold)
-    parts = _united(alike, [row.conversation for row in rows], old)
+    subjects = [row.subject if recipe.group_by_subject else None for row in rows]
+    parts = _united(alike, [row.conversation for row in rows], subjects, old)
     members: defaultdict[int, list[int]] = defaultdict(list)
     for index, part in enumerate(parts):
         members[part].append(index)
-    groups = {}
-    for part, indexes in members.items():
-        names = {name for index in indexes if (name := old[index]) is not None}
-        groups[part] = _group([rows[index] for index in indexes], names, assigned, recipe)
+    inside = {part: [rows[index] for index in indexes] for part, indexes in members.items()}
+    names = {part: _names(inside[part], [old[index] for index in members[part]]) for part in members}
+    splits = _splits(inside, names, assigned, recipe)
+    groups = {part: _Group(min(names[part]), names[part], splits[part]) for part in members}
     return [groups[part] for part in parts]
 
 
@@ -203,29 +235,61 @@ def _united(*labellings: Sequence[Hashable | None]) -> list[int]:
     return [root(parents, index) for index in range(len(parents))]
 
 
-def _group(
-    rows: Sequence[Settled], old: Iterable[str], assigned: Mapping[str, Split], recipe: Recipe
-) -> _Group:
-    """Name a group and find its split; an unknown group is named after the smallest hash of its prompts."""
-    names = frozenset(old) or {min(sha256_of(normalise(text_of(row.messages))) for row in rows)}
-    name = min(names)
-    splits = [assigned[name] for name in names if name in assigned]
-    if splits:
-        split = max(splits, key=_STRICTNESS.index)
-    elif recipe.test_from_random and any(row.is_random for row in rows):
-        split = Split.TEST
-    else:
-        split = _drawn(name, recipe)
-    return _Group(name, frozenset(names), split)
+def _names(rows: Sequence[Settled], old: Iterable[str | None]) -> frozenset[str]:
+    """Return a group's names so far; an unknown group is named after the smallest hash of its prompts."""
+    known = frozenset(name for name in old if name is not None)
+    return known or frozenset({min(sha256_of(normalise(text_of(row.messages))) for row in rows)})
 
 
-def _drawn(name: str, recipe: Recipe) -> Split:
-    """Draw a split by hash, so that no order, time or neighbour has a say."""
-    digest = hashlib.sha256(f"{recipe.seed}:{name}".encode()).digest()
-    draw = int.from_bytes(digest[:8]) / 2**64
-    if draw < recipe.test_share:
-        return Split.TEST
-    return Split.VALIDATION if draw < recipe.test_share + recipe.validation_share else Split.TRAIN
+def _splits(
+    inside: Mapping[int, Sequence[Settled]],
+    names: Mapping[int, frozenset[str]],
+    assigned: Mapping[str, Split],
+    recipe: Recipe,
+) -> dict[int, Split]:
+    """Find each group's split: the strictest it ever had, else test for random ones, else what is drawn."""
+    splits: dict[int, Split] = {}
+    undrawn = []
+    have: defaultdict[str, Counter[Split]] = defaultdict(Counter)
+    for part, rows in inside.items():
+        before = [assigned[name] for name in names[part] if name in assigned]
+        is_random = recipe.test_from_random and any(row.is_random for row in rows)
+        if before or is_random:
+            splits[part] = max(before, key=_STRICTNESS.index) if before else Split.TEST
+        else:
+            undrawn.append(part)
+        if before and not is_random:
+            have[_stratum(rows)][splits[part]] += len(rows)
+    for part in sorted(undrawn, key=lambda part: _draw(min(names[part]), recipe)):
+        rows = inside[part]
+        splits[part] = _neediest(have[_stratum(rows)], rows, recipe)
+        have[_stratum(rows)][splits[part]] += len(rows)
+    return splits
+
+
+def _neediest(have: Counter[Split], rows: Sequence[Settled], recipe: Recipe) -> Split:
+    """Return the split that lacks most of its share, so that each label's shares are met to within one group."""
+    shares = {
+        Split.VALIDATION: recipe.validation_share,
+        Split.REGRESSION: recipe.regression_share if all(row.is_flag for row in rows) else 0.0,
+        Split.TEST: recipe.test_share,
+    }
+    shares[Split.TRAIN] = 1 - sum(shares.values())
+    total = have.total() + len(rows)
+    return max(
+        shares, key=lambda split: (round(shares[split] * total - have[split], 9), split is Split.TRAIN)
+    )
+
+
+def _stratum(rows: Sequence[Settled]) -> str:
+    """Return the label that most of a group's rows have; of equal ones, the first in the alphabet."""
+    counts = Counter(row.label or "" for row in rows)
+    return min(counts, key=lambda label: (-counts[label], label))
+
+
+def _draw(name: str, recipe: Recipe) -> str:
+    """Draw a place by hash, so that no order or time has a say."""
+    return hashlib.sha256(f"{recipe.seed}:{name}".encode()).hexdigest()
 
 
 def _merges(groups: Iterable[_Group], assigned: Mapping[str, Split]) -> tuple[Merge, ...]:
@@ -249,8 +313,46 @@ def _example(row: Settled, group: _Group) -> Example:
         label=row.label,
         split=group.split,
         weight=float(row.weight),
+        rejected=row.rejected,
+        is_wanted=row.is_wanted,
         attributes=row.attributes,
+        source=row.source,
+        language=row.language,
+        written=row.written,
     )
+
+
+def _without_placeholders(examples: Iterable[Example]) -> tuple[list[Example], list[tuple[str, str]]]:
+    said: list[Example] = []
+    dropped: list[tuple[str, str]] = []
+    for example in examples:
+        if example.is_wanted and example.label is None and has_placeholder(example.answer):
+            dropped.append((example.key, "placeholder in the answer"))
+        else:
+            said.append(example)
+    return said, sorted(dropped)
+
+
+def _without_surplus(
+    examples: Sequence[Example], recipe: Recipe
+) -> tuple[list[Example], list[tuple[str, str]]]:
+    """Keep of each source at most its share of the training rows; those with the smallest content hash stay."""
+    counts = Counter(example.source for example in examples if example.split is Split.TRAIN)
+    if recipe.source_cap == 1 or len(counts) < 2:
+        return list(examples), []
+    room = {
+        source: int(recipe.source_cap * (counts.total() - count) / (1 - recipe.source_cap) + 1e-9)
+        for source, count in counts.items()
+    }
+    kept, dropped = [], []
+    for example in examples:
+        if example.split is Split.TRAIN:
+            room[example.source] -= 1
+        if example.split is Split.TRAIN and room[example.source] < 0:
+            dropped.append((example.key, f"source cap: {example.source}"))
+        else:
+            kept.append(example)
+    return kept, dropped
 
 
 def _without_duplicates(
@@ -263,7 +365,7 @@ def _without_duplicates(
     survivors: defaultdict[tuple[str, Hashable], list[Example]] = defaultdict(list)
     kept, dropped = [], []
     for name, example in sorted(hashed, key=lambda it: it[0] not in known):
-        rivals = survivors[example.group, (example.kind, example.label, normalise(example.answer))]
+        rivals = survivors[example.group, (example.is_wanted, example.label, normalise(example.answer))]
         twin = next((rival for rival in rivals if _is_near(rival, example, recipe)), None)
         if twin is None:
             rivals.append(example)

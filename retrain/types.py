@@ -4,23 +4,37 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from enum import StrEnum
 from typing import Any
 
 
 class Kind(StrEnum):
-    """What an example teaches: a label for a prompt, a response, or the last turn of a conversation."""
+    """What an example teaches: a label, a response, the last turn of a conversation, or entities as canonical JSON."""
 
     CLASSIFICATION = "classification"
     GENERATION = "generation"
     CONVERSATION = "conversation"
+    EXTRACTION = "extraction"
+
+
+class Form(StrEnum):
+    """How a row can be learned from: by its answer, by a better and a worse one, or by a verdict alone."""
+
+    SFT = "sft"
+    PREFERENCE = "preference"
+    SINGLE = "single"
 
 
 class Split(StrEnum):
-    """The part of a training set that an example is in; only evaluation reads `TEST`."""
+    """The part of a training set that an example is in; only evaluation reads `TEST` and `REGRESSION`.
+
+    `REGRESSION` holds flags that were resolved and must stay so.
+    """
 
     TRAIN = "train"
     VALIDATION = "validation"
+    REGRESSION = "regression"
     TEST = "test"
 
 
@@ -43,8 +57,9 @@ class Message:
 class Example:
     """One row to learn from: a prompt (ending in a user's turn) and the answer people settled on.
 
-    For classification `answer` is the label's text. `key` (our settlement) and `group` (near-duplicate cluster
-    or conversation) belong to the lineage, not to the content.
+    For classification `answer` is the label's text. `rejected` is the answer that people corrected; without
+    `is_wanted` they only said that `answer` is wrong. `key` (our settlement), `group` (near-duplicate cluster or
+    conversation) and what follows `attributes` belong to the lineage, not to the content.
     """
 
     key: str
@@ -55,11 +70,18 @@ class Example:
     label: str | None = None
     split: Split = Split.TRAIN
     weight: float = 1.0
+    rejected: str | None = None
+    is_wanted: bool = True
     attributes: Mapping[str, str] = field(default_factory=dict)
+    source: str = ""
+    language: str | None = None
+    written: date | None = None
 
     @property
     def content(self) -> dict[str, Any]:
-        """What the fingerprint covers, split included."""
+        """What the fingerprint covers, split included; what a row lacks has no say, so that old names stay."""
+        rejected = {} if self.rejected is None else {"rejected": self.rejected}
+        unwanted = {} if self.is_wanted else {"is_wanted": False}
         return {
             "messages": [asdict(message) for message in self.messages],
             "answer": self.answer,
@@ -67,7 +89,16 @@ class Example:
             "kind": self.kind.value,
             "split": self.split.value,
             "weight": self.weight,
+            **rejected,
+            **unwanted,
         }
+
+    @property
+    def form(self) -> Form:
+        """The most that the row can teach."""
+        if not self.is_wanted:
+            return Form.SINGLE
+        return Form.SFT if self.rejected is None else Form.PREFERENCE
 
     @property
     def prompt(self) -> str:

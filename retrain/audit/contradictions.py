@@ -1,72 +1,149 @@
 """Finds prompts that people answered in different ways, which teaches the model to guess.
 
-Catches: the same prompt with different labels in training (blocks); the same prompt with different answers
-elsewhere or of another kind, and nearly equal prompts with different labels (warn).
-Misses: contradictions between prompts in other words, and answers that are wrong alike.
+Catches: the same prompt with different labels in training (blocks); elsewhere, or for nearly equal prompts,
+different labels (warn); of other kinds, answers to the same or nearly equal prompts that differ in their numbers,
+in a negation or in most of their words (warn).
+Misses: contradictions between prompts in other words, answers that are wrong alike, opposites without a negation
+("before", "after"), numbers in words, and all but the first rows of a prompt that is asked very often.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from itertools import combinations
 
+from retrain.audit.context import NOTHING, Context
 from retrain.audit.finding import Finding, Severity
-from retrain.near_duplicates import clusters, normalise, text_of
+from retrain.near_duplicates import clusters, join, normalise, root, similarity, text_of
 from retrain.types import Example, Kind, Split
 
 NAME = "contradictions"
-VERSION = 1
+VERSION = 2
+_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+_NEGATION = re.compile(
+    r"\b(?:not?|never|cannot|none|neither|nor|nobody|nothing|nicht|kein\w*|nie|niemals)\b|n['\u2019]t\b",
+    re.IGNORECASE,
+)
+_POLITE = frozenset(
+    ("please", "hello", "hi", "dear", "thanks", "thank", "you", "help", "bitte", "hallo", "danke")
+)
+_MOST_COMPARED = 40
 
 
-def find(examples: Sequence[Example], *, threshold: float = 0.8) -> list[Finding]:
-    """Return one finding per prompt or near-duplicate cluster whose answers differ.
+def find(examples: Sequence[Example], context: Context = NOTHING, *, threshold: float = 0.8) -> list[Finding]:
+    """Return one finding per prompt or near-duplicate cluster whose answers contradict each other.
 
-    Answers are compared by label for classification, and else by `normalise`; nearly equal prompts of other
-    kinds may well deserve different answers and are not compared.
+    Rows that only say what was wrong take no part: what they forbid is no second answer.
     """
-    texts = [normalise(text_of(example.messages)) for example in examples]
-    same = [
-        _finding("the same prompt", members, _severity(members))
-        for members in _contradicting(texts, examples)
+    wanted = [example for example in examples if example.is_wanted]
+    labelled = [example for example in wanted if example.kind is Kind.CLASSIFICATION]
+    return _of_labels(labelled, threshold) + _of_answers(wanted, threshold)
+
+
+def conflicts(
+    examples: Sequence[Example], *, threshold: float = 0.8
+) -> Iterator[tuple[Example, Example, str]]:
+    """Yield pairs with nearly equal prompts whose answers cannot both hold, and what they differ in.
+
+    Labels are not compared. Of a cluster, the first rows by key are.
+    """
+    rows = [row for row in examples if row.kind is not Kind.CLASSIFICATION and row.is_wanted]
+    members: defaultdict[int, list[Example]] = defaultdict(list)
+    for name, row in zip(clusters(_texts(rows), threshold=threshold), rows, strict=True):
+        members[name].append(row)
+    for cluster in members.values():
+        compared = sorted(cluster, key=lambda row: row.key)[:_MOST_COMPARED]
+        for one, other in combinations(compared, 2):
+            if one.kind is other.kind and (difference := _difference(one, other)):
+                yield one, other, difference
+
+
+def claims(answer: str) -> tuple[frozenset[str], int]:
+    """Return what makes two nearly equal answers say different things: the numbers and the count of negations."""
+    return frozenset(_NUMBER.findall(answer)), len(_NEGATION.findall(answer))
+
+
+def _difference(one: Example, other: Example) -> str:
+    if one.kind is Kind.EXTRACTION:
+        return "entities" if one.answer != other.answer else ""
+    if one.answer == other.answer:
+        return ""
+    left, right = (set(normalise(text_of(row.messages)).split()) - _POLITE for row in (one, other))
+    if _is_explained(one, other, left - right) or _is_explained(other, one, right - left):
+        return ""
+    if similarity(one.answer, other.answer) < 0.3:
+        return "most words" if left <= right or right <= left else ""
+    (numbers, negations), (other_numbers, other_negations) = claims(one.answer), claims(other.answer)
+    if numbers - other_numbers and other_numbers - numbers:
+        return "numbers"
+    return "a negation" if negations != other_negations else ""
+
+
+def _is_explained(one: Example, other: Example, own: set[str]) -> bool:
+    """Tell whether a word that only this prompt has recurs in its answer alone: it asks for something else."""
+    return bool(own and (own & set(normalise(one.answer).split())) - set(normalise(other.answer).split()))
+
+
+def _of_answers(examples: Sequence[Example], threshold: float) -> list[Finding]:
+    places = {example.key: place for place, example in enumerate(sorted(examples, key=lambda row: row.key))}
+    parents = list(range(len(places)))
+    found = list(conflicts(examples, threshold=threshold))
+    for one, other, _ in found:
+        join(parents, places[one.key], places[other.key])
+    groups: defaultdict[int, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
+    for one, other, difference in found:
+        keys, differences = groups[root(parents, places[one.key])]
+        keys.update((one.key, other.key))
+        differences.add(difference)
+    return [
+        _finding(keys, f"{len(keys)} answers to one prompt differ in {' and '.join(sorted(differences))}")
+        for _, (keys, differences) in sorted(groups.items())
     ]
-    labelled = [example for example in examples if example.kind is Kind.CLASSIFICATION]
-    alike = clusters([text_of(example.messages) for example in labelled], threshold=threshold)
+
+
+def _of_labels(labelled: Sequence[Example], threshold: float) -> list[Finding]:
+    same = [
+        _finding(_keys(members), _count(members, "the same prompt"), _severity(members))
+        for members in _contradicting(map(normalise, _texts(labelled)), labelled)
+    ]
     return same + [
-        _finding("nearly equal prompts", members, Severity.WARN)
-        for members in _contradicting(alike, labelled)
-        if not _is_one_prompt(members)
+        _finding(_keys(members), _count(members, "nearly equal prompts"))
+        for members in _contradicting(clusters(_texts(labelled), threshold=threshold), labelled)
+        if len(set(map(normalise, _texts(members)))) > 1
     ]
 
 
 def _contradicting(names: Iterable[Hashable], examples: Sequence[Example]) -> Iterator[list[Example]]:
-    """Yield the examples of each name that has more than one answer."""
+    """Yield the examples of each name that has more than one label."""
     members: defaultdict[Hashable, list[Example]] = defaultdict(list)
     for name, example in zip(names, examples, strict=True):
         members[name].append(example)
-    return (rows for rows in members.values() if len({_answer(row) for row in rows}) > 1)
-
-
-def _answer(example: Example) -> str:
-    return normalise(example.answer) if example.label is None else example.label
-
-
-def _is_one_prompt(members: Sequence[Example]) -> bool:
-    return len({normalise(text_of(example.messages)) for example in members}) == 1
+    return (rows for rows in members.values() if len({row.label for row in rows}) > 1)
 
 
 def _severity(members: Sequence[Example]) -> Severity:
-    labels = {
-        example.label
-        for example in members
-        if example.split is Split.TRAIN and example.kind is Kind.CLASSIFICATION
-    }
+    labels = {example.label for example in members if example.split is Split.TRAIN}
     return Severity.BLOCK if len(labels) > 1 else Severity.WARN
 
 
-def _finding(shared: str, members: Sequence[Example], severity: Severity) -> Finding:
+def _texts(examples: Sequence[Example]) -> list[str]:
+    return [text_of(example.messages) for example in examples]
+
+
+def _keys(members: Sequence[Example]) -> set[str]:
+    return {example.key for example in members}
+
+
+def _count(members: Sequence[Example], shared: str) -> str:
+    return f"{len({example.label for example in members})} different answers to {shared}"
+
+
+def _finding(keys: Iterable[str], evidence: str, severity: Severity = Severity.WARN) -> Finding:
     return Finding(
         check=NAME,
         version=VERSION,
         severity=severity,
-        keys=tuple(sorted(example.key for example in members)),
-        evidence=f"{len({_answer(example) for example in members})} different answers to {shared}",
+        keys=tuple(sorted(keys)),
+        evidence=evidence,
         repair="Let one more expert adjudicate these answers, or say in the guidelines which one holds.",
     )

@@ -1,7 +1,9 @@
-"""What an audit says: one finding, and how much it matters."""
+"""What an audit says: one finding, how much it matters, and what would mend it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
+
+from retrain.types import sha256_of
 
 
 class Severity(StrEnum):
@@ -12,9 +14,37 @@ class Severity(StrEnum):
     INFO = "info"
 
 
+class RepairKind(StrEnum):
+    """What a repair does to its rows: leaves them out, replaces a phrase, relabels, or weighs them."""
+
+    DROP = "drop"
+    REPLACE = "replace"
+    RELABEL = "relabel"
+    WEIGHT = "weight"
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """A change that a check proposes for the rows `keys`; it counts once a person has accepted it.
+
+    `REPLACE` puts `put` for each whole-word `find` in the rows' answers, whatever its case; `RELABEL` gives them
+    `put` as label and answer; `WEIGHT` multiplies their weight by `factor`. The original stays in the settlement.
+    """
+
+    kind: RepairKind
+    keys: tuple[str, ...]
+    find: str = ""
+    put: str = ""
+    factor: float = 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing a check found; it names examples by key and quotes no text, so it may outlive an erasure."""
+    """One thing a check found; it names examples by key and quotes no row's text, so it may outlive an erasure.
+
+    Words that many rows share, such as a term or a template, may be named. `repair` says what a person
+    could do, `proposals` are repairs that a program can carry out.
+    """
 
     check: str
     version: int
@@ -22,3 +52,9 @@ class Finding:
     keys: tuple[str, ...]
     evidence: str
     repair: str
+    proposals: tuple[Repair, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What a waiver names: the check and the rows, whatever the evidence says of them."""
+        return sha256_of([self.check, sorted(self.keys)])

@@ -8,6 +8,7 @@ Misses: labels that no split holds at all, and imbalance between groups of peopl
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from retrain.audit.context import NOTHING, Context
 from retrain.audit.finding import Finding, Severity
 from retrain.types import Example, Kind, Split
 
@@ -15,7 +16,9 @@ NAME = "imbalance"
 VERSION = 1
 
 
-def find(examples: Sequence[Example], *, floor: int = 5, dominance: float = 10.0) -> list[Finding]:
+def find(
+    examples: Sequence[Example], context: Context = NOTHING, *, floor: int = 5, dominance: float = 10.0
+) -> list[Finding]:
     """Return what is wrong with the training split's label counts.
 
     `floor` is the fewest examples a label needs; `dominance` how many times the rarest label's count the

@@ -7,6 +7,7 @@ Misses: the same question in other words, and leaks through the base model's own
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 
+from retrain.audit.context import NOTHING, Context
 from retrain.audit.finding import Finding, Severity
 from retrain.near_duplicates import clusters, text_of
 from retrain.types import Example, Split
@@ -15,7 +16,7 @@ NAME = "leakage"
 VERSION = 1
 
 
-def find(examples: Sequence[Example], *, threshold: float = 0.8) -> list[Finding]:
+def find(examples: Sequence[Example], context: Context = NOTHING, *, threshold: float = 0.8) -> list[Finding]:
     """Return one finding per group or near-duplicate cluster that touches several splits.
 
     It blocks where the test split is touched, and warns where only training and validation share something.

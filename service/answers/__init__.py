@@ -5,9 +5,10 @@ from uuid import UUID
 
 from sqlmodel import Session, col, select
 
+from service.answers.audits import blocking, describe_finding, findings_of, waivers
+from service.clock import utcnow
 from service.errors import NotFound
 from service.tables import (
-    AuditFinding,
     Evaluation,
     EvaluationState,
     Job,
@@ -85,26 +86,18 @@ def newest_evaluation(session: Session, model_id: UUID) -> Evaluation | None:
 def describe_set(session: Session, training_set: TrainingSet) -> dict[str, Any]:
     """Return a set as the API and the command line show it."""
     project = session.get_one(Project, training_set.project_id)
-    found = session.exec(
-        select(AuditFinding)
-        .where(AuditFinding.training_set_id == training_set.id)
-        .order_by(col(AuditFinding.id))
-    )
+    waived = waivers(session, training_set, utcnow().date())
     return {
         "id": str(training_set.id),
         "name": f"{project.slug}/v{training_set.version}",
         "fingerprint": training_set.fingerprint,
         "counts": training_set.counts,
-        "is_blocked": training_set.is_blocked,
+        "is_blocked": bool(blocking(session, training_set, utcnow().date())),
+        "recipe": training_set.recipe,
+        "dropped": len(training_set.dropped),
         "findings": [
-            {
-                "check": f.check,
-                "severity": f.severity,
-                "rows": len(f.keys),
-                "evidence": f.evidence,
-                "repair": f.repair,
-            }
-            for f in found
+            describe_finding(finding, waived.get(finding.name))
+            for finding in findings_of(session, training_set)
         ],
     }
 

@@ -18,6 +18,8 @@ from sqlmodel import Session, col, select
 from retrain.intervals import Interval, wilson
 from service import projects
 from service.answers import newest_set
+from service.answers.audits import blocking
+from service.clock import utcnow
 from service.tables import (
     Annotation,
     AnnotationTask,
@@ -275,7 +277,15 @@ def _to_learn(session: Session, project: Project) -> NextStep | None:
     if newest:
         settled = settled.where(col(Settlement.id) >= first_id(newest.created_at))
     run = select(TrainingRun.id).where(TrainingRun.training_set_id == newest.id) if newest else None
-    if run is not None and newest and not newest.is_blocked and not _is_any(session, run):
+    blocked = blocking(session, newest, utcnow().date()) if newest else []
+    if newest and blocked:
+        return NextStep(
+            f"The audit blocks set v{newest.version}: {blocked[0].evidence}.",
+            "Look at it",
+            "training_set",
+            newest.id,
+        )
+    if run is not None and newest and not _is_any(session, run) and not blocked:
         return NextStep(f"Set v{newest.version} has not been trained on.", "Train", "training_set", newest.id)
     if (count := session.exec(settled).one()) and not session.exec(asked).one():
         return NextStep(

@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from service import answers
+from service.answers.changes import compare
 from service.cli.console import AsJson, Project, connect, do, find_project, show
 from service.errors import Invalid
-from service.stages import curation, promotion
+from service.stages import promotion
 from service.tables import JobKind
 
 app = typer.Typer()
@@ -18,7 +19,7 @@ app = typer.Typer()
 def diff(a: str, b: str, as_json: AsJson = False) -> None:
     """Show how training set B differs from A, row by row with its cause."""
     with connect().db.reading() as session:
-        document = curation.compare(session, answers.find_set(session, a), answers.find_set(session, b))
+        document = compare(session, answers.find_set(session, a), answers.find_set(session, b))
     show(document, as_json=as_json)
 
 

@@ -24,7 +24,7 @@ from service.errors import ConfigurationError, ServiceError
 from service.runtime import Runtime, from_environment
 from service.settings import Settings
 
-INTERVALS = {"ERRATA_TRIAGE_SECONDS": "2", "ERRATA_SYNC_SECONDS": "2", "ERRATA_SWEEP_SECONDS": "2"}
+INTERVALS = {"ERRATA_TRIAGE_SECONDS": "2", "ERRATA_SYNC_SECONDS": "10", "ERRATA_SWEEP_SECONDS": "2"}
 UP = (sys.executable, "-m", "service.cli", "up")
 START_SECONDS = 900
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -27,6 +27,7 @@ PERFORM: dict[JobKind, str] = {
     JobKind.SEND: "labelling.send",
     JobKind.SYNC: "labelling.sync",
     JobKind.IMPORT: "labelling.import_answers",
+    JobKind.CORPUS: "corpus.work",
     JobKind.CURATE: "sets.curate",
     JobKind.REBUILD: "sets.rebuild",
     JobKind.TRAIN: "training.train",

@@ -1,20 +1,33 @@
 """Jobs that build training sets."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from retrain import parquet
+from retrain.audit import checks
+from retrain.embedding import encode
 from retrain.training_set import Recipe
 from service.queue import Lease
 from service.runtime import Runtime
-from service.stages import curation
+from service.stages import corpus, curation
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The `Tools` of the curation stage."""
+
+    write = staticmethod(parquet.write)
+    audit = staticmethod(checks.run_all)
+    encode = staticmethod(encode)
 
 
 def curate(runtime: Runtime, lease: Lease) -> dict[str, Any]:
     """Build the project's next training set."""
     recipe = Recipe.from_json(dict(lease.options))
-    return curation.run(runtime, lease, lease.row_id, recipe, parquet.write)
+    corpus.decide_all(lease, lease.row_id, actor="curation")
+    return curation.run(runtime, lease, lease.row_id, recipe, Tools())
 
 
 def rebuild(runtime: Runtime, lease: Lease) -> dict[str, Any]:
     """Build a set again and compare."""
-    return curation.rebuild(runtime, lease, lease.row_id, parquet.write)
+    return curation.rebuild(runtime, lease, lease.row_id, Tools())

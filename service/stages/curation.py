@@ -1,41 +1,58 @@
 """Stage 4: make an immutable, audited training set of what experts settled on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import structlog
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
-from annotation.types import Cause, Verdict
 from retrain import audit
-from retrain.training_set import Built, Placed, Recipe, Settled, build, diff, fingerprint
-from retrain.types import Example, Kind, Message, Split, content_hash
-from service import ledger
+from retrain.audit.repairs import apply
+from retrain.training_set import Built, Placed, Recipe, Settled, build, fingerprint
+from retrain.types import Example, Split, content_hash
+from service import ledger, projects
 from service.answers import describe_set, newest_set
+from service.answers.examples import accepted_repairs, examples_of, settled_answers, to_document
+from service.clock import utcnow
 from service.errors import Invalid
 from service.queue import Lease
 from service.runtime import Runtime
 from service.tables import (
-    AnnotationTask,
     AuditFinding,
-    Document,
+    DocumentKind,
     Project,
     Response,
     Settlement,
+    Source,
     SplitAssignment,
-    TaskPurpose,
     TrainingSet,
     TrainingSetExample,
 )
 
-Write = Callable[[Sequence[Example], Path], None]
-Read = Callable[[Path], list[Example]]
+PROMPTS = 2000
 
 log = structlog.get_logger()
+
+
+class Tools(Protocol):
+    """What curation needs of libraries that only a worker loads."""
+
+    def write(self, examples: Sequence[Example], path: Path, /) -> None: ...
+    def audit(
+        self,
+        examples: Sequence[Example],
+        context: audit.Context,
+        *,
+        checks: Iterable[str],
+        report: Callable[[str, int, int], None],
+    ) -> list[audit.Finding]: ...
+    def encode(self, texts: Sequence[str], /) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,43 +64,64 @@ class History:
     newest: TrainingSet | None
 
 
-def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, write: Write) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A set before it is a row: its examples, what repairs did to them, and what the audit found."""
+
+    built: Built
+    touched: Mapping[str, list[str]]
+    dropped: Mapping[str, str]
+    findings: Sequence[audit.Finding]
+    recipe: Recipe
+    artifact: str
+
+
+def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools: Tools) -> dict[str, Any]:
     """Build the next set; when nothing changed, the newest one is the answer.
 
     Raises:
-        Invalid: nothing is settled that could be learned from.
+        Invalid: nothing is settled that could be learned from, or repairs and recipe leave nothing of it.
+        UnknownCheck: the recipe names a check that does not exist.
     """
     with lease.transaction() as session:
-        settled = _settled(session, project_id)
-        history = _history(session, project_id, settled)
+        settled = settled_answers(session, project_id)
+        repairs = accepted_repairs(session, project_id)
+        repaired, touched = apply(settled, repairs)
+        history = _history(session, project_id, repaired)
+        context = context_of(session, session.get_one(Project, project_id), tools.encode)
     if not settled:
         raise Invalid(f"project {project_id}: no settlement can be learned from yet")
-    built = build(settled, earlier=history.placed, assigned=history.assigned, recipe=recipe)
-    findings = audit.run_all(built.examples)
-    artifact = _store(runtime, built.examples, write)
+    built = build(repaired, earlier=history.placed, assigned=history.assigned, recipe=recipe)
+    if not built.examples:
+        raise Invalid(f"project {project_id}: repairs and recipe leave none of {len(settled)} settlements")
+    findings = tools.audit(
+        built.examples, context, checks=recipe.checks, report=lambda *step: _report(lease, *step)
+    )
+    left = {one.key for one in repaired}
+    out = {one.key: f"repair {touched[one.key][-1]}" for one in settled if one.key not in left}
+    frozen = Frozen(
+        built=built,
+        touched=touched,
+        dropped=out | dict(built.dropped),
+        findings=findings,
+        recipe=recipe,
+        artifact=_store(runtime, built.examples, tools.write),
+    )
     with lease.transaction() as session:
-        training_set = _add(
-            session,
-            project_id=project_id,
-            history=history,
-            built=built,
-            recipe=recipe,
-            artifact=artifact,
-            findings=findings,
-        )
+        training_set = _add(runtime, session, project_id, history, frozen)
         answer = describe_set(session, training_set)
     log.info("training_set_frozen", fingerprint=training_set.fingerprint, **training_set.counts)
     return answer
 
 
-def rebuild(runtime: Runtime, lease: Lease, set_id: UUID, write: Write) -> dict[str, Any]:
+def rebuild(runtime: Runtime, lease: Lease, set_id: UUID, tools: Tools) -> dict[str, Any]:
     """Build a set again from its settlements alone and compare name and bytes with what is stored."""
     with lease.transaction() as session:
         stored = session.get_one(TrainingSet, set_id)
         examples = examples_of(session, stored)
     held = sum(stored.counts.values())
-    name = fingerprint(examples, Recipe.from_json(stored.recipe))
-    artifact = _store(runtime, sorted(examples, key=content_hash), write)
+    name = fingerprint(examples, stored.recipe)
+    artifact = _store(runtime, sorted(examples, key=content_hash), tools.write)
     runtime.artifacts.verify(stored.artifact)
     return {
         "set": stored.fingerprint,
@@ -94,84 +132,51 @@ def rebuild(runtime: Runtime, lease: Lease, set_id: UUID, write: Write) -> dict[
     }
 
 
-def compare(session: Session, a: TrainingSet, b: TrainingSet) -> dict[str, Any]:
-    """Say how b differs from a, row by row, each with the settlement that caused it."""
-    changes = diff(examples_of(session, a), examples_of(session, b))
-    return {
-        "a": a.fingerprint,
-        "b": b.fingerprint,
-        "added": [_change(row) for row in changes.added],
-        "removed": [_change(row) for row in changes.removed],
-        "changed": [_change(row) | {"was": old.answer} for old, row in changes.changed],
-        "moved": [_change(row) | {"was": old.split.value} for old, row in changes.moved],
-    }
-
-
-def examples_of(session: Session, training_set: TrainingSet) -> list[Example]:
-    """Return a set's rows from the settlements they were made from; erased ones are missing."""
-    rows = session.exec(
-        select(TrainingSetExample).where(TrainingSetExample.training_set_id == training_set.id)
-    ).all()
-    settled = {one.key: one for one in _settled(session, training_set.project_id)}
-    return [
-        Example(
-            key=str(row.settlement_id),
-            group=row.group_name,
-            messages=one.messages,
-            answer=one.answer,
-            kind=one.kind,
-            label=one.label,
-            split=row.split,
-            weight=one.weight,
-            attributes=one.attributes,
+def context_of(
+    session: Session, project: Project, encode: Callable[[Sequence[str]], Any] | None
+) -> audit.Context:
+    """Return what checks may know of a project besides the rows."""
+    glossary = projects.document(session, project.id, DocumentKind.GLOSSARY)
+    content = glossary.content if glossary else {}
+    doubts = session.execute(
+        select_columns(col(Settlement.id), col(Settlement.agreeing), col(Settlement.asked)).where(
+            col(Settlement.project_id) == project.id, col(Settlement.admission_id).is_(None)
         )
-        for row in rows
-        if (one := settled.get(str(row.settlement_id)))
-    ]
-
-
-def _settled(session: Session, project_id: UUID) -> list[Settled]:
-    """Return what may be learned: right answers, and wrong ones whose cause is the model, with consent.
-
-    A response that experts found right teaches no label unless its text is one that they could choose.
-    """
-    rows = session.exec(
-        select(Settlement, AnnotationTask, Response, Document)
-        .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
-        .join(Response, col(AnnotationTask.response_id) == Response.id)
-        .join(Document, col(AnnotationTask.schema_id) == Document.id)
-        .where(Settlement.project_id == project_id, col(Response.may_train).is_(True))
-        .where(
-            (Settlement.verdict == Verdict.CORRECT)
-            | ((Settlement.verdict == Verdict.INCORRECT) & (Settlement.cause == Cause.MODEL))
-        )
-        .order_by(col(Settlement.id))
-    ).all()
-    kind = Kind(session.get_one(Project, project_id).kind)
-    settled = [
-        one
-        for settlement, task, response, schema in rows
-        if (one := _one(settlement, task, response, kind)).label in (None, *schema.content["labels"])
-    ]
-    if len(settled) < len(rows):
-        log.info("settlements_left_out", count=len(rows) - len(settled), reason="the answer is no label")
-    return settled
-
-
-def _one(settlement: Settlement, task: AnnotationTask, response: Response, kind: Kind) -> Settled:
-    answer = (
-        response.text if settlement.verdict is Verdict.CORRECT else settlement.label or settlement.correction
     )
-    return Settled(
-        key=str(settlement.id),
-        messages=tuple(Message(**message) for message in response.messages),
-        answer=answer or "",
-        kind=kind,
-        label=answer if kind is Kind.CLASSIFICATION else None,
-        attributes=response.attributes,
-        conversation=response.conversation_id,
-        is_random=task.purpose is TaskPurpose.RANDOM,
+    return audit.Context(
+        today=utcnow().date(),
+        description=content.get("description") or project.system_prompt,
+        glossary=content.get("terms", {}),
+        validity=[
+            audit.Validity(each["name"], _day(each.get("valid_from")), _day(each.get("valid_to")))
+            for each in content.get("validity", ())
+        ],
+        groups=content.get("groups", ()),
+        prompts=_prompts(session, project.id),
+        # Laplace's rule of succession, for the few who were asked.
+        doubts={str(key): (asked - agreeing + 1) / (asked + 2) for key, agreeing, asked in doubts},
+        encode=encode,
     )
+
+
+def _prompts(session: Session, project_id: UUID) -> list[str]:
+    """Return what users asked lately."""
+    newest = (
+        select(Response)
+        .join(Source, col(Response.source_id) == Source.id)
+        .where(Response.project_id == project_id, col(Source.is_corpus).is_(False))
+        .where(Source.name != projects.PLAYGROUND)
+        .order_by(col(Response.id).desc())
+    )
+    return [response.messages[-1]["content"] for response in session.exec(newest.limit(PROMPTS))]
+
+
+def _day(text: str | None) -> date | None:
+    return date.fromisoformat(text) if text else None
+
+
+def _report(lease: Lease, check: str, done: int, of: int) -> None:
+    lease.report(step=done, steps=of, checking=check)
 
 
 def _history(session: Session, project_id: UUID, settled: Sequence[Settled]) -> History:
@@ -193,7 +198,9 @@ def _history(session: Session, project_id: UUID, settled: Sequence[Settled]) -> 
     )
 
 
-def _store(runtime: Runtime, examples: Sequence[Example], write: Write) -> str:
+def _store(
+    runtime: Runtime, examples: Sequence[Example], write: Callable[[Sequence[Example], Path], None]
+) -> str:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "examples.parquet"
         write(examples, path)
@@ -201,16 +208,10 @@ def _store(runtime: Runtime, examples: Sequence[Example], write: Write) -> str:
 
 
 def _add(
-    session: Session,
-    *,
-    project_id: UUID,
-    history: History,
-    built: Built,
-    recipe: Recipe,
-    artifact: str,
-    findings: Sequence[audit.Finding],
+    runtime: Runtime, session: Session, project_id: UUID, history: History, frozen: Frozen
 ) -> TrainingSet:
-    name = fingerprint(built.examples, recipe)
+    examples, recipe = frozen.built.examples, frozen.recipe.to_json()
+    name = fingerprint(examples, recipe)
     same = select(TrainingSet).where(TrainingSet.project_id == project_id, TrainingSet.fingerprint == name)
     if known := session.exec(same).first():
         return known
@@ -219,38 +220,50 @@ def _add(
         parent_id=history.newest.id if history.newest else None,
         version=history.newest.version + 1 if history.newest else 1,
         fingerprint=name,
-        artifact=artifact,
-        recipe=recipe.to_json(),
-        counts={split.value: sum(e.split is split for e in built.examples) for split in Split},
-        is_blocked=audit.is_blocked(findings),
+        artifact=frozen.artifact,
+        recipe=recipe,
+        counts={split.value: sum(e.split is split for e in examples) for split in Split},
+        is_blocked=any(finding.severity is audit.Severity.BLOCK for finding in frozen.findings),
+        dropped=dict(frozen.dropped),
     )
     session.add(added)
     session.flush()
-    session.add_all([_example_row(added.id, example) for example in built.examples])
-    contaminated = {name for merge in built.merges for name in merge.contaminated}
-    for group, split in built.assignments.items():
-        row = SplitAssignment(project_id=project_id, training_set_id=added.id, group_name=group, split=split)
-        row.is_contaminated = group in contaminated
-        session.add(row)
-    session.add_all([_finding_row(added.id, finding) for finding in findings])
+    session.add_all(_example_row(added.id, example, frozen.touched) for example in examples)
+    session.add_all(_assignments(added, frozen.built))
+    session.add_all(_finding_row(added.id, finding) for finding in frozen.findings)
     ledger.append(
         session,
         actor="curation",
         action="training_set_frozen",
         subject=name,
         project_id=project_id,
-        facts={"version": added.version, "artifact": artifact, "dropped": len(built.dropped)},
+        facts={"version": added.version, "artifact": frozen.artifact, "dropped": len(frozen.dropped)},
     )
     return added
 
 
-def _example_row(set_id: UUID, example: Example) -> TrainingSetExample:
+def _assignments(added: TrainingSet, built: Built) -> list[SplitAssignment]:
+    contaminated = {name for merge in built.merges for name in merge.contaminated}
+    return [
+        SplitAssignment(
+            project_id=added.project_id,
+            training_set_id=added.id,
+            group_name=group,
+            split=split,
+            is_contaminated=group in contaminated,
+        )
+        for group, split in built.assignments.items()
+    ]
+
+
+def _example_row(set_id: UUID, example: Example, touched: Mapping[str, list[str]]) -> TrainingSetExample:
     return TrainingSetExample(
         training_set_id=set_id,
         settlement_id=UUID(example.key),
         content_sha256=content_hash(example),
         split=example.split,
         group_name=example.group,
+        repairs=touched.get(example.key, []),
     )
 
 
@@ -263,11 +276,6 @@ def _finding_row(set_id: UUID, finding: audit.Finding) -> AuditFinding:
         keys=list(finding.keys),
         evidence=finding.evidence,
         repair=finding.repair,
+        name=finding.name,
+        proposals=[to_document(repair) for repair in finding.proposals],
     )
-
-
-def _change(row: Example) -> dict[str, Any]:
-    return {
-        "row": {"prompt": row.prompt, "answer": row.answer, "split": row.split.value},
-        "cause": {"kind": "settlement", "id": row.key},
-    }

@@ -21,6 +21,7 @@ from retrain.errors import TrainingBroke
 from retrain.suites import ask_generally, replay_prompts
 from retrain.types import Example, Message, Mode, Progress, Split, TrainedAdapter, TrainingSpec, content_hash
 from service import ledger, projects
+from service.answers.audits import blocking
 from service.clock import utcnow
 from service.errors import AuditBlocked, CriteriaMissing, Invalid, NotFound
 from service.queue import Lease
@@ -112,9 +113,9 @@ def request(
     """
     project = session.get_one(Project, training_set.project_id)
     criteria = _criteria(session, project)
-    if training_set.is_blocked:
+    if found := blocking(session, training_set, utcnow().date()):
         raise AuditBlocked(
-            f"training set {training_set.fingerprint}: its audit found something that blocks training"
+            f"training set {training_set.fingerprint}: its audit found what blocks training: {found[0].evidence}"
         )
     options = check_options(chosen)
     run = TrainingRun(

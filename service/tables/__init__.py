@@ -1,7 +1,7 @@
 """Every table, in the order data flows through them. Alembic imports this module."""
 
 from service.tables.base import Row, uuid7
-from service.tables.feedback import Feedback, Rating, Response, Source
+from service.tables.feedback import Admission, Feedback, Rating, Response, Source
 from service.tables.labelling import (
     Annotation,
     AnnotationTask,
@@ -32,14 +32,18 @@ from service.tables.promotion import (
     Decision,
     Evaluation,
     EvaluationState,
+    Part,
     Promotion,
     PromotionKind,
     Score,
     SuiteCandidate,
+    TimeEntry,
 )
 from service.tables.system import InboxEvent, Job, JobKind, JobState, LedgerEntry, OutboxEvent
 from service.tables.training import (
+    AcceptedRepair,
     AuditFinding,
+    Mirror,
     ModelState,
     ModelVersion,
     RunState,
@@ -50,6 +54,8 @@ from service.tables.training import (
 )
 
 __all__ = [
+    "AcceptedRepair",
+    "Admission",
     "Annotation",
     "AnnotationTask",
     "Annotator",
@@ -71,9 +77,11 @@ __all__ = [
     "KeyKind",
     "LedgerEntry",
     "Membership",
+    "Mirror",
     "ModelState",
     "ModelVersion",
     "OutboxEvent",
+    "Part",
     "Project",
     "ProjectKind",
     "Promotion",
@@ -92,6 +100,7 @@ __all__ = [
     "TaskFlag",
     "TaskPurpose",
     "TaskState",
+    "TimeEntry",
     "TrainingRun",
     "TrainingSet",
     "TrainingSetExample",

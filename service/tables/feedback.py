@@ -20,7 +20,10 @@ class Rating(StrEnum):
 
 
 class Source(Row, table=True):
-    """Where responses and corpus rows come from, under which licence, and how long they hold."""
+    """Where responses and corpus rows come from, under which licence, and how long they hold.
+
+    A corpus is data that a team already had: its rows teach nothing until experts judged them or a sample of them.
+    """
 
     __tablename__ = "source"
     __table_args__ = (UniqueConstraint("project_id", "name"),)
@@ -30,6 +33,25 @@ class Source(Row, table=True):
     licence: str = Field(default="", max_length=200)
     valid_from: datetime | None = Field(default=None, sa_type=UtcDateTime)
     valid_to: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    is_corpus: bool = False
+    author: str = Field(default="", max_length=200)
+
+
+class Admission(Row, table=True):
+    """What experts' judgement of a random sample of a corpus came to; the newest one of a source counts.
+
+    It is admitted if `low`, the lower end of the interval of the share that is right, reaches `bar`.
+    """
+
+    __tablename__ = "admission"
+
+    project_id: UUID = Field(foreign_key="project.id", index=True)
+    source_id: UUID = Field(foreign_key="source.id", index=True)
+    right: int
+    asked: int
+    low: float
+    bar: float
+    is_admitted: bool
 
 
 class Response(Row, table=True):

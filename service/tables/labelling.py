@@ -103,7 +103,10 @@ class Annotation(Row, table=True):
 
 
 class Settlement(Row, table=True):
-    """What a task's annotations come to; only those whose cause is the model, or that find it right, teach it."""
+    """What a task's annotations come to; only those whose cause is the model, or that find it right, teach it.
+
+    With an `admission` nobody was asked about this row: a sample of its source was found right.
+    """
 
     __tablename__ = "settlement"
     __table_args__ = (Index("ix_settlement_project_id_id", "project_id", "id"),)
@@ -117,6 +120,7 @@ class Settlement(Row, table=True):
     agreeing: int
     asked: int
     explanation: str = Field(max_length=500)
+    admission_id: UUID | None = Field(default=None, foreign_key="admission.id")
 
 
 class SettlementAnnotation(Row, table=True):

@@ -18,6 +18,7 @@ class ProjectKind(StrEnum):
     CLASSIFICATION = "classification"
     GENERATION = "generation"
     CONVERSATION = "conversation"
+    EXTRACTION = "extraction"
 
 
 class ConnectorKind(StrEnum):
@@ -71,6 +72,7 @@ class Project(Row, table=True):
     overlap: int = 2
     needed: int = 2
     random_share: float = 0.0
+    admission_bar: float = 0.9
     needs_two_persons: bool = False
     tool_project: str | None = Field(default=None, max_length=64)
     tool_url: str | None = Field(default=None, max_length=500)

@@ -126,3 +126,23 @@ class Promotion(Row, table=True):
     approval_id: UUID | None = Field(default=None, foreign_key="approval.id")
     user_id: UUID | None = Field(default=None, foreign_key="user.id")
     reason: str = ""
+
+
+class Part(StrEnum):
+    """What people's time is spent on; Errata asks for at least 40 % on data and 25 % on validation."""
+
+    DATA = "data"
+    TRAINING = "training"
+    VALIDATION = "validation"
+
+
+class TimeEntry(Row, table=True):
+    """Time spent outside the tools, as somebody wrote it down."""
+
+    __tablename__ = "time_entry"
+
+    project_id: UUID = Field(foreign_key="project.id", index=True)
+    who: str = Field(max_length=100)
+    part: Part = Field(sa_type=text_enum(Part))
+    seconds_spent: float
+    note: str = Field(default="", max_length=500)

@@ -23,6 +23,9 @@ class JobKind(StrEnum):
     EVALUATE = "evaluate"
     REBUILD = "rebuild"
     IMPORT = "import"
+    CORPUS = "corpus"
+    MIRROR = "mirror"
+    COLLECT = "collect"
 
 
 class JobState(StrEnum):

@@ -14,7 +14,11 @@ from service.tables.base import Row
 
 
 class TrainingSet(Row, table=True):
-    """An immutable, fingerprinted version of the project's examples; `artifact` is its Parquet file."""
+    """An immutable, fingerprinted version of the project's examples; `artifact` is its Parquet file.
+
+    `audit_report` and `card` are artifacts too: what the checks found, and the set described for people. `dropped`
+    says, by settlement, why a settled answer is no row of it.
+    """
 
     __tablename__ = "training_set"
     __table_args__ = (
@@ -30,10 +34,13 @@ class TrainingSet(Row, table=True):
     recipe: dict[str, Any] = Field(sa_type=Json)
     counts: dict[str, int] = Field(sa_type=Json)
     is_blocked: bool = False
+    audit_report: str | None = Field(default=None, max_length=71)
+    card: str | None = Field(default=None, max_length=71)
+    dropped: dict[str, str] = Field(default_factory=dict, sa_type=Json)
 
 
 class TrainingSetExample(Row, table=True):
-    """One row of a set and the settlement it was made from."""
+    """One row of a set, the settlement it was made from, and the accepted repairs that changed it."""
 
     __tablename__ = "training_set_example"
     __table_args__ = (UniqueConstraint("training_set_id", "settlement_id"),)
@@ -43,6 +50,7 @@ class TrainingSetExample(Row, table=True):
     content_sha256: str = Field(max_length=71)
     split: Split = Field(sa_type=text_enum(Split))
     group_name: str = Field(max_length=100)
+    repairs: list[str] = Field(default_factory=list, sa_type=Json)
 
 
 class SplitAssignment(Row, table=True):
@@ -62,7 +70,7 @@ class SplitAssignment(Row, table=True):
 
 
 class AuditFinding(Row, table=True):
-    """Something a check found in a training set."""
+    """Something a check found in a training set; a waiver names it by `name`, a repair by its place in `proposals`."""
 
     __tablename__ = "audit_finding"
 
@@ -73,6 +81,33 @@ class AuditFinding(Row, table=True):
     keys: list[str] = Field(sa_type=Json)
     evidence: str
     repair: str
+    name: str = Field(default="", max_length=71)
+    proposals: list[dict[str, Any]] = Field(default_factory=list, sa_type=Json)
+
+
+class AcceptedRepair(Row, table=True):
+    """A proposal that a person accepted: it changes the rows of later sets until it is taken back."""
+
+    __tablename__ = "accepted_repair"
+
+    project_id: UUID = Field(foreign_key="project.id", index=True)
+    finding_id: UUID = Field(foreign_key="audit_finding.id", index=True)
+    place: int
+    user_id: UUID = Field(foreign_key="user.id")
+    reason: str = Field(max_length=2000)
+    undone_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    undone_by: UUID | None = Field(default=None, foreign_key="user.id")
+
+
+class Mirror(Row, table=True):
+    """Where a set stands in the data repository; `failure` is why it is not in the remote yet."""
+
+    __tablename__ = "mirror"
+
+    training_set_id: UUID = Field(foreign_key="training_set.id", unique=True)
+    git_commit: str = Field(max_length=64)
+    pushed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    failure: str | None = None
 
 
 class RunState(StrEnum):

@@ -18,7 +18,8 @@ log = structlog.get_logger()
 class Access(StrEnum):
     """Who may call a route. A `HOST` holds a project's secret key, a `WIDGET` its public key or that.
 
-    `PERSON` is anyone who has signed in, `READER` and what follows are roles, in the project that is meant.
+    `PERSON` is anyone who has signed in, `READER` and what follows are roles, in the project that is meant; a
+    `SUPPLIER` holds a secret key or is an operator.
     """
 
     ANYONE = "anyone"
@@ -27,6 +28,7 @@ class Access(StrEnum):
     HOST = "host"
     PERSON = "person"
     READER = "reader"
+    SUPPLIER = "supplier"
     OPERATOR = "operator"
     APPROVER = "approver"
     ADMIN = "admin"
@@ -35,6 +37,7 @@ class Access(StrEnum):
 PEOPLE: dict[Access, frozenset[Role]] = {
     Access.PERSON: frozenset(Role),
     Access.READER: frozenset({Role.AUDITOR, Role.OPERATOR, Role.APPROVER, Role.ADMIN}),
+    Access.SUPPLIER: frozenset({Role.OPERATOR, Role.APPROVER, Role.ADMIN}),
     Access.OPERATOR: frozenset({Role.OPERATOR, Role.APPROVER, Role.ADMIN}),
     Access.APPROVER: frozenset({Role.APPROVER, Role.ADMIN}),
     Access.ADMIN: frozenset({Role.ADMIN}),
@@ -43,6 +46,7 @@ KEYS: dict[Access, frozenset[KeyKind]] = {
     Access.WIDGET: frozenset({KeyKind.PUBLIC, KeyKind.SECRET}),
     Access.HOST: frozenset({KeyKind.SECRET}),
     Access.READER: frozenset({KeyKind.SECRET}),
+    Access.SUPPLIER: frozenset({KeyKind.SECRET}),
 }
 
 
@@ -54,6 +58,17 @@ class Caller:
     user: User | None = None
     project: Project | None = None
     key: KeyKind | None = None
+
+    @property
+    def person(self) -> User:
+        """Who calls, where only a person may decide.
+
+        Raises:
+            NotFound: it is a program with a key.
+        """
+        if self.user is None:
+            raise NotFound("a key is no person")
+        return self.user
 
     def of_project(self, session: Session, slug: str | None) -> Project:
         """Return the project meant: a key's own, or the one that a person names.

@@ -1,12 +1,16 @@
 """Fixtures of tests against real databases, servers and tools."""
 
+import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from redis import Redis
 
+from service import cli
+from service import runtime as runtimes
 from service.runtime import Runtime, build
 from service.settings import Settings
 from tests.postgres import Cluster, running_postgres
@@ -61,6 +65,32 @@ def any_runtime(settings: Settings, any_database: str) -> Iterator[Runtime]:
     yield runtime
     runtime.db.close()
     runtime.queue.redis.close()
+
+
+@pytest.fixture
+def errata(
+    tmp_path: Path, cache_dir: Path, valkey_url: str, monkeypatch, capsys
+) -> Iterator[Callable[..., tuple[int, dict]]]:
+    """Run a command in this process; returns its exit status and the JSON document it printed."""
+    for name, value in {
+        "ERRATA_DATA_DIR": tmp_path / "data",
+        "ERRATA_CACHE_DIR": cache_dir,
+        "ERRATA_REDIS_URL": valkey_url,
+    }.items():
+        monkeypatch.setenv(name, str(value))
+    runtimes.from_environment.cache_clear()
+
+    def run(*arguments: str) -> tuple[int, dict]:
+        monkeypatch.setattr("sys.argv", ["errata", *arguments, "--json"])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        (line,) = capsys.readouterr().out.splitlines()
+        return int(ended.value.code or 0), json.loads(line)
+
+    yield run
+    runtimes.from_environment().db.close()
+    runtimes.from_environment.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """The command line: what scripts rely on."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -24,30 +23,6 @@ import importlib, sys
 sys.modules.update(dict.fromkeys(sys.argv[2:]))
 importlib.import_module(sys.argv[1])
 """
-
-
-@pytest.fixture
-def errata(tmp_path: Path, cache_dir: Path, valkey_url: str, monkeypatch, capsys):
-    """Run a command in this process; returns its exit status and the JSON document it printed."""
-    for name, value in {
-        "ERRATA_DATA_DIR": tmp_path / "data",
-        "ERRATA_CACHE_DIR": cache_dir,
-        "ERRATA_REDIS_URL": valkey_url,
-    }.items():
-        monkeypatch.setenv(name, str(value))
-    runtime.from_environment.cache_clear()
-
-    def run(*arguments: str) -> tuple[int, dict]:
-        monkeypatch.setattr("sys.argv", ["errata", *arguments, "--json"])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        (line,) = capsys.readouterr().out.splitlines()
-        return int(ended.value.code or 0), json.loads(line)
-
-    yield run
-    runtime.from_environment().db.close()
-    runtime.from_environment.cache_clear()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import structlog
 from sqlmodel import col, select
 
 from annotation.types import Cause, Connector, LabelSchema, TaskKind, Verdict
-from retrain import parquet
 from retrain.training_set import Recipe
 from service import label_studio_server, projects, schedule
 from service.errors import Invalid
@@ -108,7 +107,7 @@ class Clinic:
 
     def curate(self) -> dict:
         lease = self.lease(JobKind.CURATE)
-        return curation.run(self.runtime, lease, self.project.id, Recipe(), parquet.write)
+        return curation.run(self.runtime, lease, self.project.id, Recipe(), Tools())
 
     def rows(self, table: type) -> Sequence:
         with self.runtime.db.reading() as session:

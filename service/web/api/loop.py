@@ -22,7 +22,6 @@ from service.tables import (
     Promotion,
     TrainingRun,
     TrainingSet,
-    User,
 )
 from service.web.auth import Access, Caller
 from service.web.endpoint import Schema, endpoint
@@ -210,7 +209,7 @@ def approve(session: Session, caller: Caller, body: ApprovalIn) -> Document:
         training_set=body.training_set,
         decision=Decision(body.decision),
         reason=body.reason,
-        user=_person(caller),
+        user=caller.person,
         seconds_spent=body.seconds_spent,
     )
     return Document(item=approval.model_dump(mode="json"))
@@ -220,7 +219,7 @@ def approve(session: Session, caller: Caller, body: ApprovalIn) -> Document:
 @endpoint(access=Access.APPROVER, body=PromotionIn, returns=Document, status=201)
 def promote(session: Session, caller: Caller, body: PromotionIn) -> Document:
     """Make an approved version the champion, or roll back."""
-    project, user = caller.of_project(session, body.project), _person(caller)
+    project, user = caller.of_project(session, body.project), caller.person
     if body.action == "promote":
         done = promotion.promote(session, project, model_version=body.model_version, user=user)
     else:
@@ -273,12 +272,6 @@ def _job_out(found: Job) -> JobOut:
 
 def _name(caller: Caller) -> str:
     return caller.user.name if caller.user else "a secret key"
-
-
-def _person(caller: Caller) -> User:
-    if caller.user is None:
-        raise NotFound("a key is no person")
-    return caller.user
 
 
 def _one(session: Session, caller: Caller, table: type[T], row_id: UUID) -> T:

@@ -1,21 +1,27 @@
 """Training sets: what is in them, what their audit found, and how one differs from another."""
 
+from collections import Counter
 from collections.abc import Sequence
+from datetime import date
 from typing import Any
 from uuid import UUID
 
 from flask import Response, request, url_for
+from pydantic import Field
 from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
 from retrain.types import Split
-from service.answers import describe_set
+from service.answers.audits import blocking, findings_of, repairs_of, waivers
+from service.answers.changes import compare
+from service.clock import utcnow
 from service.errors import NotFound
-from service.stages import curation, training
-from service.tables import JobKind, TrainingRun, TrainingSet
+from service.stages import auditing, training
+from service.tables import AcceptedRepair, AuditFinding, JobKind, TrainingRun, TrainingSet
 from service.web.auth import Access
 from service.web.console.listing import Badge, Cell, Link, Listing
 from service.web.console.page import Desk, Form, bp, page
+from service.web.console.text import word_diff
 from service.web.state import runtime
 
 ROWS_SHOWN = 200
@@ -32,6 +38,20 @@ class TrainForm(Form):
     replay_earlier: float | None = None
     replay_general: int | None = None
     seed: int | None = None
+
+
+class WaiverForm(Form):
+    """Why a finding may stand, and until when."""
+
+    reason: str = Field(min_length=1, max_length=2000)
+    until: date
+
+
+class RepairForm(Form):
+    """Which of a finding's proposals is accepted, and why."""
+
+    place: int
+    reason: str = Field(default="", max_length=2000)
 
 
 def _cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
@@ -87,14 +107,21 @@ def training_set(desk: Desk, row_id: UUID) -> str:
     if against is not None and other is None:
         raise NotFound(f"no set v{against} here")
     other = other or next((each for each in others if each.id == found.parent_id), None)
-    changes = curation.compare(desk.session, other, found) if other else None
+    today = utcnow().date()
+    findings = findings_of(desk.session, found)
     return desk.show(
         "set.html",
         set=found,
-        facts=describe_set(desk.session, found),
+        findings=findings,
+        waivers=waivers(desk.session, found, today),
+        blocking=blocking(desk.session, found, today),
+        repairs=repairs_of(desk.session, findings),
+        tally=_tally(findings),
+        most=max((counts.total() for _, counts in _tally(findings)), default=1),
+        word_diff=word_diff,
         others=others,
         other=other,
-        changes=changes,
+        changes=compare(desk.session, other, found) if other else None,
         kinds=CHANGES,
         rows_shown=ROWS_SHOWN,
         runs=desk.session.exec(select(TrainingRun).where(TrainingRun.training_set_id == found.id)).all(),
@@ -108,3 +135,43 @@ def train(desk: Desk, form: TrainForm, row_id: UUID) -> Response:
     found = desk.row(TrainingSet, row_id)
     run = training.request(runtime(), desk.session, found, form.model_dump(exclude_none=True), user=desk.user)
     return desk.done("The run is asked for; its evaluation follows by itself.", "console.run", row_id=run.id)
+
+
+@bp.post("/p/<slug>/findings/<uuid:row_id>/waive")
+@page(Access.APPROVER, form=WaiverForm)
+def waive(desk: Desk, form: WaiverForm, row_id: UUID) -> Response:
+    """Let a set be trained on although its audit found something."""
+    finding = auditing.find(desk.session, desk.project, row_id)
+    auditing.waive(desk.session, desk.project, finding, user=desk.user, reason=form.reason, until=form.until)
+    return _back(desk, finding, f"{finding.check} is waived until {form.until}.")
+
+
+@bp.post("/p/<slug>/findings/<uuid:row_id>/repair")
+@page(Access.OPERATOR, form=RepairForm)
+def accept_repair(desk: Desk, form: RepairForm, row_id: UUID) -> Response:
+    """Accept a proposal: the next set is built with it."""
+    finding = auditing.find(desk.session, desk.project, row_id)
+    auditing.accept(desk.session, desk.project, finding, form.place, user=desk.user, reason=form.reason)
+    return _back(desk, finding, "The repair is accepted; the next set is built with it.")
+
+
+@bp.post("/p/<slug>/repairs/<uuid:row_id>/undo")
+@page(Access.OPERATOR)
+def undo_repair(desk: Desk, row_id: UUID) -> Response:
+    """Take an accepted repair back."""
+    accepted = desk.row(AcceptedRepair, row_id)
+    auditing.undo(desk.session, desk.project, accepted, user=desk.user)
+    finding = auditing.find(desk.session, desk.project, accepted.finding_id)
+    return _back(desk, finding, "The repair is taken back; the next set is built without it.")
+
+
+def _back(desk: Desk, finding: AuditFinding, sentence: str) -> Response:
+    return desk.done(sentence, "console.training_set", row_id=finding.training_set_id, _anchor="audit")
+
+
+def _tally(findings: Sequence[AuditFinding]) -> list[tuple[str, Counter[str]]]:
+    """Return how many findings of each severity each check has, those with most first."""
+    tally: dict[str, Counter[str]] = {}
+    for finding in findings:
+        tally.setdefault(finding.check, Counter())[finding.severity] += 1
+    return sorted(tally.items(), key=lambda item: (-item[1].total(), item[0]))

@@ -13,6 +13,7 @@ from sqlmodel import col, select
 from retrain.criteria import METRIC_NAMES
 from service import projects
 from service.errors import AlreadyDecided, Invalid
+from service.glossary import set_glossary
 from service.tables import ApiKey, Document, DocumentKind, KeyKind
 from service.web.auth import Access
 from service.web.body import parse_json
@@ -23,12 +24,14 @@ EDITED: dict[str, tuple[DocumentKind, Callable[..., Document]]] = {
     "criteria": (DocumentKind.CRITERIA, projects.set_criteria),
     "rules": (DocumentKind.GATE_RULES, projects.set_rules),
     "reasons": (DocumentKind.REASONS, projects.set_reasons),
+    "glossary": (DocumentKind.GLOSSARY, set_glossary),
 }
 FIRST_CRITERIA = {
     "classification": [{"metric": "accuracy", "suite": "test", "margin": 0.1}],
     "generation": [{"metric": "rouge_l", "suite": "test", "margin": 0.05}],
     "conversation": [{"metric": "rouge_l", "suite": "test", "margin": 0.05}],
 }
+FIRST_GLOSSARY: dict[str, Any] = {"description": "", "terms": {}, "validity": [], "groups": []}
 
 
 class DocumentForm(Form):
@@ -62,6 +65,7 @@ def settings(desk: Desk) -> str:
     }
     shown = {name: _content(name, found) for name, found in documents.items()}
     shown["criteria"] = shown["criteria"] or FIRST_CRITERIA[desk.project.kind]
+    shown["glossary"] = shown["glossary"] or FIRST_GLOSSARY
     keys = select(ApiKey).where(ApiKey.project_id == desk.project.id).order_by(col(ApiKey.id).desc())
     return desk.show(
         "settings.html",
@@ -73,7 +77,7 @@ def settings(desk: Desk) -> str:
     )
 
 
-@bp.post("/p/<slug>/settings/<any(criteria, rules, reasons):name>")
+@bp.post("/p/<slug>/settings/<any(criteria, rules, reasons, glossary):name>")
 @page(Access.OPERATOR, form=DocumentForm)
 def set_document(desk: Desk, form: DocumentForm, name: str) -> Response:
     """Add a document's next version; earlier ones stay, and decisions go on naming the one they used."""

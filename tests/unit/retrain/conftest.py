@@ -67,6 +67,7 @@ def quick_run(tmp_path: Path, tiny: BaseModel) -> Callable[..., TrainedAdapter]:
         name: str = "run",
         rows: Sequence[Row] | None = None,
         weights: Sequence[float] | None = None,
+        wanted: Sequence[bool] | None = None,
         replay: Sequence[tuple[Sequence[Message], str]] = (),
         parent: Path | None = None,
         report: Callable[[Progress], None] = lambda _: None,
@@ -75,7 +76,7 @@ def quick_run(tmp_path: Path, tiny: BaseModel) -> Callable[..., TrainedAdapter]:
         return train(
             spec,
             base=tiny,
-            examples=write_rows(tmp_path / f"{name}.parquet", rows or toy_rows(80), weights),
+            examples=write_rows(tmp_path / f"{name}.parquet", rows or toy_rows(80), weights, wanted),
             replay=replay,
             output=tmp_path / name / "adapter",
             checkpoints=tmp_path / name / "checkpoints",
@@ -109,10 +110,21 @@ def toy_rows(count: int, seed: int = 1) -> list[Row]:
     return [(f"{draw(AROUND)} {draw(SAID[label])} {draw(AROUND)}", label) for label in labels]
 
 
-def write_rows(path: Path, rows: Sequence[Row], weights: Sequence[float] | None = None) -> Path:
+def write_rows(
+    path: Path,
+    rows: Sequence[Row],
+    weights: Sequence[float] | None = None,
+    wanted: Sequence[bool] | None = None,
+) -> Path:
+    weights, wanted = weights or [1.0] * len(rows), wanted or [True] * len(rows)
     table = [
-        {"messages": [{"role": "user", "content": text}], "answer": label, "weight": weight}
-        for (text, label), weight in zip(rows, weights or [1.0] * len(rows), strict=True)
+        {
+            "messages": [{"role": "user", "content": text}],
+            "answer": label,
+            "weight": weight,
+            "is_wanted": is_wanted,
+        }
+        for (text, label), weight, is_wanted in zip(rows, weights, wanted, strict=True)
     ]
     pq.write_table(pa.Table.from_pylist(table), path)
     return path

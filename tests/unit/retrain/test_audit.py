@@ -1,6 +1,7 @@
 """The audits that stop a set: leakage, contradictions, imbalance."""
 
-from retrain.audit import Severity, contradictions, imbalance, is_blocked, leakage, run_all
+from retrain.audit import Severity, contradictions, imbalance, leakage
+from retrain.audit.checks import UnknownCheck, run_all
 from retrain.types import Example, Kind, Message, Split
 
 KNEE = "my left knee has been swollen since i fell off the ladder on monday evening"
@@ -25,7 +26,6 @@ def balanced():
 
 def test_a_sound_set_has_no_findings():
     assert run_all(balanced()) == []
-    assert not is_blocked([])
 
 
 def test_a_group_in_train_and_test_blocks():

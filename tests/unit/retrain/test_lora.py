@@ -153,6 +153,13 @@ def test_rows_over_the_limit_are_left_out_and_counted(quick_run: Run, spec: Trai
     assert json.loads(all_bytes(trained)["errata.json"])["left_out"] == 1
 
 
+def test_answers_that_nobody_wants_are_never_learned_and_are_counted(quick_run: Run, spec: TrainingSpec):
+    rows = [*toy_rows(8), ("where do I pay", "Unwanted")]
+    trained = quick_run(spec, name="with", rows=rows, wanted=[True] * 8 + [False])
+    assert json.loads(all_bytes(trained)["errata.json"])["left_out"] == 1
+    assert trained.losses == quick_run(spec, name="without", rows=toy_rows(8)).losses
+
+
 def test_nothing_to_train_on_is_refused(quick_run: Run, spec: TrainingSpec):
     with pytest.raises(EmptySplit):
         quick_run(replace(spec, max_tokens=8))

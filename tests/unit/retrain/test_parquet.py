@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import datasets
+import pyarrow.parquet as pq
 import pytest
 
 from retrain.errors import EmptySplit, RetrainError
@@ -15,7 +16,12 @@ def examples(kind=Kind.CLASSIFICATION):
     row = Example("key", "group", turns, "orthopaedics", kind, None, Split.TRAIN, 0.5)
     if kind is Kind.CLASSIFICATION:
         row = replace(row, label="orthopaedics")
-    return [row, replace(row, weight=1.0), replace(row, split=Split.TEST), replace(row, answer="eyes")]
+    return [
+        row,
+        replace(row, weight=1.0, rejected="eyes"),
+        replace(row, split=Split.TEST),
+        replace(row, answer="eyes", is_wanted=False),
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +35,23 @@ def test_what_was_written_is_read(tmp_path, kind):
     assert {content_hash(row) for row in read(tmp_path / "set.parquet")} == set(
         map(content_hash, examples(kind))
     )
+
+
+def test_forms_survive_the_file(tmp_path):
+    write(examples(), tmp_path / "set.parquet")
+    assert sorted(row.form for row in read(tmp_path / "set.parquet")) == [
+        "preference",
+        "sft",
+        "sft",
+        "single",
+    ]
+
+
+def test_a_file_from_before_there_were_forms_holds_wanted_answers(tmp_path):
+    write(examples()[:1], tmp_path / "set.parquet")
+    table = pq.read_table(tmp_path / "set.parquet").drop_columns(["rejected", "is_wanted"])
+    pq.write_table(table, tmp_path / "old.parquet")
+    assert list(map(content_hash, read(tmp_path / "old.parquet"))) == [content_hash(examples()[0])]
 
 
 def test_equal_sets_give_equal_bytes(tmp_path):

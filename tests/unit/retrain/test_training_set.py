@@ -70,7 +70,55 @@ def test_random_responses_are_drawn_like_others_once_the_test_split_is_big_enoug
 def test_shares_are_met():
     built = build_first(*(settled(f"word{n} other{n}") for n in range(2000)))
     shares = [sum(row.split is split for row in built.examples) / 2000 for split in Split]
-    assert shares == pytest.approx([0.5, 0.2, 0.3], abs=0.04)
+    assert shares == pytest.approx([0.5, 0.2, 0, 0.3], abs=0.04)
+
+
+def test_each_labels_shares_are_met_to_within_a_row():
+    labels = ["eyes"] * 10 + ["heart"] * 100 + ["skin"] * 1000
+    built = build_first(*(settled(f"word{n} other{n}", label) for n, label in enumerate(labels)))
+    for label in set(labels):
+        splits = [row.split for row in built.examples if row.label == label]
+        for split, share in ((Split.TRAIN, 0.5), (Split.VALIDATION, 0.2), (Split.TEST, 0.3)):
+            assert splits.count(split) == pytest.approx(share * len(splits), abs=1)
+
+
+def test_resolved_flags_alone_become_regression_cases():
+    rows = [settled(f"word{n} other{n}", is_flag=n % 2 == 0) for n in range(200)]
+    built = build_first(*rows, recipe=Recipe(regression_share=0.3))
+    cases = {row.key for row in built.examples if row.split is Split.REGRESSION}
+    assert cases and cases < {row.key for row in rows if row.is_flag}
+
+
+def test_a_person_is_one_group_if_the_recipe_says_so():
+    rows = [settled(KNEE, subject="s"), settled("a rash", "skin", subject="s")]
+    assert len({row.group for row in build_first(*rows).examples}) == 2
+    together = build_first(*rows, recipe=replace(ROUND, group_by_subject=True))
+    assert len({row.group for row in together.examples}) == 1
+
+
+def test_a_source_has_at_most_its_share_of_the_training_rows():
+    rows = [settled(f"word{n} other{n}", source="memos" if n < 90 else "faq") for n in range(100)]
+    recipe = Recipe(validation_share=0, source_cap=0.6)
+    built = build_first(*rows, recipe=recipe)
+    sources = [row.source for row in built.examples]
+    assert (sources.count("memos"), sources.count("faq")) == (15, 10)
+    assert {reason for _, reason in built.dropped} == {"source cap: memos"}
+    assert build_first(*rows[::-1], recipe=recipe) == built
+
+
+def test_nobody_learns_to_say_a_placeholder():
+    rows = [
+        settled("whom do i ask", None, answer="write to [EMAIL]", kind=Kind.GENERATION),
+        settled("and [EMAIL]?", None, answer="see section [3]", kind=Kind.GENERATION),
+    ]
+    built = build_first(*rows)
+    assert [row.answer for row in built.examples] == ["see section [3]"]
+    assert dict(built.dropped) == {rows[0].key: "placeholder in the answer"}
+
+
+def test_an_answer_that_was_only_found_wrong_is_no_duplicate_of_a_right_one():
+    rows = [settled(KNEE), settled(KNEE, key="wrong", is_wanted=False)]
+    assert len(build_first(*rows).examples) == 2
 
 
 def test_another_seed_draws_another_split():
@@ -120,16 +168,20 @@ def test_the_fingerprint_covers_content_split_and_recipe_only():
     rows = [settled(KNEE), settled("a rash", "dermatology")]
     examples = build_first(*rows).examples
     renamed = [replace(row, key="k", group="g", attributes={"clinic": "north"}) for row in reversed(examples)]
-    assert fingerprint(renamed, ROUND) == fingerprint(examples, ROUND)
-    assert fingerprint(examples, replace(ROUND, seed=1)) != fingerprint(examples, ROUND)
+    recipe = ROUND.to_json()
+    assert fingerprint(renamed, recipe) == fingerprint(examples, recipe)
+    assert fingerprint(examples, replace(ROUND, seed=1).to_json()) != fingerprint(examples, recipe)
     moved = [replace(row, split=Split.VALIDATION) for row in examples]
-    assert fingerprint(moved, ROUND) != fingerprint(examples, ROUND)
+    assert fingerprint(moved, recipe) != fingerprint(examples, recipe)
+    worse = [replace(row, rejected="a worse answer") for row in examples]
+    assert fingerprint(worse, recipe) != fingerprint(examples, recipe)
 
 
-def test_a_fingerprint_is_pinned():
+def test_a_set_of_the_first_recipe_keeps_its_name():
     examples = [replace(row, split=Split.TRAIN) for row in build_first(settled(KNEE)).examples]
+    recipe = {"near_threshold": 0.8, "validation_share": 0.2, "test_share": 0.3, "test_from_random": True}
     pinned = "sha256:7eefd47d686998d361e59d998b7ed73cb22a3b883d2c70eae5a99bd395a7bb44"
-    assert fingerprint(examples, ROUND) == pinned
+    assert fingerprint(examples, recipe | {"seed": 0, "version": 1}) == pinned
 
 
 def test_a_diff_tells_added_removed_changed_and_moved_rows():
@@ -162,6 +214,13 @@ def test_a_recipe_survives_json():
         ({"near_threshold": 0.0}, "near_threshold"),
         ({"test_share": 0.95}, "test_share"),
         ({"validation_share": float("nan")}, "validation_share"),
+        (
+            {"validation_share": 0.5, "test_share": 0.3, "regression_share": 0.2},
+            "must leave some for training",
+        ),
+        ({"source_cap": 0}, "source_cap"),
+        ({"checks": "leakage"}, "list of texts"),
+        ({"group_by_subject": 1}, "group_by_subject"),
     ],
 )
 def test_a_broken_recipe_is_refused_by_name(document, named):
@@ -217,7 +276,7 @@ def test_the_fingerprint_depends_on_neither_order_nor_keys(seed):
     families = [" ".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=12)) for _ in range(6)]
     rows = [row for number in range(3) for row in a_round(rng, families, number)]
     shuffled = [replace(row, key=f"other-{rng.random()}") for row in rng.sample(rows, len(rows))]
-    names = {fingerprint(build_first(*each).examples, ROUND) for each in (rows, shuffled)}
+    names = {fingerprint(build_first(*each).examples, ROUND.to_json()) for each in (rows, shuffled)}
     assert len(names) == 1
 
 

@@ -1,0 +1,38 @@
+"""Every check by its name, and the audit that runs them; only workers import it, for checks load heavy libraries."""
+
+from collections.abc import Callable, Iterable, Sequence
+from types import ModuleType
+
+from retrain.audit import contradictions, imbalance, leakage
+from retrain.audit.context import NOTHING, Context
+from retrain.audit.finding import Finding
+from retrain.errors import RetrainError
+from retrain.types import Example
+
+CHECKS: dict[str, ModuleType] = {check.NAME: check for check in (leakage, contradictions, imbalance)}
+
+
+class UnknownCheck(RetrainError):
+    """A recipe or a command names a check that does not exist; take one of those that the message lists."""
+
+
+def run_all(
+    examples: Sequence[Example],
+    context: Context = NOTHING,
+    *,
+    checks: Iterable[str] = (),
+    report: Callable[[str, int, int], None] = lambda name, done, of: None,
+) -> list[Finding]:
+    """Run the named checks, or all, in the order of `CHECKS`; `report` hears which one begins.
+
+    Raises:
+        UnknownCheck: a name is none of them.
+    """
+    chosen = list(checks) or list(CHECKS)
+    if unknown := [name for name in chosen if name not in CHECKS]:
+        raise UnknownCheck(f"no check {', '.join(map(repr, unknown))}; there are {', '.join(CHECKS)}")
+    findings: list[Finding] = []
+    for done, name in enumerate(chosen):
+        report(name, done, len(chosen))
+        findings += CHECKS[name].find(examples, context)
+    return findings

@@ -1,0 +1,126 @@
+"""Finds classified rows whose label is likely wrong, by what a plain classifier learned from the other rows.
+
+Catches: labels that confident learning deems noise in predictions from rows of other folds, unless settlement was
+sure of them; and labels that settlement doubted and the classifier would not give. Where the classifier is sure, its
+label is proposed.
+Misses: rows whose words do not tell the label, errors that most rows of a kind share, labels of fewer than four rows,
+and generated answers.
+"""
+
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from cleanlab.filter import find_label_issues
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+
+from retrain.audit.context import NOTHING, Context
+from retrain.audit.finding import Finding, Repair, RepairKind, Severity
+from retrain.near_duplicates import text_of
+from retrain.types import Example, Kind
+
+NAME = "mislabelled"
+VERSION = 1
+
+Floats = NDArray[np.float64]
+Places = NDArray[np.intp]
+_FOLDS = 4
+_STEPS = 40
+
+
+def find(
+    examples: Sequence[Example],
+    context: Context = NOTHING,
+    *,
+    trust: float = 0.02,
+    doubt: float = 0.5,
+    sure: float = 0.6,
+    ratio: float = 10.0,
+    learned_from: int = 10_000,
+    seed: int = 0,
+) -> list[Finding]:
+    """Return one finding for all rows whose label is likely wrong.
+
+    Beside cleanlab's choice, a row is suspect when another label is `ratio` times as probable as its own. Settlement's doubt below `trust` acquits a row, from `doubt` on it suffices that the classifier prefers another
+    label. A label is proposed where the classifier gives it at least the probability `sure`. Each fold learns from at
+    most `learned_from` rows.
+    """
+    rows = _learnable(examples)
+    labels = sorted({row.label for row in rows if row.label})
+    if len(labels) < 2:
+        return []
+    places = np.searchsorted(labels, [row.label or "" for row in rows])
+    probabilities = _out_of_fold(_vectors(rows), places, learned_from, seed)
+    likeliest = probabilities.argmax(axis=1)
+    given = probabilities[np.arange(len(rows)), places]
+    is_noise = find_label_issues(places, probabilities, filter_by="both", n_jobs=1)
+    is_noise |= probabilities.max(axis=1) >= ratio * given
+    wrong = [
+        place
+        for place, row in enumerate(rows)
+        if likeliest[place] != places[place]
+        and _is_wrong(row.key, bool(is_noise[place]), context.doubts, trust, doubt)
+    ]
+    likely = {
+        rows[place].key: labels[likeliest[place]] for place in wrong if probabilities[place].max() >= sure
+    }
+    return [_finding([rows[place] for place in wrong], likely)] if wrong else []
+
+
+def _learnable(examples: Sequence[Example]) -> list[Example]:
+    labelled = [row for row in examples if row.kind is Kind.CLASSIFICATION and row.label and row.is_wanted]
+    counts = Counter(row.label for row in labelled)
+    return sorted((row for row in labelled if counts[row.label] >= _FOLDS), key=lambda row: row.key)
+
+
+def _vectors(rows: Sequence[Example]) -> csr_matrix:
+    vectorizer = TfidfVectorizer(
+        sublinear_tf=True, min_df=2, max_features=20_000, token_pattern=r"\w+"
+    )
+    return vectorizer.fit_transform([text_of(row.messages) for row in rows])
+
+
+def _out_of_fold(vectors: csr_matrix, places: Places, learned_from: int, seed: int) -> Floats:
+    """Return each row's probabilities as learned without its fold, shaped (n_rows, n_labels)."""
+    probabilities = np.zeros((len(places), places.max() + 1))
+    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
+    for others, fold in folds.split(vectors, places):
+        chosen = others[:: -(-len(others) // learned_from)]
+        model = LogisticRegression(C=10.0, max_iter=_STEPS)
+        with warnings.catch_warnings():  # these steps are enough to rank labels
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(vectors[chosen], places[chosen])
+        probabilities[np.ix_(fold, model.classes_)] = model.predict_proba(vectors[fold])
+    return probabilities
+
+
+def _is_wrong(key: str, is_noise: bool, doubts: Mapping[str, float], trust: float, doubt: float) -> bool:
+    return doubts.get(key, trust) >= (trust if is_noise else doubt)
+
+
+def _finding(wrong: Sequence[Example], likely: Mapping[str, str]) -> Finding:
+    pairs = Counter((row.label, likely[row.key]) for row in wrong if row.key in likely)
+    examples = ", ".join(
+        f"{count} {given!r} read like {other!r}"
+        for (given, other), count in sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))[:3]
+    )
+    return Finding(
+        check=NAME,
+        version=VERSION,
+        severity=Severity.WARN,
+        keys=tuple(row.key for row in wrong),
+        evidence=f"{len(wrong)} labels are likely wrong" + (f": {examples}" if examples else ""),
+        repair="Let one more expert label these rows, or take the proposed labels.",
+        proposals=tuple(
+            Repair(
+                RepairKind.RELABEL, tuple(key for key, other in likely.items() if other == label), put=label
+            )
+            for label in sorted(set(likely.values()))
+        ),
+    )

@@ -1,0 +1,100 @@
+"""What an audit says as one JSON document: in all, by check, and by source at a glance."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from retrain.audit.finding import Finding, Severity
+from retrain.types import Example
+
+MAX_SOURCES = 100
+_ORDER = list(Severity)
+
+
+def report(
+    examples: Sequence[Example], findings: Sequence[Finding], *, max_findings: int = 200, max_keys: int = 20
+) -> dict[str, Any]:
+    """Return totals, checks, sources and findings, the gravest first; `*_left_out` counts what limits cut off.
+
+    A finding's `rows` is the number of all its keys, of which `max_keys` are listed.
+    """
+    ordered = sorted(findings, key=lambda one: (_ORDER.index(one.severity), -len(one.keys), one.check))
+    sources = _sources(examples, findings)
+    by_severity = Counter(finding.severity.value for finding in findings)
+    counts = {severity.value: by_severity[severity.value] for severity in Severity}
+    return {
+        "rows": len(examples),
+        "verdict": _verdict(len(examples), len(sources), counts),
+        "severities": counts,
+        "sources": sources[:MAX_SOURCES],
+        "sources_left_out": max(0, len(sources) - MAX_SOURCES),
+        "checks": _checks(ordered),
+        "findings": [_told(finding, max_keys) for finding in ordered[:max_findings]],
+        "findings_left_out": max(0, len(ordered) - max_findings),
+    }
+
+
+def _verdict(rows: int, sources: int, counts: Mapping[str, int]) -> str:
+    of = f"{rows:,} rows of {sources:,} source{'s' if sources != 1 else ''}"
+    block, warn, info = (
+        counts[severity.value] for severity in (Severity.BLOCK, Severity.WARN, Severity.INFO)
+    )
+    return f"{of}: {block:,} findings stop training, {warn:,} ask for a look, {info:,} inform"
+
+
+def _checks(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    members: defaultdict[tuple[str, str], list[Finding]] = defaultdict(list)
+    for finding in findings:
+        members[finding.check, finding.severity.value].append(finding)
+    return [
+        {
+            "check": check,
+            "severity": severity,
+            "findings": len(found),
+            "rows": len({key for finding in found for key in finding.keys}),
+        }
+        for (check, severity), found in members.items()
+    ]
+
+
+def _sources(examples: Sequence[Example], findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """Tell each source, the one first of whose rows the greatest share is touched by any finding."""
+    source_of = {example.key: example.source or "(none)" for example in examples}
+    rows = Counter(source_of.values())
+    touched: defaultdict[str, defaultdict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for finding in findings:
+        for key in finding.keys:
+            if key in source_of:
+                touched[source_of[key]][finding.check].add(key)
+    told = [_source(name, count, touched[name]) for name, count in rows.items()]
+    return sorted(told, key=lambda each: (-each["share_with_findings"], each["source"]))
+
+
+def _source(name: str, rows: int, touched: Mapping[str, set[str]]) -> dict[str, Any]:
+    counts = sorted(
+        ((check, len(keys)) for check, keys in touched.items()), key=lambda each: (-each[1], each[0])
+    )
+    words = [
+        f"{count:,} of {rows:,} rows {check}" if place == 0 else f"{count:,} {check}"
+        for place, (check, count) in enumerate((check.replace("_", " "), count) for check, count in counts)
+    ]
+    return {
+        "source": name,
+        "rows": rows,
+        "share_with_findings": len(set().union(*touched.values())) / rows,
+        "shares": {check: count / rows for check, count in counts},
+        "verdict": f"{name}: {', '.join(words) or f'nothing found in {rows:,} rows'}",
+    }
+
+
+def _told(finding: Finding, max_keys: int) -> dict[str, Any]:
+    return {
+        "name": finding.name,
+        "check": finding.check,
+        "version": finding.version,
+        "severity": finding.severity.value,
+        "rows": len(finding.keys),
+        "keys": list(finding.keys[:max_keys]),
+        "evidence": finding.evidence,
+        "repair": finding.repair,
+    }

@@ -1,0 +1,145 @@
+"""Finds what users ask lately and training hardly holds, by comparing prompts with logged ones.
+
+Catches: prompts that differ as a whole beyond chance, and slices of production that few training rows resemble, named
+by words that many of their prompts share.
+Misses: slices below one per cent of production, shifts in meaning that keep the words, texts without spaces between
+words, and training prompts that production lacks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import fisher_exact
+from sklearn.cluster import KMeans
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.preprocessing import normalize
+
+from retrain.audit.context import NOTHING, Context
+from retrain.audit.finding import Finding, Severity
+from retrain.near_duplicates import text_of
+from retrain.types import Example, Split
+
+NAME = "representativeness"
+VERSION = 1
+
+Floats = NDArray[np.float64]
+_PERMUTATIONS = 999
+_WORDS_NAMED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """A cluster of prompts: how many of production and of training are in it, and the words that name it."""
+
+    asked: int
+    trained: int
+    words: tuple[str, ...]
+
+
+def find(
+    examples: Sequence[Example],
+    context: Context = NOTHING,
+    *,
+    alpha: float = 0.01,
+    cover: float = 0.25,
+    least: float = 0.01,
+    floor: int = 50,
+    sample: int = 3000,
+    seed: int = 0,
+) -> list[Finding]:
+    """Return at most one finding: that production differs from training, and where.
+
+    Both sides need `floor` prompts; of more than `sample`, every nth is taken. A slice is under-covered when it holds
+    `least` of production's prompts but, beyond chance at `alpha` after Bonferroni, less than `cover` times that share
+    of training's. A difference without such a slice only informs.
+    """
+    trained = _thinned([text_of(row.messages) for row in examples if row.split is Split.TRAIN], sample)
+    asked = _thinned(context.prompts, sample)
+    if min(len(trained), len(asked)) < floor:
+        return []
+    is_asked = np.repeat([False, True], [len(trained), len(asked)])
+    points, uses, words = _embed([*trained, *asked], seed)
+    distance, p = _distance(points, is_asked, seed)
+    if p >= alpha:
+        return []
+    slices = [
+        part
+        for part in _slices(points, is_asked, uses, words, seed)
+        if part.asked >= max(5, least * len(asked))
+        and part.trained / len(trained) < cover * part.asked / len(asked)
+    ]
+    rare = [part for part in slices if _p(part, len(trained), len(asked)) * len(slices) < alpha]
+    return [_finding(distance, p, rare, (len(trained), len(asked)))]
+
+
+def _thinned(texts: Sequence[str], most: int) -> list[str]:
+    """Take every nth of the texts in their order by content, so that the order they came in does not matter."""
+    chosen = np.linspace(0, len(texts) - 1, min(len(texts), most)).astype(int)
+    ordered = sorted(texts)
+    return [ordered[place] for place in chosen]
+
+
+def _embed(texts: Sequence[str], seed: int) -> tuple[Floats, NDArray[np.bool_], NDArray[np.str_]]:
+    """Return unit vectors of latent topics, which text uses which word, and the words."""
+    vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2, max_df=0.5, token_pattern=r"[^\W\d_]{3,}")
+    weights = vectorizer.fit_transform(texts)
+    latent = TruncatedSVD(min(50, weights.shape[1] - 1), random_state=seed).fit_transform(weights)
+    return normalize(latent), weights > 0, np.array(vectorizer.get_feature_names_out(), dtype=np.str_)
+
+
+def _distance(points: Floats, is_asked: NDArray[np.bool_], seed: int) -> tuple[float, float]:
+    """Return the distance of the two sides' means, and how often shuffled sides are as far apart.
+
+    Source: Gretton et al. (2012), "A Kernel Two-Sample Test", JMLR 13, with a linear kernel.
+    """
+    rng = np.random.default_rng(seed)
+    shuffled = np.array(
+        [is_asked, *(rng.permutation(is_asked) for _ in range(_PERMUTATIONS))], dtype=np.float64
+    )
+    asked = is_asked.sum()
+    inside = shuffled @ points
+    gaps = np.linalg.norm(inside / asked - (points.sum(axis=0) - inside) / (len(points) - asked), axis=1)
+    return float(gaps[0]), float(np.mean(gaps >= gaps[0] - 1e-12))
+
+
+def _slices(
+    points: Floats, is_asked: NDArray[np.bool_], uses: NDArray[np.bool_], words: NDArray[np.str_], seed: int
+) -> list[_Slice]:
+    count = min(80, len(points) // 30)
+    member = KMeans(count, n_init=1, random_state=seed).fit_predict(points)
+    overall = np.asarray(uses.mean(axis=0)).ravel()
+    slices = []
+    for number in range(count):
+        is_asked_here = is_asked & (member == number)
+        shares = np.asarray(uses[is_asked_here].mean(axis=0)).ravel() if is_asked_here.any() else 0 * overall
+        telling = np.argsort(overall - shares, kind="stable")[:_WORDS_NAMED]
+        shared = telling[shares[telling] * is_asked_here.sum() >= 5]
+        named = tuple(str(words[place]) for place in shared if shares[place] >= 0.2)
+        slices.append(_Slice(int(is_asked_here.sum()), int(((member == number) & ~is_asked).sum()), named))
+    return slices
+
+
+def _p(part: _Slice, trained: int, asked: int) -> float:
+    table = [[part.asked, asked - part.asked], [part.trained, trained - part.trained]]
+    return float(fisher_exact(table, alternative="greater").pvalue)
+
+
+def _finding(distance: float, p: float, rare: Sequence[_Slice], sizes: tuple[int, int]) -> Finding:
+    trained, asked = sizes
+    named = "; ".join(
+        f"{' '.join(part.words) or 'no shared words'}: {part.asked / asked:.0%} of production,"
+        f" {part.trained / trained:.1%} of training"
+        for part in sorted(rare, key=lambda part: (-part.asked, part.words))[:5]
+    )
+    return Finding(
+        check=NAME,
+        version=VERSION,
+        severity=Severity.WARN if rare else Severity.INFO,
+        keys=(),
+        evidence=f"production prompts lie {distance:.2f} from training's (p = {p:.3f})"
+        + (f"; under-covered: {named}" if rare else ""),
+        repair="Send more responses to such prompts to labelling.",
+    )

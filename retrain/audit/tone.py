@@ -1,0 +1,113 @@
+"""Finds a source whose answers are written in another register than the rest: slang, shouting, praise, emoji, chat.
+
+Catches: marks of a register that one source's answers carry far more often than all others'; it names the rows with
+such marks.
+Misses: a register that every source shares, sources below the floor, rows of a named source without a mark, and slang
+in other languages than English, where only capitals, exclamation marks, emoji and small first letters count.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+
+from scipy.stats import fisher_exact
+
+from retrain.audit.context import NOTHING, Context
+from retrain.audit.finding import Finding, Severity
+from retrain.types import Example, Kind
+
+NAME = "tone"
+VERSION = 1
+
+WORDS = {
+    "slang": frozenset(
+        "gonna wanna gotta kinda sorta dunno gimme lemme ain't y'all lol lmao omg btw tbh ngl imo idk thx pls plz dude"
+        " bro mate yo nah yep yeah yup nope cuz coz hey haha hahaha hmm u ur awesome".split()
+    ),
+    "superlatives": frozenset(
+        "amazing unbeatable incredible fantastic unbelievable revolutionary spectacular phenomenal exclusive stunning"
+        " world-class award-winning game-changing once-in-a-lifetime must-have best greatest".split()
+    ),
+    "first person": frozenset("i i'm i'd i've i'll my me".split()),
+}
+SIGNS = {
+    "shouting": re.compile(r"!|\b[A-Z\u00c0-\u00de]{2,} [A-Z\u00c0-\u00de]{2,} [A-Z\u00c0-\u00de]{2,}\b"),
+    "emoji": re.compile("[\U0001f300-\U0001faff\u2600-\u27bf]"),
+    "small first letter": re.compile(r"\A\W*[a-z]"),
+}
+_WORD = re.compile(r"[\w'-]+")
+
+
+def find(
+    examples: Sequence[Example],
+    context: Context = NOTHING,
+    *,
+    alpha: float = 0.001,
+    least: float = 0.15,
+    ratio: float = 3.0,
+    floor: int = 8,
+) -> list[Finding]:
+    """Return one finding per source of another register.
+
+    A register counts when at least `least` of a source's answers have its marks, `ratio` times as many as of the
+    others', and Fisher's exact test, corrected for all that is compared, stays below `alpha`. A source needs `floor`
+    answers.
+    """
+    rows = sorted((row for row in examples if _is_prose(row)), key=lambda row: row.key)
+    marks = _marks(rows)
+    sources: defaultdict[str, list[Example]] = defaultdict(list)
+    for row in rows:
+        sources[row.source].append(row)
+    compared = len(sources) * len(marks)
+    findings = []
+    for source, own in sorted(sources.items()):
+        if not floor <= len(own) < len(rows):
+            continue
+        keys = {row.key for row in own}
+        found = {
+            name: marked & keys
+            for name, marked in marks.items()
+            if len(marked & keys) >= least * len(own)
+            and _is_apart(len(marked & keys), len(own), len(marked - keys), len(rows) - len(own), ratio)
+            and _p(len(marked & keys), len(own), len(marked - keys), len(rows) - len(own)) * compared < alpha
+        }
+        if found:
+            findings.append(_finding(source, len(own), found))
+    return findings
+
+
+def _is_prose(row: Example) -> bool:
+    return row.is_wanted and row.kind in {Kind.GENERATION, Kind.CONVERSATION}
+
+
+def _marks(rows: Sequence[Example]) -> dict[str, set[str]]:
+    """Return, for each register, the keys of the rows that have its marks."""
+    marks: dict[str, set[str]] = {name: set() for name in (*WORDS, *SIGNS)}
+    for row in rows:
+        said = set(_WORD.findall(row.answer.casefold().replace("\u2019", "'")))
+        for name in [name for name, words in WORDS.items() if not words.isdisjoint(said)]:
+            marks[name].add(row.key)
+        for name in [name for name, sign in SIGNS.items() if sign.search(row.answer)]:
+            marks[name].add(row.key)
+    return marks
+
+
+def _is_apart(marked: int, own: int, elsewhere: int, others: int, ratio: float) -> bool:
+    return marked / own >= ratio * elsewhere / others
+
+
+def _p(marked: int, own: int, elsewhere: int, others: int) -> float:
+    table = [[marked, own - marked], [elsewhere, others - elsewhere]]
+    return float(fisher_exact(table, alternative="greater").pvalue)
+
+
+def _finding(source: str, own: int, found: dict[str, set[str]]) -> Finding:
+    names = ", ".join(f"{name} in {len(keys)}" for name, keys in found.items())
+    return Finding(
+        check=NAME,
+        version=VERSION,
+        severity=Severity.WARN,
+        keys=tuple(sorted(set().union(*found.values()))),
+        evidence=f"the {own} answers from {source!r} are in another register than the rest: {names}",
+        repair="Have an editor put these answers into the house style, or leave the source out.",
+    )

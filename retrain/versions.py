@@ -1,0 +1,270 @@
+"""Mirrors training sets and their runs to a Git repository whose rows lie with DVC, a tag for each.
+
+`dvc add` needs a work tree, which a kill leaves half-written. Here content comes first, then Git's objects and last the
+tag, so that a set appears whole or not at all.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parseaddr
+from pathlib import Path
+from shutil import rmtree
+
+import pygit2
+from filelock import FileLock
+from pygit2 import Commit, Oid, Repository, Tree
+from pygit2.enums import CheckoutStrategy, FileMode, Option, RepositoryOpenFlag
+
+from retrain.errors import RetrainError
+from retrain.remotes import Cache, Remote, configuration, digest_of, pointed_to, pointer_to
+
+_NAME = re.compile(r"[A-Za-z0-9](\.?[A-Za-z0-9_-])*(?<!\.lock)")
+_TAGS = "refs/tags/"
+_MAIN = "refs/heads/main"
+_FRONT_PAGE = b"""# Training sets
+
+Each tag `NAME/vN` holds a version of a training set, each tag `NAME/run-ID` a version and a training run on it.
+`git checkout TAG`, then `dvc pull`, brings one with its rows. This branch holds nothing else.
+"""
+
+
+class ForeignChanges(RetrainError):
+    """Someone works in the data repository itself; let them work in a clone, check out `main`, and try again."""
+
+
+class VersionTaken(RetrainError):
+    """The tag exists and holds something else; a version never changes, so publish the next one."""
+
+
+class UnknownVersion(RetrainError):
+    """The data repository has no such tag; publish the set first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a tag adds, by path: `files` go to DVC, `facts` into Git, where nothing can be erased: no personal text."""
+
+    files: Mapping[str, Path]
+    facts: Mapping[str, bytes]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DataRepository:
+    """A Git repository that only this class writes, with DVC's cache of the rows beside it.
+
+    `NAME/vN` grows from the version before it and holds `sets/NAME`; `NAME/run-ID` grows from its set's version and
+    adds `runs/NAME`. No path holds a version or a run, so that `git diff` and `dvc metrics diff` compare tags; no tree
+    holds another set, so that erasing from one breaks no other. The work tree shows a front page.
+    """
+
+    directory: Path
+    remote: Remote | None = None
+    author: str = "Errata <errata@localhost>"
+
+    def publish(self, name: str, version: int, contents: Contents) -> str:
+        """Tag a set's version `NAME/vN` and return its commit; a second time, return the first one's.
+
+        Equal contents after equal versions give equal commits.
+
+        Raises:
+            ForeignChanges: the repository has changes or a branch checked out that are not ours; they stay.
+            VersionTaken: the tag holds something else.
+        """
+        tag = _tag(name, f"v{version}")
+        with self._writing() as git:
+            base, parent = _tree(git, configuration(self.remote)), _version_before(git, name, version)
+            return self._commit(git, tag, contents, folder=f"sets/{name}", base=base, parent=parent)
+
+    def add_run(self, name: str, version: int, run: str, contents: Contents) -> str:
+        """Tag a finished run, and the version it trained on, `NAME/run-ID`; else as `publish`.
+
+        Raises:
+            UnknownVersion: the version is not published.
+        """
+        tag = _tag(name, f"run-{run}")
+        with self._writing() as git:
+            on = _found(git, _tag(name, f"v{version}"))
+            return self._commit(git, tag, contents, folder=f"runs/{name}", base=on.tree, parent=on.id)
+
+    def shards(self, tag: str) -> dict[str, str]:
+        """Return the files of a tag that DVC holds, as path: digest.
+
+        Raises:
+            UnknownVersion: there is no such tag.
+        """
+        tree = _found(self._open(), tag).tree
+        name = tag.partition("/")[0]
+        return {**_pointed(tree, f"sets/{name}"), **_pointed(tree, f"runs/{name}")}
+
+    def push(self) -> int:
+        """Send the remote what it lacks of any tag and the cache still has; return how many objects that were.
+
+        Raises:
+            RemoteRefused: the remote said no, or nothing; the next push goes on where this one ended.
+        """
+        if not self.remote:
+            return 0
+        with self._turn("remote"):
+            return self.remote.send(self._digests(self._tags()), self._cache())
+
+    def forget(self, digests: Iterable[str]) -> None:
+        """Remove content from cache, work tree and remote; the tags go on naming it, `dvc pull` there misses it.
+
+        Raises:
+            RemoteRefused: the remote may still have it, though nothing here has; forget it again.
+        """
+        gone = set(digests)
+        with self._turn("git"):
+            for digest in gone:
+                self._cache().remove(digest)
+            self._clear_work_tree(gone)
+        if self.remote:
+            with self._turn("remote"):
+                self.remote.remove(gone)
+
+    def collect(self, keep: Iterable[str]) -> int:
+        """Remove from the cache, not from the remote, what none of these tags needs; return how many files.
+
+        Raises:
+            UnknownVersion: there is no such tag; nothing is removed.
+        """
+        with self._writing():
+            return self._cache().remove_others(self._digests(keep))
+
+    @contextmanager
+    def _writing(self) -> Iterator[Repository]:
+        """Wait for our turn and lend the repository, made if need be, in the state in which we left it."""
+        with self._turn("git"):
+            pygit2.option(Option.ENABLE_FSYNC_GITDIR, True)  # noqa: FBT003
+            if not self.directory.exists() or not any(self.directory.iterdir()):
+                self._create()
+            git = self._open()
+            if git.references["HEAD"].target != _MAIN:
+                raise ForeignChanges(f"{self.directory} has something else than main checked out")
+            if changed := sorted(git.status()):
+                raise ForeignChanges(f"{self.directory} has {len(changed)} changes, {changed[0]} first")
+            yield git
+
+    def _turn(self, what: str) -> FileLock:
+        """Wait for the others; a slow remote has a lock of its own and holds up no version."""
+        return FileLock(self.directory.with_name(f".{self.directory.name}.{what}.lock"))
+
+    def _create(self) -> None:
+        unfinished = self.directory.with_name(f".{self.directory.name}.unfinished")
+        rmtree(unfinished, ignore_errors=True)
+        git = pygit2.init_repository(str(unfinished), initial_head="main")
+        tree = _tree(git, {**configuration(self.remote), "README.md": _FRONT_PAGE})
+        author = self._signature(datetime.fromtimestamp(0, UTC))
+        git.create_commit(_MAIN, author, author, "Front page", tree.id, [])
+        git.checkout(_MAIN, strategy=CheckoutStrategy.FORCE)
+        unfinished.rename(self.directory)
+
+    def _open(self) -> Repository:
+        try:
+            git = Repository(str(self.directory), RepositoryOpenFlag.NO_SEARCH)
+            git.revparse_single("main:.dvc/config")
+        except (pygit2.GitError, KeyError) as error:
+            raise ForeignChanges(f"{self.directory} is not the data repository: {error}") from error
+        return git
+
+    def _signature(self, at: datetime) -> pygit2.Signature:
+        return pygit2.Signature(*parseaddr(self.author), int(at.timestamp()), 0)
+
+    def _commit(
+        self,
+        git: Repository,
+        tag: str,
+        contents: Contents,
+        *,
+        folder: str,
+        base: Tree,
+        parent: Oid | None,
+    ) -> str:
+        digests = {path: digest_of(file) for path, file in sorted(contents.files.items())}
+        tree = _tree(git, _in_git(contents, digests, folder), base)
+        if _TAGS + tag in git.references:
+            return _same(_found(git, tag), tree, folder)
+        for path, digest in digests.items():
+            self._cache().add(contents.files[path], digest)
+        author = self._signature(contents.at)
+        commit = git.create_commit(None, author, author, tag, tree.id, [parent] if parent else [])
+        Path(git.path, f"{_TAGS}{tag}.lock").unlink(missing_ok=True)  # a killed attempt's, for it is our turn
+        git.references.create(_TAGS + tag, commit)
+        return str(commit)
+
+    def _cache(self) -> Cache:
+        return Cache(self.directory / ".dvc" / "cache")
+
+    def _tags(self) -> list[str]:
+        if not self.directory.exists():
+            return []
+        return [name.removeprefix(_TAGS) for name in self._open().references if name.startswith(_TAGS)]
+
+    def _digests(self, tags: Iterable[str]) -> set[str]:
+        return {digest for tag in tags for digest in self.shards(tag).values()}
+
+    def _clear_work_tree(self, digests: set[str]) -> None:
+        """Remove rows that someone has checked out in the repository itself."""
+        for tag in self._tags():
+            for path, digest in self.shards(tag).items():
+                file = self.directory / path
+                if digest in digests and file.is_file() and digest_of(file) == digest:
+                    file.unlink()
+
+
+def _in_git(contents: Contents, digests: Mapping[str, str], folder: str) -> dict[str, bytes]:
+    """Return the facts, DVC's pointer to the files, and what keeps the files themselves out of Git."""
+    ignored = "".join(f"/{path}\n" for path in digests).encode()
+    small = {**contents.facts, "files.dvc": pointer_to(contents.files, digests), ".gitignore": ignored}
+    return {f"{folder}/{path}": content for path, content in small.items()}
+
+
+def _tag(name: str, what: str) -> str:
+    for part in (name, what):
+        if not _NAME.fullmatch(part):
+            raise ValueError(f"{part!r} cannot be part of a tag")
+    return f"{name}/{what}"
+
+
+def _found(git: Repository, tag: str) -> Commit:
+    try:
+        return git.references[_TAGS + tag].peel(Commit)
+    except KeyError as error:
+        raise UnknownVersion(f"the data repository has no tag {tag}") from error
+
+
+def _version_before(git: Repository, name: str, version: int) -> Oid | None:
+    tags = [re.fullmatch(rf"{_TAGS}{re.escape(name)}/v(\d+)", each) for each in git.references]
+    earlier = [int(tag[1]) for tag in tags if tag and int(tag[1]) < version]
+    return _found(git, f"{name}/v{max(earlier)}").id if earlier else None
+
+
+def _tree(git: Repository, contents: Mapping[str, bytes], base: Tree | None = None) -> Tree:
+    """Write a tree with these contents over another; its `dvc.yaml` names all metrics in it."""
+    index = pygit2.Index()
+    if base:
+        index.read_tree(base)
+    for path, content in contents.items():
+        index.add(pygit2.IndexEntry(path, git.create_blob(content), FileMode.BLOB))
+    metrics = [f"- {entry.path}\n" for entry in index if entry.path.endswith("/metrics.json")]
+    if metrics:
+        listed = git.create_blob("".join(["metrics:\n", *metrics]).encode())
+        index.add(pygit2.IndexEntry("dvc.yaml", listed, FileMode.BLOB))
+    return git[index.write_tree(git)].peel(Tree)
+
+
+def _same(found: Commit, tree: Tree, folder: str) -> str:
+    """Return the commit if its folder is the tree's; its remote and its time may be others."""
+    if folder not in found.tree or found.tree[folder].id != tree[folder].id:
+        raise VersionTaken(f"{found.message.strip()} is published with other content")
+    return str(found.id)
+
+
+def _pointed(tree: Tree, folder: str) -> dict[str, str]:
+    pointer = f"{folder}/files.dvc"
+    files = pointed_to(tree[pointer].read_raw()) if pointer in tree else {}
+    return {f"{folder}/{path}": digest for path, digest in files.items()}

@@ -1,0 +1,157 @@
+"""How a project's corpora look to those who ask: how far each one is, and its rows for the audit."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, or_
+from sqlalchemy import select as select_columns
+from sqlmodel import Session, col, select
+
+from retrain.training_set import Settled
+from retrain.types import Example, Kind, Message
+from service.answers.examples import settled_answers
+from service.errors import NotFound
+from service.tables import Admission, AnnotationTask, Project, Response, Source, TaskPurpose, TaskState
+
+# A host may name a corpus as the source of what its model answered; that is triaged later than it came.
+IS_CORPUS_ROW = col(Response.triaged_at) == col(Response.created_at)
+
+
+def find_source(session: Session, project: Project, name: str) -> Source:
+    """Return the project's corpus of this name.
+
+    Raises:
+        NotFound: there is none.
+    """
+    named = select(Source).where(Source.project_id == project.id, Source.name == name, col(Source.is_corpus))
+    found = session.exec(named).first()
+    if found is None:
+        raise NotFound(f"source: project {project.slug} has no corpus {name!r}")
+    return found
+
+
+def corpora(session: Session, project: Project) -> list[dict[str, Any]]:
+    """Return the project's corpora as `describe` does."""
+    of_project = select(Source).where(Source.project_id == project.id, col(Source.is_corpus))
+    return describe(session, session.exec(of_project.order_by(col(Source.name))).all())
+
+
+def describe(session: Session, sources: Sequence[Source]) -> list[dict[str, Any]]:
+    """Return sources as the console and the command line show them, each with how far it is."""
+    ids = [source.id for source in sources]
+    counted = select_columns(col(Response.source_id), func.count()).where(col(Response.source_id).in_(ids))
+    rows = {row[0]: row[1] for row in session.execute(counted.group_by(col(Response.source_id)))}
+    samples, admissions = open_samples(session, ids), newest_admissions(session, ids)
+    return [
+        {
+            "source": source.name,
+            "rows": rows.get(source.id, 0),
+            "licence": source.licence,
+            "author": source.author,
+            "valid_from": source.valid_from.date().isoformat() if source.valid_from else None,
+            "valid_to": source.valid_to.date().isoformat() if source.valid_to else None,
+            "state": _state(samples.get(source.id), admissions.get(source.id)),
+        }
+        for source in sources
+    ]
+
+
+def open_samples(session: Session, source_ids: Sequence[UUID]) -> dict[UUID, Counter[TaskState]]:
+    """Count by state the tasks of each source's sample that is not decided on yet."""
+    tasks = (
+        select_columns(col(AnnotationTask.source_id), col(AnnotationTask.state), func.count())
+        .where(since_decision(), col(AnnotationTask.source_id).in_(source_ids))
+        .group_by(col(AnnotationTask.source_id), col(AnnotationTask.state))
+    )
+    samples: dict[UUID, Counter[TaskState]] = {}
+    for source_id, state, count in session.execute(tasks):
+        samples.setdefault(source_id, Counter())[state] += count
+    return samples
+
+
+def since_decision() -> Any:
+    """Say which tasks ask about a sample not decided on; those that an admission settles are as old as it is."""
+    decided = (
+        select_columns(func.max(Admission.created_at))
+        .where(col(Admission.source_id) == col(AnnotationTask.source_id))
+        .correlate(AnnotationTask)
+        .scalar_subquery()
+    )
+    is_newer = or_(decided.is_(None), col(AnnotationTask.created_at) > decided)
+    is_asked = col(AnnotationTask.state) != TaskState.WITHDRAWN
+    return (col(AnnotationTask.purpose) == TaskPurpose.CORPUS) & is_newer & is_asked
+
+
+def newest_admissions(session: Session, source_ids: Sequence[UUID]) -> dict[UUID, Admission]:
+    """Return each source's decision that counts."""
+    rows = select(Admission).where(col(Admission.source_id).in_(source_ids))
+    return {row.source_id: row for row in session.exec(rows.order_by(col(Admission.created_at)))}
+
+
+def share_right(admission: Admission) -> str:
+    """Say what an admission rests on."""
+    return f"{admission.right} of {admission.asked} right, at least {admission.low:.2f}"
+
+
+def examples_of_corpus(session: Session, project: Project) -> list[Example]:
+    """Return every row of the project's corpora for the audit, decided on or not; the key is the response's id."""
+    rows = (
+        select(Response, Source)
+        .join(Source, col(Response.source_id) == Source.id)
+        .where(Source.project_id == project.id, col(Source.is_corpus), IS_CORPUS_ROW)
+        .order_by(col(Response.id))
+    )
+    kind = Kind(project.kind)
+    return [_corpus_example(kind, response, source) for response, source in session.exec(rows)]
+
+
+def examples_to_audit(session: Session, project: Project) -> list[Example]:
+    """Return every row of the corpora, and what experts settled of the model's own answers."""
+    corpus = examples_of_corpus(session, project)
+    names = {example.source for example in corpus}
+    settled = settled_answers(session, project.id)
+    return corpus + [_settled_example(one) for one in settled if one.source not in names]
+
+
+def _state(sample: Counter[TaskState] | None, admission: Admission | None) -> str:
+    if sample:
+        return f"sample with experts: {sample[TaskState.SETTLED]} of {sample.total()}"
+    if admission is None:
+        return "not sampled"
+    return f"{'admitted' if admission.is_admitted else 'quarantined'}: {share_right(admission)}"
+
+
+def _corpus_example(kind: Kind, response: Response, source: Source) -> Example:
+    written, author = response.host_metadata.get("written"), response.host_metadata.get("author")
+    return Example(
+        key=str(response.id),
+        group=str(response.id),
+        messages=tuple(Message(**message) for message in response.messages),
+        answer=response.text,
+        kind=kind,
+        label=response.text if kind is Kind.CLASSIFICATION else None,
+        attributes=response.attributes | ({"author": author} if author else {}),
+        source=source.name,
+        language=response.language,
+        written=date.fromisoformat(written) if written else None,
+    )
+
+
+def _settled_example(one: Settled) -> Example:
+    return Example(
+        key=one.key,
+        group=one.conversation or one.key,
+        messages=one.messages,
+        answer=one.answer,
+        kind=one.kind,
+        label=one.label,
+        rejected=one.rejected,
+        is_wanted=one.is_wanted,
+        attributes=one.attributes,
+        source=one.source,
+        language=one.language,
+        written=one.written,
+    )

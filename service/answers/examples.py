@@ -1,0 +1,180 @@
+"""Settled answers as examples: what may be learned of a project, and the rows that a set was made of."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlmodel import Session, col, select
+
+from annotation.types import Cause, Verdict
+from retrain.audit import Repair, RepairKind
+from retrain.audit.repairs import apply
+from retrain.export import BrokenEntities, canonical_entities
+from retrain.training_set import Settled
+from retrain.types import Example, Kind, Message
+from service.tables import (
+    AcceptedRepair,
+    AnnotationTask,
+    AuditFinding,
+    Document,
+    Feedback,
+    Project,
+    Response,
+    Settlement,
+    Source,
+    TaskFlag,
+    TaskPurpose,
+    TrainingSet,
+    TrainingSetExample,
+)
+
+log = structlog.get_logger()
+
+
+def settled_answers(session: Session, project_id: UUID) -> list[Settled]:
+    """Return what may be learned: right answers, and wrong ones whose cause is the model, with consent.
+
+    A response that experts found right teaches no label unless its text is one that they could choose. One that they
+    only found wrong teaches what not to answer, where answers are texts.
+    """
+    refused = (
+        select(TaskFlag.id)
+        .join(Feedback, col(Feedback.id) == TaskFlag.feedback_id)
+        .where(TaskFlag.task_id == Settlement.task_id, col(Feedback.consent).is_(False))
+        .exists()
+    )
+    rows = session.exec(
+        select(Settlement, AnnotationTask, Response, Document)
+        .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
+        .join(Response, col(AnnotationTask.response_id) == Response.id)
+        .join(Document, col(AnnotationTask.schema_id) == Document.id)
+        .where(Settlement.project_id == project_id, col(Response.may_train).is_(True))
+        .where(
+            (Settlement.verdict == Verdict.CORRECT)
+            | ((Settlement.verdict == Verdict.INCORRECT) & (Settlement.cause == Cause.MODEL))
+        )
+        .where(~refused)
+        .order_by(col(Settlement.id))
+    ).all()
+    kind = Kind(session.get_one(Project, project_id).kind)
+    sources = select(Source).where(Source.project_id == project_id)
+    names = {source.id: source.name for source in session.exec(sources)}
+    settled = [
+        one
+        for settlement, task, response, schema in rows
+        if (one := _settled(settlement, task, response, names[response.source_id], kind)).label
+        in (None, *schema.content["labels"])
+    ]
+    if kind is Kind.EXTRACTION:
+        settled = [replace(one, answer=entities) for one in settled if (entities := _entities(one.answer))]
+    if len(settled) < len(rows):
+        log.info("settlements_left_out", count=len(rows) - len(settled), reason="no label, or no entities")
+    return settled
+
+
+def examples_of(session: Session, training_set: TrainingSet) -> list[Example]:
+    """Return a set's rows from the settlements and repairs that they were made from; erased ones are missing."""
+    rows = session.exec(
+        select(TrainingSetExample).where(TrainingSetExample.training_set_id == training_set.id)
+    ).all()
+    settled = {one.key: one for one in settled_answers(session, training_set.project_id)}
+    repairs = _repairs(session, {name for row in rows for name in row.repairs})
+    return [
+        _example(row, one, repairs)
+        for row in rows
+        if (one := settled.get(str(row.settlement_id))) is not None
+    ]
+
+
+def accepted_repairs(session: Session, project_id: UUID) -> dict[str, Repair]:
+    """Return the repairs that are in force, in the order in which they were accepted, by their row's id."""
+    rows = session.exec(
+        select(AcceptedRepair, AuditFinding)
+        .join(AuditFinding, col(AcceptedRepair.finding_id) == AuditFinding.id)
+        .where(AcceptedRepair.project_id == project_id, col(AcceptedRepair.undone_at).is_(None))
+        .order_by(col(AcceptedRepair.id))
+    )
+    return {str(accepted.id): to_repair(finding.proposals[accepted.place]) for accepted, finding in rows}
+
+
+def to_repair(document: dict[str, Any]) -> Repair:
+    """Read a proposal as it is kept with its finding."""
+    return Repair(**{**document, "kind": RepairKind(document["kind"]), "keys": tuple(document["keys"])})
+
+
+def to_document(repair: Repair) -> dict[str, Any]:
+    """Return what `to_repair` reads."""
+    return {**asdict(repair), "kind": repair.kind.value, "keys": list(repair.keys)}
+
+
+def _repairs(session: Session, names: set[str]) -> dict[str, Repair]:
+    """Return repairs by name, taken back ones too, in the order in which they were accepted."""
+    if not names:
+        return {}
+    rows = session.exec(
+        select(AcceptedRepair, AuditFinding)
+        .join(AuditFinding, col(AcceptedRepair.finding_id) == AuditFinding.id)
+        .where(col(AcceptedRepair.id).in_([UUID(name) for name in names]))
+        .order_by(col(AcceptedRepair.id))
+    )
+    return {str(accepted.id): to_repair(finding.proposals[accepted.place]) for accepted, finding in rows}
+
+
+def _entities(answer: str) -> str | None:
+    try:
+        return canonical_entities(answer)
+    except BrokenEntities:
+        return None
+
+
+def _settled(
+    settlement: Settlement, task: AnnotationTask, response: Response, source: str, kind: Kind
+) -> Settled:
+    is_right = settlement.verdict is Verdict.CORRECT
+    better = None if is_right else settlement.label or settlement.correction
+    is_label = kind is Kind.CLASSIFICATION
+    answer = response.text if is_right or (better is None and not is_label) else better or ""
+    written = response.host_metadata.get("written")
+    return Settled(
+        key=str(settlement.id),
+        messages=tuple(Message(**message) for message in response.messages),
+        answer=answer,
+        kind=kind,
+        label=answer if is_label else None,
+        rejected=response.text if better is not None and not is_label else None,
+        is_wanted=is_right or better is not None or is_label,
+        attributes=response.attributes,
+        source=source,
+        language=response.language,
+        written=date.fromisoformat(written) if written else response.created_at.date(),
+        conversation=response.conversation_id,
+        subject=response.subject,
+        is_random=task.purpose is TaskPurpose.RANDOM,
+        is_flag=task.purpose is TaskPurpose.FLAG and not is_right,
+    )
+
+
+def _example(row: TrainingSetExample, one: Settled, repairs: dict[str, Repair]) -> Example:
+    own: Sequence[Settled] = [one]
+    if row.repairs:
+        own, _ = apply([one], {name: repair for name, repair in repairs.items() if name in row.repairs})
+    [one] = own
+    return Example(
+        key=one.key,
+        group=row.group_name,
+        messages=one.messages,
+        answer=one.answer,
+        kind=one.kind,
+        label=one.label,
+        split=row.split,
+        weight=one.weight,
+        rejected=one.rejected,
+        is_wanted=one.is_wanted,
+        attributes=one.attributes,
+        source=one.source,
+        language=one.language,
+        written=one.written,
+    )

@@ -1,0 +1,123 @@
+"""Training sets for other tools: list them, look at one, export it."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sqlmodel import col, select
+
+from retrain.export import TRAINING_SPLITS, Export, Format, export, to_jsonl
+from retrain.types import Split
+from service import answers, ledger
+from service.answers.examples import examples_of
+from service.cli.console import ACTOR, AsJson, Project, connect, find_project, show
+from service.errors import Invalid
+from service.tables import Project as ProjectRow
+from service.tables import TrainingSet
+
+app, sets_app = typer.Typer(), typer.Typer(no_args_is_help=True)
+app.add_typer(sets_app, name="sets", help="Training sets.")
+Name = Annotated[str, typer.Argument(metavar="SET", help="PROJECT/vN, or a fingerprint's first digits.")]
+
+
+@sets_app.command("list")
+def list_sets(project: Project, as_json: AsJson = False) -> None:
+    """List a project's training sets, newest first."""
+    runtime, row = find_project(project)
+    with runtime.db.reading() as session:
+        of_project = select(TrainingSet).where(TrainingSet.project_id == row.id)
+        found = session.exec(of_project.order_by(col(TrainingSet.version).desc())).all()
+    items = [
+        {
+            "name": f"{row.slug}/v{each.version}",
+            "fingerprint": each.fingerprint,
+            "counts": each.counts,
+            "is_blocked": each.is_blocked,
+            "created_at": each.created_at.isoformat(),
+        }
+        for each in found
+    ]
+    show({"items": items, "next_cursor": None}, as_json=as_json)
+
+
+@sets_app.command("show")
+def show_set(name: Name, as_json: AsJson = False) -> None:
+    """Show what a training set holds, its recipe and what its audit found."""
+    with connect().db.reading() as session:
+        found = answers.find_set(session, name)
+        document = answers.describe_set(session, found) | {
+            "recipe": found.recipe,
+            "created_at": found.created_at.isoformat(),
+        }
+    show(document, as_json=as_json)
+
+
+@sets_app.command("export")
+def export_set(
+    name: Name,
+    wanted: Annotated[Format, typer.Option("--format", help="What will read the file.")],
+    to: Annotated[Path, typer.Option(dir_okay=False, help="The file; one that is there is replaced.")],
+    split: Annotated[
+        list[Split] | None, typer.Option(help="A part of the set; train and validation by default.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a training set to a file that a trainer or a notebook reads; erased rows are not in it."""
+    runtime = connect()
+    splits = split or list(TRAINING_SPLITS)
+    with runtime.db.reading() as session:
+        found = answers.find_set(session, name)
+        project = session.get_one(ProjectRow, found.project_id)
+        examples = examples_of(session, found)
+    made = export(examples, wanted, system_prompt=project.system_prompt, splits=splits)
+    document = {
+        "set": found.fingerprint,
+        "format": wanted.value,
+        "splits": [each.value for each in splits],
+        "rows": len(made.rows),
+        "examples": made.examples,
+        "left_out": {reason.value: count for reason, count in made.left_out.items()},
+        "is_blocked": found.is_blocked,
+    }
+    # First the ledger: users' words leave this installation, and an erasure must know where to look for them.
+    with runtime.db.transaction() as session:
+        ledger.append(
+            session,
+            actor=ACTOR,
+            action="training_set_exported",
+            subject=found.fingerprint,
+            project_id=found.project_id,
+            facts={key: document[key] for key in ("format", "splits", "rows")},
+        )
+    _write(made, wanted, to.absolute())
+    show(document | {"file": str(to)}, as_json=as_json)
+
+
+def _write(made: Export, wanted: Format, path: Path) -> None:
+    """Write the file; it appears whole or not at all.
+
+    Raises:
+        Invalid: it cannot be written, or what writes Parquet is not installed here.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        if wanted is Format.PARQUET:
+            _write_parquet(to_jsonl(made.rows), partial)
+        else:
+            partial.write_bytes(to_jsonl(made.rows))
+        partial.replace(path)
+    except OSError as error:
+        raise Invalid(f"--to {path}: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_parquet(rows: bytes, path: Path) -> None:
+    """Let a process of its own write the file: `datasets` takes long to load, and only workers have it."""
+    command = [sys.executable, "-m", "retrain.parquet", str(path)]
+    done = subprocess.run(command, input=rows, capture_output=True, check=False)  # noqa: S603
+    if done.returncode:
+        *_, reason = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit {done.returncode}"]
+        raise Invalid(f"--to {path}: {reason}")

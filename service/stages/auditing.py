@@ -1,0 +1,137 @@
+"""What people decide about an audit's findings: to waive one for a time, to accept a repair, to take it back."""
+
+from datetime import date, timedelta
+from uuid import UUID
+
+from sqlmodel import Session, col, select
+
+from retrain.audit import Severity
+from retrain.types import sha256_of
+from service import ledger
+from service.clock import utcnow
+from service.errors import AlreadyDecided, Invalid, NotFound, WrongState
+from service.tables import AcceptedRepair, AuditFinding, Document, DocumentKind, Project, TrainingSet, User
+
+MAX_DAYS = 366
+
+
+def find(session: Session, project: Project, finding_id: UUID) -> AuditFinding:
+    """Return a finding of a project's set.
+
+    Raises:
+        NotFound: there is none.
+    """
+    finding = session.get(AuditFinding, finding_id)
+    if finding is None or session.get_one(TrainingSet, finding.training_set_id).project_id != project.id:
+        raise NotFound(f"no finding {finding_id} here")
+    return finding
+
+
+def waive(
+    session: Session, project: Project, finding: AuditFinding, *, user: User, reason: str, until: date
+) -> Document:
+    """Let a set be trained on although this was found, until a day; it holds for later sets with the same rows.
+
+    Raises:
+        WrongState: the finding blocks nothing.
+        Invalid: there is no reason, or the day is past or more than a year away.
+    """
+    today = utcnow().date()
+    if finding.severity != Severity.BLOCK:
+        raise WrongState(f"{finding.check}: it blocks nothing, so there is nothing to waive")
+    if not reason.strip():
+        raise Invalid("reason: say why")
+    if not today <= until <= today + timedelta(days=MAX_DAYS):
+        raise Invalid(f"until: a day between {today} and {today + timedelta(days=MAX_DAYS)}")
+    content = {"check": finding.check, "reason": reason, "until": until.isoformat()}
+    earlier = select(Document).where(
+        Document.project_id == project.id,
+        Document.kind == DocumentKind.WAIVER,
+        Document.name == finding.name,
+    )
+    newest = session.exec(earlier.order_by(col(Document.version).desc())).first()
+    waiver = Document(
+        project_id=project.id,
+        kind=DocumentKind.WAIVER,
+        name=finding.name,
+        version=newest.version + 1 if newest else 1,
+        content=content,
+        sha256=sha256_of(content),
+        author=user.name,
+    )
+    session.add(waiver)
+    _record(session, project, finding, user=user, action="finding_waived", facts={"until": until.isoformat()})
+    return waiver
+
+
+def accept(
+    session: Session, project: Project, finding: AuditFinding, place: int, *, user: User, reason: str
+) -> AcceptedRepair:
+    """Accept one of a finding's proposals: later sets are built with it, the settlements stay as they are.
+
+    Raises:
+        NotFound: the finding has no such proposal.
+        AlreadyDecided: somebody accepted it before.
+    """
+    if not 0 <= place < len(finding.proposals):
+        raise NotFound(f"{finding.check}: there is no proposal {place}")
+    if before := _in_force(session, finding, place):
+        who = session.get_one(User, before.user_id).name
+        raise AlreadyDecided(f"{finding.check}: {who} accepted this repair already")
+    accepted = AcceptedRepair(
+        project_id=project.id, finding_id=finding.id, place=place, user_id=user.id, reason=reason
+    )
+    session.add(accepted)
+    session.flush()
+    facts: dict[str, str | int] = {"repair": str(accepted.id), "place": place}
+    _record(session, project, finding, user=user, action="repair_accepted", facts=facts)
+    return accepted
+
+
+def undo(session: Session, project: Project, accepted: AcceptedRepair, *, user: User) -> None:
+    """Take an accepted repair back; sets that were built with it stay what they are.
+
+    Raises:
+        AlreadyDecided: it was taken back before.
+    """
+    if accepted.undone_at:
+        raise AlreadyDecided("this repair was taken back already")
+    accepted.undone_at, accepted.undone_by = utcnow(), user.id
+    session.add(accepted)
+    finding = session.get_one(AuditFinding, accepted.finding_id)
+    facts: dict[str, str | int] = {"repair": str(accepted.id)}
+    _record(session, project, finding, user=user, action="repair_undone", facts=facts)
+
+
+def _in_force(session: Session, finding: AuditFinding, place: int) -> AcceptedRepair | None:
+    """Return who accepted this very proposal before, also where an earlier set's audit made it."""
+    same = select(AuditFinding.id).where(AuditFinding.name == finding.name)
+    accepted = session.exec(
+        select(AcceptedRepair)
+        .where(col(AcceptedRepair.finding_id).in_(same), AcceptedRepair.place == place)
+        .where(col(AcceptedRepair.undone_at).is_(None))
+    ).all()
+    wanted = finding.proposals[place]
+    for row in accepted:
+        if session.get_one(AuditFinding, row.finding_id).proposals[place] == wanted:
+            return row
+    return None
+
+
+def _record(
+    session: Session,
+    project: Project,
+    finding: AuditFinding,
+    *,
+    user: User,
+    action: str,
+    facts: dict[str, str | int],
+) -> None:
+    ledger.append(
+        session,
+        actor=user.name,
+        action=action,
+        subject=f"{finding.check}: {finding.name}",
+        project_id=project.id,
+        facts=facts,
+    )

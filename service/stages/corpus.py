@@ -1,0 +1,376 @@
+"""Stage 0: take in what a team already has; it teaches only what experts judged, row by row or by a sample."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from itertools import islice
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import exists, func
+from sqlalchemy import select as select_columns
+from sqlmodel import Session, col, select
+
+from annotation.types import Verdict
+from retrain.corpus import CorpusRow, Found, nothing_in
+from retrain.intervals import wilson
+from retrain.types import sha256_of
+from service import ledger, projects
+from service.answers.corpora import (
+    IS_CORPUS_ROW,
+    newest_admissions,
+    open_samples,
+    share_right,
+    since_decision,
+)
+from service.clock import utcnow
+from service.errors import Invalid, WrongState
+from service.queue import Lease
+from service.tables import (
+    Admission,
+    Annotation,
+    AnnotationTask,
+    Annotator,
+    DocumentKind,
+    Project,
+    ProjectKind,
+    Response,
+    Settlement,
+    SettlementAnnotation,
+    Source,
+    TaskPurpose,
+    TaskState,
+)
+
+BATCH = 1000
+SAMPLE, MAX_SAMPLE = 60, 1000
+PROBLEMS_KEPT, EXPERTS_NAMED = 50, 5
+NO_ANSWER = "has no answer, which a project of this kind needs"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class NewSource:
+    """Where a corpus comes from, under which licence, and on which days it holds; None leaves as it is."""
+
+    name: str
+    licence: str
+    author: str | None = None
+    valid_from: datetime | None = None
+    valid_to: datetime | None = None
+
+
+def ensure_source(session: Session, project: Project, new: NewSource) -> Source:
+    """Return the project's corpus of this name, added if there is none.
+
+    Raises:
+        Invalid: it has no name or licence, or its days are the wrong way round.
+        WrongState: the name is that of what users were answered, or is known under another licence.
+    """
+    if not new.name.strip() or not new.licence.strip():
+        raise Invalid("source and licence: name both; what nobody may use must not train anything")
+    named = select(Source).where(Source.project_id == project.id, Source.name == new.name)
+    found = session.exec(named).first()
+    if found and not found.is_corpus:
+        raise WrongState(f"source: {new.name!r} holds what users were answered; choose another name")
+    if found and found.licence != new.licence:
+        raise WrongState(f"licence: {new.name!r} is known under {found.licence!r}; choose another name")
+    source = found or Source(project_id=project.id, name=new.name, licence=new.licence, is_corpus=True)
+    given = {"author": new.author, "valid_from": new.valid_from, "valid_to": new.valid_to}
+    source.sqlmodel_update({name: value for name, value in given.items() if value is not None})
+    if source.valid_from and source.valid_to and source.valid_to < source.valid_from:
+        raise Invalid("valid_to: before valid_from")
+    session.add(source)
+    session.flush()
+    return source
+
+
+def take(lease: Lease, source_id: UUID, read: Iterable[Found], *, actor: str) -> dict[str, Any]:
+    """Import what can be read, a batch in each transaction; what could not be read is told by its place.
+
+    Raises:
+        UnreadableCorpus: there is no row at all.
+    """
+    told, problems, places = Counter(added=0, known=0, unread=0), list[Found](), iter(read)
+    with lease.queue.db.reading() as session:
+        source = session.get_one(Source, source_id)
+        is_labels = _learns_labels(session, source)
+    while batch := list(islice(places, BATCH)):
+        rows = [(found.row, _answer(found.row, is_labels)) for found in batch if found.row]
+        unread = [
+            Found(found.place, reason=found.reason or NO_ANSWER)
+            for found in batch
+            if not found.row or not _answer(found.row, is_labels)
+        ]
+        problems += unread[: PROBLEMS_KEPT - len(problems)]
+        with lease.transaction() as session:
+            added, known = _add(session, source, [(row, answer) for row, answer in rows if answer])
+        told.update(added=added, known=known, unread=len(unread))
+        lease.report(**told)
+    if not told["added"] + told["known"]:
+        raise nothing_in(problems, told["unread"])
+    with lease.transaction() as session:
+        _note(session, source, "corpus_imported", actor, {**told, "licence": source.licence})
+    log.info("corpus_imported", source_id=str(source_id), **told)
+    listed = [{"place": found.place, "reason": found.reason} for found in problems]
+    return {"source": source.name, **told, "problems": listed}
+
+
+def import_rows(session: Session, source: Source, rows: Sequence[CorpusRow], *, actor: str) -> dict[str, int]:
+    """Add the rows whose content the source does not have yet, all or none.
+
+    Raises:
+        Invalid: a row has no answer where the project's kind needs one.
+    """
+    answered = [(row, _answer(row, _learns_labels(session, source))) for row in rows]
+    for place, (_, answer) in enumerate(answered):
+        if not answer:
+            raise Invalid(f"rows/{place}: {NO_ANSWER}")
+    added, known = _add(session, source, answered)
+    told = {"added": added, "known": known}
+    _note(session, source, "corpus_imported", actor, {**told, "licence": source.licence})
+    return told
+
+
+def draw_sample(session: Session, source: Source, *, size: int = SAMPLE, seed: int = 0, actor: str) -> int:
+    """Ask experts about rows that nobody was asked about; the same seed draws the same content.
+
+    Raises:
+        Invalid: the size cannot be used.
+        WrongState: a sample is with the experts, or there is nothing left to ask about.
+    """
+    if not 0 < size <= MAX_SAMPLE:
+        raise Invalid(f"size: from 1 to {MAX_SAMPLE}")
+    _hold(session, source)
+    if sample := open_samples(session, [source.id]).get(source.id):
+        raise WrongState(f"source {source.name}: a sample of {sample.total()} is not decided on yet")
+    unasked = session.execute(_unasked(source).order_by(col(Response.body_sha256))).all()
+    if not unasked:
+        raise WrongState(f"source {source.name}: no row is left that nobody was asked about")
+    drawn = Random(seed).sample(unasked, min(size, len(unasked)))
+    session.add_all(_tasks(session, source, drawn, state=TaskState.SELECTED, at=utcnow()))
+    _note(session, source, "sample_drawn", actor, {"size": len(drawn), "of": len(unasked), "seed": seed})
+    return len(drawn)
+
+
+def decide(session: Session, source: Source, *, now: datetime, actor: str) -> Admission:
+    """Admit or quarantine a source by what experts settled of its sample; `settle_admitted` does what follows.
+
+    Raises:
+        WrongState: there is no sample, or named experts have not settled all of it.
+    """
+    _hold(session, source)
+    sample = open_samples(session, [source.id]).get(source.id, Counter())
+    if not sample:
+        raise WrongState(f"source {source.name}: no sample was drawn since the last decision")
+    asked, settled = sample.total(), _settled_by_experts(session, source)
+    if len(settled) < asked:
+        raise WrongState(f"source {source.name}: experts have settled {len(settled)} of {asked} sampled rows")
+    right, bar = settled.count(Verdict.CORRECT), session.get_one(Project, source.project_id).admission_bar
+    low = wilson(right, asked).low
+    admission = Admission(
+        project_id=source.project_id,
+        source_id=source.id,
+        right=right,
+        asked=asked,
+        low=low,
+        bar=bar,
+        is_admitted=low >= bar,
+        created_at=now,
+    )
+    session.add(admission)
+    session.flush()
+    action = "corpus_admitted" if admission.is_admitted else "corpus_quarantined"
+    facts = {"admission": str(admission.id), "right": right, "asked": asked, "low": low, "bar": bar}
+    _note(session, source, action, actor, facts)
+    return admission
+
+
+def decide_all(lease: Lease, project_id: UUID, *, actor: str) -> None:
+    """Decide on every source whose sample experts have settled, and settle what was admitted."""
+    with lease.transaction() as session:
+        of_project = select(Source).where(Source.project_id == project_id, col(Source.is_corpus))
+        sources = session.exec(of_project.order_by(col(Source.id))).all()
+        samples = open_samples(session, [source.id for source in sources])
+        for source in sources:
+            sample = samples.get(source.id)
+            if sample and sample.total() == len(_settled_by_experts(session, source)):
+                decide(session, source, now=utcnow(), actor=actor)
+    for source in sources:
+        settle_admitted(lease, source.id)
+
+
+def settle_admitted(lease: Lease, source_id: UUID) -> dict[str, Any]:
+    """Settle every row that the newest decision admits, a batch in each transaction; safe to repeat.
+
+    It covers the rows from which its sample was drawn: what came later waits for a sample of its own.
+    """
+    with lease.queue.db.reading() as session:
+        source = session.get_one(Source, source_id)
+        admission = newest_admissions(session, [source_id]).get(source_id)
+        if admission is None or not admission.is_admitted:
+            return {"source": source.name, "settled": 0}
+        until, explanation = _drawn_at(session, admission), _explanation(session, admission)
+        is_labels = _learns_labels(session, source)
+    settled, after = 0, UUID(int=0)
+    while True:
+        with lease.transaction() as session:
+            _hold(session, source)
+            covered = _unasked(source).where(col(Response.created_at) <= until, col(Response.id) > after)
+            batch = session.execute(covered.order_by(col(Response.id)).limit(BATCH)).all()
+            tasks = _tasks(session, source, batch, state=TaskState.SETTLED, at=admission.created_at)
+            session.add_all(tasks)
+            session.flush()
+            for task, row in zip(tasks, batch, strict=True):
+                label = row.text if is_labels else None
+                session.add(_settlement(task, admission, label=label, explanation=explanation))
+        if not batch:
+            return {"source": source.name, "settled": settled}
+        settled, after = settled + len(batch), batch[-1].id
+        lease.report(settled=settled)
+
+
+def _learns_labels(session: Session, source: Source) -> bool:
+    return session.get_one(Project, source.project_id).kind is ProjectKind.CLASSIFICATION
+
+
+def _answer(row: CorpusRow, is_labels: bool) -> str:  # noqa: FBT001  a fact about the project
+    return (row.label or row.answer) if is_labels else row.answer
+
+
+def _hold(session: Session, source: Source) -> None:
+    """Let imports, samples and decisions of one source wait for each other."""
+    session.execute(select_columns(col(Source.id)).where(col(Source.id) == source.id).with_for_update())
+
+
+def _add(session: Session, source: Source, rows: Sequence[tuple[CorpusRow, str]]) -> tuple[int, int]:
+    """Add rows with their answers; return how many are new and how many the source had."""
+    _hold(session, source)
+    named = {_content(row, answer): (row, answer) for row, answer in rows}
+    of_source = select(Response.body_sha256).where(Response.source_id == source.id)
+    known = set(session.exec(of_source.where(col(Response.body_sha256).in_(list(named)))))
+    new = [
+        _response(source, sha256, row, answer)
+        for sha256, (row, answer) in named.items()
+        if sha256 not in known
+    ]
+    session.add_all(new)
+    session.flush()
+    return len(new), len(rows) - len(new)
+
+
+def _content(row: CorpusRow, answer: str) -> str:
+    return sha256_of({"messages": [asdict(message) for message in row.messages], "answer": answer})
+
+
+def _response(source: Source, sha256: str, row: CorpusRow, answer: str) -> Response:
+    now = utcnow()
+    written = row.written.isoformat() if row.written else ""
+    facts = {"author": row.author or source.author, "written": written, "origin": row.source}
+    return Response(
+        project_id=source.project_id,
+        source_id=source.id,
+        messages=[asdict(message) for message in row.messages],
+        text=answer,
+        body_sha256=sha256,
+        attributes=dict(row.attributes),
+        language=row.language,
+        legal_basis=f"licence: {source.licence}"[:200],
+        host_metadata={name: fact for name, fact in facts.items() if fact},
+        created_at=now,
+        triaged_at=now,  # what triage looks at was answered to users
+    )
+
+
+def _note(session: Session, source: Source, action: str, actor: str, facts: dict[str, Any]) -> None:
+    ledger.append(
+        session, actor=actor, action=action, subject=source.name, project_id=source.project_id, facts=facts
+    )
+
+
+def _unasked(source: Source) -> Any:
+    """Select the id, content hash and text of the rows that nobody was asked about."""
+    asked = exists().where(col(AnnotationTask.response_id) == Response.id)
+    columns = select_columns(col(Response.id), col(Response.body_sha256), col(Response.text))
+    return columns.where(col(Response.source_id) == source.id, IS_CORPUS_ROW, ~asked)
+
+
+def _tasks(
+    session: Session, source: Source, rows: Sequence[Any], *, state: TaskState, at: datetime
+) -> list[AnnotationTask]:
+    schema = projects.current(session, source.project_id, DocumentKind.LABEL_SCHEMA)
+    guidelines = projects.current(session, source.project_id, DocumentKind.GUIDELINES)
+    return [
+        AnnotationTask(
+            project_id=source.project_id,
+            response_id=row.id,
+            purpose=TaskPurpose.CORPUS,
+            source_id=source.id,
+            schema_id=schema.id,
+            guidelines_id=guidelines.id,
+            priority=0.0,
+            state=state,
+            created_at=at,
+        )
+        for row in rows
+    ]
+
+
+def _settled_by_experts(session: Session, source: Source) -> list[Verdict]:
+    """Return the verdicts on the sample that rest on somebody's answer."""
+    answered = exists().where(col(SettlementAnnotation.settlement_id) == Settlement.id)
+    verdicts = select_columns(col(Settlement.verdict)).join(
+        AnnotationTask, col(Settlement.task_id) == AnnotationTask.id
+    )
+    sampled = (since_decision(), col(AnnotationTask.source_id) == source.id)
+    return list(session.scalars(verdicts.where(*sampled, answered)))
+
+
+def _drawn_at(session: Session, admission: Admission) -> datetime:
+    """Return when the sample that an admission rests on was drawn."""
+    drawn = select_columns(func.max(AnnotationTask.created_at)).where(*_earlier(admission))
+    moment: datetime = session.execute(drawn).scalar_one()
+    return moment
+
+
+def _explanation(session: Session, admission: Admission) -> str:
+    """Say what an admission rests on, and who judged the source's samples."""
+    experts = session.scalars(
+        select_columns(col(Annotator.account))
+        .join(Annotation, col(Annotation.annotator_id) == Annotator.id)
+        .join(SettlementAnnotation, col(SettlementAnnotation.annotation_id) == Annotation.id)
+        .join(AnnotationTask, col(Annotation.task_id) == AnnotationTask.id)
+        .where(*_earlier(admission), col(AnnotationTask.created_at) == _drawn_at(session, admission))
+        .distinct()
+        .order_by(col(Annotator.account))
+    ).all()
+    more = f" and {len(experts) - EXPERTS_NAMED} more" if len(experts) > EXPERTS_NAMED else ""
+    names = f"{', '.join(name[:60] for name in experts[:EXPERTS_NAMED])}{more}"
+    return f"sample of its source: {share_right(admission)}, bar {admission.bar:.2f}; judged by {names}"
+
+
+def _earlier(admission: Admission) -> tuple[Any, ...]:
+    return (
+        col(AnnotationTask.purpose) == TaskPurpose.CORPUS,
+        col(AnnotationTask.source_id) == admission.source_id,
+        col(AnnotationTask.created_at) < admission.created_at,
+    )
+
+
+def _settlement(
+    task: AnnotationTask, admission: Admission, *, label: str | None, explanation: str
+) -> Settlement:
+    return Settlement(
+        project_id=task.project_id,
+        task_id=task.id,
+        verdict=Verdict.CORRECT,
+        label=label,
+        agreeing=0,
+        asked=0,
+        explanation=explanation,
+        admission_id=admission.id,
+    )

@@ -1,0 +1,448 @@
+"""Training sets: what enters them, what people decide about their audit, and what caused each difference."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from sqlmodel import col, select
+
+from annotation.types import Cause, Verdict
+from retrain import parquet
+from retrain.audit import Finding, Repair, RepairKind, Severity
+from retrain.training_set import Recipe
+from retrain.types import Example, Form, Kind
+from service import glossary, people
+from service.answers.audits import blocking, findings_of
+from service.answers.changes import compare
+from service.answers.examples import examples_of
+from service.clock import utcnow
+from service.errors import AlreadyDecided, AuditBlocked, Invalid, NotFound, WrongState
+from service.stages import auditing, curation, training
+from service.tables import (
+    AcceptedRepair,
+    Annotation,
+    Annotator,
+    AuditFinding,
+    ConnectorKind,
+    Feedback,
+    JobKind,
+    LedgerEntry,
+    ProjectKind,
+    Response,
+    Role,
+    Settlement,
+    SettlementAnnotation,
+    TaskFlag,
+    TrainingSet,
+    TrainingSetExample,
+)
+from service.web.app import create_app
+from tests import builders
+
+TOMORROW = timedelta(days=1)
+
+
+class Reviewer:
+    """An audit that finds what a test puts before it, in sets that hold the rows; the rest is real."""
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self.seen = None
+        self.encode = None
+
+    write = staticmethod(parquet.write)
+
+    def audit(self, examples, context, *, checks, report):
+        self.seen = context
+        held = {example.key for example in examples}
+        return [finding for finding in self.findings if held & set(finding.keys)]
+
+
+class Desk:
+    """A project whose settlements become sets."""
+
+    def __init__(self, runtime, kind: ProjectKind) -> None:
+        self.runtime, self.reviewer = runtime, Reviewer()
+        with runtime.db.transaction() as session:
+            self.project = builders.add_project(session)
+            self.project.kind = kind
+            session.add(self.project)
+            builders.add_criteria(session, self.project)
+            self.olga, _ = builders.add_person(session, Role.APPROVER, "olga")
+
+    def settle(self, asked: str, text: str, verdict=Verdict.CORRECT, **more) -> str:
+        of_flag = more.pop("of_flag", {})
+        of_response = {name: more.pop(name) for name in ("may_train", "subject") if name in more}
+        with self.runtime.db.transaction() as session:
+            response = builders.add_response(session, self.project, text, asked=asked, **of_response)
+            flag = builders.add_flag(session, self.project, response, "wrong", **of_flag)
+            task = builders.add_task(session, self.project, response, flag=flag)
+            facts = {"verdict": verdict, "label": None, "cause": Cause.MODEL} | more
+            return str(builders.add_settlement(session, task, **facts).id)
+
+    def curate(self, **recipe) -> TrainingSet:
+        with self.runtime.db.transaction() as session:
+            job = self.runtime.queue.ask(session, JobKind.CURATE, self.project.id, project_id=self.project.id)
+        lease = self.runtime.queue.lease(job)
+        made = curation.run(self.runtime, lease, self.project.id, Recipe(**recipe), self.reviewer)
+        lease.finish(made)
+        with self.runtime.db.reading() as session:
+            return session.get_one(TrainingSet, UUID(made["id"]))
+
+    def rebuild(self, training_set: TrainingSet) -> dict:
+        with self.runtime.db.transaction() as session:
+            job = self.runtime.queue.ask(
+                session, JobKind.REBUILD, training_set.id, project_id=self.project.id
+            )
+        return curation.rebuild(self.runtime, self.runtime.queue.lease(job), training_set.id, self.reviewer)
+
+    def examples(self, training_set: TrainingSet) -> dict[str, Example]:
+        with self.runtime.db.reading() as session:
+            return {row.key: row for row in examples_of(session, training_set)}
+
+    def compare(self, a: TrainingSet, b: TrainingSet) -> dict:
+        with self.runtime.db.reading() as session:
+            return compare(session, a, b)
+
+    def finds(self, *keys: str, severity=Severity.BLOCK, proposals: Sequence[Repair] = ()) -> None:
+        self.reviewer.findings.append(
+            Finding("noise", 1, severity, keys, "rows say nothing", "Leave them out.", tuple(proposals))
+        )
+
+    def finding(self, training_set: TrainingSet) -> AuditFinding:
+        with self.runtime.db.reading() as session:
+            return findings_of(session, training_set)[0]
+
+    def waive(self, finding: AuditFinding, until=None) -> None:
+        with self.runtime.db.transaction() as session:
+            until = until or utcnow().date() + TOMORROW
+            auditing.waive(session, self.project, finding, user=self.olga, reason="known", until=until)
+
+    def accept(self, finding: AuditFinding, place: int = 0) -> AcceptedRepair:
+        with self.runtime.db.transaction() as session:
+            return auditing.accept(session, self.project, finding, place, user=self.olga, reason="yes")
+
+    def undo(self, accepted: AcceptedRepair) -> None:
+        with self.runtime.db.transaction() as session:
+            auditing.undo(session, self.project, session.get_one(AcceptedRepair, accepted.id), user=self.olga)
+
+    def train(self, training_set: TrainingSet) -> None:
+        with self.runtime.db.transaction() as session:
+            training.request(self.runtime, session, training_set, {})
+
+    def actions(self) -> list[str]:
+        with self.runtime.db.reading() as session:
+            return [entry.action for entry in session.exec(select(LedgerEntry).order_by(LedgerEntry.seq))]
+
+
+@pytest.fixture
+def desk(runtime) -> Desk:
+    return Desk(runtime, ProjectKind.GENERATION)
+
+
+@pytest.fixture
+def any_desk(any_runtime) -> Desk:
+    return Desk(any_runtime, ProjectKind.GENERATION)
+
+
+class TestForms:
+    def test_each_settlement_teaches_the_most_it_can(self, any_desk):
+        right = any_desk.settle("who?", "Ann")
+        better = any_desk.settle("where?", "here", Verdict.INCORRECT, correction="there")
+        wrong = any_desk.settle("when?", "now", Verdict.INCORRECT)
+        rows = any_desk.examples(any_desk.curate())
+        assert {key: row.form for key, row in rows.items()} == {
+            right: Form.SFT,
+            better: Form.PREFERENCE,
+            wrong: Form.SINGLE,
+        }
+        assert (rows[better].answer, rows[better].rejected) == ("there", "here")
+        assert (rows[wrong].answer, rows[wrong].is_wanted) == ("now", False)
+
+    def test_a_fault_of_the_question_or_the_context_teaches_nothing(self, desk):
+        kept = desk.settle("who?", "Ann")
+        desk.settle("where?", "here", Verdict.INCORRECT, correction="there", cause=Cause.PROMPT)
+        assert set(desk.examples(desk.curate())) == {kept}
+
+    def test_nothing_is_learned_without_consent(self, desk):
+        kept = desk.settle("who?", "Ann")
+        desk.settle("where?", "here", may_train=False)
+        desk.settle("when?", "now", of_flag={"consent": False})
+        assert set(desk.examples(desk.curate())) == {kept}
+
+    def test_extraction_is_a_kind_too(self, runtime):
+        desk = Desk(runtime, ProjectKind.EXTRACTION)
+        key = desk.settle(
+            "Ann met Bob", '[{"text": "Bob", "kind":"person"},  {"kind": "person","text":"Ann"}]'
+        )
+        desk.settle("Ann met nobody", "Ann")
+        [row] = desk.examples(desk.curate()).values()
+        assert (row.key, row.kind) == (key, Kind.EXTRACTION)
+        assert row.answer == '[{"kind":"person","text":"Ann"},{"kind":"person","text":"Bob"}]'
+
+
+class TestWaivers:
+    @pytest.fixture
+    def blocked(self, any_desk) -> TrainingSet:
+        any_desk.finds(any_desk.settle("who?", "Ann"))
+        return any_desk.curate()
+
+    def test_what_the_audit_blocks_is_not_trained_on(self, any_desk, blocked):
+        assert blocked.is_blocked
+        with pytest.raises(AuditBlocked, match="rows say nothing"):
+            any_desk.train(blocked)
+
+    def test_a_waiver_lets_it_through_and_is_on_record(self, any_desk, blocked):
+        any_desk.waive(any_desk.finding(blocked))
+        any_desk.train(blocked)
+        assert "finding_waived" in any_desk.actions()
+
+    def test_a_waiver_ends_with_its_day(self, any_desk, blocked):
+        any_desk.waive(any_desk.finding(blocked))
+        with any_desk.runtime.db.reading() as session:
+            assert not blocking(session, blocked, utcnow().date() + TOMORROW)
+            assert blocking(session, blocked, utcnow().date() + 2 * TOMORROW)
+
+    def test_a_waiver_holds_for_a_later_set_with_the_same_rows(self, any_desk, blocked):
+        any_desk.waive(any_desk.finding(blocked))
+        any_desk.settle("where?", "there")
+        later = any_desk.curate()
+        assert later.version == 2 and later.is_blocked
+        any_desk.train(later)
+
+    def test_a_waiver_is_for_its_rows_alone(self, any_desk, blocked):
+        any_desk.waive(any_desk.finding(blocked))
+        any_desk.finds(any_desk.settle("where?", "there"))
+        with pytest.raises(AuditBlocked):
+            any_desk.train(any_desk.curate())
+
+    def test_only_what_blocks_is_waived_for_a_year_at_most(self, desk):
+        desk.finds(desk.settle("who?", "Ann"), severity=Severity.WARN)
+        warned = desk.finding(desk.curate())
+        with pytest.raises(WrongState, match="blocks nothing"):
+            desk.waive(warned)
+        desk.finds(desk.settle("where?", "there"))
+        finding = desk.finding(desk.curate())
+        for days in (-1, 400):
+            with pytest.raises(Invalid, match="until"):
+                desk.waive(finding, utcnow().date() + timedelta(days=days))
+
+
+class TestRepairs:
+    @pytest.fixture
+    def rows(self, any_desk) -> dict[str, str]:
+        rows = {
+            name: any_desk.settle(f"{name}?", f"{name} says hello, regards")
+            for name in ("north", "east", "south", "west")
+        }
+        any_desk.finds(
+            *rows.values(),
+            severity=Severity.WARN,
+            proposals=[
+                Repair(RepairKind.REPLACE, (rows["north"], rows["east"]), find=", Regards", put="."),
+                Repair(RepairKind.DROP, (rows["south"],)),
+                Repair(RepairKind.WEIGHT, (rows["west"],), factor=2.0),
+            ],
+        )
+        return rows
+
+    def test_an_accepted_repair_changes_the_next_set_and_the_original_stays(self, any_desk, rows):
+        first = any_desk.curate()
+        accepted = [any_desk.accept(any_desk.finding(first), place) for place in range(3)]
+        second = any_desk.curate()
+        after = any_desk.examples(second)
+        assert after[rows["north"]].answer == "north says hello."
+        assert rows["south"] not in after and after[rows["west"]].weight == 2.0
+        assert any_desk.examples(first)[rows["north"]].answer == "north says hello, regards"
+        with any_desk.runtime.db.reading() as session:
+            touched = select(TrainingSetExample).where(
+                TrainingSetExample.training_set_id == second.id,
+                TrainingSetExample.settlement_id == UUID(rows["north"]),
+            )
+            assert session.exec(touched).one().repairs == [str(accepted[0].id)]
+            assert session.get_one(Response, self.response_of(session, rows["north"])).text.endswith(
+                "regards"
+            )
+
+    def response_of(self, session, key: str) -> UUID:
+        flag = (
+            select(Feedback)
+            .join(TaskFlag, col(TaskFlag.feedback_id) == Feedback.id)
+            .join(Settlement, col(Settlement.task_id) == TaskFlag.task_id)
+            .where(Settlement.id == UUID(key))
+        )
+        return session.exec(flag).one().response_id
+
+    def test_a_repaired_set_is_rebuilt_to_the_byte_even_after_the_repair_was_taken_back(self, any_desk, rows):
+        accepted = [any_desk.accept(any_desk.finding(any_desk.curate()), place) for place in range(3)]
+        repaired = any_desk.curate()
+        for each in accepted:
+            any_desk.undo(each)
+        assert any_desk.rebuild(repaired)["equal"]
+
+    def test_a_repair_taken_back_gives_the_first_set_again(self, any_desk, rows):
+        first = any_desk.curate()
+        any_desk.undo(any_desk.accept(any_desk.finding(first), 1))
+        assert any_desk.curate().id == first.id
+
+    def test_a_proposal_is_accepted_once(self, any_desk, rows):
+        finding = any_desk.finding(any_desk.curate())
+        any_desk.accept(finding)
+        with pytest.raises(AlreadyDecided, match="olga accepted"):
+            any_desk.accept(finding)
+        with pytest.raises(NotFound, match="no proposal 3"):
+            any_desk.accept(finding, 3)
+
+    def test_repairs_that_leave_nothing_are_refused_and_no_set_is_made(self, any_desk):
+        key = any_desk.settle("who?", "Ann")
+        any_desk.finds(key, proposals=[Repair(RepairKind.DROP, (key,))])
+        any_desk.accept(any_desk.finding(any_desk.curate()))
+        with pytest.raises(Invalid, match="leave none of 1"):
+            any_desk.curate()
+        with any_desk.runtime.db.reading() as session:
+            assert len(session.exec(select(TrainingSet)).all()) == 1
+
+
+class TestCauses:
+    def test_a_new_row_is_caused_by_its_flag(self, any_desk):
+        any_desk.settle("who?", "Ann")
+        first = any_desk.curate()
+        key = any_desk.settle("where?", "here", Verdict.INCORRECT, correction="there")
+        [added] = any_desk.compare(first, any_desk.curate())["added"]
+        with any_desk.runtime.db.reading() as session:
+            flag = session.exec(select(Feedback).order_by(col(Feedback.id).desc())).first()
+        assert added["row"]["key"] == key
+        assert added["cause"] == {"kind": "flag", "id": str(flag.id)}
+
+    def test_repairs_cause_what_they_change_and_remove(self, any_desk):
+        kept, gone = any_desk.settle("who?", "Ann, regards"), any_desk.settle("where?", "there")
+        any_desk.finds(
+            kept,
+            gone,
+            proposals=[
+                Repair(RepairKind.REPLACE, (kept,), find=", regards"),
+                Repair(RepairKind.DROP, (gone,)),
+            ],
+        )
+        first = any_desk.curate()
+        replaced, dropped = (any_desk.accept(any_desk.finding(first), place) for place in range(2))
+        second = any_desk.curate()
+        changes = any_desk.compare(first, second)
+        assert [row["cause"] for row in changes["changed"]] == [{"kind": "repair", "id": str(replaced.id)}]
+        assert [row["cause"] for row in changes["removed"]] == [{"kind": "repair", "id": str(dropped.id)}]
+        assert not changes["added"] and not changes["moved"]
+        back = any_desk.compare(second, first)
+        assert [row["cause"] for row in back["added"]] == [{"kind": "repair", "id": str(dropped.id)}]
+
+    def test_the_recipe_causes_what_it_leaves_out(self, any_desk):
+        for number in range(4):
+            any_desk.settle(f"question {number} about it", f"answer {number}")
+        first = any_desk.curate()
+        second = any_desk.curate(near_threshold=0.1)
+        changes = any_desk.compare(first, second)
+        causes = {row["cause"]["kind"] for kind in ("removed", "moved", "added") for row in changes[kind]}
+        assert causes <= {"recipe", "duplicate", "merge"}
+
+    def test_a_withdrawn_consent_causes_a_removal_without_its_words(self, any_desk):
+        any_desk.settle("who?", "Ann")
+        key = any_desk.settle("where?", "MARKER")
+        first = any_desk.curate()
+        with any_desk.runtime.db.transaction() as session:
+            response = session.exec(select(Response).where(Response.text == "MARKER")).one()
+            response.may_train = False
+        changes = any_desk.compare(first, any_desk.curate())
+        assert changes["removed"] == [
+            {
+                "row": {
+                    "key": key,
+                    "prompt": "",
+                    "answer": "",
+                    "split": changes["removed"][0]["row"]["split"],
+                },
+                "cause": {"kind": "consent", "id": key},
+            }
+        ]
+        assert any_desk.rebuild(first)["erased"] == 1
+
+    def test_a_row_that_experts_added_by_themselves_is_caused_by_an_annotation(self, desk):
+        desk.settle("who?", "Ann")
+        first = desk.curate()
+        key = desk.settle("where?", "there")
+        with desk.runtime.db.transaction() as session:
+            ada = Annotator(connector=ConnectorKind.NONE, account="ada")
+            session.add(ada)
+            session.flush()
+            annotation = Annotation(
+                task_id=session.get_one(Settlement, UUID(key)).task_id,
+                annotator_id=ada.id,
+                external_id="1",
+                revised_at=utcnow(),
+            )
+            session.add(annotation)
+            session.flush()
+            session.add(SettlementAnnotation(settlement_id=UUID(key), annotation_id=annotation.id))
+            session.delete(session.exec(select(TaskFlag).order_by(col(TaskFlag.id).desc())).first())
+        [added] = desk.compare(first, desk.curate())["added"]
+        assert added["cause"] == {"kind": "annotation", "id": str(annotation.id)}
+
+
+class TestContext:
+    def test_checks_know_the_glossary_the_task_and_what_users_ask(self, desk):
+        content = {
+            "description": "a bank's counter",
+            "terms": {"account": ["deposit book"]},
+            "validity": [{"name": "Plan 7", "valid_to": "2020-12-31"}],
+            "groups": ["region"],
+        }
+        with desk.runtime.db.transaction() as session:
+            glossary.set_glossary(session, desk.project, content, actor="olga")
+        desk.settle("who?", "Ann")
+        desk.curate()
+        seen = desk.reviewer.seen
+        assert (seen.description, seen.glossary) == ("a bank's counter", {"account": ["deposit book"]})
+        assert [str(each.valid_to) for each in seen.validity] == ["2020-12-31"]
+        assert seen.prompts == ["who?"] and list(seen.groups) == ["region"]
+        assert list(seen.doubts.values()) == [0.25]
+
+    @pytest.mark.parametrize(
+        ("content", "named"),
+        [
+            ({"term": {}}, "term"),
+            ({"terms": {"a": ["b"], "c": ["B"]}}, "two concepts"),
+            ({"validity": [{"name": "x", "valid_to": "soon"}]}, "valid_to"),
+            ([], "glossary"),
+        ],
+    )
+    def test_a_glossary_that_cannot_be_read_is_refused(self, desk, content, named):
+        with desk.runtime.db.transaction() as session, pytest.raises(Invalid, match=named):
+            glossary.set_glossary(session, desk.project, content, actor="olga")
+
+
+class TestApi:
+    @pytest.fixture
+    def client(self, desk):
+        return create_app(desk.runtime).test_client()
+
+    def token(self, desk, role: Role) -> dict:
+        with desk.runtime.db.transaction() as session:
+            name = f"somebody-{role}"
+            builders.add_person(session, role, name)
+            return {"Authorization": f"Bearer {people.add_token(session, name, actor='test')}"}
+
+    def test_a_waiver_and_a_repair_need_a_person_with_the_role(self, desk, client):
+        key = desk.settle("who?", "Ann, regards")
+        desk.finds(key, proposals=[Repair(RepairKind.REPLACE, (key,), find=", regards")])
+        finding = desk.finding(desk.curate())
+        waiver = {"reason": "known", "until": (utcnow().date() + TOMORROW).isoformat()}
+        operator, approver = (self.token(desk, role) for role in (Role.OPERATOR, Role.APPROVER))
+        path = f"/v1/findings/{finding.id}"
+        assert client.post(f"{path}/waivers", json=waiver, headers=operator).status_code == 403
+        assert client.post(f"{path}/waivers", json=waiver).status_code == 401
+        assert client.post(f"{path}/waivers", json=waiver, headers=approver).status_code == 201
+        made = client.post(f"{path}/repairs", json={"place": 0}, headers=operator)
+        assert made.status_code == 201 and made.json["is_in_force"]
+        assert client.post(f"{path}/repairs", json={"place": 0}, headers=operator).status_code == 409
+        undone = client.delete(f"/v1/repairs/{made.json['id']}", headers=operator)
+        assert undone.status_code == 200 and not undone.json["is_in_force"]
+        assert client.post(f"{path}/repairs", json={"place": 7}, headers=operator).status_code == 404

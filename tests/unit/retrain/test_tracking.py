@@ -1,0 +1,73 @@
+"""Tracking: MLflow shows each run once, with the set it learned from."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from mlflow import MlflowClient
+
+from retrain.tracking import TrackedRun, TrackerRefused, log_run
+from tests.storage import running_storage
+
+# MLflow asks SQLAlchemy for a loader strategy that is going to leave it.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
+FINGERPRINT = f"sha256:{'ab' * 32}"
+RUN = TrackedRun(
+    run="run-1",
+    project="support-qa",
+    params={"rank": 8, "learning_rate": 5e-4},
+    metrics={"accuracy": 0.75},
+    tags={"tag": "support-qa/run-1", "code": "sha256:code", "adapter": "sha256:adapter"},
+    training_set=FINGERPRINT,
+    repository="https://example.org/data.git",
+    commit="0" * 40,
+    started=datetime(2026, 1, 1, 12, tzinfo=UTC),
+    ended=datetime(2026, 1, 1, 13, tzinfo=UTC),
+)
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory):
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/runs.db"
+
+
+@pytest.fixture(scope="module")
+def logged(uri):
+    return MlflowClient(uri).get_run(log_run(uri, RUN))
+
+
+def test_a_run_shows_its_params_metrics_and_tags(logged):
+    assert logged.data.params == {"rank": "8", "learning_rate": "0.0005"}
+    assert logged.data.metrics == {"accuracy": 0.75}
+    assert RUN.tags.items() <= logged.data.tags.items()
+    assert logged.info.status == "FINISHED"
+    assert logged.info.end_time - logged.info.start_time == 3_600_000
+
+
+def test_a_run_shows_the_set_that_it_learned_from(logged):
+    (shown,) = logged.inputs.dataset_inputs
+    assert shown.dataset.name == "support-qa"
+    assert FINGERPRINT.removeprefix("sha256:").startswith(shown.dataset.digest)
+    assert RUN.commit in shown.dataset.source
+    assert {tag.key: tag.value for tag in shown.tags}["fingerprint"] == FINGERPRINT
+
+
+def test_a_run_logged_twice_is_shown_once(uri, logged):
+    assert log_run(uri, RUN) == logged.info.run_id
+    assert len(MlflowClient(uri).search_runs([logged.info.experiment_id])) == 1
+
+
+def test_runs_are_told_apart(uri, logged):
+    assert log_run(uri, replace(RUN, run="run-2")) != logged.info.run_id
+
+
+def test_a_tracker_that_refuses_is_named():
+    with running_storage() as server:
+        server.is_refusing = True
+        with pytest.raises(TrackerRefused, match=f"{server.url}.*403"):
+            log_run(server.url, RUN)
+
+
+def test_a_tracker_without_a_place_for_its_file_is_named():
+    with pytest.raises(TrackerRefused, match=r"/nowhere/runs\.db"):
+        log_run("sqlite:////proc/nowhere/runs.db", RUN)
