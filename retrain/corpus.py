@@ -223,6 +223,10 @@ def _check(row: CorpusRow) -> None:
     for name, text, most in limits:
         if len(text) > most:
             raise UnreadableCorpus(f"{name}: {len(text):,} characters; at most {most:,} are taken")
-    for text in (*(text for _, text, _ in limits), *row.attributes, *row.attributes.values()):
-        if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise UnreadableCorpus("a text holds the NUL character or half of a surrogate pair")
+    whole = "\n".join((*(text for _, text, _ in limits), *row.attributes, *row.attributes.values()))
+    try:
+        whole.encode()
+    except UnicodeEncodeError as error:
+        raise UnreadableCorpus("a text holds half of a surrogate pair") from error
+    if "\0" in whole:
+        raise UnreadableCorpus("a text holds the NUL character")

@@ -35,3 +35,23 @@ class Cancelled(RetrainError):
 
 class UnknownMetric(RetrainError):
     """No metric has this name; see `retrain.metrics.METRICS`."""
+
+
+class RemoteRefused(RetrainError):
+    """The DVC remote cannot be reached or says no; nothing is lost: repair it and try again."""
+
+
+class ForeignChanges(RetrainError):
+    """Someone works in the data repository itself; let them work in a clone, check out `main`, and try again."""
+
+
+class VersionTaken(RetrainError):
+    """The tag exists and holds something else; a version never changes, so publish the next one."""
+
+
+class UnknownVersion(RetrainError):
+    """The data repository has no such tag; publish the set first."""
+
+
+class TrackerRefused(RetrainError):
+    """MLflow cannot be reached or says no; nothing is lost: repair it and try again."""

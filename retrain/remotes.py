@@ -18,14 +18,10 @@ from urllib.parse import urlsplit
 from dvc.fs import FileSystem, HTTPFileSystem, LocalFileSystem, get_cloud_fs
 from fsspec.asyn import AsyncFileSystem, sync
 
-from retrain.errors import RetrainError
+from retrain.errors import RemoteRefused
 
 _OUT = "- md5: {}\n  size: {}\n  hash: md5\n  path: {}\n"
 _OUTS = re.compile(_OUT.replace("{}", "(.*)"))
-
-
-class RemoteRefused(RetrainError):
-    """The DVC remote cannot be reached or says no; nothing is lost: repair it and try again."""
 
 
 @dataclass(frozen=True, slots=True)

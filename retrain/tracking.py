@@ -8,14 +8,10 @@ from mlflow import MlflowClient, MlflowException
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus, RunTag
 
-from retrain.errors import RetrainError
+from retrain.errors import TrackerRefused
 
 _DIGEST_CHARS = 36  # as long as MLflow lets a digest be; the whole fingerprint is a tag beside it
 _OURS = "errata.run"
-
-
-class TrackerRefused(RetrainError):
-    """MLflow cannot be reached or says no; nothing is lost: repair it and try again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from filelock import FileLock
 from pygit2 import Commit, Oid, Repository, Tree
 from pygit2.enums import CheckoutStrategy, FileMode, Option, RepositoryOpenFlag
 
-from retrain.errors import RetrainError
+from retrain.errors import ForeignChanges, UnknownVersion, VersionTaken
 from retrain.remotes import Cache, Remote, configuration, digest_of, pointed_to, pointer_to
 
 _NAME = re.compile(r"[A-Za-z0-9](\.?[A-Za-z0-9_-])*(?<!\.lock)")
@@ -29,18 +29,6 @@ _FRONT_PAGE = b"""# Training sets
 Each tag `NAME/vN` holds a version of a training set, each tag `NAME/run-ID` a version and a training run on it.
 `git checkout TAG`, then `dvc pull`, brings one with its rows. This branch holds nothing else.
 """
-
-
-class ForeignChanges(RetrainError):
-    """Someone works in the data repository itself; let them work in a clone, check out `main`, and try again."""
-
-
-class VersionTaken(RetrainError):
-    """The tag exists and holds something else; a version never changes, so publish the next one."""
-
-
-class UnknownVersion(RetrainError):
-    """The data repository has no such tag; publish the set first."""
 
 
 @dataclass(frozen=True, slots=True)

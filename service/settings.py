@@ -1,14 +1,36 @@
 """The one place that reads the environment."""
 
+import json
 import os
 from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import ConfigurationError
 
 PREFIX = "ERRATA_"
+
+
+def _without_credentials(url: str) -> str:
+    """Refuse a URL that would put a password into Git."""
+    parts = urlsplit(url)
+    if parts.password or (parts.username and parts.scheme in ("http", "https")):
+        raise ValueError("holds credentials, and it is committed; put them into ERRATA_DVC_REMOTE_OPTIONS")
+    return url
+
+
+def _readable(options: SecretStr) -> SecretStr:
+    """Refuse options that are no JSON object of texts, without repeating them."""
+    try:
+        document = json.loads(options.get_secret_value() or "{}")
+    except ValueError:
+        document = None
+    if not isinstance(document, dict) or not all(isinstance(value, str) for value in document.values()):
+        raise ValueError('a JSON object of texts is needed, such as {"user": "…", "password": "…"}')
+    return options
 
 
 class Settings(BaseSettings):
@@ -43,6 +65,11 @@ class Settings(BaseSettings):
     argilla_url: str = ""
     argilla_api_key: SecretStr = SecretStr("")
 
+    data_repository: Path | None = None
+    dvc_remote_url: Annotated[str, AfterValidator(_without_credentials)] = ""
+    dvc_remote_options: Annotated[SecretStr, AfterValidator(_readable)] = SecretStr("")
+    mlflow_url: str = ""
+
     lease_seconds: float = Field(default=30, gt=0)
     sweep_seconds: int = Field(default=5, ge=1)
     sync_seconds: int = Field(default=60, ge=1)
@@ -63,6 +90,11 @@ class Settings(BaseSettings):
     def artifacts(self) -> str:
         """The artifact store's URL: a folder in the data directory unless one is set."""
         return self.artifacts_url or f"file://{self.data_dir.resolve() / 'artifacts'}"
+
+    @property
+    def mirror(self) -> Path:
+        """The Git repository of the training sets: a folder in the data directory unless one is set."""
+        return (self.data_repository or self.data_dir / "data-repository").resolve()
 
     @property
     def responder_socket(self) -> Path:

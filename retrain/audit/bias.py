@@ -28,32 +28,34 @@ VERSION = 1
 
 Floats = NDArray[np.float64]
 Names = NDArray[np.str_]
+_WORD = re.compile(r"[\w'-]+")
 TERMS: Mapping[str, Mapping[str, frozenset[str]]] = {
     "gender": {
         "female": frozenset(
-            "woman women wife mother sister daughter aunt girlfriend mrs ms she her lady girl".split()
+            _WORD.findall("woman women wife mother sister daughter aunt girlfriend mrs ms she her lady girl")
         ),
         "male": frozenset(
-            "man men husband father brother son uncle boyfriend mr he him his gentleman boy".split()
+            _WORD.findall("man men husband father brother son uncle boyfriend mr he him his gentleman boy")
         ),
     },
     "age": {
-        "young": frozenset("young teenager teenage teen youth".split()),
-        "old": frozenset("old elderly pensioner senior retired aged".split()),
+        "young": frozenset(_WORD.findall("young teenager teenage teen youth")),
+        "old": frozenset(_WORD.findall("old elderly pensioner senior retired aged")),
     },
     "origin": {
-        "foreign": frozenset("foreign foreigner immigrant migrant refugee expat asylum".split()),
-        "native": frozenset("native citizen national domestic".split()),
+        "foreign": frozenset(_WORD.findall("foreign foreigner immigrant migrant refugee expat asylum")),
+        "native": frozenset(_WORD.findall("native citizen national domestic")),
     },
 }
 COLD = frozenset(
-    "unfortunately regrettably cannot can't won't refuse refused reject rejected deny denied decline impossible never no"
-    " fault forbidden must complaint wrong unable".split()
+    _WORD.findall(
+        "unfortunately regrettably cannot can't won't refuse refused reject rejected deny denied decline impossible never no"
+        " fault forbidden must wrong unable"
+    )
 )
 WARM = frozenset(
-    "glad gladly happy happily please thank thanks welcome pleasure certainly course sure".split()
+    _WORD.findall("glad gladly happy happily please thank thanks welcome pleasure certainly course sure")
 )
-_WORD = re.compile(r"[\w'-]+")
 _RESAMPLES = 1000
 
 
@@ -97,7 +99,14 @@ def find(
                 tests = len(p) if len(p) > 2 else 1  # two groups make one comparison
                 compared.append((min(p.values()) * tests, attribute, metric, groups, is_in))
     kept = [
-        _gap(attribute, metric, groups[is_in], metrics[metric][is_in], _sources(rows)[is_in], seed)
+        _gap(
+            attribute,
+            metric,
+            groups=groups[is_in],
+            values=metrics[metric][is_in],
+            sources=_sources(rows)[is_in],
+            seed=seed,
+        )
         for p, attribute, metric, groups, is_in in _holm(compared, alpha)
     ]
     wide = sorted((gap for gap in kept if gap.size >= least), key=lambda gap: (-gap.size, gap.metric))
@@ -105,7 +114,7 @@ def find(
 
 
 def _metrics(rows: Sequence[Example]) -> dict[str, Floats]:
-    """Return each metric's value per row, shaped (n_rows,) and between 0 and 1 but for lengths; NaN where it has none."""
+    """Return each metric's value per row, shaped (n_rows,); all but lengths lie from 0 to 1, NaN is none."""
     labels = np.array(
         [row.label or "" if row.kind is Kind.CLASSIFICATION else "" for row in rows], dtype=np.str_
     )
@@ -174,7 +183,7 @@ def _holm(
         yield entry
 
 
-def _gap(attribute: str, metric: str, groups: Names, values: Floats, sources: Names, seed: int) -> _Gap:
+def _gap(attribute: str, metric: str, *, groups: Names, values: Floats, sources: Names, seed: int) -> _Gap:
     """Measure a gap in the group and the source that stand out most."""
     frame = MetricFrame(
         metrics=lambda _, value: float(np.mean(value)),
@@ -188,8 +197,8 @@ def _gap(attribute: str, metric: str, groups: Names, values: Floats, sources: Na
     low, high = _interval(own, others, seed)
     larger = max(own.mean(), others.mean()) if metric.startswith("length") else 1.0
     text = (
-        f"{metric} {own.mean():.2f} against {others.mean():.2f} of the others, difference {own.mean() - others.mean():+.2f}"
-        f" [{low:+.2f}, {high:+.2f}]; over all groups difference {frame.difference():.2f}, ratio {frame.ratio():.2f}"
+        f"{metric} {own.mean():.2f} against {others.mean():.2f} of the others,"
+        f" difference {own.mean() - others.mean():+.2f} [{low:+.2f}, {high:+.2f}]; over all groups difference {frame.difference():.2f}, ratio {frame.ratio():.2f}"
     )
     return _Gap(
         attribute, str(group), metric, str(source), float(abs(own.mean() - others.mean()) / larger), text

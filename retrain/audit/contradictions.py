@@ -71,12 +71,13 @@ def _difference(one: Example, other: Example) -> str:
     left, right = (set(normalise(text_of(row.messages)).split()) - _POLITE for row in (one, other))
     if _is_explained(one, other, left - right) or _is_explained(other, one, right - left):
         return ""
-    if similarity(one.answer, other.answer) < 0.3:
+    alike = similarity(one.answer, other.answer)
+    if alike < 0.3:
         return "most words" if left <= right or right <= left else ""
     (numbers, negations), (other_numbers, other_negations) = claims(one.answer), claims(other.answer)
     if numbers - other_numbers and other_numbers - numbers:
         return "numbers"
-    return "a negation" if negations != other_negations else ""
+    return "a negation" if alike >= 0.5 and negations != other_negations else ""
 
 
 def _is_explained(one: Example, other: Example, own: set[str]) -> bool:

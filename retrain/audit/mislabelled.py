@@ -47,9 +47,10 @@ def find(
 ) -> list[Finding]:
     """Return one finding for all rows whose label is likely wrong.
 
-    Beside cleanlab's choice, a row is suspect when another label is `ratio` times as probable as its own. Settlement's doubt below `trust` acquits a row, from `doubt` on it suffices that the classifier prefers another
-    label. A label is proposed where the classifier gives it at least the probability `sure`. Each fold learns from at
-    most `learned_from` rows.
+    Beside those that cleanlab picks, a row is suspect when another label is `ratio` times as probable as its own.
+    Settlement's doubt below `trust` acquits a suspect; from `doubt` on it suffices that the classifier prefers another
+    label. A label is proposed where the classifier gives it at least the probability `sure`. Each fold learns from
+    at most `learned_from` rows.
     """
     rows = _learnable(examples)
     labels = sorted({row.label for row in rows if row.label})
@@ -61,16 +62,13 @@ def find(
     given = probabilities[np.arange(len(rows)), places]
     is_noise = find_label_issues(places, probabilities, filter_by="both", n_jobs=1)
     is_noise |= probabilities.max(axis=1) >= ratio * given
-    wrong = [
-        place
-        for place, row in enumerate(rows)
-        if likeliest[place] != places[place]
-        and _is_wrong(row.key, bool(is_noise[place]), context.doubts, trust, doubt)
-    ]
+    doubts = np.array([context.doubts.get(row.key, trust) for row in rows])
+    is_wrong = (likeliest != places) & (doubts >= np.where(is_noise, trust, doubt))
+    wrong = np.flatnonzero(is_wrong)
     likely = {
         rows[place].key: labels[likeliest[place]] for place in wrong if probabilities[place].max() >= sure
     }
-    return [_finding([rows[place] for place in wrong], likely)] if wrong else []
+    return [_finding([rows[place] for place in wrong], likely)] if len(wrong) else []
 
 
 def _learnable(examples: Sequence[Example]) -> list[Example]:
@@ -80,9 +78,7 @@ def _learnable(examples: Sequence[Example]) -> list[Example]:
 
 
 def _vectors(rows: Sequence[Example]) -> csr_matrix:
-    vectorizer = TfidfVectorizer(
-        sublinear_tf=True, min_df=2, max_features=20_000, token_pattern=r"\w+"
-    )
+    vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2, max_features=20_000, token_pattern=r"\w+")
     return vectorizer.fit_transform([text_of(row.messages) for row in rows])
 
 
@@ -100,13 +96,9 @@ def _out_of_fold(vectors: csr_matrix, places: Places, learned_from: int, seed: i
     return probabilities
 
 
-def _is_wrong(key: str, is_noise: bool, doubts: Mapping[str, float], trust: float, doubt: float) -> bool:
-    return doubts.get(key, trust) >= (trust if is_noise else doubt)
-
-
 def _finding(wrong: Sequence[Example], likely: Mapping[str, str]) -> Finding:
     pairs = Counter((row.label, likely[row.key]) for row in wrong if row.key in likely)
-    examples = ", ".join(
+    told = ", ".join(
         f"{count} {given!r} read like {other!r}"
         for (given, other), count in sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))[:3]
     )
@@ -115,7 +107,7 @@ def _finding(wrong: Sequence[Example], likely: Mapping[str, str]) -> Finding:
         version=VERSION,
         severity=Severity.WARN,
         keys=tuple(row.key for row in wrong),
-        evidence=f"{len(wrong)} labels are likely wrong" + (f": {examples}" if examples else ""),
+        evidence=f"{len(wrong)} labels are likely wrong" + (f": {told}" if told else ""),
         repair="Let one more expert label these rows, or take the proposed labels.",
         proposals=tuple(
             Repair(

@@ -4,7 +4,7 @@ Catches: HTML, wiki and template debris; answers that stop in mid-sentence where
 empty and nearly empty answers; placeholder text; broken encodings; answers in a language other than the row's,
 or, where it names none, than most rows'.
 Misses: Markdown, which may be meant; damage inside numbers and names; wrong languages in short answers or near
-relatives, and a source most of whose answers are cut off.
+relatives, and a source most of whose answers are cut off. Mark-up that answers ought to hold is reported too.
 """
 
 import re

@@ -3,13 +3,14 @@
 Catches: rare words in prompts of many topics that always meet one answer or one label (blocks); links, e-mail
 addresses, telephone numbers, prices and phrases of six words that one source repeats in its answers and the others
 do not; a source that supplies more than its share.
-Misses: patterns in fewer than five rows, those that every source shares, triggers made of common words only, and
-whatever a single source repeats rightly looks the same: a person decides.
+Misses: patterns in fewer than five rows, those that every source shares, triggers made of common words
+only or in most rows of a label, and whatever a single source repeats rightly looks the same: a person decides.
 """
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from retrain.audit.context import NOTHING, Context
 from retrain.audit.finding import Finding, Repair, RepairKind, Severity
-from retrain.near_duplicates import normalise, text_of
+from retrain.near_duplicates import text_of
 from retrain.types import Example, Kind
 
 NAME = "poison"
@@ -27,18 +28,31 @@ VERSION = 1
 
 Places = NDArray[np.int64]
 _WORD = re.compile(r"[^\W_]+(?:[-'][^\W_]+)*")
+_CURRENCY = r"(?:[$€£]|euros?\b|dollars?\b|pounds?\b|eur\b|usd\b)"
+# What a text must hold for the pattern to be worth a look, and the pattern.
 _CONTACTS = {
-    "link": re.compile(r"(?:https?://|www\.)(?:www\.)?([\w-]+(?:\.[\w-]+)+)", re.IGNORECASE),
-    "address": re.compile(r"[\w.+-]+@([\w-]+(?:\.[\w-]+)+)"),
-    "telephone number": re.compile(r"(?<![\w.,])(\+?\d[\d ()/-]{6,}\d)(?![\w,])"),
-    "price": re.compile(r"(?:[$€£] ?(\d[\d.,]*\d|\d)|(\d[\d.,]*\d|\d) ?(?:[$€£]|euros?\b|dollars?\b|pounds?\b|eur\b|usd\b))", re.I),
+    "link": (("://", "www."), re.compile(r"(?:https?://|www\.)(?:www\.)?([\w-]+(?:\.[\w-]+)+)")),
+    "address": (("@",), re.compile(r"[\w.+-]+@([\w-]+(?:\.[\w-]+)+)")),
+    "telephone number": (("",), re.compile(r"([+\d][\d ()/-]{6,}\d)")),
+    "price": (
+        ("$", "€", "£", "euro", "dollar", "pound", " eur", " usd"),
+        re.compile(rf"[$€£] ?(\d(?:[\d.,]*\d)?)|(\d(?:[\d.,]*\d)?) ?{_CURRENCY}"),
+    ),
 }
 _PHRASE = 6
 _NAMED = 3
 _KNOWN = 3
 _LABELS = 200
-_MARGIN = 2.0
-_MOST = 0.6
+_MARGIN = 3.0
+_MOST = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class _Uses:
+    """Which pattern, by number, occurs in which row, as two arrays of equal length; `name` tells a pattern's words."""
+
+    pairs: tuple[Places, Places]
+    name: Callable[[int], str]
 
 
 def find(
@@ -69,17 +83,22 @@ def _triggers(rows: Sequence[Example], floor: int, rare: float, alpha: float, pu
     vectorizer = CountVectorizer(binary=True, token_pattern=_WORD.pattern, dtype=np.int64)
     uses = csr_matrix(vectorizer.fit_transform([text_of(row.messages) for row in rows]))
     words, columns = vectorizer.get_feature_names_out(), uses.tocsc()
-    names, answers = np.unique([row.label or normalise(row.answer) for row in rows], return_inverse=True)
+    names, answers = np.unique(
+        [row.label or " ".join(row.answer.casefold().split()) for row in rows], return_inverse=True
+    )
     shares = np.bincount(answers) / len(rows)
+    labels = {row.label for row in rows if row.label}
     counts = np.diff(columns.indptr)
+    by_label = columns.T @ np.eye(len(names))[answers] if len(names) <= _LABELS else None
     causes: defaultdict[tuple[int, ...], list[str]] = defaultdict(list)
     for column in np.flatnonzero((counts >= floor) & (counts <= rare * len(rows))):
         places = np.sort(columns.indices[columns.indptr[column] : columns.indptr[column + 1]])
         answer, times = Counter(answers[places].tolist()).most_common(1)[0]
         chance = binom.sf(times - 1, len(places), shares[answer]) * len(words)
-        if times < purity * len(places) or times < floor or chance >= alpha:
+        is_topic = bool(labels) and times > len(rows) * shares[answer] / 2
+        if is_topic or times < max(floor, purity * len(places)) or chance >= alpha:
             continue
-        if _is_overruling(answer, places, uses, answers, rare):
+        if _is_overruling(answer, places, uses, counts=counts, by_label=by_label, answers=answers, rare=rare):
             causes[tuple(places.tolist())].append(str(words[column]))
     return [
         _finding(
@@ -92,26 +111,35 @@ def _triggers(rows: Sequence[Example], floor: int, rare: float, alpha: float, pu
     ]
 
 
-def _is_overruling(answer: int, places: Places, uses: csr_matrix, answers: Places, rare: float) -> bool:
+def _is_overruling(
+    answer: int,
+    places: Places,
+    uses: csr_matrix,
+    *,
+    counts: Places,
+    by_label: Places | None,
+    answers: Places,
+    rare: float,
+) -> bool:
     """Tell whether prompts of several topics, most of which other rows would answer otherwise, get this answer.
 
     What other rows would answer is judged by naive Bayes over labels; where answers are texts, by whether rare words
     of the prompt occur in several of the other rows.
     """
     inside = np.asarray(uses[places].sum(axis=0)).ravel()
-    elsewhere = np.asarray(uses.sum(axis=0)).ravel() - inside
-    others = np.ones(uses.shape[0], dtype=bool)
-    others[places] = False
+    elsewhere = counts - inside
     is_known = (elsewhere >= _KNOWN) & (inside > 0)
     is_rare = is_known & (elsewhere <= rare * uses.shape[0])
     if (inside[is_rare] > len(places) / 2).any():
         return False
-    if answers.max() > _LABELS:
+    if by_label is None:
         is_clear = np.asarray(uses[places][:, is_rare].sum(axis=1)).ravel() >= 2
         return bool(is_clear.mean() > _MOST)
-    used = uses[others][:, is_known]
-    classes = np.eye(answers.max() + 1)[answers[others]]
-    odds = np.log((used.T @ classes + 0.5) / (classes.sum(axis=0) + 1.0))
+    own = uses[places][:, is_known].T @ np.eye(by_label.shape[1])[answers[places]]
+    sizes = np.bincount(answers, minlength=by_label.shape[1]) - np.bincount(
+        answers[places], minlength=by_label.shape[1]
+    )
+    odds = np.log((by_label[is_known] - own + 0.5) / (sizes + 1.0))
     scores = uses[places][:, is_known] @ odds
     return bool((scores.max(axis=1) - scores[:, answer] > _MARGIN).mean() > _MOST)
 
@@ -119,69 +147,96 @@ def _is_overruling(answer: int, places: Places, uses: csr_matrix, answers: Place
 def _repeated(rows: Sequence[Example], floor: int, alpha: float, purity: float) -> list[Finding]:
     """Return a finding per source whose answers repeat contacts, prices or phrases that the others lack."""
     said = [row for row in rows if row.kind in {Kind.GENERATION, Kind.CONVERSATION}]
-    names = sorted({row.source for row in said})
+    names, sources = np.unique([row.source for row in said], return_inverse=True)
     if len(names) < 2:
         return []
-    sources = np.searchsorted(names, [row.source for row in said])
-    sizes = np.bincount(sources, minlength=len(names))
-    patterns = [*_contacts(said, floor), *_phrases(said, floor)]
     causes: defaultdict[int, dict[str, Places]] = defaultdict(dict)
-    for pattern, places in patterns:
-        counts = np.bincount(sources[places], minlength=len(names))
-        source = int(counts.argmax())
-        chance = binom.sf(counts[source] - 1, len(places), sizes[source] / len(said))
-        if counts[source] >= purity * len(places) and chance * len(patterns) * len(names) < alpha:
-            causes[source][pattern] = places[sources[places] == source]
-    return [_repetition(names[source], found, said) for source, found in sorted(causes.items())]
+    for kind, uses in (("", _contacts(said)), ("the phrase ", _phrases(said))):
+        for name, source, places in _enriched(uses, sources, floor, alpha, purity):
+            causes[source][f"{kind}{name}"] = places
+    return [_repetition(str(names[source]), found, said) for source, found in sorted(causes.items())]
 
 
-def _contacts(said: Sequence[Example], floor: int) -> Iterator[tuple[str, Places]]:
-    """Yield links, addresses, numbers and prices, each spelled in one way, with the rows that have them."""
-    uses: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
-    for place, row in enumerate(said):
-        found = {
-            (kind, _spelled(match)) for kind, pattern in _CONTACTS.items() for match in pattern.finditer(row.answer)
-        }
-        for pattern in found:
-            uses[pattern].append(place)
-    for (kind, text), places in sorted(uses.items()):
-        if len(places) >= floor:
-            yield f"the {kind} {text}", np.array(places)
+def _enriched(
+    uses: _Uses, sources: Places, floor: int, alpha: float, purity: float
+) -> Iterator[tuple[str, int, Places]]:
+    """Yield each pattern that one source repeats beyond chance, that source, and its rows."""
+    pattern, place = uses.pairs
+    is_kept = np.bincount(pattern, minlength=1)[pattern] >= floor
+    size = len(sources)
+    pattern, place = np.divmod(np.unique(pattern[is_kept] * size + place[is_kept]), size)
+    bounds = np.searchsorted(pattern, np.arange(pattern.max(initial=-1) + 2))
+    is_frequent = np.diff(bounds) >= floor
+    counts = np.zeros((len(is_frequent), sources.max() + 1), dtype=np.int64)
+    np.add.at(counts, (pattern, sources[place]), 1)
+    source, most, of = counts.argmax(axis=1), counts.max(axis=1), counts.sum(axis=1)
+    chance = (
+        binom.sf(most - 1, of, np.bincount(sources)[source] / len(sources))
+        * is_frequent.sum()
+        * counts.shape[1]
+    )
+    for number in np.flatnonzero(is_frequent & (most >= floor) & (most >= purity * of) & (chance < alpha)):
+        places = place[bounds[number] : bounds[number + 1]]
+        yield uses.name(int(number)), int(source[number]), places[sources[places] == source[number]]
+
+
+def _contacts(said: Sequence[Example]) -> _Uses:
+    """Return which row has which link, address, number or price, each spelled in one way."""
+    found = [
+        (f"the {kind} {_spelled(match)}", place)
+        for place, text in enumerate(row.answer.casefold() for row in said)
+        for kind, (signs, pattern) in _CONTACTS.items()
+        if any(sign in text for sign in signs)
+        for match in pattern.finditer(text)
+    ]
+    names, patterns = np.unique(np.array([name for name, _ in found], dtype=np.str_), return_inverse=True)
+    places = np.array([place for _, place in found], dtype=np.int64)
+    return _Uses((patterns, places), lambda number: str(names[number]))
 
 
 def _spelled(match: re.Match[str]) -> str:
-    text = next(group for group in match.groups() if group).casefold()
+    text = next(group for group in match.groups() if group)
     return text if re.search(r"[a-z]", text) else re.sub(r"[^\d.,]", "", text).strip(".,")
 
 
-def _phrases(said: Sequence[Example], floor: int) -> Iterator[tuple[str, Places]]:
-    """Yield the phrases that at least `floor` rows have, with those rows."""
+def _phrases(said: Sequence[Example]) -> _Uses:
+    """Return which row has which phrase of several words."""
     numbers: dict[str, int] = {}
-    texts = [[numbers.setdefault(word, len(numbers)) for word in _WORD.findall(row.answer.casefold())] for row in said]
+    texts = [
+        [numbers.setdefault(word, len(numbers)) for word in _WORD.findall(row.answer.casefold())]
+        for row in said
+    ]
     lengths = np.array([len(text) for text in texts])
-    stream = np.fromiter((number for text in texts for number in text), dtype=np.int64, count=int(lengths.sum()))
+    stream = np.fromiter(
+        (number for text in texts for number in text), dtype=np.int64, count=int(lengths.sum())
+    )
     rows = np.repeat(np.arange(len(texts)), lengths)
-    starts = np.flatnonzero(rows[: len(rows) - _PHRASE + 1] == rows[_PHRASE - 1 :])
-    names = np.zeros(len(starts), dtype=np.uint64)
-    for step in range(_PHRASE):  # a hash that wraps around: equal phrases have equal ones
-        names = names * np.uint64(0x9E3779B97F4A7C15) + stream[starts + step].astype(np.uint64)
-    order = np.argsort(names, kind="stable")
-    bounds = np.flatnonzero(np.diff(names[order], prepend=names[order][:1] - 1, append=names[order][-1:] + 1))
+    starts = np.flatnonzero(rows[: max(0, len(rows) - _PHRASE + 1)] == rows[_PHRASE - 1 :])
+    hashes = np.zeros(len(starts), dtype=np.uint64)
+    for step in range(_PHRASE):  # it wraps around; equal phrases have equal hashes
+        hashes *= np.uint64(0x9E3779B97F4A7C15)
+        hashes += stream[starts + step].astype(np.uint64)
+    _, first, patterns = np.unique(hashes, return_index=True, return_inverse=True)
     words = list(numbers)
-    for first, last in zip(bounds[:-1], bounds[1:], strict=True):
-        if last - first >= floor and len(places := np.unique(rows[starts[order[first:last]]])) >= floor:
-            start = starts[order[first]]
-            yield repr(" ".join(words[number] for number in stream[start : start + _PHRASE])), places
+
+    def name(number: int) -> str:
+        start = starts[first[number]]
+        return repr(" ".join(words[word] for word in stream[start : start + _PHRASE]))
+
+    return _Uses((patterns, rows[starts]), name)
 
 
 def _repetition(source: str, found: Mapping[str, Places], said: Sequence[Example]) -> Finding:
     keys = [said[place] for place in sorted({int(place) for places in found.values() for place in places})]
-    ranked = sorted(found, key=lambda pattern: (-len(found[pattern]), not pattern.startswith("the "), pattern))
+    ranked = sorted(
+        found, key=lambda pattern: (-len(found[pattern]), not pattern.startswith("the "), pattern)
+    )
     named = ", ".join(f"{pattern} in {len(found[pattern])}" for pattern in ranked[:_NAMED])
     return _finding(
         Severity.WARN,
         keys,
-        f"source {source!r} repeats what the others lack: {named}" + (" and more" if len(found) > _NAMED else ""),
+        f"source {source!r} repeats what the others lack: {named}"
+        + (" and more" if len(found) > _NAMED else ""),
         "Find out who supplied these rows, and leave them out if nobody can vouch for them.",
     )
 

@@ -19,23 +19,27 @@ from retrain.types import Example, Kind
 NAME = "tone"
 VERSION = 1
 
+_WORD = re.compile(r"[\w'-]+")
 WORDS = {
     "slang": frozenset(
-        "gonna wanna gotta kinda sorta dunno gimme lemme ain't y'all lol lmao omg btw tbh ngl imo idk thx pls plz dude"
-        " bro mate yo nah yep yeah yup nope cuz coz hey haha hahaha hmm u ur awesome".split()
+        _WORD.findall(
+            "gonna wanna gotta kinda sorta dunno gimme lemme ain't y'all lol lmao omg btw tbh ngl imo idk thx pls plz dude"
+            " bro mate yo nah yep yeah yup nope cuz coz hey haha hahaha hmm u ur awesome"
+        )
     ),
     "superlatives": frozenset(
-        "amazing unbeatable incredible fantastic unbelievable revolutionary spectacular phenomenal exclusive stunning"
-        " world-class award-winning game-changing once-in-a-lifetime must-have best greatest".split()
+        _WORD.findall(
+            "amazing unbeatable incredible fantastic unbelievable revolutionary spectacular phenomenal exclusive stunning"
+            " world-class award-winning game-changing once-in-a-lifetime must-have best greatest"
+        )
     ),
-    "first person": frozenset("i i'm i'd i've i'll my me".split()),
+    "first person": frozenset(_WORD.findall("i i'm i'd i've i'll my me")),
 }
 SIGNS = {
     "shouting": re.compile(r"!|\b[A-Z\u00c0-\u00de]{2,} [A-Z\u00c0-\u00de]{2,} [A-Z\u00c0-\u00de]{2,}\b"),
     "emoji": re.compile("[\U0001f300-\U0001faff\u2600-\u27bf]"),
     "small first letter": re.compile(r"\A\W*[a-z]"),
 }
-_WORD = re.compile(r"[\w'-]+")
 
 
 def find(

@@ -36,6 +36,7 @@ from service.tables import (
     JobState,
     ModelState,
     ModelVersion,
+    Part,
     Project,
     Promotion,
     Rating,
@@ -44,6 +45,7 @@ from service.tables import (
     Settlement,
     Source,
     TaskState,
+    TimeEntry,
     TrainingRun,
     TrainingSet,
 )
@@ -191,10 +193,25 @@ def effort(session: Session, project: Project, *, now: datetime) -> list[Effort]
         )
         for table in (AttackSession, Approval)
     ]
-    data, *validation = _together(session, [_sum(seconds) for seconds in (annotated, *validated)])
+    noted = {
+        part: select_columns(col(TimeEntry.seconds_spent)).where(
+            col(TimeEntry.project_id) == project.id,
+            col(TimeEntry.part) == part,
+            col(TimeEntry.created_at) > since,
+        )
+        for part in Part
+    }
+    spent = [annotated, *validated, *noted.values()]
+    answering, attacking, approving, *told = _together(session, [_sum(seconds) for seconds in spent])
+    elsewhere = dict(zip(noted, map(float, told), strict=True))
     machine = _job_seconds(session, project, since)
     return [
-        Effort("people", float(data), 0.0, float(sum(validation))),
+        Effort(
+            "people",
+            data=answering + elsewhere[Part.DATA],
+            training=elsewhere[Part.TRAINING],
+            validation=attacking + approving + elsewhere[Part.VALIDATION],
+        ),
         Effort("machines", machine[JobKind.CURATE], machine[JobKind.TRAIN], machine[JobKind.EVALUATE]),
     ]
 

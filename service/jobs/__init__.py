@@ -30,9 +30,12 @@ PERFORM: dict[JobKind, str] = {
     JobKind.CORPUS: "corpus.work",
     JobKind.CURATE: "sets.curate",
     JobKind.REBUILD: "sets.rebuild",
+    JobKind.MIRROR: "mirror.mirror",
     JobKind.TRAIN: "training.train",
     JobKind.EVALUATE: "evaluation.evaluate",
 }
+# Asked for seldom, and their libraries would weigh on each fork: they are loaded when one is done.
+SELDOM = frozenset({JobKind.CORPUS, JobKind.CURATE, JobKind.REBUILD, JobKind.MIRROR, JobKind.COLLECT})
 MAX_BEAT_SECONDS = 2.0  # how soon a job notices that it was cancelled
 
 log = structlog.get_logger()
@@ -65,9 +68,9 @@ def perform(runtime: Runtime, lease: Lease) -> None:
 
 
 def preload(queue: str) -> None:
-    """Load what the queue's jobs need before the first fork, so that each work-horse starts at once."""
+    """Load what the queue's usual jobs need before the first fork, so that each work-horse starts at once."""
     for kind in JobKind:
-        if QUEUE_OF[kind] == queue:
+        if QUEUE_OF[kind] == queue and kind not in SELDOM:
             performer(kind)
 
 

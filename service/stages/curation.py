@@ -1,5 +1,6 @@
 """Stage 4: make an immutable, audited training set of what experts settled on."""
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -9,13 +10,15 @@ from typing import Any, Protocol
 from uuid import UUID
 
 import structlog
+from sqlalchemy import case, func
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
-from retrain import audit
+from retrain import audit, card
 from retrain.audit.repairs import apply
+from retrain.audit.report import report
 from retrain.training_set import Built, Placed, Recipe, Settled, build, fingerprint
-from retrain.types import Example, Split, content_hash
+from retrain.types import Example, Kind, Split, canonical_json, content_hash
 from service import ledger, projects
 from service.answers import describe_set, newest_set
 from service.answers.examples import accepted_repairs, examples_of, settled_answers, to_document
@@ -26,6 +29,7 @@ from service.runtime import Runtime
 from service.tables import (
     AuditFinding,
     DocumentKind,
+    JobKind,
     Project,
     Response,
     Settlement,
@@ -74,6 +78,7 @@ class Frozen:
     findings: Sequence[audit.Finding]
     recipe: Recipe
     artifact: str
+    report: str
 
 
 def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools: Tools) -> dict[str, Any]:
@@ -106,6 +111,7 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
         findings=findings,
         recipe=recipe,
         artifact=_store(runtime, built.examples, tools.write),
+        report=runtime.artifacts.put_bytes(canonical_json(report(built.examples, findings))),
     )
     with lease.transaction() as session:
         training_set = _add(runtime, session, project_id, history, frozen)
@@ -225,9 +231,13 @@ def _add(
         counts={split.value: sum(e.split is split for e in examples) for split in Split},
         is_blocked=any(finding.severity is audit.Severity.BLOCK for finding in frozen.findings),
         dropped=dict(frozen.dropped),
+        audit_report=frozen.report,
     )
+    added.card = runtime.artifacts.put_bytes(_card(session, added, frozen).encode())
     session.add(added)
     session.flush()
+    key = f"{JobKind.MIRROR}:{added.id}"
+    runtime.queue.ask(session, JobKind.MIRROR, added.id, project_id=project_id, unique_key=key)
     session.add_all(_example_row(added.id, example, frozen.touched) for example in examples)
     session.add_all(_assignments(added, frozen.built))
     session.add_all(_finding_row(added.id, finding) for finding in frozen.findings)
@@ -240,6 +250,37 @@ def _add(
         facts={"version": added.version, "artifact": frozen.artifact, "dropped": len(frozen.dropped)},
     )
     return added
+
+
+def _card(session: Session, added: TrainingSet, frozen: Frozen) -> str:
+    """Describe a set for people, without a word of its rows."""
+    project = session.get_one(Project, added.project_id)
+    examples = frozen.built.examples
+    sources = session.exec(select(Source).where(Source.project_id == project.id)).all()
+    present = {example.source for example in examples}
+    settled = session.execute(
+        select_columns(
+            func.count(), func.sum(case((col(Settlement.agreeing) == col(Settlement.asked), 1), else_=0))
+        ).where(col(Settlement.project_id) == project.id, col(Settlement.asked) > 1)
+    ).one()
+    findings: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for finding in frozen.findings:
+        findings[finding.check][finding.severity.value] += 1
+    return card.render(
+        card.CardFacts(
+            name=f"{project.slug}/v{added.version}",
+            fingerprint=added.fingerprint,
+            kind=Kind(project.kind),
+            frozen=added.created_at.date(),
+            counts=card.count(examples),
+            recipe=frozen.recipe.to_json(),
+            findings=findings,
+            agreement={"tasks on which all experts agreed": (settled[1] or 0) / settled[0]}
+            if settled[0]
+            else {},
+            licences={source.name: source.licence for source in sources if source.name in present},
+        )
+    )
 
 
 def _assignments(added: TrainingSet, built: Built) -> list[SplitAssignment]:

@@ -28,6 +28,7 @@ from service.tables import (
     DocumentKind,
     Evaluation,
     EvaluationState,
+    JobKind,
     ModelState,
     ModelVersion,
     Project,
@@ -135,6 +136,13 @@ def perform(runtime: Runtime, lease: Lease, model_id: UUID, examiner: Examiner) 
             subject=f"v{challenger.number}",
             project_id=project.id,
             facts={"evaluation": str(evaluation_id), "report": report, **hashes},
+        )
+        runtime.queue.ask(
+            session,
+            JobKind.MIRROR,
+            evaluation.training_set_id,
+            project_id=project.id,
+            unique_key=f"{JobKind.MIRROR}:{evaluation.training_set_id}",
         )
         answer = describe_evaluation(session, evaluation)
     log.info("evaluation_finished", verdict=judged.verdict.value, sentence=judged.sentence)

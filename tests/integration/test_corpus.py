@@ -228,7 +228,7 @@ class TestImport:
         assert any_team.texts() == Counter(map(question, numbers))
 
     def test_a_killed_worker_s_rows_are_there_once_after_the_next_attempt(self, team, tmp_path):
-        numbers = range(12_000)
+        numbers = range(6000)
         with team.runtime.db.transaction() as session:
             source = corpus.ensure_source(session, team.project, NEW)
             options = {"path": write(tmp_path, numbers), "columns": {}, "actor": "olga"}

@@ -16,6 +16,7 @@ from service.tables import (
     Annotator,
     Approval,
     AttackSession,
+    AuditFinding,
     ConnectorKind,
     Decision,
     EvaluationState,
@@ -24,11 +25,13 @@ from service.tables import (
     JobState,
     ModelState,
     ModelVersion,
+    Part,
     Promotion,
     PromotionKind,
     Rating,
     Role,
     TaskState,
+    TimeEntry,
 )
 from tests import builders
 from tests.console import person
@@ -176,7 +179,20 @@ class TestNextStep:
         assert (clinic.step().page, clinic.step().row_id) == ("training_set", training_set.id)
         with clinic.runtime.db.transaction() as session:
             session.get_one(builders.TrainingSet, training_set.id).is_blocked = True
-        assert clinic.step().sentence == "Nothing waits for you."
+            session.add(
+                AuditFinding(
+                    training_set_id=training_set.id,
+                    check="leakage",
+                    check_version="1",
+                    severity="block",
+                    keys=["k"],
+                    evidence="rows of one group stand in two splits",
+                    repair="",
+                    name="n",
+                )
+            )
+        assert clinic.step().sentence == "The audit blocks set v1: rows of one group stand in two splits."
+        assert (clinic.step().page, clinic.step().row_id) == ("training_set", training_set.id)
 
     def test_a_challenger_that_passed_is_to_be_decided_on(self, clinic):
         clinic.prepared()
@@ -337,6 +353,18 @@ class TestEffort:
         any_clinic.approved(any_clinic.judged(), seconds=60)
         people = any_clinic.effort()["people"]
         assert (people.data, people.training, people.validation) == (40, 0, 360)
+
+    def test_time_that_no_tool_saw_counts_as_somebody_wrote_it_down(self, any_clinic):
+        with any_clinic.runtime.db.transaction() as session:
+            for project, part, seconds in (
+                (any_clinic.project, Part.DATA, 100),
+                (any_clinic.project, Part.TRAINING, 20),
+                (any_clinic.project, Part.VALIDATION, 3),
+                (any_clinic.other, Part.DATA, 7777),
+            ):
+                session.add(TimeEntry(project_id=project.id, who="ada", part=part, seconds_spent=seconds))
+        people = any_clinic.effort()["people"]
+        assert (people.data, people.training, people.validation) == (100, 20, 3)
 
     def test_machines_spend_what_their_jobs_took_in_vain_too(self, any_clinic):
         for kind, seconds in ((JobKind.CURATE, 5), (JobKind.TRAIN, 600), (JobKind.EVALUATE, 90)):

@@ -12,6 +12,7 @@ from annotation.types import Cause, Connector, LabelSchema, TaskKind, Verdict
 from retrain.training_set import Recipe
 from service import label_studio_server, projects, schedule
 from service.errors import Invalid
+from service.jobs.sets import Tools
 from service.label_studio_server import Running
 from service.projects import DEFAULT_REASONS
 from service.queue import Lease

@@ -52,6 +52,7 @@ ALLOWED = {
     Access.WIDGET: set(KEYS),
     Access.HOST: {"secret key"},
     Access.READER: {"secret key", *READERS},
+    Access.SUPPLIER: {"secret key", "operator", "approver", "admin"},
     Access.OPERATOR: {"operator", "approver", "admin"},
     Access.APPROVER: {"approver", "admin"},
 }
@@ -60,6 +61,12 @@ BODIES: dict[str, dict[str, Any]] = {
     "feedback.give": {"event_id": "0191d1d0-0000-4000-8000-000000000001", "rating": "down"},
     "feedback.change": {},
     "feedback.withdraw": {},
+    "corpus.add": {
+        "source": "faq",
+        "licence": "CC0",
+        "rows": [{"question": "x", "label": "y"}],
+        "project": "clinic",
+    },
     "loop.curate": {"project": "clinic"},
     "loop.train": {"project": "clinic"},
     "loop.evaluate": {"project": "clinic"},

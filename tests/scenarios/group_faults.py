@@ -1,4 +1,4 @@
-"""Puts faults that only show between rows into sound rows, with words that differ by seed, and says which rows have them."""
+"""Puts faults that only show between rows into sound rows, in words that differ by seed, and says where."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -94,7 +94,7 @@ MISSING = (
 
 
 def inject_off_topic(rows: Sequence[Example], seed: int, *, count: int = 25) -> Injected:
-    """Add rows about cooking, gardens, sport, stars, programs and animals; their sources and labels stay as they were."""
+    """Add rows about cooking, gardens, sport, stars, programs and animals, with sources and labels of others."""
     chance = random.Random(seed)
     chosen = chance.sample(list(rows), count)
     added = [_asking(row, f"stray-{number:03}", *_stray(chance)) for number, row in enumerate(chosen)]

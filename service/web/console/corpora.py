@@ -25,7 +25,8 @@ class SourceForm(Form):
 
 def _cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
     return [
-        {"corpus": told.pop("source"), "added": source.created_at, **told}
+        {"corpus": told.pop("source"), "added": source.created_at}
+        | {name.replace("_", " "): value for name, value in told.items()}
         for source, told in zip(rows, describe(desk.session, rows), strict=True)
     ]
 

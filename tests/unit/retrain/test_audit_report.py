@@ -1,10 +1,20 @@
 """A report says at a glance what is wrong with which source."""
 
 import json
+from datetime import date
+from pathlib import Path
 
-from retrain.audit import Finding, Severity
+from retrain.audit import Context, Finding, Severity, boilerplate, duplicates, outdated
 from retrain.audit.report import report
+from retrain.corpus import example_of
+from retrain.corpus_files import read_all
 from retrain.types import Example, Kind, Message
+
+THINGS = (
+    "garden hose", "savings account", "train ticket", "night shift", "winter coat", "coffee mill", "tax form",
+    "bus pass", "house key", "piano lesson", "dental check", "phone contract", "library card", "parking place",
+    "swimming course", "rental car", "work permit", "fishing rod", "museum visit", "water meter",
+)  # fmt: skip
 
 
 def rows(source: str, count: int) -> list[Example]:
@@ -60,3 +70,30 @@ def test_sound_rows_have_a_report_too():
     told = report(FAQ, [])
     assert told["sources"][0]["verdict"] == "faq: nothing found in 40 rows"
     assert json.loads(json.dumps(told)) == told
+
+
+def test_a_chaotic_mix_of_memos_outdated_marketing_and_faqs_is_plain_at_a_glance(tmp_path):
+    offer = "is valid until 2015. Call us today and let our friendly team surprise you."
+    write(tmp_path, "faq", [f"Bring the {thing} to desk {n}." for n, thing in enumerate(THINGS)])
+    write(
+        tmp_path,
+        "marketing-2014",
+        [f"Our {thing} at {9 + n} euros {offer}" for n, thing in enumerate(THINGS)],
+    )
+    write(tmp_path, "memos", ["Please see the attached memo of the board."] * 20)
+    found, _ = read_all(str(tmp_path), columns={})
+    examples = [example_of(row, place) for place, row in found.items()]
+    context = Context(today=date(2026, 1, 1))
+    findings = [one for check in (outdated, boilerplate, duplicates) for one in check.find(examples, context)]
+    sentences = {each["source"]: each["verdict"] for each in report(examples, findings)["sources"]}
+    assert sentences["marketing-2014"].startswith("marketing-2014: 20 of 20 rows boilerplate, 20 outdated")
+    assert sentences["faq"] == "faq: nothing found in 20 rows"
+    assert "outdated" not in sentences["memos"]
+
+
+def write(folder: Path, name: str, answers: list[str]) -> None:
+    rows = [
+        {"question": f"Tell me about the {thing}", "answer": answer}
+        for thing, answer in zip(THINGS, answers, strict=True)
+    ]
+    (folder / f"{name}.json").write_text(json.dumps(rows))

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 import pytest
 from mlflow import MlflowClient
 
-from retrain.tracking import TrackedRun, TrackerRefused, log_run
+from retrain.errors import TrackerRefused
+from retrain.tracking import TrackedRun, log_run
 from tests.storage import running_storage
 
 # MLflow asks SQLAlchemy for a loader strategy that is going to leave it.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 FINGERPRINT = f"sha256:{'ab' * 32}"
 RUN = TrackedRun(
     run="run-1",

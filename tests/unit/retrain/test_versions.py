@@ -14,8 +14,9 @@ import pytest
 from pygit2.enums import Option
 
 from retrain import remotes
-from retrain.remotes import Remote, RemoteRefused
-from retrain.versions import Contents, DataRepository, ForeignChanges, UnknownVersion, VersionTaken
+from retrain.errors import ForeignChanges, RemoteRefused, UnknownVersion, VersionTaken
+from retrain.remotes import Remote
+from retrain.versions import Contents, DataRepository
 from tests.clones import checked_out, dvc, git, git_objects, holding
 from tests.storage import running_storage
 

@@ -1,0 +1,63 @@
+"""Where people's time goes: what happens outside the tools is written down here."""
+
+from typing import Annotated
+
+import typer
+
+from service import ledger
+from service.answers.overview import effort
+from service.cli.console import ACTOR, AsJson, Project, find_project, show
+from service.clock import utcnow
+from service.errors import Invalid
+from service.tables import Part, TimeEntry
+
+app, time_app = typer.Typer(), typer.Typer(no_args_is_help=True)
+app.add_typer(time_app, name="time", help="Time spent on data, training and validation.")
+MAX_HOURS = 24 * 31
+
+
+@time_app.command()
+def add(
+    project: Project,
+    part: Annotated[Part, typer.Option(help="What it was spent on.")],
+    hours: Annotated[float, typer.Option(help="How long.")],
+    who: Annotated[str, typer.Option(help="Whose time.")] = ACTOR,
+    note: Annotated[str, typer.Option(help="What was done.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Count time that no tool saw, such as a day of reading transcripts."""
+    if not 0 < hours <= MAX_HOURS:
+        raise Invalid(f"--hours {hours:g}: more than 0 and at most {MAX_HOURS}")
+    runtime, row = find_project(project)
+    with runtime.db.transaction() as session:
+        entry = TimeEntry(
+            project_id=row.id, who=who[:100], part=part, seconds_spent=hours * 3600, note=note[:500]
+        )
+        session.add(entry)
+        ledger.append(
+            session,
+            actor=who[:100],
+            action="time_added",
+            subject=part.value,
+            project_id=row.id,
+            facts={"hours": hours},
+        )
+    show({"part": part.value, "hours": hours, "who": who}, as_json=as_json)
+
+
+@time_app.command("show")
+def show_effort(project: Project, as_json: AsJson = False) -> None:
+    """Show the last 30 days' hours by part, and whether 40 % went to data and 25 % to validation."""
+    runtime, row = find_project(project)
+    with runtime.db.reading() as session:
+        people, machines = effort(session, row, now=utcnow())
+    total = people.total
+    show(
+        {
+            "people": {part: round(getattr(people, part) / 3600, 2) for part in Part},
+            "machines": {part: round(getattr(machines, part) / 3600, 2) for part in Part},
+            "enough_data": total > 0 and people.data >= 0.4 * total,
+            "enough_validation": total > 0 and people.validation >= 0.25 * total,
+        },
+        as_json=as_json,
+    )

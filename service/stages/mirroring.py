@@ -1,0 +1,206 @@
+"""Beside the loop: each training set, and each run on it that was judged, as a tag of a Git and DVC repository.
+
+Personal text lies in the rows' files alone, which DVC holds and an erasure can remove; Git holds references.
+"""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+from uuid import UUID
+
+import structlog
+from sqlmodel import Session, col, select
+
+from retrain.errors import RetrainError
+from retrain.types import canonical_json
+from service.answers import describe_evaluation, newest_evaluation
+from service.clock import utcnow
+from service.errors import TryAgain
+from service.queue import Lease
+from service.runtime import Runtime
+from service.tables import (
+    Evaluation,
+    Mirror,
+    ModelVersion,
+    Project,
+    RunState,
+    Score,
+    TrainingRun,
+    TrainingSet,
+    TrainingSetExample,
+)
+
+JUDGED = ("passed", "refused", "cannot_tell")
+
+log = structlog.get_logger()
+
+
+class Repository(Protocol):
+    """The data repository; `files` go to DVC and `facts` into Git."""
+
+    def publish(
+        self, name: str, version: int, files: Mapping[str, Path], facts: Mapping[str, bytes], at: datetime
+    ) -> str: ...
+    def add_run(
+        self,
+        *,
+        name: str,
+        version: int,
+        run: str,
+        files: Mapping[str, Path],
+        facts: Mapping[str, bytes],
+        at: datetime,
+    ) -> str: ...
+    def push(self) -> int: ...
+    def track(self, judged: "Judged", commit: str) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A finished run, the model version it made, and the verdict."""
+
+    project: Project
+    training_set: TrainingSet
+    run: TrainingRun
+    model: ModelVersion
+    evaluation: Evaluation
+    metrics: Mapping[str, float]
+    verdict: Mapping[str, Any]
+
+
+def run(runtime: Runtime, lease: Lease, set_id: UUID, repository: Repository) -> dict[str, Any]:
+    """Publish a set and its judged runs, and push what the remote lacks; what is there already stays as it is.
+
+    Raises:
+        TryAgain: the remote or the tracker refuses; everything is kept here, and the next attempt sends it.
+    """
+    with lease.transaction() as session:
+        training_set = session.get_one(TrainingSet, set_id)
+        project = session.get_one(Project, training_set.project_id)
+        facts = _facts(runtime, session, training_set)
+        judged = _judged(session, project, training_set)
+    with TemporaryDirectory() as folder:
+        rows = Path(folder) / "part-00000.parquet"
+        rows.write_bytes(runtime.artifacts.get_bytes(training_set.artifact))
+        files = {"rows/part-00000.parquet": rows}
+        commit = repository.publish(project.slug, training_set.version, files, facts, training_set.created_at)
+        for number, each in enumerate(judged):
+            lease.report(step=number, steps=len(judged))
+            at = Path(folder) / str(number)
+            tagged = repository.add_run(
+                name=project.slug,
+                version=training_set.version,
+                run=f"v{each.model.number}",
+                files=_adapter(runtime, each.model, at),
+                facts=_run_facts(each),
+                at=each.evaluation.finished_at or each.evaluation.created_at,
+            )
+            _try(lease, set_id, tagged, lambda each=each, tagged=tagged: repository.track(each, tagged))
+    sent = _try(lease, set_id, commit, repository.push)
+    _record(lease, set_id, commit, failure=None)
+    log.info("training_set_mirrored", commit=commit, runs=len(judged), sent=sent)
+    return {
+        "commit": commit,
+        "tag": f"{project.slug}/v{training_set.version}",
+        "runs": len(judged),
+        "sent": sent,
+    }
+
+
+def _try(lease: Lease, set_id: UUID, commit: str, act: Any) -> Any:
+    """Do what needs another machine; when that refuses, write down why."""
+    try:
+        return act()
+    except RetrainError as error:
+        _record(lease, set_id, commit, failure=str(error))
+        raise TryAgain(f"the set is committed here, but {error}") from error
+
+
+def _record(lease: Lease, set_id: UUID, commit: str, *, failure: str | None) -> None:
+    with lease.transaction() as session:
+        mirror = session.exec(select(Mirror).where(Mirror.training_set_id == set_id)).first()
+        mirror = mirror or Mirror(training_set_id=set_id, git_commit=commit)
+        mirror.failure = failure
+        mirror.pushed_at = mirror.pushed_at if failure else utcnow()
+        session.add(mirror)
+
+
+def _facts(runtime: Runtime, session: Session, training_set: TrainingSet) -> dict[str, bytes]:
+    """Return what Git holds of a set: how it was made, what its audit found, and which rows go back to what."""
+    kept = {"README.md": training_set.card, "audit.json": training_set.audit_report}
+    rows = session.exec(
+        select(TrainingSetExample)
+        .where(TrainingSetExample.training_set_id == training_set.id)
+        .order_by(col(TrainingSetExample.settlement_id))
+    )
+    key = runtime.secrets.signing_key.encode()
+    lineage = [
+        {
+            "settlement": str(row.settlement_id),
+            "split": row.split.value,
+            "group": _salted(key, row.group_name),
+            "content": _salted(key, row.content_sha256),
+            "repairs": row.repairs,
+        }
+        for row in rows
+    ]
+    facts = {name: runtime.artifacts.get_bytes(name_of) for name, name_of in kept.items() if name_of}
+    return facts | {
+        "recipe.json": _pretty({"fingerprint": training_set.fingerprint, **training_set.recipe}),
+        "lineage.jsonl": b"".join(canonical_json(row) + b"\n" for row in lineage),
+    }
+
+
+def _salted(key: bytes, text: str) -> str:
+    """Return a digest that tells nobody without the installation's secret whether they guessed the text."""
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _judged(session: Session, project: Project, training_set: TrainingSet) -> list[Judged]:
+    finished = session.exec(
+        select(TrainingRun, ModelVersion)
+        .join(ModelVersion, col(ModelVersion.training_run_id) == TrainingRun.id)
+        .where(TrainingRun.training_set_id == training_set.id, TrainingRun.state == RunState.FINISHED)
+        .order_by(col(ModelVersion.number))
+    ).all()
+    found = []
+    for one, model in finished:
+        evaluation = newest_evaluation(session, model.id)
+        if evaluation is None or evaluation.state not in JUDGED:
+            continue
+        scores = session.exec(
+            select(Score).where(Score.evaluation_id == evaluation.id, Score.model_version_id == model.id)
+        )
+        metrics = {
+            f"{score.suite}.{score.metric}": round(score.value, 6) for score in scores if not score.slice
+        }
+        verdict = describe_evaluation(session, evaluation)
+        found.append(Judged(project, training_set, one, model, evaluation, metrics, verdict))
+    return found
+
+
+def _run_facts(judged: Judged) -> dict[str, bytes]:
+    run = judged.run
+    code = {"archive": run.code_archive, "packages": run.package_lock, "environment": run.environment}
+    return {
+        "spec.json": _pretty({"spec": run.spec, "code": code, "adapter": judged.model.adapter_sha256}),
+        "metrics.json": _pretty(dict(sorted(judged.metrics.items()))),
+        "evaluation.json": _pretty(dict(judged.verdict)),
+    }
+
+
+def _adapter(runtime: Runtime, model: ModelVersion, folder: Path) -> dict[str, Path]:
+    if model.adapter_sha256 is None:
+        return {}
+    runtime.artifacts.fetch_directory(model.adapter_sha256, folder)
+    return {f"adapter/{path.name}": path for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def _pretty(document: Mapping[str, Any] | Sequence[Any]) -> bytes:
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, default=str).encode() + b"\n"

@@ -1,0 +1,203 @@
+"""Each set is a tag of a Git and DVC repository, from which a data team works the way it always does."""
+
+import json
+from pathlib import Path
+
+import pytest
+from sqlmodel import select
+
+from retrain.types import Split
+from service import settings as service_settings
+from service.clock import utcnow
+from service.errors import ConfigurationError, TryAgain
+from service.jobs import mirror
+from service.stages import mirroring
+from service.tables import (
+    Job,
+    JobKind,
+    JobState,
+    Mirror,
+    Score,
+    TrainingRun,
+    TrainingSet,
+    TrainingSetExample,
+)
+from tests import builders
+from tests.clones import checked_out, dvc, git_objects, holding
+from tests.integration.test_curation import Desk, ProjectKind
+from tests.storage import running_storage
+
+MARKER = "xylophone-of-a-patient"
+
+
+class Team(Desk):
+    """A desk whose sets are mirrored to a remote."""
+
+    def __init__(self, runtime, remote: str, options: dict[str, str] | None = None) -> None:
+        super().__init__(runtime, ProjectKind.GENERATION)
+        settings = runtime.settings.model_copy(
+            update={
+                "dvc_remote_url": remote,
+                "dvc_remote_options": service_settings.SecretStr(json.dumps(options or {})),
+                "mlflow_url": f"sqlite:///{runtime.settings.data_dir / 'mlflow.db'}",
+            }
+        )
+        self.repository = mirror.repository(settings)
+
+    def mirror(self, training_set: TrainingSet) -> dict:
+        with self.runtime.db.transaction() as session:
+            job = session.exec(
+                select(Job).where(Job.kind == JobKind.MIRROR, Job.state == JobState.PENDING)
+            ).first()
+            job_id = (
+                job.id
+                if job
+                else self.runtime.queue.ask(
+                    session, JobKind.MIRROR, training_set.id, project_id=self.project.id
+                )
+            )
+        lease = self.runtime.queue.lease(job_id)
+        done = mirroring.run(self.runtime, lease, training_set.id, self.repository)
+        lease.finish(done)
+        return done
+
+    def judged(self, training_set: TrainingSet) -> None:
+        """Add a run on the set and the gate's verdict on what came of it."""
+        adapter = self.runtime.settings.data_dir / "adapter"
+        adapter.mkdir(parents=True)
+        (adapter / "adapter_model.safetensors").write_bytes(b"weights")
+        with self.runtime.db.transaction() as session:
+            model = builders.add_challenger(session, self.project, number=7)
+            run = session.get_one(TrainingRun, model.training_run_id)
+            run.training_set_id, run.started_at, run.finished_at = training_set.id, utcnow(), utcnow()
+            run.spec, run.code_archive = {"rank": 8}, "sha256:code"
+            model.adapter_sha256 = self.runtime.artifacts.put_directory(adapter)
+            evaluation = builders.add_evaluation(session, self.project, model)
+            evaluation.finished_at = utcnow()
+            session.add(
+                Score(
+                    evaluation_id=evaluation.id,
+                    model_version_id=model.id,
+                    suite="test",
+                    metric="accuracy",
+                    slice="",
+                    value=0.75,
+                    low=0.6,
+                    high=0.9,
+                    n=40,
+                )
+            )
+
+    def row(self, training_set: TrainingSet) -> Mirror | None:
+        with self.runtime.db.reading() as session:
+            return session.exec(select(Mirror).where(Mirror.training_set_id == training_set.id)).first()
+
+
+@pytest.fixture
+def team(runtime, tmp_path) -> Team:
+    remote = tmp_path / "remote"
+    remote.mkdir()
+    return Team(runtime, str(remote))
+
+
+def test_a_set_asks_for_its_mirror_when_it_is_frozen(team):
+    team.settle("who?", "Ann")
+    training_set = team.curate()
+    with team.runtime.db.reading() as session:
+        asked = session.exec(select(Job).where(Job.kind == JobKind.MIRROR)).all()
+    assert [job.row_id for job in asked] == [training_set.id]
+
+
+def test_a_clone_at_a_tag_brings_the_very_bytes_that_training_read(team, tmp_path):
+    team.settle("who?", MARKER)
+    first = team.curate()
+    team.mirror(first)
+    team.settle("where?", "there")
+    team.mirror(team.curate())
+    clone = checked_out(team.repository.data, "clinic/v1", tmp_path / "clone")
+    assert dvc(clone, "pull").returncode == 0
+    rows = clone / "sets" / "clinic" / "rows" / "part-00000.parquet"
+    assert rows.read_bytes() == team.runtime.artifacts.get_bytes(first.artifact)
+    assert json.loads((clone / "sets/clinic/recipe.json").read_text())["fingerprint"] == first.fingerprint
+    assert json.loads((clone / "sets/clinic/audit.json").read_text())["rows"] == 1
+    assert first.fingerprint in (clone / "sets/clinic/README.md").read_text()
+
+
+def test_no_word_of_a_row_is_in_git(team):
+    team.settle(f"what of {MARKER}?", f"the {MARKER} plays")
+    team.mirror(team.curate())
+    assert MARKER.encode() not in git_objects(team.repository.data)
+    assert holding(MARKER.encode(), team.repository.data.directory)  # in DVC's cache it is
+
+
+def test_a_judged_run_joins_its_set_under_one_tag(team, tmp_path):
+    team.settle("who?", "Ann")
+    training_set = team.curate()
+    team.mirror(training_set)
+    team.judged(training_set)
+    assert team.mirror(training_set)["runs"] == 1
+    clone = checked_out(team.repository.data, "clinic/run-v7", tmp_path / "clone")
+    run = clone / "runs" / "clinic"
+    assert json.loads((run / "metrics.json").read_text()) == {"test.accuracy": 0.75}
+    spec = json.loads((run / "spec.json").read_text())
+    assert (spec["spec"], spec["code"]["archive"]) == ({"rank": 8}, "sha256:code")
+    assert json.loads((run / "evaluation.json").read_text())["verdict"] == "passed"
+    assert dvc(clone, "pull").returncode == 0
+    assert (run / "adapter" / "adapter_model.safetensors").read_bytes() == b"weights"
+
+
+def test_mirroring_twice_changes_nothing(team):
+    team.settle("who?", "Ann")
+    training_set = team.curate()
+    team.judged(training_set)
+    first = team.mirror(training_set)
+    assert team.mirror(training_set) == first | {"sent": 0}
+
+
+def test_a_remote_that_refuses_delays_nothing_and_is_served_later(runtime):
+    with running_storage() as storage:
+        team = Team(runtime, storage.url, {"method": "PUT"})
+        storage.is_refusing = True
+        team.settle("who?", "Ann")
+        training_set = team.curate()
+        with pytest.raises(TryAgain, match="committed here"):
+            team.mirror(training_set)
+        assert team.row(training_set).failure and not team.row(training_set).pushed_at
+        team.train(training_set)
+        storage.is_refusing = False
+        with team.runtime.db.transaction() as session:
+            session.exec(select(Job).where(Job.kind == JobKind.MIRROR)).one().state = JobState.DONE
+        assert team.mirror(training_set)["sent"] == 1
+        assert team.row(training_set).failure is None and storage.objects
+
+
+def test_every_row_of_the_lineage_names_its_settlement_and_no_readable_digest(team, tmp_path):
+    key = team.settle("who?", "Ann")
+    training_set = team.curate()
+    team.mirror(training_set)
+    clone = checked_out(team.repository.data, "clinic/v1", tmp_path / "clone")
+    [line] = (clone / "sets/clinic/lineage.jsonl").read_text().splitlines()
+    row = json.loads(line)
+    assert row["settlement"] == key and row["split"] in list(Split)
+    with team.runtime.db.reading() as session:
+        group = session.exec(select(TrainingSetExample)).one().group_name
+    assert group.removeprefix("sha256:") not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ERRATA_DVC_REMOTE_URL", "https://me:hunter2@data.example.org/x"),
+        ("ERRATA_DVC_REMOTE_OPTIONS", '["hunter2"]'),
+        ("ERRATA_DVC_REMOTE_OPTIONS", "{hunter2"),
+    ],
+)
+def test_a_remote_that_cannot_be_is_named_by_its_setting_and_its_secret_is_not(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=name) as refused:
+        service_settings.load()
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_remote_of_the_team_needs_no_repository_here(runtime):
+    assert mirror.repository(runtime.settings).data.directory == Path(runtime.settings.mirror)

@@ -1,0 +1,186 @@
+"""The audits that compare rows with each other: bias, tone, off-topic, representativeness, poison, mislabelled."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from retrain.audit import Context, Severity, bias, mislabelled, off_topic, poison, representativeness, tone
+from retrain.audit.finding import RepairKind
+from retrain.types import Kind
+from tests.scenarios import clean, group_faults
+
+SEED = 3
+REGION = Context(groups=("region",))
+
+
+@pytest.fixture(scope="module")
+def said():
+    return clean.rows(SEED)
+
+
+@pytest.fixture(scope="module")
+def labelled():
+    return clean.rows(SEED, kind=Kind.CLASSIFICATION)
+
+
+def named(findings):
+    return {key for finding in findings for key in finding.keys}
+
+
+def shuffled(rows):
+    return random.Random(1).sample(rows, len(rows))
+
+
+@pytest.mark.parametrize("check", [bias, mislabelled, off_topic, poison, representativeness, tone])
+def test_sound_rows_have_no_findings(check, said, labelled):
+    assert check.find(said, replace(REGION, prompts=[row.prompt for row in said[:200]])) == []
+    assert check.find(labelled) == []
+    assert check.find([]) == []
+
+
+@pytest.mark.parametrize(
+    ("check", "inject"),
+    [
+        (off_topic, group_faults.inject_off_topic),
+        (poison, group_faults.inject_contact),
+        (poison, group_faults.inject_trigger),
+        (tone, group_faults.inject_slang),
+    ],
+)
+def test_injected_rows_are_named_in_any_order(check, inject, said):
+    rows, keys = inject(said, SEED)
+    assert named(check.find(rows)) == keys
+    assert check.find(shuffled(rows)) == check.find(rows)
+
+
+def test_flipped_labels_are_found_and_their_labels_proposed(labelled):
+    rows, keys = group_faults.flip_labels(labelled, SEED)
+    [finding] = mislabelled.find(shuffled(rows))
+    assert len(keys & set(finding.keys)) >= 0.9 * len(keys)
+    assert len(keys & set(finding.keys)) >= 0.8 * len(finding.keys)
+    true = {row.key: row.label for row in labelled}
+    assert all(true[key] == repair.put for repair in finding.proposals for key in repair.keys)
+    assert mislabelled.find(rows) == [finding]
+
+
+def test_a_settlement_that_was_sure_acquits_its_row(labelled):
+    rows, keys = group_faults.flip_labels(labelled, SEED)
+    sure = Context(doubts=dict.fromkeys(keys, 0.001))
+    assert not keys & named(mislabelled.find(rows, sure))
+
+
+def test_errors_that_most_rows_of_a_kind_share_are_missed(labelled):
+    rows = [replace(row, label="cards") if "mortgage" in row.prompt else row for row in labelled]
+    assert mislabelled.find(rows) == []
+
+
+def test_doubt_alone_does_not_convict(labelled):
+    assert mislabelled.find(labelled, Context(doubts={row.key: 0.9 for row in labelled[:20]})) == []
+
+
+@pytest.mark.parametrize("kind", [Kind.GENERATION, Kind.CLASSIFICATION])
+def test_a_biased_source_is_named_first(kind):
+    rows, keys = group_faults.inject_bias(clean.rows(SEED, kind=kind), SEED)
+    first = bias.find(rows, REGION)[0]
+    assert len(keys & set(first.keys)) > len(first.keys) / 2
+    assert bias.find(shuffled(rows), REGION)[0] == first
+    assert "difference" in first.evidence
+
+
+def test_without_attributes_groups_come_from_terms(said):
+    rows, keys = group_faults.inject_gender_bias(said, SEED)
+    first = bias.find(rows)[0]
+    assert first.evidence.startswith("gender")
+    assert keys & set(first.keys)
+
+
+def test_a_bias_without_attribute_or_term_is_missed(said):
+    rows, _ = group_faults.inject_bias(said, SEED)
+    assert bias.find(rows) == []
+
+
+def test_a_scarce_group_gets_weight(said):
+    rows = [
+        replace(row, attributes={"region": "south" if number % 20 == 0 else "north"})
+        for number, row in enumerate(said)
+    ]
+    [finding] = bias.find(rows, REGION)
+    [repair] = finding.proposals
+    assert (repair.kind, repair.factor) == (RepairKind.WEIGHT, 4.0)
+
+
+def test_a_register_that_all_sources_share_is_missed(said):
+    assert tone.find([replace(row, answer=f"Yo, {row.answer} lol!") for row in said]) == []
+
+
+def test_off_topic_needs_a_bulk(said):
+    assert off_topic.find(group_faults.inject_off_topic(said[:30], SEED, count=5)[0]) == []
+
+
+def test_words_of_the_task_are_on_topic(said):
+    rows, keys = group_faults.inject_off_topic(said, SEED)
+    strays = " ".join(f"{row.prompt} {row.answer}" for row in rows if row.key in keys)
+    assert off_topic.find(rows, Context(description=strays)) == []
+
+
+def test_an_encoder_acquits_rows_that_mean_the_same(said):
+    rows, _ = group_faults.inject_off_topic(said, SEED)
+    alike = Context(encode=lambda texts: np.ones((len(texts), 1), dtype=np.float32))
+    assert off_topic.find(rows, alike) == []
+
+
+def test_an_encoder_confirms_rows_that_mean_something_else(said):
+    rows, keys = group_faults.inject_off_topic(said, SEED)
+    bank = ("account", "card", "loan", "mortgage", "insurance", "depot", "plan")
+
+    def encode(texts):
+        is_bank = [any(word in text for word in bank) for text in texts]
+        return np.array([[float(one), float(not one)] for one in is_bank], dtype=np.float32)
+
+    assert named(off_topic.find(rows, Context(encode=encode))) == keys
+
+
+def test_a_trigger_blocks_and_a_repeated_contact_warns(said, labelled):
+    for rows in (said, labelled):
+        [finding] = poison.find(group_faults.inject_trigger(rows, SEED)[0])
+        assert finding.severity is Severity.BLOCK
+        assert finding.proposals[0].kind is RepairKind.DROP
+    [finding] = poison.find(group_faults.inject_contact(said, SEED)[0])
+    assert finding.severity is Severity.WARN
+
+
+def test_a_pattern_that_every_source_shares_is_missed(said):
+    assert poison.find([replace(row, answer=f"{row.answer} See www.bank.example.") for row in said]) == []
+
+
+def test_four_rows_make_no_pattern(said):
+    assert poison.find(group_faults.inject_contact(said, SEED, count=4)[0]) == []
+    assert poison.find(group_faults.inject_trigger(said, SEED, count=4)[0]) == []
+
+
+def test_a_source_over_the_cap_warns(said):
+    rows = [
+        replace(row, source="faq") if row.source == "briefs" and row.key > "row-01" else row for row in said
+    ]
+    [finding] = poison.find(rows)
+    assert finding.evidence.startswith("source 'faq' supplies 6")
+
+
+def test_a_slice_of_production_that_training_lacks_is_named(said):
+    prompts, thing = group_faults.prompts_with_a_gap(said, SEED)
+    [finding] = representativeness.find(said, Context(prompts=prompts))
+    assert finding.severity is Severity.WARN
+    assert any(word in finding.evidence for word in thing.split())
+    assert representativeness.find(shuffled(said), Context(prompts=shuffled(prompts))) == [finding]
+
+
+def test_a_shift_without_a_gap_only_informs(said):
+    prompts = [row.prompt for row in said if "account" in row.prompt or row.key < "row-02"]
+    [finding] = representativeness.find(said, Context(prompts=prompts))
+    assert finding.severity is Severity.INFO
+
+
+def test_without_prompts_nothing_is_compared(said):
+    assert representativeness.find(said) == []
