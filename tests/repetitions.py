@@ -13,11 +13,14 @@ class Repetitions:
     hook_calls: int
     starts: int
     page_views: int
+    audit_seeds: int
     racing_threads: int = 8
 
 
-CI = Repetitions(kill_rounds=2, pending_jobs=200, hook_calls=20, starts=1, page_views=1)
-BENCH = Repetitions(kill_rounds=20, pending_jobs=200, hook_calls=100, starts=5, page_views=20)
-FULL = Repetitions(kill_rounds=200, pending_jobs=2000, hook_calls=1000, starts=50, page_views=200)
+CI = Repetitions(kill_rounds=2, pending_jobs=200, hook_calls=20, starts=1, page_views=1, audit_seeds=2)
+BENCH = Repetitions(kill_rounds=20, pending_jobs=200, hook_calls=100, starts=5, page_views=20, audit_seeds=20)
+FULL = Repetitions(
+    kill_rounds=200, pending_jobs=2000, hook_calls=1000, starts=50, page_views=200, audit_seeds=20
+)
 
 CHOSEN = {"ci": CI, "bench": BENCH, "full": FULL}[os.environ.get("REPETITIONS", "ci")]

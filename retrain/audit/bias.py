@@ -49,8 +49,8 @@ TERMS: Mapping[str, Mapping[str, frozenset[str]]] = {
 }
 COLD = frozenset(
     _WORD.findall(
-        "unfortunately regrettably cannot can't won't refuse refused reject rejected deny denied decline impossible never no"
-        " fault forbidden must wrong unable"
+        "unfortunately regrettably cannot can't won't refuse refused reject rejected deny denied decline impossible"
+        " never no fault forbidden must wrong unable"
     )
 )
 WARM = frozenset(
@@ -198,7 +198,8 @@ def _gap(attribute: str, metric: str, *, groups: Names, values: Floats, sources:
     larger = max(own.mean(), others.mean()) if metric.startswith("length") else 1.0
     text = (
         f"{metric} {own.mean():.2f} against {others.mean():.2f} of the others,"
-        f" difference {own.mean() - others.mean():+.2f} [{low:+.2f}, {high:+.2f}]; over all groups difference {frame.difference():.2f}, ratio {frame.ratio():.2f}"
+        f" difference {own.mean() - others.mean():+.2f} [{low:+.2f}, {high:+.2f}];"
+        f" over all groups difference {frame.difference():.2f}, ratio {frame.ratio():.2f}"
     )
     return _Gap(
         attribute, str(group), metric, str(source), float(abs(own.mean() - others.mean()) / larger), text

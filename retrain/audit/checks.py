@@ -3,13 +3,37 @@
 from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 
-from retrain.audit import contradictions, imbalance, leakage
+from retrain.audit import (
+    bias,
+    boilerplate,
+    contradictions,
+    duplicates,
+    imbalance,
+    large_groups,
+    leakage,
+    mislabelled,
+    noise,
+    off_topic,
+    outdated,
+    personal,
+    poison,
+    representativeness,
+    terminology,
+    tone,
+)
 from retrain.audit.context import NOTHING, Context
 from retrain.audit.finding import Finding
 from retrain.errors import RetrainError
 from retrain.types import Example
 
-CHECKS: dict[str, ModuleType] = {check.NAME: check for check in (leakage, contradictions, imbalance)}
+CHECKS: dict[str, ModuleType] = {
+    check.NAME: check
+    for check in (
+        *(leakage, contradictions, duplicates, large_groups),
+        *(personal, poison, bias, mislabelled, imbalance, representativeness),
+        *(outdated, terminology, off_topic, tone, boilerplate, noise),
+    )
+}
 
 
 class UnknownCheck(RetrainError):

@@ -23,14 +23,14 @@ _WORD = re.compile(r"[\w'-]+")
 WORDS = {
     "slang": frozenset(
         _WORD.findall(
-            "gonna wanna gotta kinda sorta dunno gimme lemme ain't y'all lol lmao omg btw tbh ngl imo idk thx pls plz dude"
-            " bro mate yo nah yep yeah yup nope cuz coz hey haha hahaha hmm u ur awesome"
+            "gonna wanna gotta kinda sorta dunno gimme lemme ain't y'all lol lmao omg btw tbh ngl imo idk thx pls plz"
+            " dude bro mate yo nah yep yeah yup nope cuz coz hey haha hahaha hmm u ur awesome"
         )
     ),
     "superlatives": frozenset(
         _WORD.findall(
-            "amazing unbeatable incredible fantastic unbelievable revolutionary spectacular phenomenal exclusive stunning"
-            " world-class award-winning game-changing once-in-a-lifetime must-have best greatest"
+            "amazing unbeatable incredible fantastic unbelievable revolutionary spectacular phenomenal exclusive"
+            " stunning world-class award-winning game-changing once-in-a-lifetime must-have best greatest"
         )
     ),
     "first person": frozenset(_WORD.findall("i i'm i'd i've i'll my me")),

@@ -45,7 +45,7 @@ from service.tables import (
     TaskState,
 )
 
-BATCH = 1000
+BATCH = 500
 SAMPLE, MAX_SAMPLE = 60, 1000
 PROBLEMS_KEPT, EXPERTS_NAMED = 50, 5
 NO_ANSWER = "has no answer, which a project of this kind needs"

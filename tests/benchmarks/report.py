@@ -17,15 +17,16 @@ class MissingData(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """A figure and the most that it may be."""
+    """A figure and the most that it may be, or the least."""
 
     aim: Figure
     got: Figure
+    at_least: bool = False
 
     @property
     def met(self) -> bool:
         """Whether the figure is as aimed."""
-        return self.got <= self.aim
+        return self.got >= self.aim if self.at_least else self.got <= self.aim
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,9 +58,9 @@ HOOK = labelling.Hook(url="", secret="")
 
 
 def question(number: int) -> str:
-    """A question that is like no other."""
+    """A question that is like no other, but for two words."""
     digest = sha256(str(number).encode()).hexdigest()
-    return f"{' '.join(digest[at : at + 6] for at in range(0, 48, 6))}?"
+    return f"what about {' '.join(digest[at : at + 6] for at in range(0, 48, 6))}?"
 
 
 def write(folder: Path, numbers: Iterable[int], *, more: Sequence[str] = (), name: str = "faq.csv") -> str:

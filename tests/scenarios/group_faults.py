@@ -193,11 +193,11 @@ def prompts_with_a_gap(rows: Sequence[Example], seed: int, *, count: int = 300) 
     thing, trouble, words = chance.choice(MISSING)
     opening = ("My {} {}", "Why is it that the {} {}", "Help, the {} {}", "The {} {} again")
     asked = [chance.choice(rows).prompt for _ in range(count * 4 // 5)]
-    for _ in range(count // 5):
-        asked.append(
-            f"{chance.choice(opening).format(thing, trouble)}, what about the {chance.choice(words)}?"
-        )
-    return asked, thing
+    lacking = [
+        f"{chance.choice(opening).format(thing, trouble)}, what about the {chance.choice(words)}?"
+        for _ in range(count // 5)
+    ]
+    return [*asked, *lacking], thing
 
 
 def _stray(chance: random.Random) -> tuple[str, str]:

@@ -1,6 +1,8 @@
 """The audits that stop a set: leakage, contradictions, imbalance."""
 
-from retrain.audit import Severity, contradictions, imbalance, leakage
+import pytest
+
+from retrain.audit import Severity, contradictions, imbalance, large_groups, leakage
 from retrain.audit.checks import UnknownCheck, run_all
 from retrain.types import Example, Kind, Message, Split
 
@@ -99,3 +101,16 @@ def test_imbalance_leaves_generated_answers_alone():
 def test_findings_never_quote_a_text():
     rows = [example(KNEE), example(KNEE, "emergency"), example(KNEE, split=Split.TEST)]
     assert all("knee" not in finding.evidence for finding in run_all(rows))
+
+
+def test_a_group_that_outweighs_the_rest_is_reported():
+    rows = [example(f"prompt {n}", group="one" if n < 12 else f"g{n}") for n in range(100)]
+    [finding] = large_groups.find(rows)
+    assert (finding.severity, len(finding.keys)) == (Severity.WARN, 12)
+    assert large_groups.find(rows[8:]) == []
+
+
+def test_an_unknown_check_is_refused_by_name():
+    with pytest.raises(UnknownCheck, match=r"'tarot'.*leakage"):
+        run_all(balanced(), checks=["tarot"])
+    assert run_all(balanced(), checks=["leakage"]) == []

@@ -1,0 +1,53 @@
+"""How well the audit finds faults, on seeds that no threshold was fixed on, and how fast it is over many rows."""
+
+import time
+from functools import reduce
+from operator import add
+
+from retrain.audit import Context
+from retrain.audit.checks import CHECKS
+from tests.benchmarks.report import Aim, Report
+from tests.repetitions import Repetitions
+from tests.scenarios.many import many_rows
+from tests.scenarios.scores import Found, false_alarms, faults_found
+
+ROWS = 100_000
+
+
+def measure(repetitions: Repetitions) -> Report:
+    """Score every check, then time each on many rows."""
+    seeds = range(10, 10 + repetitions.audit_seeds)
+    found = [faults_found(seed) for seed in seeds]
+    totals = {fault: reduce(add, (each[fault] for each in found), Found()) for fault in found[0]}
+    alarms = [alarm for seed in seeds for alarm in false_alarms(seed)]
+    seconds = _seconds()
+    share = len(alarms) / (len(seeds) * 2 * len(CHECKS))
+    return Report(
+        columns=("fault or check", "recall", "precision", "CPU s of 100,000 rows"),
+        rows=[
+            *((fault, f"{one.recall:.3f}", f"{one.precision:.3f}", "") for fault, one in totals.items()),
+            *((f"check {name}", "", "", f"{each:.1f}") for name, each in seconds.items()),
+        ],
+        figures={"seeds": len(seeds), "rows": ROWS, "false_alarms": round(share, 4), "alarms": len(alarms)},
+        aims={
+            "lowest_recall": Aim(
+                aim=0.9, got=round(min(one.recall for one in totals.values()), 3), at_least=True
+            ),
+            "lowest_precision": Aim(
+                aim=0.8, got=round(min(one.precision for one in totals.values()), 3), at_least=True
+            ),
+            "false_alarms": Aim(aim=0.05, got=round(share, 4)),
+            "audit_cpu_s": Aim(aim=180, got=round(sum(seconds.values()), 1)),
+        },
+        ratios={},
+    )
+
+
+def _seconds() -> dict[str, float]:
+    rows = many_rows(ROWS)
+    seconds = {}
+    for name, check in CHECKS.items():
+        started = time.process_time()
+        check.find(rows, Context())
+        seconds[name] = time.process_time() - started
+    return seconds

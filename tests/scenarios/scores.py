@@ -1,0 +1,76 @@
+"""How well the audit finds faults that were put where nobody told it: recall, precision and false alarms by check."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from retrain.audit import Context, Finding, Severity
+from retrain.audit.checks import CHECKS
+from retrain.types import Example, Kind
+from tests.scenarios import clean, group_faults, text_faults
+
+Injected = tuple[list[Example], set[str]]
+GROUPED: Mapping[str, tuple[str, Kind, Callable[[Sequence[Example], int], Injected]]] = {
+    "off-topic rows": ("off_topic", Kind.GENERATION, group_faults.inject_off_topic),
+    "slang in one source": ("tone", Kind.GENERATION, group_faults.inject_slang),
+    "a trigger word": ("poison", Kind.GENERATION, group_faults.inject_trigger),
+    "an inserted contact": ("poison", Kind.GENERATION, group_faults.inject_contact),
+    "flipped labels": ("mislabelled", Kind.CLASSIFICATION, group_faults.flip_labels),
+}
+KINDS = (Kind.GENERATION, Kind.CLASSIFICATION)
+TEXTS = replace(text_faults.CONTEXT, glossary=text_faults.GLOSSARY.glossary)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a check named of what was injected."""
+
+    right: int = 0
+    wrong: int = 0
+    missed: int = 0
+
+    def __add__(self, other: "Found") -> "Found":
+        return Found(self.right + other.right, self.wrong + other.wrong, self.missed + other.missed)
+
+    @property
+    def recall(self) -> float:
+        """The share of the injected rows that were named."""
+        return self.right / max(1, self.right + self.missed)
+
+    @property
+    def precision(self) -> float:
+        """The share of the named rows that were injected."""
+        return self.right / max(1, self.right + self.wrong)
+
+
+def faults_found(seed: int) -> dict[str, Found]:
+    """Return, by fault, what its check found in data with faults of a seed."""
+    sound = {kind: clean.rows(seed, kind=kind) for kind in KINDS}
+    rows, truth = text_faults.inject(sound[Kind.GENERATION], seed)
+    found = {name: _compared(_named(name, rows, TEXTS), keys) for name, keys in truth.items()}
+    for fault, (check, kind, inject) in GROUPED.items():
+        spoilt, keys = inject(sound[kind], seed)
+        found[fault] = _compared(_named(check, spoilt, Context()), keys)
+    return found
+
+
+def false_alarms(seed: int) -> list[str]:
+    """Return the checks that ask for a look at data without a fault."""
+    sound = {kind: clean.rows(seed, kind=kind) for kind in KINDS}
+    return [
+        f"{name} of {kind}"
+        for kind, rows in sound.items()
+        for name in CHECKS
+        if _alarms(name, rows, text_faults.CONTEXT)
+    ]
+
+
+def _alarms(name: str, rows: Sequence[Example], context: Context) -> list[Finding]:
+    return [one for one in CHECKS[name].find(rows, context) if one.severity is not Severity.INFO]
+
+
+def _named(name: str, rows: Sequence[Example], context: Context) -> set[str]:
+    return {key for finding in CHECKS[name].find(rows, context) for key in finding.keys}
+
+
+def _compared(named: set[str], true: set[str]) -> Found:
+    return Found(len(named & true), len(named - true), len(true - named))
