@@ -57,7 +57,10 @@ def find(
     if len(labels) < 2:
         return []
     places = np.searchsorted(labels, [row.label or "" for row in rows])
-    probabilities = _out_of_fold(_vectors(rows), places, learned_from, seed)
+    vectors = _vectors(rows)
+    if vectors is None:
+        return []
+    probabilities = _out_of_fold(vectors, places, learned_from, seed)
     likeliest = probabilities.argmax(axis=1)
     given = probabilities[np.arange(len(rows)), places]
     is_noise = find_label_issues(places, probabilities, filter_by="both", n_jobs=1)
@@ -77,9 +80,13 @@ def _learnable(examples: Sequence[Example]) -> list[Example]:
     return sorted((row for row in labelled if counts[row.label] >= _FOLDS), key=lambda row: row.key)
 
 
-def _vectors(rows: Sequence[Example]) -> csr_matrix:
+def _vectors(rows: Sequence[Example]) -> csr_matrix | None:
+    """Weigh the prompts' words, shaped (n_rows, n_words); None if no word occurs twice."""
     vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2, max_features=20_000, token_pattern=r"\w+")
-    return vectorizer.fit_transform([text_of(row.messages) for row in rows])
+    try:
+        return vectorizer.fit_transform([text_of(row.messages) for row in rows])
+    except ValueError:  # scikit-learn's way to say that there are no words
+        return None
 
 
 def _out_of_fold(vectors: csr_matrix, places: Places, learned_from: int, seed: int) -> Floats:

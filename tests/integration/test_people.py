@@ -16,6 +16,8 @@ from service.clock import utcnow
 from service.errors import WrongState
 from service.runtime import Runtime, build
 from service.tables import (
+    AcceptedRepair,
+    AuditFinding,
     Evaluation,
     Job,
     JobKind,
@@ -601,11 +603,32 @@ class Api:
             builders.add_criteria(session, clinic)
             model = builders.add_challenger(session, clinic)
             evaluation = builders.add_evaluation(session, clinic, model)
+            finding = AuditFinding(
+                training_set_id=evaluation.training_set_id,
+                check="noise",
+                check_version="1",
+                severity="block",
+                keys=["k"],
+                evidence="",
+                repair="",
+                name="n",
+                proposals=[{"kind": "drop", "keys": ["k"]}, {"kind": "drop", "keys": ["k"]}],
+            )
+            session.add(finding)
+            session.flush()
+            ada, _ = builders.add_person(session, Role.ANNOTATOR, "ada of repairs")
+            repair = AcceptedRepair(
+                project_id=clinic.id, finding_id=finding.id, place=1, user_id=ada.id, reason=""
+            )
+            session.add(repair)
+            session.flush()
             self.job = runtime.queue.ask(session, JobKind.CURATE, clinic.id, project_id=clinic.id)
             self.rows: dict[str, UUID] = {
                 "run_id": session.exec(select(TrainingRun.id)).one(),
                 "evaluation_id": evaluation.id,
                 "job_id": self.job,
+                "finding_id": finding.id,
+                "repair_id": repair.id,
             }
             self.approval = {
                 "evaluation": str(evaluation.id),
@@ -635,6 +658,10 @@ class Api:
                 body = {"project": "clinic"} if view.body else None
                 if rule.endpoint == "loop.approve":
                     body = self.approval
+                if rule.endpoint == "audits.waive":
+                    body = {"reason": "known", "until": utcnow().date().isoformat()}
+                if rule.endpoint == "audits.accept_repair":
+                    body = {"place": 0}
                 if rule.endpoint == "corpus.add":
                     body |= {"source": "faq", "licence": "CC0", "rows": [{"question": "x", "label": "y"}]}
                 yield method, path + ("?project=clinic" if view.query else ""), body, view.access

@@ -57,6 +57,8 @@ ALLOWED = {
     Access.APPROVER: {"approver", "admin"},
 }
 BODIES: dict[str, dict[str, Any]] = {
+    "audits.waive": {"reason": "known", "until": "2026-12-24"},
+    "audits.accept_repair": {"place": 0},
     "responses.log_response": {"messages": [{"role": "user", "content": "x"}], "response": "y"},
     "feedback.give": {"event_id": "0191d1d0-0000-4000-8000-000000000001", "rating": "down"},
     "feedback.change": {},

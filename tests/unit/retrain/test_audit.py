@@ -1,8 +1,12 @@
 """The audits that stop a set: leakage, contradictions, imbalance."""
 
-import pytest
+from datetime import date
 
-from retrain.audit import Severity, contradictions, imbalance, large_groups, leakage
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrain.audit import Context, Severity, contradictions, imbalance, large_groups, leakage
 from retrain.audit.checks import UnknownCheck, run_all
 from retrain.types import Example, Kind, Message, Split
 
@@ -114,3 +118,42 @@ def test_an_unknown_check_is_refused_by_name():
     with pytest.raises(UnknownCheck, match=r"'tarot'.*leakage"):
         run_all(balanced(), checks=["tarot"])
     assert run_all(balanced(), checks=["leakage"]) == []
+
+
+texts = st.one_of(
+    st.text(max_size=12),
+    st.sampled_from(
+        ["", "?!", "the cat sat", "call +1 555 0100", "<b>as of 2009</b>", "[EMAIL]", "家 病院", "a" * 300]
+    ),
+)
+rows_of_any_kind = st.lists(
+    st.tuples(
+        texts, texts, st.sampled_from(list(Kind)), st.sampled_from(list(Split)), st.sampled_from("abc")
+    ),
+    max_size=30,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows_of_any_kind)
+def test_no_check_breaks_whatever_the_rows(drawn):
+    rows = [
+        Example(
+            key=f"k{number}",
+            group=f"g{number % 5}",
+            messages=(Message("user", asked),),
+            answer=said,
+            kind=kind,
+            label=said or "x" if kind is Kind.CLASSIFICATION else None,
+            split=split,
+            source=source,
+            attributes={"region": source},
+            written=date(2020, 1, 1),
+        )
+        for number, (asked, said, kind, split, source) in enumerate(drawn)
+    ]
+    context = Context(
+        today=date(2026, 1, 1), prompts=["the cat sat"] * 3, groups=["region"], earlier=rows[:3]
+    )
+    keys = {row.key for row in rows}
+    assert all(set(finding.keys) <= keys for finding in run_all(rows, context))
