@@ -178,6 +178,7 @@ def change(
     *,
     random_share: float | None = None,
     needs_two_persons: bool | None = None,
+    admission_bar: float | None = None,
     actor: str,
 ) -> None:
     """Change how a project works; None leaves as it is.
@@ -190,6 +191,10 @@ def change(
         project.random_share = random_share
     if needs_two_persons is not None:
         project.needs_two_persons = needs_two_persons
+    if admission_bar is not None:
+        if not 0 < admission_bar < 1:
+            raise Invalid(f"admission_bar: {admission_bar:g} does not lie between 0 and 1")
+        project.admission_bar = admission_bar
     session.add(project)
     ledger.append(
         session,
@@ -197,7 +202,9 @@ def change(
         action="project_changed",
         subject=project.slug,
         project_id=project.id,
-        facts={"random_share": project.random_share, "needs_two_persons": project.needs_two_persons},
+        facts={
+            name: getattr(project, name) for name in ("random_share", "needs_two_persons", "admission_bar")
+        },
     )
 
 

@@ -106,18 +106,27 @@ def change_project(
         bool | None,
         typer.Option(help="Whether who asked for a training may not approve what came of it."),
     ] = None,
+    admission_bar: Annotated[
+        float | None, typer.Option(help="How much of a corpus must be right, at least, to be admitted.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Change how a project works."""
     with connect().db.transaction() as session:
         project = projects.find(session, name)
         projects.change(
-            session, project, random_share=random_share, needs_two_persons=two_persons, actor=ACTOR
+            session,
+            project,
+            random_share=random_share,
+            needs_two_persons=two_persons,
+            admission_bar=admission_bar,
+            actor=ACTOR,
         )
         document = {
             "project": project.slug,
             "random_share": project.random_share,
             "needs_two_persons": project.needs_two_persons,
+            "admission_bar": project.admission_bar,
         }
     show(document, as_json=as_json)
 

@@ -28,6 +28,7 @@ from service.tables import (
     Feedback,
     JobKind,
     LedgerEntry,
+    Mirror,
     ProjectKind,
     Response,
     Role,
@@ -39,6 +40,7 @@ from service.tables import (
 )
 from service.web.app import create_app
 from tests import builders
+from tests.console import person
 
 TOMORROW = timedelta(days=1)
 
@@ -446,3 +448,50 @@ class TestApi:
         undone = client.delete(f"/v1/repairs/{made.json['id']}", headers=operator)
         assert undone.status_code == 200 and not undone.json["is_in_force"]
         assert client.post(f"{path}/repairs", json={"place": 7}, headers=operator).status_code == 404
+
+
+class TestPage:
+    """A set's page: what was found, by check and by source, and what people decide about it."""
+
+    @pytest.fixture
+    def blocked(self, desk) -> TrainingSet:
+        key = desk.settle("who?", "Ann <i>says</i>, regards")
+        desk.settle("where?", "there")
+        proposal = Repair(RepairKind.REPLACE, (key,), find=", regards")
+        desk.finds(key, proposals=[proposal])
+        return desk.curate()
+
+    def page(self, desk, training_set: TrainingSet, who=None) -> str:
+        who = who or person(desk.runtime, Role.AUDITOR, password="")
+        return who.get(f"/p/clinic/sets/{training_set.id}").text
+
+    def test_it_tells_checks_sources_and_where_the_set_is_mirrored(self, desk, blocked):
+        page = self.page(desk, blocked)
+        assert "rows say nothing" in page and "1 of 2 rows noise" in page
+        assert "a job puts it there by itself" in page
+        with desk.runtime.db.transaction() as session:
+            session.add(Mirror(training_set_id=blocked.id, git_commit="abc123", failure="no space"))
+        page = self.page(desk, blocked, person(desk.runtime, Role.AUDITOR, name="eve", password=""))
+        assert "abc123" in page and "no space" in page
+
+    def test_an_approver_waives_and_an_operator_repairs_and_takes_back(self, desk, blocked):
+        finding = desk.finding(blocked)
+        pia, otto = (person(desk.runtime, role, name=role) for role in (Role.APPROVER, Role.OPERATOR))
+        until = (utcnow().date() + TOMORROW).isoformat()
+        path = f"/p/clinic/findings/{finding.id}"
+        assert otto.post(f"{path}/waive", reason="known", until=until).status_code == 403
+        assert pia.post(f"{path}/waive", reason="known", until="2020-01-01").status_code == 422
+        assert pia.post(f"{path}/waive", reason="known", until=until).status_code == 303
+        assert "Train on this set" in self.page(desk, blocked, otto)
+        assert otto.post(f"{path}/repair", place="0").status_code == 303
+        with desk.runtime.db.reading() as session:
+            accepted = session.exec(select(AcceptedRepair)).one()
+        assert "Take it back" in self.page(desk, blocked, otto)
+        assert otto.post(f"/p/clinic/repairs/{accepted.id}/undo").status_code == 303
+        assert otto.post(f"/p/clinic/repairs/{accepted.id}/undo").status_code == 409
+
+    def test_a_difference_shows_the_words_that_changed_and_their_cause(self, desk, blocked):
+        desk.accept(desk.finding(blocked))
+        page = self.page(desk, desk.curate())
+        assert "<del>, regards</del>" in page
+        assert "a repair" in page

@@ -1,5 +1,6 @@
 """Training sets: what is in them, what their audit found, and how one differs from another."""
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date
@@ -11,13 +12,14 @@ from pydantic import Field
 from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
+from retrain.errors import RetrainError
 from retrain.types import Split
 from service.answers.audits import blocking, findings_of, repairs_of, waivers
 from service.answers.changes import compare
 from service.clock import utcnow
 from service.errors import NotFound
 from service.stages import auditing, training
-from service.tables import AcceptedRepair, AuditFinding, JobKind, TrainingRun, TrainingSet
+from service.tables import AcceptedRepair, AuditFinding, JobKind, Mirror, TrainingRun, TrainingSet
 from service.web.auth import Access
 from service.web.console.listing import Badge, Cell, Link, Listing
 from service.web.console.page import Desk, Form, bp, page
@@ -116,6 +118,8 @@ def training_set(desk: Desk, row_id: UUID) -> str:
         waivers=waivers(desk.session, found, today),
         blocking=blocking(desk.session, found, today),
         repairs=repairs_of(desk.session, findings),
+        sources=_sources(found),
+        mirror=desk.session.exec(select(Mirror).where(Mirror.training_set_id == found.id)).first(),
         tally=_tally(findings),
         most=max((counts.total() for _, counts in _tally(findings)), default=1),
         word_diff=word_diff,
@@ -163,6 +167,16 @@ def undo_repair(desk: Desk, row_id: UUID) -> Response:
     auditing.undo(desk.session, desk.project, accepted, user=desk.user)
     finding = auditing.find(desk.session, desk.project, accepted.finding_id)
     return _back(desk, finding, "The repair is taken back; the next set is built without it.")
+
+
+def _sources(found: TrainingSet) -> list[dict[str, Any]]:
+    """Return what the audit's report says of each source; an old set has none."""
+    try:
+        kept = runtime().artifacts.get_bytes(found.audit_report) if found.audit_report else b"{}"
+    except RetrainError:
+        return []
+    sources: list[dict[str, Any]] = json.loads(kept).get("sources", [])
+    return sources
 
 
 def _back(desk: Desk, finding: AuditFinding, sentence: str) -> Response:

@@ -46,6 +46,7 @@ class SwitchesForm(Form):
 
     random_share: float = Field(ge=0, le=1)
     needs_two_persons: bool = False
+    admission_bar: float = Field(default=0.9, gt=0, lt=1)
 
 
 class KeyForm(Form):
@@ -104,6 +105,7 @@ def set_switches(desk: Desk, form: SwitchesForm) -> Response:
         desk.project,
         random_share=form.random_share,
         needs_two_persons=form.needs_two_persons,
+        admission_bar=form.admission_bar,
         actor=desk.user.name,
     )
     return desk.done("The project works that way from now on.", "console.settings", _anchor="switches")
