@@ -3,8 +3,8 @@
 Catches: labels that confident learning deems noise in predictions from rows of other folds, unless settlement was
 sure of them; and labels that settlement doubted and the classifier would not give. Where the classifier is sure, its
 label is proposed.
-Misses: rows whose words do not tell the label, errors that most rows of a kind share, labels of fewer than four rows,
-and generated answers.
+Misses: sets and rows whose words do not tell the label, errors that most rows of a kind share, labels of fewer than
+four rows, and generated answers.
 """
 
 import warnings
@@ -42,6 +42,7 @@ def find(
     doubt: float = 0.5,
     sure: float = 0.6,
     ratio: float = 10.0,
+    accuracy: float = 0.6,
     learned_from: int = 10_000,
     seed: int = 0,
 ) -> list[Finding]:
@@ -49,8 +50,8 @@ def find(
 
     Beside those that cleanlab picks, a row is suspect when another label is `ratio` times as probable as its own.
     Settlement's doubt below `trust` acquits a suspect; from `doubt` on it suffices that the classifier prefers another
-    label. A label is proposed where the classifier gives it at least the probability `sure`. Each fold learns from
-    at most `learned_from` rows.
+    label. A classifier that agrees with less than `accuracy` of the labels accuses nobody. A label is proposed where
+    the classifier gives it at least the probability `sure`. Each fold learns from at most `learned_from` rows.
     """
     rows = _learnable(examples)
     labels = sorted({row.label for row in rows if row.label})
@@ -62,6 +63,8 @@ def find(
         return []
     probabilities = _out_of_fold(vectors, places, learned_from, seed)
     likeliest = probabilities.argmax(axis=1)
+    if (likeliest == places).mean() < accuracy:
+        return []
     given = probabilities[np.arange(len(rows)), places]
     is_noise = find_label_issues(places, probabilities, filter_by="both", n_jobs=1)
     is_noise |= probabilities.max(axis=1) >= ratio * given

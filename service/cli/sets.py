@@ -12,10 +12,11 @@ from retrain.export import TRAINING_SPLITS, Export, Format, export, to_jsonl
 from retrain.types import Split
 from service import answers, ledger
 from service.answers.examples import examples_of
-from service.cli.console import ACTOR, AsJson, Project, connect, find_project, show
+from service.cli.console import ACTOR, AsJson, DryRun, NoWait, Project, connect, do, find_project, show
 from service.errors import Invalid
+from service.stages.mirroring import needed_tags
+from service.tables import JobKind, TrainingSet
 from service.tables import Project as ProjectRow
-from service.tables import TrainingSet
 
 app, sets_app = typer.Typer(), typer.Typer(no_args_is_help=True)
 app.add_typer(sets_app, name="sets", help="Training sets.")
@@ -93,6 +94,26 @@ def export_set(
         )
     _write(made, wanted, to.absolute())
     show(document | {"file": str(to)}, as_json=as_json)
+
+
+@sets_app.command()
+def mirror(name: Name, as_json: AsJson = False, no_wait: NoWait = False) -> None:
+    """Put a set and its judged runs into the data repository, and push what its remote lacks."""
+    runtime = connect()
+    with runtime.db.reading() as session:
+        found = answers.find_set(session, name)
+    show(do(runtime, JobKind.MIRROR, found.id, project_id=found.project_id, no_wait=no_wait), as_json=as_json)
+
+
+@sets_app.command()
+def collect(project: Project, as_json: AsJson = False, dry_run: DryRun = False) -> None:
+    """Free the room of sets in the data repository that no model, rollback or bisection needs."""
+    runtime, row = find_project(project)
+    if dry_run:
+        with runtime.db.reading() as session:
+            show({"kept": needed_tags(session)}, as_json=as_json)
+        return
+    show(do(runtime, JobKind.COLLECT, row.id, project_id=row.id, no_wait=False), as_json=as_json)
 
 
 def _write(made: Export, wanted: Format, path: Path) -> None:

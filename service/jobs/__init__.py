@@ -31,6 +31,7 @@ PERFORM: dict[JobKind, str] = {
     JobKind.CURATE: "sets.curate",
     JobKind.REBUILD: "sets.rebuild",
     JobKind.MIRROR: "mirror.mirror",
+    JobKind.COLLECT: "mirror.collect",
     JobKind.TRAIN: "training.train",
     JobKind.EVALUATE: "evaluation.evaluate",
 }

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -48,6 +48,9 @@ class Repository:
     def push(self) -> int:
         return self.data.push() if self.data.remote else 0
 
+    def collect(self, keep: Sequence[str]) -> int:
+        return self.data.collect(keep)
+
     def track(self, judged: mirroring.Judged, commit: str) -> str | None:
         """Log a run with its set as input, if there is a tracker."""
         if not self.mlflow_url:
@@ -78,6 +81,11 @@ class Repository:
 def mirror(runtime: Runtime, lease: Lease) -> dict[str, Any]:
     """Publish a training set and its judged runs."""
     return mirroring.run(runtime, lease, lease.row_id, repository(runtime.settings))
+
+
+def collect(runtime: Runtime, lease: Lease) -> dict[str, Any]:
+    """Free the room of sets that no model needs."""
+    return mirroring.collect(lease, repository(runtime.settings))
 
 
 def repository(settings: Settings) -> Repository:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 import structlog
+from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from retrain.errors import RetrainError
@@ -58,6 +59,7 @@ class Repository(Protocol):
         at: datetime,
     ) -> str: ...
     def push(self) -> int: ...
+    def collect(self, keep: Sequence[str]) -> int: ...
     def track(self, judged: "Judged", commit: str) -> str | None: ...
 
 
@@ -111,6 +113,37 @@ def run(runtime: Runtime, lease: Lease, set_id: UUID, repository: Repository) ->
         "runs": len(judged),
         "sent": sent,
     }
+
+
+def collect(lease: Lease, repository: Repository) -> dict[str, Any]:
+    """Free the room of sets that no model needs: their rows leave DVC's cache here, never a remote."""
+    with lease.transaction() as session:
+        keep = needed_tags(session)
+    return {"kept": len(keep), "removed": repository.collect(keep)}
+
+
+def needed_tags(session: Session) -> list[str]:
+    """Return what is live, could be rolled back to, bisected or trained on next: every trained set, and the newest."""
+    trained = select(TrainingRun.training_set_id).distinct()
+    newest = select(func.max(TrainingSet.version)).where(TrainingSet.project_id == Project.id)
+    sets = session.exec(
+        select(Project.slug, TrainingSet.version)
+        .join(TrainingSet, col(TrainingSet.project_id) == Project.id)
+        .where(
+            col(TrainingSet.id).in_(trained)
+            | (TrainingSet.version == newest.correlate(Project).scalar_subquery())
+        )
+    ).all()
+    models = session.exec(
+        select(Project.slug, ModelVersion.number)
+        .join(ModelVersion, col(ModelVersion.project_id) == Project.id)
+        .join(Evaluation, col(Evaluation.model_version_id) == ModelVersion.id)
+        .where(col(ModelVersion.training_run_id).is_not(None), col(Evaluation.state).in_(JUDGED))
+        .distinct()
+    ).all()
+    return sorted(
+        [f"{slug}/v{version}" for slug, version in sets] + [f"{slug}/run-v{n}" for slug, n in models]
+    )
 
 
 def _try(lease: Lease, set_id: UUID, commit: str, act: Any) -> Any:

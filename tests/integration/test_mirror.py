@@ -201,3 +201,27 @@ def test_a_remote_that_cannot_be_is_named_by_its_setting_and_its_secret_is_not(m
 
 def test_a_remote_of_the_team_needs_no_repository_here(runtime):
     assert mirror.repository(runtime.settings).data.directory == Path(runtime.settings.mirror)
+
+
+def test_collecting_frees_only_what_no_model_needs(team, tmp_path):
+    team.settle("who?", "Ann")
+    trained = team.curate()
+    team.mirror(trained)
+    team.judged(trained)
+    team.mirror(trained)
+    for asked in ("where?", "when?"):
+        team.settle(asked, "soon")
+        newest = team.curate()
+        team.mirror(newest)
+    with team.runtime.db.reading() as session:
+        assert mirroring.needed_tags(session) == ["clinic/run-v7", "clinic/v1", f"clinic/v{newest.version}"]
+        job = session.exec(select(Job).where(Job.kind == JobKind.MIRROR)).first()
+    with team.runtime.db.transaction() as session:
+        asked = team.runtime.queue.ask(session, JobKind.COLLECT, job.project_id, project_id=job.project_id)
+    lease = team.runtime.queue.lease(asked)
+    assert mirroring.collect(lease, team.repository)["removed"] == 1
+    for tag in ("clinic/v1", "clinic/run-v7", f"clinic/v{newest.version}"):
+        assert (
+            dvc(checked_out(team.repository.data, tag, tmp_path / tag.replace("/", "-")), "pull").returncode
+            == 0
+        )

@@ -184,3 +184,9 @@ def test_a_shift_without_a_gap_only_informs(said):
 
 def test_without_prompts_nothing_is_compared(said):
     assert representativeness.find(said) == []
+
+
+def test_a_classifier_that_cannot_tell_the_labels_accuses_nobody():
+    chance = random.Random(0)
+    rows = [replace(row, label=chance.choice("abcde")) for row in clean.rows(0, kind=Kind.CLASSIFICATION)]
+    assert mislabelled.find([replace(row, answer=row.label) for row in rows]) == []
