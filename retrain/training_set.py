@@ -13,7 +13,11 @@ from retrain.near_duplicates import clusters, join, normalise, root, similarity,
 from retrain.types import Example, Kind, Message, Split, content_hash, sha256_of
 
 _STRICTNESS = (Split.TRAIN, Split.VALIDATION, Split.REGRESSION, Split.TEST)
-_PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_]{2,}\]|<[A-Z][A-Z0-9_]{2,}>")
+_PLACEHOLDER = re.compile(
+    r"[\[<{]{1,2}(?:E-?MAIL|PHONE|TELEPHONE|MOBILE|NAME|FIRST_?NAME|LAST_?NAME|PERSON|IBAN|SSN|CARD|CREDIT_?CARD|"
+    r"ADDRESS|IP|LOCATION|DATE_OF_BIRTH|ACCOUNT|PASSWORD|SECRET|REDACTED|PII)"
+    r"(?:[_ -]?(?:ADDRESS|NUMBER|NO|ID|KEY|\d+))*[\]>}]{1,2}"
+)
 
 
 class BrokenRecipe(RetrainError):
@@ -163,7 +167,7 @@ def build(
     rows = [*(place.settled for place in earlier), *settled]
     old = [*(place.group for place in earlier), *(None for _ in settled)]
     groups = _groups(rows, old=old, assigned=assigned, recipe=recipe)
-    examples = [_example(row, group) for row, group in zip(rows, groups, strict=True)]
+    examples = [to_example(row, group.name, group.split) for row, group in zip(rows, groups, strict=True)]
     known = {content_hash(example) for example in examples[: len(earlier)]}
     sayable, unsayable = _without_placeholders(examples[len(earlier) :])
     kept, duplicates = _without_duplicates(sayable, known=known, recipe=recipe)
@@ -174,6 +178,26 @@ def build(
         assignments={name: splits[name] for name in sorted(splits) if assigned.get(name) is not splits[name]},
         dropped=(*unsayable, *duplicates, *surplus),
         merges=_merges(groups, assigned),
+    )
+
+
+def to_example(row: Settled, group: str, split: Split) -> Example:
+    """Return a settled answer as a row of a set."""
+    return Example(
+        key=row.key,
+        group=group,
+        messages=row.messages,
+        answer=row.answer,
+        kind=row.kind,
+        label=row.label,
+        split=split,
+        weight=float(row.weight),
+        rejected=row.rejected,
+        is_wanted=row.is_wanted,
+        attributes=row.attributes,
+        source=row.source,
+        language=row.language,
+        written=row.written,
     )
 
 
@@ -259,11 +283,11 @@ def _splits(
         else:
             undrawn.append(part)
         if before and not is_random:
-            have[_stratum(rows)][splits[part]] += len(rows)
+            have[_stratum(rows)][splits[part]] += _size(rows)
     for part in sorted(undrawn, key=lambda part: _draw(min(names[part]), recipe)):
         rows = inside[part]
         splits[part] = _neediest(have[_stratum(rows)], rows, recipe)
-        have[_stratum(rows)][splits[part]] += len(rows)
+        have[_stratum(rows)][splits[part]] += _size(rows)
     return splits
 
 
@@ -275,10 +299,15 @@ def _neediest(have: Counter[Split], rows: Sequence[Settled], recipe: Recipe) -> 
         Split.TEST: recipe.test_share,
     }
     shares[Split.TRAIN] = 1 - sum(shares.values())
-    total = have.total() + len(rows)
+    total = have.total() + _size(rows)
     return max(
         shares, key=lambda split: (round(shares[split] * total - have[split], 9), split is Split.TRAIN)
     )
+
+
+def _size(rows: Sequence[Settled]) -> int:
+    """Count a group's rows; one that an earlier version placed stands among them twice."""
+    return len({row.key for row in rows})
 
 
 def _stratum(rows: Sequence[Settled]) -> str:
@@ -303,25 +332,6 @@ def _merges(groups: Iterable[_Group], assigned: Mapping[str, Split]) -> tuple[Me
     return tuple(merges[name] for name in sorted(merges))
 
 
-def _example(row: Settled, group: _Group) -> Example:
-    return Example(
-        key=row.key,
-        group=group.name,
-        messages=row.messages,
-        answer=row.answer,
-        kind=row.kind,
-        label=row.label,
-        split=group.split,
-        weight=float(row.weight),
-        rejected=row.rejected,
-        is_wanted=row.is_wanted,
-        attributes=row.attributes,
-        source=row.source,
-        language=row.language,
-        written=row.written,
-    )
-
-
 def _without_placeholders(examples: Iterable[Example]) -> tuple[list[Example], list[tuple[str, str]]]:
     said: list[Example] = []
     dropped: list[tuple[str, str]] = []
@@ -340,10 +350,7 @@ def _without_surplus(
     counts = Counter(example.source for example in examples if example.split is Split.TRAIN)
     if recipe.source_cap == 1 or len(counts) < 2:
         return list(examples), []
-    room = {
-        source: int(recipe.source_cap * (counts.total() - count) / (1 - recipe.source_cap) + 1e-9)
-        for source, count in counts.items()
-    }
+    room = _room(counts, recipe.source_cap)
     kept, dropped = [], []
     for example in examples:
         if example.split is Split.TRAIN:
@@ -353,6 +360,23 @@ def _without_surplus(
         else:
             kept.append(example)
     return kept, dropped
+
+
+def _room(counts: Counter[str], cap: float) -> dict[str, int]:
+    """Return how many rows each source may keep, so that none has more than its share of all that are kept.
+
+    Raises:
+        BrokenRecipe: so few sources cannot all stay under the cap.
+    """
+    total = counts.total()
+    while True:
+        room = {source: min(count, int(cap * total + 1e-9)) for source, count in counts.items()}
+        if sum(room.values()) == total:
+            break
+        total = sum(room.values())
+    if not total:
+        raise BrokenRecipe(f"source_cap: {len(counts)} sources cannot all stay under {cap:g} of the rows")
+    return room
 
 
 def _without_duplicates(

@@ -78,6 +78,12 @@ class DataRepository:
             on = _found(git, _tag(name, f"v{version}"))
             return self._commit(git, tag, contents, folder=f"runs/{name}", base=on.tree, parent=on.id)
 
+    def commit_of(self, tag: str) -> str | None:
+        """Return a tag's commit, or None if there is no such tag."""
+        with self._writing() as git:
+            found = git.references.get(_TAGS + tag)
+            return str(found.peel(Commit).id) if found else None
+
     def shards(self, tag: str) -> dict[str, str]:
         """Return the files of a tag that DVC holds, as path: digest.
 

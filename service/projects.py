@@ -42,7 +42,12 @@ DEFAULT_REASONS = {
     "style": {"severity": 1},
     "other": {"severity": 1},
 }
-DEFAULT_RULES = {"max_loss": {"general": 0.15}, "default_loss": 0.05, "max_slice_loss": {"red_flag": 0.0}}
+# Resolved flags are few at first: they are shown, and a project says when they decide.
+DEFAULT_RULES = {
+    "max_loss": {"general": 0.15, "regression": 1.0},
+    "default_loss": 0.05,
+    "max_slice_loss": {"red_flag": 0.0},
+}
 
 
 @dataclass(frozen=True, slots=True)

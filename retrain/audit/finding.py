@@ -1,5 +1,6 @@
 """What an audit says: one finding, how much it matters, and what would mend it."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -56,5 +57,5 @@ class Finding:
 
     @property
     def name(self) -> str:
-        """What a waiver names: the check and the rows, whatever the evidence says of them."""
-        return sha256_of([self.check, sorted(self.keys)])
+        """What a waiver names: the check, the rows, and what is said of them but for its figures."""
+        return sha256_of([self.check, sorted(self.keys), re.sub(r"[\d.,%+-]+", "#", self.evidence)])

@@ -19,12 +19,12 @@ VERSION = 1
 def find(examples: Sequence[Example], context: Context = NOTHING, *, threshold: float = 0.8) -> list[Finding]:
     """Return one finding per group or near-duplicate cluster that touches several splits.
 
-    It blocks where the test split is touched, and warns where only training and validation share something.
+    It blocks where rows that models are judged by are touched, those of earlier versions too, and warns where only
+    training and validation share something.
     """
-    groups = _shared((example.group for example in examples), examples)
-    alike = _shared(
-        clusters([text_of(example.messages) for example in examples], threshold=threshold), examples
-    )
+    rows = [*examples, *context.earlier]
+    groups = _shared((example.group for example in rows), rows)
+    alike = _shared(clusters([text_of(example.messages) for example in rows], threshold=threshold), rows)
     return [_finding("group", members) for members in groups] + [
         _finding("nearly equal prompt", members)
         for members in alike
@@ -45,7 +45,7 @@ def _finding(shared: str, members: Sequence[Example]) -> Finding:
     return Finding(
         check=NAME,
         version=VERSION,
-        severity=Severity.BLOCK if Split.TEST in splits else Severity.WARN,
+        severity=Severity.BLOCK if splits & {Split.TEST, Split.REGRESSION} else Severity.WARN,
         keys=tuple(sorted(example.key for example in members)),
         evidence=f"{len(members)} examples of one {shared} stand in {' and '.join(sorted(splits))}",
         repair="Put them into one group and build the set again: all of them join the strictest split.",

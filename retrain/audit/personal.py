@@ -16,6 +16,7 @@ from ipaddress import ip_address
 
 from retrain.audit.context import NOTHING, Context
 from retrain.audit.finding import Finding, Repair, RepairKind, Severity
+from retrain.training_set import has_placeholder
 from retrain.types import Example
 
 NAME = "personal"
@@ -38,7 +39,7 @@ def find(examples: Sequence[Example], context: Context = NOTHING, *, published: 
     found = [
         _finding(form.severity, keys[form.name], f"hold {form.name}") for form in _FORMS if keys[form.name]
     ]
-    masked = [row.key for row in examples if _PLACEHOLDER.search(row.answer)]
+    masked = [row.key for row in examples if has_placeholder(row.answer)]
     return found + (
         [_finding(Severity.WARN, masked, "answer with a placeholder for personal data")] if masked else []
     )
@@ -111,11 +112,6 @@ class _Form:
 
 _HINT = re.compile(r"\d|@|PRIVATE KEY|(?i:passw|secret|token|login|pwd)")
 _DATE = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{4}|\d{4}-\d\d-\d\d")
-_PLACEHOLDER = re.compile(
-    r"[\[<{]{1,2}(?:E-?MAIL|PHONE|TELEPHONE|MOBILE|NAME|FIRST_?NAME|LAST_?NAME|PERSON|IBAN|SSN|CARD|CREDIT_?CARD|"
-    r"ADDRESS|IP|LOCATION|DATE_OF_BIRTH|ACCOUNT|PASSWORD|SECRET|REDACTED|PII)"
-    r"(?:[_ -]?(?:ADDRESS|NUMBER|NO|ID|KEY|\d+))*[\]>}]{1,2}"
-)
 _SECRET = re.compile(
     r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_\w{30,}|\bgithub_pat_\w{40,}|\bglpat-[\w-]{20}|\bhf_\w{30,}"
     r"|\b[sprw]k[-_](?:(?:live|test|proj|ant)[-_])?[\w-]{16,}|\bxox[abeoprs]-[\w-]{10,}|\bAIza[\w-]{35}"

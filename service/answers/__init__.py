@@ -57,9 +57,10 @@ def find_set(session: Session, name: str, *, project_id: UUID | None = None) -> 
 
 
 def newest_set(session: Session, project_id: UUID) -> TrainingSet | None:
-    """Return the project's newest set."""
+    """Return the set that the project's settlements came to last."""
     sets = select(TrainingSet).where(TrainingSet.project_id == project_id)
-    return session.exec(sets.order_by(col(TrainingSet.version).desc()).limit(1)).first()
+    newest = sets.order_by(col(TrainingSet.current_at).desc(), col(TrainingSet.version).desc())
+    return session.exec(newest.limit(1)).first()
 
 
 def find_model(session: Session, project: Project, number: int | None) -> ModelVersion:

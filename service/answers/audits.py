@@ -1,6 +1,5 @@
 """What audits found in sets, what somebody waived of it, and what therefore still stops a training."""
 
-from collections.abc import Iterable
 from datetime import date
 from typing import Any
 
@@ -36,20 +35,22 @@ def blocking(session: Session, training_set: TrainingSet, today: date) -> list[A
     if not training_set.is_blocked:
         return []
     waived = waivers(session, training_set, today)
+    found = select(AuditFinding).where(
+        AuditFinding.training_set_id == training_set.id, AuditFinding.severity == Severity.BLOCK
+    )
     return [
         finding
-        for finding in findings_of(session, training_set)
-        if finding.severity == Severity.BLOCK and finding.name not in waived
+        for finding in session.exec(found.order_by(col(AuditFinding.id)))
+        if finding.name not in waived
     ]
 
 
-def repairs_of(session: Session, findings: Iterable[AuditFinding]) -> dict[tuple[str, int], AcceptedRepair]:
+def repairs_of(session: Session, training_set: TrainingSet) -> dict[tuple[str, int], AcceptedRepair]:
     """Return the repairs in force, by the finding and the place of the proposal that was accepted."""
-    ids = [finding.id for finding in findings]
     accepted = session.exec(
-        select(AcceptedRepair).where(
-            col(AcceptedRepair.finding_id).in_(ids), col(AcceptedRepair.undone_at).is_(None)
-        )
+        select(AcceptedRepair)
+        .join(AuditFinding, col(AcceptedRepair.finding_id) == AuditFinding.id)
+        .where(AuditFinding.training_set_id == training_set.id, col(AcceptedRepair.undone_at).is_(None))
     )
     return {(str(row.finding_id), row.place): row for row in accepted}
 

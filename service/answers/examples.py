@@ -13,7 +13,7 @@ from annotation.types import Cause, Verdict
 from retrain.audit import Repair, RepairKind
 from retrain.audit.repairs import apply
 from retrain.export import BrokenEntities, canonical_entities
-from retrain.training_set import Settled
+from retrain.training_set import Settled, to_example
 from retrain.types import Example, Kind, Message
 from service.tables import (
     AcceptedRepair,
@@ -46,26 +46,34 @@ def settled_answers(session: Session, project_id: UUID) -> list[Settled]:
         .where(TaskFlag.task_id == Settlement.task_id, col(Feedback.consent).is_(False))
         .exists()
     )
+    return _read(session, project_id, col(Response.may_train).is_(True), ~refused)
+
+
+def placed_answers(session: Session, project_id: UUID) -> list[Settled]:
+    """Return what any set may have held, whether or not it may still be learned: its neighbours keep its split."""
+    return _read(session, project_id)
+
+
+def _read(session: Session, project_id: UUID, *conditions: Any) -> list[Settled]:
     rows = session.exec(
         select(Settlement, AnnotationTask, Response, Document)
         .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
         .join(Response, col(AnnotationTask.response_id) == Response.id)
         .join(Document, col(AnnotationTask.schema_id) == Document.id)
-        .where(Settlement.project_id == project_id, col(Response.may_train).is_(True))
+        .where(Settlement.project_id == project_id, *conditions)
         .where(
             (Settlement.verdict == Verdict.CORRECT)
             | ((Settlement.verdict == Verdict.INCORRECT) & (Settlement.cause == Cause.MODEL))
         )
-        .where(~refused)
         .order_by(col(Settlement.id))
     ).all()
     kind = Kind(session.get_one(Project, project_id).kind)
     sources = select(Source).where(Source.project_id == project_id)
-    names = {source.id: source.name for source in session.exec(sources)}
+    source_of = {source.id: source for source in session.exec(sources)}
     settled = [
         one
         for settlement, task, response, schema in rows
-        if (one := _settled(settlement, task, response, names[response.source_id], kind)).label
+        if (one := _settled(settlement, task, response, source_of[response.source_id], kind)).label
         in (None, *schema.content["labels"])
     ]
     if kind is Kind.EXTRACTION:
@@ -131,13 +139,14 @@ def _entities(answer: str) -> str | None:
 
 
 def _settled(
-    settlement: Settlement, task: AnnotationTask, response: Response, source: str, kind: Kind
+    settlement: Settlement, task: AnnotationTask, response: Response, source: Source, kind: Kind
 ) -> Settled:
     is_right = settlement.verdict is Verdict.CORRECT
     better = None if is_right else settlement.label or settlement.correction
     is_label = kind is Kind.CLASSIFICATION
     answer = response.text if is_right or (better is None and not is_label) else better or ""
-    written = response.host_metadata.get("written")
+    # A host's metadata may hold anything; a corpus's was written by its import.
+    written = response.host_metadata.get("written") if source.is_corpus else None
     return Settled(
         key=str(settlement.id),
         messages=tuple(Message(**message) for message in response.messages),
@@ -147,7 +156,7 @@ def _settled(
         rejected=response.text if better is not None and not is_label else None,
         is_wanted=is_right or better is not None or is_label,
         attributes=response.attributes,
-        source=source,
+        source=source.name,
         language=response.language,
         written=date.fromisoformat(written) if written else response.created_at.date(),
         conversation=response.conversation_id,
@@ -161,20 +170,4 @@ def _example(row: TrainingSetExample, one: Settled, repairs: dict[str, Repair]) 
     own: Sequence[Settled] = [one]
     if row.repairs:
         own, _ = apply([one], {name: repair for name, repair in repairs.items() if name in row.repairs})
-    [one] = own
-    return Example(
-        key=one.key,
-        group=row.group_name,
-        messages=one.messages,
-        answer=one.answer,
-        kind=one.kind,
-        label=one.label,
-        split=row.split,
-        weight=one.weight,
-        rejected=one.rejected,
-        is_wanted=one.is_wanted,
-        attributes=one.attributes,
-        source=one.source,
-        language=one.language,
-        written=one.written,
-    )
+    return to_example(own[0], row.group_name, row.split)

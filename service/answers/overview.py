@@ -218,7 +218,15 @@ def effort(session: Session, project: Project, *, now: datetime) -> list[Effort]
 
 def newest_tasks(project: Project) -> Subquery:
     """Return the ids of a project's newest tasks, for figures about what experts answered."""
-    ids = select_columns(col(AnnotationTask.id)).where(col(AnnotationTask.project_id) == project.id)
+    # What a sample settled for a whole corpus was put before nobody.
+    admitted = (
+        select(Settlement.id)
+        .where(Settlement.task_id == AnnotationTask.id, col(Settlement.admission_id).is_not(None))
+        .exists()
+    )
+    ids = select_columns(col(AnnotationTask.id)).where(
+        col(AnnotationTask.project_id) == project.id, ~admitted
+    )
     return ids.order_by(col(AnnotationTask.id).desc()).limit(COUNTED).subquery()
 
 

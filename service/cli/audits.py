@@ -18,6 +18,7 @@ from service.tables import AcceptedRepair
 app, repairs_app = typer.Typer(), typer.Typer(no_args_is_help=True)
 app.add_typer(repairs_app, name="repairs", help="What audits propose, and what was accepted of it.")
 Finding = Annotated[UUID, typer.Argument(metavar="FINDING", help="A finding's id: errata repairs list.")]
+WHO_REPAIRS = ("operator", "approver", "admin")
 Reason = Annotated[str, typer.Option(help="Why.")]
 
 
@@ -51,7 +52,7 @@ def list_repairs(name: Annotated[str, typer.Argument(metavar="SET")], as_json: A
         found = answers.find_set(session, name)
         findings = findings_of(session, found)
         waived = waivers(session, found, utcnow().date())
-        accepted = repairs_of(session, findings)
+        accepted = repairs_of(session, found)
     items = [
         {
             **describe_finding(each, waived.get(each.name)),
@@ -73,7 +74,7 @@ def accept(
 ) -> None:
     """Accept a proposal: later sets are built with it; the settlements stay as they are."""
     runtime = connect()
-    user = person(runtime, token, project)
+    user = person(runtime, token, project, roles=WHO_REPAIRS)
     with runtime.db.transaction() as session:
         row = projects.find(session, project)
         found = auditing.find(session, row, finding)
@@ -90,7 +91,7 @@ def undo(
 ) -> None:
     """Take an accepted repair back; sets that were built with it stay what they are."""
     runtime = connect()
-    user = person(runtime, token, project)
+    user = person(runtime, token, project, roles=WHO_REPAIRS)
     with runtime.db.transaction() as session:
         row = projects.find(session, project)
         of_project = select(AcceptedRepair).where(AcceptedRepair.project_id == row.id)

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -124,7 +124,7 @@ def exit_code(error: Exception) -> int:
     return 1
 
 
-def person(runtime: Runtime, token: str, slug: str) -> User:
+def person(runtime: Runtime, token: str, slug: str, *, roles: Sequence[str] = ("approver", "admin")) -> User:
     """Return whose token this is: decisions are made by people, not by whoever has a shell.
 
     Raises:
@@ -138,7 +138,7 @@ def person(runtime: Runtime, token: str, slug: str) -> User:
         if user is None:
             raise Unauthenticated("ERRATA_TOKEN: give your own token; errata tokens add USER makes one")
         role = people.role_in(session, user, projects.find(session, slug).id)
-    if role not in ("approver", "admin"):
+    if role not in roles:
         raise Forbidden(f"role {role} may not decide")
     return user
 

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,7 +50,7 @@ def import_corpus(
     if dry_run:
         show(_in_a_child("read", place, columns), as_json=as_json)
         return
-    days = [day.astimezone() if day else None for day in (valid_from, valid_to)]
+    days = [day.replace(tzinfo=UTC) if day else None for day in (valid_from, valid_to)]
     new = corpus.NewSource(source, licence, author, valid_from=days[0], valid_to=days[1])
     with runtime.db.transaction() as session:
         source_id = corpus.ensure_source(session, row, new).id

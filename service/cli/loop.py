@@ -1,11 +1,14 @@
 """The loop by hand: triage, curate, train, evaluate, approve, promote, roll back."""
 
+import json
+from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 from sqlmodel import Session, select
 
+from retrain.training_set import Recipe
 from service import answers, projects
 from service.cli.console import (
     REFUSED,
@@ -45,16 +48,24 @@ def triage(
 
 @app.command()
 def curate(
-    project: Project, as_json: AsJson = False, no_wait: NoWait = False, dry_run: DryRun = False
+    project: Project,
+    recipe: Annotated[
+        Path | None, typer.Option(help="A JSON file: shares, caps, checks; the newest set's by default.")
+    ] = None,
+    as_json: AsJson = False,
+    no_wait: NoWait = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Make the next training set of what experts settled on."""
     runtime, row = find_project(project)
+    options = _recipe(recipe) if recipe else None
     if dry_run:
         with runtime.db.reading() as session:
             settled = len(session.exec(select(Settlement.id).where(Settlement.project_id == row.id)).all())
         show({"settlements": settled}, as_json=as_json)
         return
-    show(do(runtime, JobKind.CURATE, row.id, project_id=row.id, no_wait=no_wait), as_json=as_json)
+    document = do(runtime, JobKind.CURATE, row.id, project_id=row.id, no_wait=no_wait, options=options)
+    show(document, as_json=as_json)
 
 
 @app.command()
@@ -182,6 +193,17 @@ def rollback(
         if dry_run:
             session.rollback()
     show(document, as_json=as_json)
+
+
+def _recipe(file: Path) -> dict[str, Any]:
+    """Read a recipe and write out all that it leaves to the defaults."""
+    try:
+        document = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise Invalid(f"--recipe {file}: {error}") from error
+    if not isinstance(document, dict):
+        raise Invalid(f"--recipe {file}: a JSON object is needed")
+    return Recipe.from_json(document).to_json()
 
 
 def _waiting(runtime: Runtime, project: ProjectRow) -> dict[str, Any]:

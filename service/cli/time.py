@@ -36,11 +36,11 @@ def add(
         session.add(entry)
         ledger.append(
             session,
-            actor=who[:100],
+            actor=ACTOR,
             action="time_added",
             subject=part.value,
             project_id=row.id,
-            facts={"hours": hours},
+            facts={"hours": hours, "who": who[:100]},
         )
     show({"part": part.value, "hours": hours, "who": who}, as_json=as_json)
 

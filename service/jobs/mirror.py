@@ -45,6 +45,9 @@ class Repository:
     ) -> str:
         return self.data.add_run(name, version, run, Contents(files, facts, at))
 
+    def commit_of(self, tag: str) -> str | None:
+        return self.data.commit_of(tag)
+
     def push(self) -> int:
         return self.data.push() if self.data.remote else 0
 

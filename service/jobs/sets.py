@@ -23,7 +23,7 @@ class Tools:
 
 def curate(runtime: Runtime, lease: Lease) -> dict[str, Any]:
     """Build the project's next training set."""
-    recipe = Recipe.from_json(dict(lease.options))
+    recipe = Recipe.from_json(dict(lease.options) or curation.newest_recipe(runtime, lease.row_id))
     corpus.decide_all(lease, lease.row_id, actor="curation")
     return curation.run(runtime, lease, lease.row_id, recipe, Tools())
 

@@ -36,6 +36,7 @@ def waive(
         WrongState: the finding blocks nothing.
         Invalid: there is no reason, or the day is past or more than a year away.
     """
+    _take_turns(session, project)
     today = utcnow().date()
     if finding.severity != Severity.BLOCK:
         raise WrongState(f"{finding.check}: it blocks nothing, so there is nothing to waive")
@@ -73,6 +74,7 @@ def accept(
         NotFound: the finding has no such proposal.
         AlreadyDecided: somebody accepted it before.
     """
+    _take_turns(session, project)
     if not 0 <= place < len(finding.proposals):
         raise NotFound(f"{finding.check}: there is no proposal {place}")
     if before := _in_force(session, finding, place):
@@ -94,6 +96,8 @@ def undo(session: Session, project: Project, accepted: AcceptedRepair, *, user: 
     Raises:
         AlreadyDecided: it was taken back before.
     """
+    _take_turns(session, project)
+    session.refresh(accepted)
     if accepted.undone_at:
         raise AlreadyDecided("this repair was taken back already")
     accepted.undone_at, accepted.undone_by = utcnow(), user.id
@@ -101,6 +105,11 @@ def undo(session: Session, project: Project, accepted: AcceptedRepair, *, user: 
     finding = session.get_one(AuditFinding, accepted.finding_id)
     facts: dict[str, str | int] = {"repair": str(accepted.id)}
     _record(session, project, finding, user=user, action="repair_undone", facts=facts)
+
+
+def _take_turns(session: Session, project: Project) -> None:
+    """Let decisions on one project follow each other, so that each sees what the one before left behind."""
+    session.get_one(Project, project.id, with_for_update=True)
 
 
 def _in_force(session: Session, finding: AuditFinding, place: int) -> AcceptedRepair | None:

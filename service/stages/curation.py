@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,16 +17,23 @@ from sqlmodel import Session, col, select
 from retrain import audit, card
 from retrain.audit.repairs import apply
 from retrain.audit.report import report
-from retrain.training_set import Built, Placed, Recipe, Settled, build, fingerprint
+from retrain.training_set import Built, Placed, Recipe, build, fingerprint, to_example
 from retrain.types import Example, Kind, Split, canonical_json, content_hash
 from service import ledger, projects
 from service.answers import describe_set, newest_set
-from service.answers.examples import accepted_repairs, examples_of, settled_answers, to_document
+from service.answers.examples import (
+    accepted_repairs,
+    examples_of,
+    placed_answers,
+    settled_answers,
+    to_document,
+)
 from service.clock import utcnow
 from service.errors import Invalid
 from service.queue import Lease
 from service.runtime import Runtime
 from service.tables import (
+    AcceptedRepair,
     AuditFinding,
     DocumentKind,
     JobKind,
@@ -88,11 +95,10 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
         Invalid: nothing is settled that could be learned from, or repairs and recipe leave nothing of it.
         UnknownCheck: the recipe names a check that does not exist.
     """
-    with lease.transaction() as session:
+    with runtime.db.reading() as session:
         settled = settled_answers(session, project_id)
-        repairs = accepted_repairs(session, project_id)
-        repaired, touched = apply(settled, repairs)
-        history = _history(session, project_id, repaired)
+        history = _history(session, project_id)
+        repaired, touched = apply(settled, accepted_repairs(session, project_id))
         context = context_of(session, session.get_one(Project, project_id), tools.encode)
     if not settled:
         raise Invalid(f"project {project_id}: no settlement can be learned from yet")
@@ -100,7 +106,10 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
     if not built.examples:
         raise Invalid(f"project {project_id}: repairs and recipe leave none of {len(settled)} settlements")
     findings = tools.audit(
-        built.examples, context, checks=recipe.checks, report=lambda *step: _report(lease, *step)
+        built.examples,
+        replace(context, earlier=_held_out(history, built)),
+        checks=recipe.checks,
+        report=lambda *step: _report(lease, *step),
     )
     left = {one.key for one in repaired}
     out = {one.key: f"repair {touched[one.key][-1]}" for one in settled if one.key not in left}
@@ -120,9 +129,16 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
     return answer
 
 
+def newest_recipe(runtime: Runtime, project_id: UUID) -> dict[str, Any]:
+    """Return the recipe that holds until another is given: the newest set's; none for a first set."""
+    with runtime.db.reading() as session:
+        newest = newest_set(session, project_id)
+    return dict(newest.recipe) if newest else {}
+
+
 def rebuild(runtime: Runtime, lease: Lease, set_id: UUID, tools: Tools) -> dict[str, Any]:
     """Build a set again from its settlements alone and compare name and bytes with what is stored."""
-    with lease.transaction() as session:
+    with runtime.db.reading() as session:
         stored = session.get_one(TrainingSet, set_id)
         examples = examples_of(session, stored)
     held = sum(stored.counts.values())
@@ -185,8 +201,11 @@ def _report(lease: Lease, check: str, done: int, of: int) -> None:
     lease.report(step=done, steps=of, checking=check)
 
 
-def _history(session: Session, project_id: UUID, settled: Sequence[Settled]) -> History:
-    """Return each placed settlement under its newest group, and each group's newest split."""
+def _history(session: Session, project_id: UUID) -> History:
+    """Return each placed settlement under its newest group, and each group's newest split.
+
+    Rows that have left, by a repair or a withdrawn consent, are among them: what is near them stays in their split.
+    """
     rows = session.exec(
         select(TrainingSetExample.settlement_id, TrainingSetExample.group_name)
         .join(TrainingSet, col(TrainingSetExample.training_set_id) == TrainingSet.id)
@@ -196,12 +215,28 @@ def _history(session: Session, project_id: UUID, settled: Sequence[Settled]) -> 
     group_of = {str(settlement_id): group for settlement_id, group in rows}
     assignments = select(SplitAssignment).where(SplitAssignment.project_id == project_id)
     return History(
-        placed=[Placed(one, group_of[one.key]) for one in settled if one.key in group_of],
+        placed=[
+            Placed(one, group_of[one.key])
+            for one in placed_answers(session, project_id)
+            if one.key in group_of
+        ],
         assigned={
             row.group_name: row.split for row in session.exec(assignments.order_by(col(SplitAssignment.id)))
         },
         newest=newest_set(session, project_id),
     )
+
+
+def _held_out(history: History, built: Built) -> list[Example]:
+    """Return rows of earlier versions that models are judged by and which are not in this one."""
+    present = {example.key for example in built.examples}
+    return [
+        to_example(each.settled, each.group, split)
+        for each in history.placed
+        if each.settled.key not in present
+        and (split := history.assigned.get(each.group)) in (Split.TEST, Split.REGRESSION)
+        and split is not None
+    ]
 
 
 def _store(
@@ -220,18 +255,17 @@ def _add(
     name = fingerprint(examples, recipe)
     same = select(TrainingSet).where(TrainingSet.project_id == project_id, TrainingSet.fingerprint == name)
     if known := session.exec(same).first():
-        return known
+        known.current_at = utcnow()
+        return _audited(session, known, frozen)
     added = TrainingSet(
         project_id=project_id,
         parent_id=history.newest.id if history.newest else None,
-        version=history.newest.version + 1 if history.newest else 1,
+        version=_next_version(session, project_id),
         fingerprint=name,
         artifact=frozen.artifact,
         recipe=recipe,
         counts={split.value: sum(e.split is split for e in examples) for split in Split},
-        is_blocked=any(finding.severity is audit.Severity.BLOCK for finding in frozen.findings),
         dropped=dict(frozen.dropped),
-        audit_report=frozen.report,
     )
     added.card = runtime.artifacts.put_bytes(_card(session, added, frozen).encode())
     session.add(added)
@@ -240,7 +274,7 @@ def _add(
     runtime.queue.ask(session, JobKind.MIRROR, added.id, project_id=project_id, unique_key=key)
     session.add_all(_example_row(added.id, example, frozen.touched) for example in examples)
     session.add_all(_assignments(added, frozen.built))
-    session.add_all(_finding_row(added.id, finding) for finding in frozen.findings)
+    _audited(session, added, frozen)
     ledger.append(
         session,
         actor="curation",
@@ -250,6 +284,32 @@ def _add(
         facts={"version": added.version, "artifact": frozen.artifact, "dropped": len(frozen.dropped)},
     )
     return added
+
+
+def _next_version(session: Session, project_id: UUID) -> int:
+    last = select(func.max(TrainingSet.version)).where(TrainingSet.project_id == project_id)
+    return (session.exec(last).one() or 0) + 1
+
+
+def _audited(session: Session, training_set: TrainingSet, frozen: Frozen) -> TrainingSet:
+    """Put what the newest audit found in the place of what an earlier one did; findings that were repaired stay."""
+    is_repaired = select(AcceptedRepair.id).where(AcceptedRepair.finding_id == AuditFinding.id).exists()
+    of_set = select(AuditFinding).where(AuditFinding.training_set_id == training_set.id)
+    wanted = {finding.name: finding for finding in frozen.findings}
+    kept = set()
+    for row, repaired in session.execute(of_set.add_columns(is_repaired)).all():
+        if row.name in wanted and row.check_version == str(wanted[row.name].version):
+            kept.add(row.name)
+        elif not repaired:
+            session.delete(row)
+    session.add_all(
+        _finding_row(training_set.id, finding) for name, finding in wanted.items() if name not in kept
+    )
+    training_set.audit_report = frozen.report
+    training_set.is_blocked = any(one.severity is audit.Severity.BLOCK for one in frozen.findings)
+    session.add(training_set)
+    session.flush()
+    return training_set
 
 
 def _card(session: Session, added: TrainingSet, frozen: Frozen) -> str:

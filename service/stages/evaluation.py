@@ -41,7 +41,8 @@ from service.tables import (
 )
 
 TEST = "test"
-TITLES = {TEST: "the test split", GENERAL: "general knowledge"}
+REGRESSION = "regression"
+TITLES = {TEST: "the test split", GENERAL: "general knowledge", REGRESSION: "resolved flags"}
 METRICS_OF = {
     "label": ("accuracy", "macro_f1"),
     "exact": ("exact_match", "rouge_l"),
@@ -232,7 +233,7 @@ def _suites(
     """
     suites: dict[str, list[Case]] = {}
     for number, training_set in enumerate(sets):
-        cases = [_case(example, slices) for example in _test_split(runtime, examiner, training_set)]
+        cases = [_case(example, slices) for example in _held_out(runtime, examiner, training_set, Split.TEST)]
         name = f"{TEST}/v{training_set.version}" if number else TEST
         if {case.key for case in cases} not in [{case.key for case in known} for known in suites.values()]:
             suites[name] = [replace(case, suite=name) for case in cases]
@@ -240,14 +241,19 @@ def _suites(
         raise EmptySplit(
             f"training set {sets[0].fingerprint}: has no test split; settle randomly drawn responses"
         )
-    return suites | {GENERAL: general_cases(general)}
+    resolved = [
+        replace(_case(example, slices), suite=REGRESSION)
+        for example in _held_out(runtime, examiner, sets[0], Split.REGRESSION)
+    ]
+    return suites | {GENERAL: general_cases(general)} | ({REGRESSION: resolved} if resolved else {})
 
 
-def _test_split(runtime: Runtime, examiner: Examiner, training_set: TrainingSet) -> list[Example]:
+def _held_out(runtime: Runtime, examiner: Examiner, training_set: TrainingSet, split: Split) -> list[Example]:
+    """Return what nothing was trained on and whose right answer is known."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "set.parquet"
         path.write_bytes(runtime.artifacts.get_bytes(training_set.artifact))
-        return [example for example in examiner.read(path) if example.split is Split.TEST]
+        return [each for each in examiner.read(path) if each.split is split and each.is_wanted]
 
 
 def _case(example: Example, slices: Mapping[str, Mapping[str, str]]) -> Case:

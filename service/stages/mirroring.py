@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
@@ -20,7 +21,7 @@ from sqlmodel import Session, col, select
 
 from retrain.errors import RetrainError
 from retrain.types import canonical_json
-from service.answers import describe_evaluation, newest_evaluation
+from service.answers import describe_evaluation
 from service.clock import utcnow
 from service.errors import TryAgain
 from service.queue import Lease
@@ -58,6 +59,7 @@ class Repository(Protocol):
         facts: Mapping[str, bytes],
         at: datetime,
     ) -> str: ...
+    def commit_of(self, tag: str) -> str | None: ...
     def push(self) -> int: ...
     def collect(self, keep: Sequence[str]) -> int: ...
     def track(self, judged: "Judged", commit: str) -> str | None: ...
@@ -65,7 +67,7 @@ class Repository(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A finished run, the model version it made, and the verdict."""
+    """A finished run, the model version it made, and one verdict on it; `name` is its tag's: `v7`, then `v7-2`."""
 
     project: Project
     training_set: TrainingSet
@@ -74,6 +76,7 @@ class Judged:
     evaluation: Evaluation
     metrics: Mapping[str, float]
     verdict: Mapping[str, Any]
+    name: str
 
 
 def run(runtime: Runtime, lease: Lease, set_id: UUID, repository: Repository) -> dict[str, Any]:
@@ -91,20 +94,25 @@ def run(runtime: Runtime, lease: Lease, set_id: UUID, repository: Repository) ->
         rows = Path(folder) / "part-00000.parquet"
         rows.write_bytes(runtime.artifacts.get_bytes(training_set.artifact))
         files = {"rows/part-00000.parquet": rows}
-        commit = repository.publish(project.slug, training_set.version, files, facts, training_set.created_at)
-        for number, each in enumerate(judged):
-            lease.report(step=number, steps=len(judged))
-            at = Path(folder) / str(number)
-            tagged = repository.add_run(
+        # A tag is what it was: rows may have been erased, and lineage salted anew, since it was made.
+        commit = repository.commit_of(f"{project.slug}/v{training_set.version}") or repository.publish(
+            project.slug, training_set.version, files, facts, training_set.created_at
+        )
+        tagged = [
+            repository.commit_of(f"{project.slug}/run-{each.name}")
+            or repository.add_run(
                 name=project.slug,
                 version=training_set.version,
-                run=f"v{each.model.number}",
-                files=_adapter(runtime, each.model, at),
+                run=each.name,
+                files=_adapter(runtime, each.model, Path(folder) / each.name),
                 facts=_run_facts(each),
                 at=each.evaluation.finished_at or each.evaluation.created_at,
             )
-            _try(lease, set_id, tagged, lambda each=each, tagged=tagged: repository.track(each, tagged))
+            for each in judged
+        ]
     sent = _try(lease, set_id, commit, repository.push)
+    for each, at in zip(judged, tagged, strict=True):
+        _try(lease, set_id, commit, partial(repository.track, each, at))
     _record(lease, set_id, commit, failure=None)
     log.info("training_set_mirrored", commit=commit, runs=len(judged), sent=sent)
     return {
@@ -166,7 +174,6 @@ def _record(lease: Lease, set_id: UUID, commit: str, *, failure: str | None) -> 
 
 def _facts(runtime: Runtime, session: Session, training_set: TrainingSet) -> dict[str, bytes]:
     """Return what Git holds of a set: how it was made, what its audit found, and which rows go back to what."""
-    kept = {"README.md": training_set.card, "audit.json": training_set.audit_report}
     rows = session.exec(
         select(TrainingSetExample)
         .where(TrainingSetExample.training_set_id == training_set.id)
@@ -183,11 +190,25 @@ def _facts(runtime: Runtime, session: Session, training_set: TrainingSet) -> dic
         }
         for row in rows
     ]
-    facts = {name: runtime.artifacts.get_bytes(name_of) for name, name_of in kept.items() if name_of}
+    facts = {}
+    if training_set.card:
+        facts["README.md"] = runtime.artifacts.get_bytes(training_set.card)
+    if training_set.audit_report:
+        report = json.loads(runtime.artifacts.get_bytes(training_set.audit_report))
+        facts["audit.json"] = _pretty(_wordless(report))
     return facts | {
         "recipe.json": _pretty({"fingerprint": training_set.fingerprint, **training_set.recipe}),
         "lineage.jsonl": b"".join(canonical_json(row) + b"\n" for row in lineage),
     }
+
+
+def _wordless(report: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what findings say of rows: a phrase that many rows share may be personal, and Git forgets nothing."""
+    findings = [
+        {name: value for name, value in finding.items() if name not in ("evidence", "repair")}
+        for finding in report["findings"]
+    ]
+    return report | {"findings": findings}
 
 
 def _salted(key: bytes, text: str) -> str:
@@ -202,20 +223,53 @@ def _judged(session: Session, project: Project, training_set: TrainingSet) -> li
         .where(TrainingRun.training_set_id == training_set.id, TrainingRun.state == RunState.FINISHED)
         .order_by(col(ModelVersion.number))
     ).all()
-    found = []
-    for one, model in finished:
-        evaluation = newest_evaluation(session, model.id)
-        if evaluation is None or evaluation.state not in JUDGED:
-            continue
-        scores = session.exec(
-            select(Score).where(Score.evaluation_id == evaluation.id, Score.model_version_id == model.id)
+    return [
+        _one(
+            session,
+            project=project,
+            training_set=training_set,
+            run_of=one,
+            model=model,
+            evaluation=evaluation,
+            place=place,
         )
-        metrics = {
+        for one, model in finished
+        for place, evaluation in enumerate(_evaluations(session, model), start=1)
+    ]
+
+
+def _evaluations(session: Session, model: ModelVersion) -> Sequence[Evaluation]:
+    judged = select(Evaluation).where(
+        Evaluation.model_version_id == model.id, col(Evaluation.state).in_(JUDGED)
+    )
+    return session.exec(judged.order_by(col(Evaluation.id))).all()
+
+
+def _one(
+    session: Session,
+    *,
+    project: Project,
+    training_set: TrainingSet,
+    run_of: TrainingRun,
+    model: ModelVersion,
+    evaluation: Evaluation,
+    place: int,
+) -> Judged:
+    scores = session.exec(
+        select(Score).where(Score.evaluation_id == evaluation.id, Score.model_version_id == model.id)
+    )
+    return Judged(
+        project=project,
+        training_set=training_set,
+        run=run_of,
+        model=model,
+        evaluation=evaluation,
+        metrics={
             f"{score.suite}.{score.metric}": round(score.value, 6) for score in scores if not score.slice
-        }
-        verdict = describe_evaluation(session, evaluation)
-        found.append(Judged(project, training_set, one, model, evaluation, metrics, verdict))
-    return found
+        },
+        verdict=describe_evaluation(session, evaluation),
+        name=f"v{model.number}" if place == 1 else f"v{model.number}-{place}",
+    )
 
 
 def _run_facts(judged: Judged) -> dict[str, bytes]:

@@ -64,10 +64,12 @@ class Response(Row, table=True):
         Index("ix_response_project_id_triaged_at_id", "project_id", "triaged_at", "id"),
         Index("ix_response_project_id_conversation_id", "project_id", "conversation_id"),
         Index("ix_response_model_version_id_id", "model_version_id", "id"),
+        Index("ix_response_source_id_id", "source_id", "id"),
+        Index("ix_response_source_id_body_sha256", "source_id", "body_sha256"),
     )
 
     project_id: UUID = Field(foreign_key="project.id")
-    source_id: UUID = Field(foreign_key="source.id", index=True)
+    source_id: UUID = Field(foreign_key="source.id")
     model_version_id: UUID | None = Field(default=None, foreign_key="model_version.id")
     model_version: str | None = Field(default=None, max_length=200)
     external_id: str | None = Field(default=None, max_length=200)

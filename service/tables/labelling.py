@@ -49,7 +49,7 @@ class AnnotationTask(Row, table=True):
     response_id: UUID = Field(foreign_key="response.id", index=True)
     purpose: TaskPurpose = Field(sa_type=text_enum(TaskPurpose))
     flag_id: UUID | None = Field(default=None, foreign_key="feedback.id")
-    source_id: UUID | None = Field(default=None, foreign_key="source.id")
+    source_id: UUID | None = Field(default=None, foreign_key="source.id", index=True)
     gold_of_id: UUID | None = Field(default=None, foreign_key="annotation_task.id")
     rechecks_id: UUID | None = Field(default=None, foreign_key="annotation_task.id")
     adjudicates_id: UUID | None = Field(default=None, foreign_key="annotation_task.id")

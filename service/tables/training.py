@@ -9,6 +9,7 @@ from sqlalchemy import Index, UniqueConstraint
 from sqlmodel import Field
 
 from retrain.types import Split
+from service.clock import utcnow
 from service.db import Json, UtcDateTime, text_enum
 from service.tables.base import Row
 
@@ -17,7 +18,8 @@ class TrainingSet(Row, table=True):
     """An immutable, fingerprinted version of the project's examples; `artifact` is its Parquet file.
 
     `audit_report` and `card` are artifacts too: what the checks found, and the set described for people. `dropped`
-    says, by settlement, why a settled answer is no row of it.
+    says, by settlement, why a settled answer is no row of it. `current_at` is when it was last built: the same content
+    again is the same set.
     """
 
     __tablename__ = "training_set"
@@ -34,6 +36,7 @@ class TrainingSet(Row, table=True):
     recipe: dict[str, Any] = Field(sa_type=Json)
     counts: dict[str, int] = Field(sa_type=Json)
     is_blocked: bool = False
+    current_at: datetime = Field(default_factory=utcnow, sa_type=UtcDateTime)
     audit_report: str | None = Field(default=None, max_length=71)
     card: str | None = Field(default=None, max_length=71)
     dropped: dict[str, str] = Field(default_factory=dict, sa_type=Json)

@@ -1,5 +1,6 @@
 """Training sets: what enters them, what people decide about their audit, and what caused each difference."""
 
+import errno
 from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
@@ -9,15 +10,18 @@ from sqlmodel import col, select
 
 from annotation.types import Cause, Verdict
 from retrain import parquet
-from retrain.audit import Finding, Repair, RepairKind, Severity
+from retrain.audit import Finding, Repair, RepairKind, Severity, checks
+from retrain.errors import RetrainError
 from retrain.training_set import Recipe
 from retrain.types import Example, Form, Kind
 from service import glossary, people
+from service.answers import newest_set
 from service.answers.audits import blocking, findings_of
 from service.answers.changes import compare
 from service.answers.examples import examples_of
 from service.clock import utcnow
 from service.errors import AlreadyDecided, AuditBlocked, Invalid, NotFound, WrongState
+from service.runtime import from_environment
 from service.stages import auditing, curation, training
 from service.tables import (
     AcceptedRepair,
@@ -26,7 +30,9 @@ from service.tables import (
     AuditFinding,
     ConnectorKind,
     Feedback,
+    Job,
     JobKind,
+    JobState,
     LedgerEntry,
     Mirror,
     ProjectKind,
@@ -495,3 +501,137 @@ class TestPage:
         page = self.page(desk, desk.curate())
         assert "<del>, regards</del>" in page
         assert "a repair" in page
+
+
+class TestBadInput:
+    def sets(self, desk) -> int:
+        with desk.runtime.db.reading() as session:
+            return len(session.exec(select(TrainingSet)).all())
+
+    def test_without_a_settlement_there_is_nothing_to_build(self, desk):
+        with pytest.raises(Invalid, match="no settlement"):
+            desk.curate()
+
+    def test_a_full_disk_leaves_no_set_and_the_next_attempt_succeeds(self, desk, monkeypatch):
+        desk.settle("who?", "Ann")
+
+        def full(examples, path):
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(desk.reviewer, "write", full, raising=False)
+        with pytest.raises(OSError, match="No space left"):
+            desk.curate()
+        assert self.sets(desk) == 0
+        monkeypatch.undo()
+        with desk.runtime.db.transaction() as session:
+            for job in session.exec(select(Job)):
+                job.state = JobState.DEAD
+        assert desk.curate().version == 1
+
+    def test_a_flipped_bit_in_a_kept_set_is_noticed(self, desk):
+        desk.settle("who?", "Ann")
+        training_set = desk.curate()
+        digest = training_set.artifact.removeprefix("sha256:")
+        [kept] = (path for path in desk.runtime.settings.data_dir.rglob("*") if digest[2:] in path.name)
+        kept.chmod(0o644)
+        content = bytearray(kept.read_bytes())
+        content[len(content) // 2] ^= 1
+        kept.write_bytes(content)
+        with pytest.raises(RetrainError, match=training_set.artifact[:20]):
+            desk.rebuild(training_set)
+
+    def test_an_unknown_check_is_named_before_anything_is_written(self, desk):
+        desk.settle("who?", "Ann")
+        desk.reviewer.audit = checks.run_all
+        with pytest.raises(checks.UnknownCheck, match="tarot"):
+            desk.curate(checks=("tarot",))
+        assert self.sets(desk) == 0
+
+    def test_one_label_only_is_not_trained_on(self, runtime):
+        desk = Desk(runtime, ProjectKind.CLASSIFICATION)
+        desk.reviewer.audit = checks.run_all
+        for number in range(6):
+            desk.settle(f"question {number} about bills", builders.LABELS[0])
+        with pytest.raises(AuditBlocked, match="have one label"):
+            desk.train(desk.curate(validation_share=0.0, regression_share=0.0))
+
+
+class TestRecipes:
+    def test_a_recipe_is_a_file_and_holds_until_another_is_given(self, errata, tmp_path):
+        errata("init", "--admin", "olga")
+        with from_environment().db.transaction() as session:
+            project = builders.add_project(session)
+            for number in range(8):
+                response = builders.add_response(
+                    session, project, builders.LABELS[number % 2], asked=f"word{number} other{number}"
+                )
+                builders.add_settlement(
+                    session,
+                    builders.add_task(
+                        session, project, response, flag=builders.add_flag(session, project, response)
+                    ),
+                    verdict=Verdict.CORRECT,
+                    label=None,
+                )
+        recipe = tmp_path / "recipe.json"
+        recipe.write_text('{"validation_share": 0.5, "regression_share": 0, "checks": ["leakage"]}')
+        status, first = errata("curate", "--project", "clinic", "--recipe", str(recipe))
+        assert status == 0 and first["counts"]["validation"] == 4
+        assert first["recipe"]["checks"] == ["leakage"]
+        assert errata("curate", "--project", "clinic")[1]["fingerprint"] == first["fingerprint"]
+        recipe.write_text('{"validation_share": 0.5, "test_share": 0.6}')
+        status, problem = errata("curate", "--project", "clinic", "--recipe", str(recipe))
+        assert (status, problem["code"]) == (1, "broken_recipe")
+        recipe.write_text('{"checks": ["tarot"]}')
+        status, problem = errata("curate", "--project", "clinic", "--recipe", str(recipe))
+        assert status == 1 and "tarot" in problem["detail"]
+
+    def test_the_api_refuses_a_recipe_that_conflicts(self, desk):
+        client = create_app(desk.runtime).test_client()
+        with desk.runtime.db.transaction() as session:
+            token = people.add_token(session, "olga", actor="test")
+        headers = {"Authorization": f"Bearer {token}"}
+        body = {"project": "clinic", "recipe": {"source_cap": 0}}
+        answer = client.post("/v1/training-sets", json=body, headers=headers)
+        assert answer.status_code in (409, 422) and "source_cap" in answer.json["detail"]
+        body = {"project": "clinic", "recipe": {"source_cap": 0.5}}
+        assert client.post("/v1/training-sets", json=body, headers=headers).status_code == 202
+
+
+class TestHistory:
+    def test_what_is_near_a_row_that_left_stays_in_its_split(self, desk):
+        asked = "how do i open an account after moving abroad with my family"
+        key = desk.settle(asked, "go there")
+        desk.finds(key, proposals=[Repair(RepairKind.DROP, (key,))])
+        desk.settle("something else entirely", "yes")
+        first = desk.curate(test_share=0.99, validation_share=0.0, regression_share=0.0)
+        split = {row.key: row.split for row in desk.examples(first).values()}[key]
+        desk.accept(desk.finding(first))
+        desk.curate(test_share=0.99, validation_share=0.0, regression_share=0.0)
+        near = desk.settle(f"please {asked}", "go here")
+        for share in (0.99, 0.0):
+            later = desk.curate(test_share=share, validation_share=0.0, regression_share=0.0)
+            assert desk.examples(later)[near].split is split
+
+    def test_what_a_host_calls_written_is_no_date_of_ours(self, desk):
+        key = desk.settle("who?", "Ann")
+        with desk.runtime.db.transaction() as session:
+            session.exec(select(Response)).one().host_metadata = {"written": "last week"}
+        assert key in desk.examples(desk.curate())
+
+    def test_a_set_that_is_built_again_is_the_current_one_and_audited_anew(self, desk):
+        key = desk.settle("who?", "Ann")
+        first = desk.curate()
+        other = desk.settle("where?", "there")
+        desk.finds(other, proposals=[Repair(RepairKind.DROP, (other,))])
+        second = desk.curate()
+        accepted = desk.accept(desk.finding(second))
+        assert desk.curate().id == first.id
+        with desk.runtime.db.reading() as session:
+            assert newest_set(session, desk.project.id).id == first.id
+        desk.undo(accepted)
+        desk.finds(key)
+        again = desk.curate()
+        assert again.id == second.id and again.is_blocked
+        assert len(desk.examples(again)) == 2

@@ -24,6 +24,11 @@ ADDED: tuple[tuple[str, str, str, tuple[str, ...], tuple[str, ...]], ...] = (
 )
 JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 TABLES = ("admission", "accepted_repair", "mirror", "time_entry")
+INDEXES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("annotation_task", ("source_id",)),
+    ("response", ("source_id", "id")),
+    ("response", ("source_id", "body_sha256")),
+)
 REPORTS = ("audit_report", "card")
 
 
@@ -37,6 +42,7 @@ def upgrade() -> None:
     op.add_column("audit_finding", sa.Column("proposals", JSON, nullable=False, server_default="[]"))
     op.add_column("training_set", sa.Column("dropped", JSON, nullable=False, server_default="{}"))
     op.add_column("training_set_example", sa.Column("repairs", JSON, nullable=False, server_default="[]"))
+    _add_current_at()
     for name in REPORTS:
         op.add_column("training_set", sa.Column(name, sa.String(length=71), nullable=True))
     _create_tables()
@@ -44,9 +50,16 @@ def upgrade() -> None:
         f"ALTER TABLE settlement ADD COLUMN admission_id {'CHAR(32)' if _is_sqlite() else 'UUID'}"
         " CONSTRAINT fk_settlement_admission_id_admission REFERENCES admission (id)"
     )
+    for table, columns in INDEXES:
+        op.create_index(f"ix_{table}_{'_'.join(columns)}", table, list(columns), unique=False)
+    op.drop_index("ix_response_source_id", "response")
 
 
 def downgrade() -> None:
+    op.create_index("ix_response_source_id", "response", ["source_id"], unique=False)
+    for table, columns in INDEXES:
+        op.drop_index(f"ix_{table}_{'_'.join(columns)}", table)
+    op.drop_column("training_set", "current_at")
     if not _is_sqlite():
         op.drop_constraint("fk_settlement_admission_id_admission", "settlement")
     op.drop_column("settlement", "admission_id")
@@ -66,6 +79,14 @@ def downgrade() -> None:
         op.drop_column(table, column)
     for table, column, name, before, added in ADDED:
         _allow(table, column, name, (*before, *added), before)
+
+
+def _add_current_at() -> None:
+    """Say of each set that it was last built when it was first built."""
+    epoch = "1970-01-01 00:00:00"
+    column = sa.Column("current_at", sa.DateTime(timezone=True), nullable=False, server_default=epoch)
+    op.add_column("training_set", column)
+    op.execute("UPDATE training_set SET current_at = created_at")
 
 
 def _create_tables() -> None:

@@ -9,6 +9,7 @@ from flask import Blueprint
 from pydantic import Field
 from sqlmodel import Session, SQLModel, col, select
 
+from retrain.training_set import Recipe
 from service import answers
 from service.errors import NotFound
 from service.stages import promotion, training
@@ -44,6 +45,12 @@ class ProjectIn(Schema):
     """The project meant."""
 
     project: str = Field(max_length=64)
+
+
+class CurateIn(ProjectIn):
+    """What a set is to be built by; what a recipe leaves out is the default."""
+
+    recipe: dict[str, float | int | bool | str | list[str]] | None = None
 
 
 class ListQuery(Schema):
@@ -126,18 +133,19 @@ class PromotionIn(ProjectIn):
 
 
 @bp.post("/training-sets")
-@endpoint(access=Access.OPERATOR, body=ProjectIn, returns=JobOut, status=202)
-def curate(session: Session, caller: Caller, body: ProjectIn) -> JobOut:
-    """Ask for the next training set."""
+@endpoint(access=Access.OPERATOR, body=CurateIn, returns=JobOut, status=202)
+def curate(session: Session, caller: Caller, body: CurateIn) -> JobOut:
+    """Ask for the next training set, by the newest one's recipe unless one is given."""
     project = caller.of_project(session, body.project)
-    return _ask(session, caller, JobKind.CURATE, project.id, project)
+    options = Recipe.from_json(body.recipe).to_json() if body.recipe else None
+    return _ask(session, caller, JobKind.CURATE, project.id, project=project, options=options)
 
 
 @bp.get("/training-sets")
 @endpoint(access=Access.READER, query=ListQuery, returns=Page)
 def training_sets(session: Session, caller: Caller, query: ListQuery) -> Page:
     """List the project's training sets."""
-    return _page(session, caller, query, TrainingSet, _all_but("recipe"))
+    return _page(session, caller, query, TrainingSet, _all_but("recipe", "dropped"))
 
 
 @bp.post("/training-runs")
@@ -177,7 +185,7 @@ def evaluate(session: Session, caller: Caller, body: EvaluationIn) -> JobOut:
     """Ask for a model version to be judged."""
     project = caller.of_project(session, body.project)
     model = answers.find_model(session, project, body.model_version)
-    return _ask(session, caller, JobKind.EVALUATE, model.id, project)
+    return _ask(session, caller, JobKind.EVALUATE, model.id, project=project)
 
 
 @bp.get("/evaluations")
@@ -254,13 +262,22 @@ def cancel(caller: Caller, job_id: UUID) -> JobOut:
         return _job_out(session.get_one(Job, job_id))
 
 
-def _ask(session: Session, caller: Caller, kind: JobKind, row_id: UUID, project: Project) -> JobOut:
+def _ask(
+    session: Session,
+    caller: Caller,
+    kind: JobKind,
+    row_id: UUID,
+    *,
+    project: Project,
+    options: dict[str, Any] | None = None,
+) -> JobOut:
     job_id = runtime().queue.ask(
         session,
         kind,
         row_id,
         project_id=project.id,
-        unique_key=f"{kind}:{row_id}",
+        unique_key=None if options else f"{kind}:{row_id}",
+        options=options,
         actor=_name(caller),
     )
     return _job_out(session.get_one(Job, job_id))

@@ -117,7 +117,7 @@ def training_set(desk: Desk, row_id: UUID) -> str:
         findings=findings,
         waivers=waivers(desk.session, found, today),
         blocking=blocking(desk.session, found, today),
-        repairs=repairs_of(desk.session, findings),
+        repairs=repairs_of(desk.session, found),
         sources=_sources(found),
         mirror=desk.session.exec(select(Mirror).where(Mirror.training_set_id == found.id)).first(),
         tally=_tally(findings),

@@ -28,6 +28,7 @@ EDITED: dict[str, tuple[DocumentKind, Callable[..., Document]]] = {
 }
 FIRST_CRITERIA = {
     "classification": [{"metric": "accuracy", "suite": "test", "margin": 0.1}],
+    "extraction": [{"metric": "rouge_l", "suite": "test", "margin": 0.05}],
     "generation": [{"metric": "rouge_l", "suite": "test", "margin": 0.05}],
     "conversation": [{"metric": "rouge_l", "suite": "test", "margin": 0.05}],
 }
