@@ -1,12 +1,35 @@
-"""Takes the README's pictures of a console whose demo has walked: `python -m tests.pictures SIGN_IN_LINK`."""
+"""Takes the README's pictures: `python -m tests.pictures SIGN_IN_LINK` of a console whose demo has walked.
 
+Without a link it takes the one of a training set, built of messy data of its own.
+"""
+
+import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urljoin
+from uuid import UUID
 
-from playwright.sync_api import Page
+from playwright.sync_api import Error, Page
+from sqlmodel import Session
 
+from annotation.types import Verdict
+from retrain.training_set import Recipe
+from service import people
+from service.answers.audits import blocking
+from service.clock import utcnow
+from service.jobs.sets import Tools
+from service.runtime import Runtime
+from service.stages import auditing, curation
+from service.supervisor import commands
+from service.tables import JobKind, Project, ProjectKind, Role, TaskPurpose, TrainingSet
+from tests import builders
+from tests.benchmarks.installation import installation
+from tests.benchmarks.processes import running
 from tests.chromium import running_browser
+from tests.label_studio import free_port
+from tests.scenarios import clean, text_faults
+from tests.waiting import eventually
 
 FOLDER = Path(__file__).resolve().parent.parent / "deploy" / "pictures"
 SIZE = {"width": 1200, "height": 760}
@@ -34,6 +57,61 @@ def main(link: str) -> None:
         flag(page, project)
 
 
+def messy_set() -> None:
+    """Build a set of data with known faults, have two findings decided on, and show its page."""
+    with installation(port=free_port()) as runtime:
+        with runtime.db.transaction() as session:
+            project = settled(session)
+            job = runtime.queue.ask(session, JobKind.CURATE, project.id, project_id=project.id)
+        lease = runtime.queue.lease(job)
+        made = curation.run(runtime, lease, project.id, Recipe(), Tools())
+        with runtime.db.transaction() as session:
+            link = decided(session, project, UUID(made["id"]))
+        show(runtime, f"sign-in/{link}", f"p/{project.slug}/sets/{made['id']}")
+
+
+def settled(session: Session) -> Project:
+    """Add a bank's answers, which experts found right, faults and all."""
+    project = builders.add_project(session, "bank")
+    project.kind = ProjectKind.GENERATION
+    rows, _ = text_faults.inject(clean.rows(0, 400), 0)
+    for row in rows:
+        response = builders.add_response(session, project, row.answer, asked=row.prompt, source=row.source)
+        task = builders.add_task(session, project, response, purpose=TaskPurpose.CORPUS)
+        builders.add_settlement(session, task, verdict=Verdict.CORRECT, label=None, cause=None)
+    return project
+
+
+def decided(session: Session, project: Project, set_id: UUID) -> str:
+    """Waive one finding that blocks and accept one repair; return a link with which to sign in."""
+    olga, link = people.add_user(session, "olga", Role.ADMIN, actor="pictures")
+    training_set, today = session.get_one(TrainingSet, set_id), utcnow().date()
+    [first, *_] = blocking(session, training_set, today)
+    until = today + timedelta(days=90)
+    auditing.waive(session, project, first, user=olga, reason="A number we publish.", until=until)
+    auditing.accept(session, project, first, 0, user=olga, reason="")
+    return link
+
+
+def show(runtime: Runtime, sign_in: str, path: str) -> None:
+    environment = {**os.environ, "ERRATA_DATA_DIR": str(runtime.settings.data_dir)}
+    environment["ERRATA_PORT"] = str(runtime.settings.port)
+    with running(commands(runtime.settings)["web"], environment), running_browser() as browser:
+        page = browser.new_context(viewport=SIZE, color_scheme="light").new_page()
+        eventually(lambda: answers(page, runtime.settings.own_url), seconds=60)
+        page.goto(urljoin(runtime.settings.own_url, sign_in))
+        page.get_by_role("button", name="Sign in").click()
+        page.goto(urljoin(runtime.settings.own_url, path))
+        picture(page, "set")
+
+
+def answers(page: Page, url: str) -> bool:
+    try:
+        return page.goto(urljoin(url, "livez")).ok
+    except Error:
+        return False
+
+
 def flag(page: Page, project: str) -> None:
     """Ask something and be about to say what is wrong with the answer."""
     page.goto(urljoin(project, "playground"))
@@ -52,4 +130,4 @@ def picture(page: Page, name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1]) if len(sys.argv) > 1 else messy_set()
