@@ -15,10 +15,10 @@ PREFIX = "ERRATA_"
 
 
 def _without_credentials(url: str) -> str:
-    """Refuse a URL that would put a password into Git."""
+    """Refuse a URL that would put a password into Git, or into a message."""
     parts = urlsplit(url)
     if parts.password or (parts.username and parts.scheme in ("http", "https")):
-        raise ValueError("holds credentials, and it is committed; put them into ERRATA_DVC_REMOTE_OPTIONS")
+        raise ValueError("holds credentials; see deploy/env.example for where they belong")
     return url
 
 
@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     data_repository: Path | None = None
     dvc_remote_url: Annotated[str, AfterValidator(_without_credentials)] = ""
     dvc_remote_options: Annotated[SecretStr, AfterValidator(_readable)] = SecretStr("")
-    mlflow_url: str = ""
+    mlflow_url: Annotated[str, AfterValidator(_without_credentials)] = ""
 
     lease_seconds: float = Field(default=30, gt=0)
     sweep_seconds: int = Field(default=5, ge=1)

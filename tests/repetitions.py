@@ -14,13 +14,24 @@ class Repetitions:
     starts: int
     page_views: int
     audit_seeds: int
+    settled: int  # rows that a set is built of
     racing_threads: int = 8
 
 
-CI = Repetitions(kill_rounds=2, pending_jobs=200, hook_calls=20, starts=1, page_views=1, audit_seeds=2)
-BENCH = Repetitions(kill_rounds=20, pending_jobs=200, hook_calls=100, starts=5, page_views=20, audit_seeds=20)
+CI = Repetitions(
+    kill_rounds=2, pending_jobs=200, hook_calls=20, starts=1, page_views=1, audit_seeds=2, settled=1000
+)
+BENCH = Repetitions(
+    kill_rounds=20, pending_jobs=200, hook_calls=100, starts=5, page_views=20, audit_seeds=20, settled=100_000
+)
 FULL = Repetitions(
-    kill_rounds=200, pending_jobs=2000, hook_calls=1000, starts=50, page_views=200, audit_seeds=20
+    kill_rounds=200,
+    pending_jobs=2000,
+    hook_calls=1000,
+    starts=50,
+    page_views=200,
+    audit_seeds=20,
+    settled=1_000_000,
 )
 
 CHOSEN = {"ci": CI, "bench": BENCH, "full": FULL}[os.environ.get("REPETITIONS", "ci")]

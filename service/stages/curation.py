@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 import structlog
-from sqlalchemy import case, func
+from sqlalchemy import func
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
@@ -34,6 +34,7 @@ from service.queue import Lease
 from service.runtime import Runtime
 from service.tables import (
     AcceptedRepair,
+    AnnotationTask,
     AuditFinding,
     DocumentKind,
     JobKind,
@@ -142,6 +143,8 @@ def rebuild(runtime: Runtime, lease: Lease, set_id: UUID, tools: Tools) -> dict[
         stored = session.get_one(TrainingSet, set_id)
         examples = examples_of(session, stored)
     held = sum(stored.counts.values())
+    if not examples:
+        return {"set": stored.fingerprint, "fingerprint": "", "artifact": "", "erased": held, "equal": False}
     name = fingerprint(examples, stored.recipe)
     artifact = _store(runtime, sorted(examples, key=content_hash), tools.write)
     runtime.artifacts.verify(stored.artifact)
@@ -267,7 +270,6 @@ def _add(
         counts={split.value: sum(e.split is split for e in examples) for split in Split},
         dropped=dict(frozen.dropped),
     )
-    added.card = runtime.artifacts.put_bytes(_card(session, added, frozen).encode())
     session.add(added)
     session.flush()
     key = f"{JobKind.MIRROR}:{added.id}"
@@ -275,6 +277,7 @@ def _add(
     session.add_all(_example_row(added.id, example, frozen.touched) for example in examples)
     session.add_all(_assignments(added, frozen.built))
     _audited(session, added, frozen)
+    added.card = runtime.artifacts.put_bytes(_card(session, added, frozen).encode())
     ledger.append(
         session,
         actor="curation",
@@ -318,11 +321,15 @@ def _card(session: Session, added: TrainingSet, frozen: Frozen) -> str:
     examples = frozen.built.examples
     sources = session.exec(select(Source).where(Source.project_id == project.id)).all()
     present = {example.source for example in examples}
-    settled = session.execute(
-        select_columns(
-            func.count(), func.sum(case((col(Settlement.agreeing) == col(Settlement.asked), 1), else_=0))
-        ).where(col(Settlement.project_id) == project.id, col(Settlement.asked) > 1)
-    ).one()
+    of_set = (
+        select_columns(col(Response.legal_basis), col(Settlement.agreeing), col(Settlement.asked))
+        .join(Settlement, col(TrainingSetExample.settlement_id) == Settlement.id)
+        .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
+        .join(Response, col(AnnotationTask.response_id) == Response.id)
+        .where(col(TrainingSetExample.training_set_id) == added.id)
+    )
+    people = session.execute(of_set).all()
+    shared = [agreeing == asked for _, agreeing, asked in people if asked > 1]
     findings: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for finding in frozen.findings:
         findings[finding.check][finding.severity.value] += 1
@@ -335,9 +342,8 @@ def _card(session: Session, added: TrainingSet, frozen: Frozen) -> str:
             counts=card.count(examples),
             recipe=frozen.recipe.to_json(),
             findings=findings,
-            agreement={"tasks on which all experts agreed": (settled[1] or 0) / settled[0]}
-            if settled[0]
-            else {},
+            agreement={"rows on which all experts agreed": sum(shared) / len(shared)} if shared else {},
+            consent=Counter(basis or "not stated" for basis, _, _ in people),
             licences={source.name: source.licence for source in sources if source.name in present},
         )
     )

@@ -4,13 +4,14 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
-from tests.benchmarks import audit, console, hook, kill_jobs, start
+from tests.benchmarks import audit, console, curate, hook, kill_jobs, start
 from tests.benchmarks.report import MissingData, Report
 from tests.repetitions import BENCH, FULL, Repetitions
 
 BENCHES: Mapping[str, Callable[[Repetitions], Report]] = {
     "audit": audit.measure,
     "console": console.measure,
+    "curate": curate.measure,
     "hook": hook.measure,
     "kill-jobs": kill_jobs.measure,
     "start": start.measure,

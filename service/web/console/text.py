@@ -70,9 +70,10 @@ def age(seconds: float) -> str:
 
 
 def word_diff(old: str, new: str) -> list[tuple[str, str]]:
-    """Return `new` against `old` as pieces `(same|removed|added, text)`, word by word."""
+    """Return `new` against `old` as pieces `(same|removed|added, text)`, word by word; a very long text is cut."""
     before, after = _words(old), _words(new)
-    return list(_pieces(before, after))
+    cut = [("same", " […]")] if len(before) == MAX_WORDS or len(after) == MAX_WORDS else []
+    return [*_pieces(before, after), *cut]
 
 
 def _pieces(before: list[str], after: list[str]) -> Iterator[tuple[str, str]]:
