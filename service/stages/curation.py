@@ -323,6 +323,7 @@ def _card(session: Session, added: TrainingSet, frozen: Frozen) -> str:
     present = {example.source for example in examples}
     of_set = (
         select_columns(col(Response.legal_basis), col(Settlement.agreeing), col(Settlement.asked))
+        .select_from(TrainingSetExample)
         .join(Settlement, col(TrainingSetExample.settlement_id) == Settlement.id)
         .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
         .join(Response, col(AnnotationTask.response_id) == Response.id)

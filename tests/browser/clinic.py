@@ -266,7 +266,7 @@ def _taught(session: Session, evaluation: Evaluation, settled: Sequence[Settleme
             training_set_id=evaluation.training_set_id,
             check="near_duplicates",
             check_version="1",
-            severity="warning",
+            severity="warn",
             keys=[_case(0)],
             evidence="two rows are nearly the same",
             repair="nothing: they stay in one part",

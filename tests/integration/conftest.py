@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisIsDown
 
 from service import cli
 from service import runtime as runtimes
@@ -107,7 +108,7 @@ def genuine_redis_url(tmp_path_factory) -> Iterator[str]:
     )  # fmt: skip
     url = f"unix://{listen}?db=0"
     with Redis.from_url(url) as redis:
-        eventually(lambda: listen.exists() and redis.ping())
+        eventually(lambda: listen.exists() and _answers(redis))
     yield url
     server.terminate()
     server.wait()
@@ -120,6 +121,14 @@ def any_redis_url(request) -> str:
     with Redis.from_url(url) as redis:
         redis.flushall()
     return url
+
+
+def _answers(redis: Redis) -> bool:
+    """Say whether a server listens yet: its socket's file is there a moment before."""
+    try:
+        return bool(redis.ping())
+    except RedisIsDown:
+        return False
 
 
 def _redis_server() -> str | None:
