@@ -53,6 +53,8 @@ from service.tables.base import first_id
 
 COUNTED = 10_000
 VERSIONS, NEWEST_RESPONSES = 8, 1_000
+ASKED_FOR = (JobKind.CORPUS, JobKind.CURATE, JobKind.IMPORT, JobKind.REBUILD)
+UNEXPECTED = "unexpected"
 MACHINE_WORK = (JobKind.CURATE, JobKind.TRAIN, JobKind.EVALUATE)
 DAY, MONTH = timedelta(days=1), timedelta(days=30)
 
@@ -240,7 +242,9 @@ def next_step(session: Session, project: Project) -> NextStep:
 
 
 def _broken(session: Session, project: Project) -> NextStep | None:
-    dead = select(Job).where(Job.project_id == project.id, Job.state == JobState.DEAD)
+    # Whoever asked for these was told at once why they cannot be done.
+    refused = col(Job.kind).in_(ASKED_FOR) & (func.coalesce(Job.failure_code, UNEXPECTED) != UNEXPECTED)
+    dead = select(Job).where(Job.project_id == project.id, Job.state == JobState.DEAD, ~refused)
     job = session.exec(dead.order_by(col(Job.finished_at).desc()).limit(1)).first()
     asked_since = (
         job

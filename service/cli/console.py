@@ -38,6 +38,7 @@ Token = Annotated[str, typer.Option("--token", help="Your token, or ERRATA_TOKEN
 ACTOR = "command line"
 REFUSED, TRY_AGAIN, CONFIGURATION, INTERRUPTED = 3, 75, 78, 130
 POLL_SECONDS = 0.2
+MAX_WIDTH = 1000
 ENDED = (JobState.DONE, JobState.DEAD, JobState.CANCELLED)
 
 
@@ -72,7 +73,9 @@ def show(document: Mapping[str, Any], *, as_json: bool) -> None:
         sys.stdout.write(json.dumps(document, ensure_ascii=False, default=str) + "\n")
         return
     # What users wrote is shown as it is.
-    out = Console(highlight=False, markup=False, emoji=False)
+    # A table that goes to a file or another program has no edge at which to cut.
+    width = None if sys.stdout.isatty() else MAX_WIDTH
+    out = Console(highlight=False, markup=False, emoji=False, width=width)
     for name, value in document.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
             out.print(_table(name, value))
@@ -219,7 +222,7 @@ def _clear_line() -> None:
 def _table(title: str, rows: list[dict[str, Any]]) -> Table:
     table = Table(title=title, title_justify="left")
     for name in rows[0]:
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*[f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()])
     return table

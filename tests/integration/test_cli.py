@@ -289,3 +289,11 @@ def test_somebody_can_be_let_into_one_project_only(errata, project):
 def test_a_project_can_want_two_persons(errata, project):
     assert errata("projects", "set", project, "--two-persons")[1]["needs_two_persons"] is True
     assert errata("projects", "set", project, "--random-share", "0.1")[1]["needs_two_persons"] is True
+
+
+def test_a_table_for_a_file_or_another_program_is_cut_nowhere(capsys):
+    token = "t" * 120
+    console.show(
+        {"accounts": [{"name": "expert-1@errata.local", "password": token, "more": token}]}, as_json=False
+    )
+    assert capsys.readouterr().out.count(token) == 2

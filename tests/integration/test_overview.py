@@ -150,6 +150,17 @@ class TestNextStep:
         ]
         assert steps[-1].sentence == "Nothing waits for you."
 
+    def test_what_a_person_was_refused_at_once_is_not_what_matters_most(self, clinic):
+        clinic.prepared()
+        clinic.flag(TaskState.SENT)
+        refused = clinic.job(JobKind.CORPUS, JobState.DEAD)
+        with clinic.runtime.db.transaction() as session:
+            session.get_one(Job, refused).failure_code = "unreadable"
+        assert clinic.step().page == "tasks"
+        with clinic.runtime.db.transaction() as session:
+            session.get_one(Job, refused).failure_code = "unexpected"
+        assert clinic.step().sentence == "A job for corpus gave up: the disk is full"
+
     def test_tasks_wait_for_experts(self, clinic):
         clinic.prepared()
         clinic.flag(TaskState.SENT)
