@@ -28,6 +28,7 @@ Columns = Annotated[
 ]
 Day = typer.Option(formats=["%Y-%m-%d"])
 FINDINGS_SHOWN = 20
+WHERE_SHOWN = 3
 
 
 @corpus_app.command("import")
@@ -151,10 +152,17 @@ def _in_a_child(verb: str, place: str, columns: dict[str, str]) -> dict[str, Any
     return document
 
 
+def _some(keys: list[str]) -> str:
+    return ", ".join(keys[:WHERE_SHOWN]) + (" …" if len(keys) > WHERE_SHOWN else "")
+
+
 def _at_a_glance(report: dict[str, Any]) -> dict[str, Any]:
     """Leave out of a report what a person reads elsewhere; sources come first."""
     shown = {"severity", "check", "rows", "evidence", "repair"}
-    findings = [{name: one[name] for name in one if name in shown} for one in report["findings"]]
+    findings = [
+        {name: one[name] for name in one if name in shown} | {"where": _some(one["keys"])}
+        for one in report["findings"]
+    ]
     more = len(findings) - FINDINGS_SHOWN + report["findings_left_out"]
     return {
         "audit": report["verdict"],
