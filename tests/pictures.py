@@ -14,7 +14,7 @@ from playwright.sync_api import Error, Page
 from sqlmodel import Session
 
 from annotation.types import Verdict
-from retrain.training_set import Recipe
+from retrain.recipe import Recipe
 from service import people
 from service.answers.audits import blocking
 from service.clock import utcnow

@@ -8,7 +8,7 @@ from uuid import UUID
 import typer
 from sqlmodel import Session, select
 
-from retrain.training_set import Recipe
+from retrain.recipe import Recipe
 from service import answers, projects
 from service.cli.console import (
     REFUSED,

@@ -6,7 +6,7 @@ from typing import Any
 from retrain import parquet
 from retrain.audit import checks
 from retrain.embedding import encode
-from retrain.training_set import Recipe
+from retrain.recipe import Recipe
 from service.queue import Lease
 from service.runtime import Runtime
 from service.stages import corpus, curation

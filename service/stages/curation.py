@@ -17,7 +17,8 @@ from sqlmodel import Session, col, select
 from retrain import audit, card
 from retrain.audit.repairs import apply
 from retrain.audit.report import report
-from retrain.training_set import Built, Placed, Recipe, build, fingerprint, to_example
+from retrain.recipe import Recipe
+from retrain.training_set import Built, Placed, build, fingerprint, to_example
 from retrain.types import Example, Kind, Split, canonical_json, content_hash
 from service import ledger, projects
 from service.answers import describe_set, newest_set

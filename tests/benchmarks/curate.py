@@ -10,7 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from retrain import parquet
-from retrain.training_set import Recipe, Settled, build, diff, fingerprint
+from retrain.recipe import Recipe
+from retrain.training_set import Settled, build, diff, fingerprint
 from retrain.types import Example, Split
 from tests.benchmarks.report import Aim, Report
 from tests.repetitions import Repetitions

@@ -12,7 +12,7 @@ from annotation.types import Cause, Verdict
 from retrain import parquet
 from retrain.audit import Finding, Repair, RepairKind, Severity, checks
 from retrain.errors import RetrainError
-from retrain.training_set import Recipe
+from retrain.recipe import Recipe
 from retrain.types import Example, Form, Kind
 from service import glossary, people
 from service.answers import newest_set

@@ -9,7 +9,7 @@ import structlog
 from sqlmodel import col, select
 
 from annotation.types import Cause, Connector, LabelSchema, TaskKind, Verdict
-from retrain.training_set import Recipe
+from retrain.recipe import Recipe
 from service import label_studio_server, projects, schedule
 from service.errors import Invalid
 from service.jobs.sets import Tools

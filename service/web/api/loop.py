@@ -9,7 +9,7 @@ from flask import Blueprint
 from pydantic import Field
 from sqlmodel import Session, SQLModel, col, select
 
-from retrain.training_set import Recipe
+from retrain.recipe import Recipe
 from service import answers
 from service.errors import NotFound
 from service.stages import promotion, training

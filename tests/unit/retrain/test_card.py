@@ -9,7 +9,7 @@ from huggingface_hub import DatasetCard, metadata_load
 
 from retrain import parquet
 from retrain.card import CardFacts, Waiver, count, render
-from retrain.training_set import Recipe
+from retrain.recipe import Recipe
 from retrain.types import Example, Kind, Message, Split
 
 MARK = "marker-9f2"

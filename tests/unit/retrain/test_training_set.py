@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from retrain.audit import leakage
 from retrain.near_duplicates import similarity
-from retrain.training_set import BrokenRecipe, Placed, Recipe, Settled, build, diff, fingerprint
+from retrain.recipe import BrokenRecipe, Recipe
+from retrain.training_set import Placed, Settled, build, diff, fingerprint
 from retrain.types import Kind, Message, Split
 
 KNEE = "my left knee has been swollen since i fell off the ladder on monday evening"

@@ -1,0 +1,69 @@
+"""Everything besides the rows that decides what a training set holds, as a small file."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from retrain.errors import RetrainError
+
+
+class BrokenRecipe(RetrainError):
+    """A recipe's JSON has unknown fields or impossible values; correct what the message names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything besides the rows that decides what a training set holds.
+
+    With `test_from_random`, groups of randomly drawn responses become the test split, so that it looks like
+    what users really ask. All other groups are drawn by hash, label by label, with the given shares; groups of flags
+    alone are drawn into regression. `source_cap` is the largest share of the training rows that one source
+    may have, if there are several. With `group_by_subject` all rows of one person stand in one split. `checks` are
+    those of the audit; none named means all.
+    """
+
+    near_threshold: float = 0.8
+    validation_share: float = 0.1
+    test_share: float = 0.0
+    regression_share: float = 0.05
+    test_from_random: bool = True
+    group_by_subject: bool = False
+    source_cap: float = 1.0
+    checks: tuple[str, ...] = ()
+    seed: int = 0
+    version: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse shares and thresholds that mean nothing."""
+        for name in ("near_threshold", "source_cap"):
+            if not 0 < getattr(self, name) <= 1:
+                raise BrokenRecipe(f"{name} must be above 0 and at most 1, not {getattr(self, name)}")
+        names = ("validation_share", "test_share", "regression_share")
+        shares = tuple(getattr(self, name) for name in names)
+        if not (min(shares) >= 0 and sum(shares) < 1):
+            raise BrokenRecipe(f"{', '.join(names)} must leave some for training, not {shares}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` reads."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Recipe":
+        """Read a recipe.
+
+        Raises:
+            BrokenRecipe: a field is unknown, of another type or impossible.
+        """
+        defaults = asdict(cls())
+        for name, value in document.items():
+            if name not in defaults:
+                raise BrokenRecipe(f"a recipe has no field {name!r}; there are {', '.join(defaults)}")
+            wanted = type(defaults[name])
+            is_texts = isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+            if not (is_texts if wanted is tuple else type(value) in _READ_AS[wanted]):
+                raise BrokenRecipe(f"{name} must be a {_NAMES.get(wanted, wanted.__name__)}, not {value!r}")
+        return cls(**{name: type(defaults[name])(value) for name, value in document.items()})
+
+
+_READ_AS = {float: (float, int), int: (int,), bool: (bool,)}
+_NAMES = {tuple: "list of texts"}
