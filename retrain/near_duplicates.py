@@ -12,6 +12,17 @@ _PERMUTATIONS = 120
 _SEED = 20_251_123
 
 
+class _Spaced(dict[int, int]):
+    """Maps each character to itself, and punctuation to a space; filled as texts come by."""
+
+    def __missing__(self, code: int) -> int:
+        self[code] = ord(" ") if unicodedata.category(chr(code))[0] == "P" else code
+        return self[code]
+
+
+_SPACED = _Spaced()
+
+
 def clusters(texts: Sequence[str], *, threshold: float = 0.8) -> list[int]:
     """Return each text's cluster, named by the smallest index in it.
 
@@ -20,8 +31,13 @@ def clusters(texts: Sequence[str], *, threshold: float = 0.8) -> list[int]:
     depend on the order of the texts: the two texts alone decide whether a pair is looked at. MinHash
     proposes the pairs and misses fewer than 1 in 2,000 of those that lie at the threshold.
     """
+    return clusters_of_normalised([normalise(text) for text in texts], threshold=threshold)
+
+
+def clusters_of_normalised(texts: Sequence[str], *, threshold: float = 0.8) -> list[int]:
+    """Return the `clusters` of texts that `normalise` has seen."""
     firsts: dict[str, int] = {}
-    parents = [firsts.setdefault(normalise(text), index) for index, text in enumerate(texts)]
+    parents = [firsts.setdefault(text, index) for index, text in enumerate(texts)]
     distinct, indexes = list(firsts), list(firsts.values())
     for left, right in _candidates(distinct, threshold):
         one, other = indexes[left], indexes[right]
@@ -46,8 +62,7 @@ def normalise(text: str) -> str:
     A text of punctuation only keeps it: "?!" and "..." are not the same.
     """
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    words = "".join(" " if unicodedata.category(char)[0] == "P" else char for char in folded).split()
-    return " ".join(words or folded.split())
+    return " ".join(folded.translate(_SPACED).split() or folded.split())
 
 
 def text_of(messages: Sequence[Message]) -> str:
@@ -89,6 +104,8 @@ def _bands(threshold: float) -> int:
 
 
 def _overlap(one: str, other: str) -> float:
+    if one == other:
+        return 1.0
     left, right = set(_shingles(one)), set(_shingles(other))
     return len(left & right) / (len(left | right) or 1)
 

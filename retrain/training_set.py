@@ -6,12 +6,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, TypeVar
 
-from retrain.near_duplicates import clusters, join, normalise, root, similarity, text_of
+from retrain.near_duplicates import clusters_of_normalised, join, normalise, root, similarity, text_of
 from retrain.recipe import BrokenRecipe, Recipe
 from retrain.types import Example, Kind, Message, Split, content_hash, sha256_of
 
+Row = TypeVar("Row")
 _STRICTNESS = (Split.TRAIN, Split.VALIDATION, Split.REGRESSION, Split.TEST)
 _PLACEHOLDER = re.compile(
     r"[\[<{]{1,2}(?:E-?MAIL|PHONE|TELEPHONE|MOBILE|NAME|FIRST_?NAME|LAST_?NAME|PERSON|IBAN|SSN|CARD|CREDIT_?CARD|"
@@ -141,7 +142,7 @@ def to_example(row: Settled, group: str, split: Split) -> Example:
 
 def has_placeholder(text: str) -> bool:
     """Tell whether a text holds what stands for something personal, such as [EMAIL] or <PERSON>."""
-    return _PLACEHOLDER.search(text) is not None
+    return any(opening in text for opening in "[<{") and _PLACEHOLDER.search(text) is not None
 
 
 def fingerprint(examples: Iterable[Example], recipe: Mapping[str, Any]) -> str:
@@ -154,10 +155,17 @@ def fingerprint(examples: Iterable[Example], recipe: Mapping[str, Any]) -> str:
 
 def diff(a: Sequence[Example], b: Sequence[Example]) -> Diff:
     """Compare two sets by content: first what is equal, then what moved, then what has another answer."""
-    _, a, b = _matched(a, b, content_hash)
+    a, b = apart(a, b, content_hash)
     moved, a, b = _matched(a, b, lambda row: sha256_of({**row.content, "split": None}))
     changed, a, b = _matched(a, b, lambda row: sha256_of([row.kind, row.content["messages"]]))
     return Diff(added=tuple(b), removed=tuple(a), changed=tuple(changed), moved=tuple(moved))
+
+
+def apart(a: Sequence[Row], b: Sequence[Row], name: Callable[[Row], str]) -> tuple[list[Row], list[Row]]:
+    """Return what a has and b lacks by name, and the other way round; equal rows count as often as they stand there."""
+    names = [[name(row) for row in rows] for rows in (a, b)]
+    shared = Counter(names[0]) & Counter(names[1])
+    return _beyond(a, names[0], shared.copy()), _beyond(b, names[1], shared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +181,15 @@ def _groups(
     rows: Sequence[Settled], *, old: Sequence[str | None], assigned: Mapping[str, Split], recipe: Recipe
 ) -> list[_Group]:
     """Return each row's group."""
-    alike = clusters([text_of(row.messages) for row in rows], threshold=recipe.near_threshold)
+    prompts = [normalise(text_of(row.messages)) for row in rows]
+    alike = clusters_of_normalised(prompts, threshold=recipe.near_threshold)
     subjects = [row.subject if recipe.group_by_subject else None for row in rows]
     parts = _united(alike, [row.conversation for row in rows], subjects, old)
     members: defaultdict[int, list[int]] = defaultdict(list)
     for index, part in enumerate(parts):
         members[part].append(index)
     inside = {part: [rows[index] for index in indexes] for part, indexes in members.items()}
-    names = {part: _names(inside[part], [old[index] for index in members[part]]) for part in members}
+    names = {part: _names(indexes, old, prompts) for part, indexes in members.items()}
     splits = _splits(inside, names, assigned, recipe)
     groups = {part: _Group(min(names[part]), names[part], splits[part]) for part in members}
     return [groups[part] for part in parts]
@@ -197,10 +206,10 @@ def _united(*labellings: Sequence[Hashable | None]) -> list[int]:
     return [root(parents, index) for index in range(len(parents))]
 
 
-def _names(rows: Sequence[Settled], old: Iterable[str | None]) -> frozenset[str]:
+def _names(indexes: Sequence[int], old: Sequence[str | None], prompts: Sequence[str]) -> frozenset[str]:
     """Return a group's names so far; an unknown group is named after the smallest hash of its prompts."""
-    known = frozenset(name for name in old if name is not None)
-    return known or frozenset({min(sha256_of(normalise(text_of(row.messages))) for row in rows)})
+    known = frozenset(name for index in indexes if (name := old[index]) is not None)
+    return known or frozenset({min(sha256_of(prompts[index]) for index in indexes)})
 
 
 def _splits(
@@ -222,34 +231,41 @@ def _splits(
             undrawn.append(part)
         if before and not is_random:
             have[_stratum(rows)][splits[part]] += _size(rows)
+    shares = {is_flag: _shares(recipe, is_flag=is_flag) for is_flag in (False, True)}
     for part in sorted(undrawn, key=lambda part: _draw(min(names[part]), recipe)):
         rows = inside[part]
-        splits[part] = _neediest(have[_stratum(rows)], rows, recipe)
-        have[_stratum(rows)][splits[part]] += _size(rows)
+        drawn, size = have[_stratum(rows)], _size(rows)
+        splits[part] = _neediest(drawn, size, shares[all(row.is_flag for row in rows)])
+        drawn[splits[part]] += size
     return splits
 
 
-def _neediest(have: Counter[Split], rows: Sequence[Settled], recipe: Recipe) -> Split:
-    """Return the split that lacks most of its share, so that each label's shares are met to within one group."""
+def _shares(recipe: Recipe, *, is_flag: bool) -> list[tuple[Split, float]]:
+    """Return each split's share of a label's rows; only what was flagged becomes a regression case."""
     shares = {
         Split.VALIDATION: recipe.validation_share,
-        Split.REGRESSION: recipe.regression_share if all(row.is_flag for row in rows) else 0.0,
+        Split.REGRESSION: recipe.regression_share if is_flag else 0.0,
         Split.TEST: recipe.test_share,
     }
-    shares[Split.TRAIN] = 1 - sum(shares.values())
-    total = have.total() + _size(rows)
-    return max(
-        shares, key=lambda split: (round(shares[split] * total - have[split], 9), split is Split.TRAIN)
-    )
+    return [(Split.TRAIN, 1 - sum(shares.values())), *shares.items()]
+
+
+def _neediest(have: Counter[Split], size: int, shares: Sequence[tuple[Split, float]]) -> Split:
+    """Return the split that lacks most of its share, so that each label's shares are met to within one group."""
+    total = sum(have.values()) + size
+    lacks = [round(share * total - have[split], 9) for split, share in shares]
+    return shares[lacks.index(max(lacks))][0]
 
 
 def _size(rows: Sequence[Settled]) -> int:
     """Count a group's rows; one that an earlier version placed stands among them twice."""
-    return len({row.key for row in rows})
+    return 1 if len(rows) == 1 else len({row.key for row in rows})
 
 
 def _stratum(rows: Sequence[Settled]) -> str:
     """Return the label that most of a group's rows have; of equal ones, the first in the alphabet."""
+    if len(rows) == 1:
+        return rows[0].label or ""
     counts = Counter(row.label or "" for row in rows)
     return min(counts, key=lambda label: (-counts[label], label))
 
@@ -321,24 +337,36 @@ def _without_duplicates(
     examples: Sequence[Example], *, known: set[str], recipe: Recipe
 ) -> tuple[list[Example], list[tuple[str, str]]]:
     """Keep one of each set of near-equal rows; nearly equal prompts with different answers all stay."""
-    hashed = sorted(
-        ((content_hash(example), example) for example in examples), key=lambda it: (it[0], it[1].key)
-    )
     survivors: defaultdict[tuple[str, Hashable], list[Example]] = defaultdict(list)
     kept, dropped = [], []
-    for name, example in sorted(hashed, key=lambda it: it[0] not in known):
+    hashes = [content_hash(example) for example in examples]
+    order = sorted(
+        range(len(examples)), key=lambda at: (hashes[at] not in known, hashes[at], examples[at].key)
+    )
+    for at in order:
+        example = examples[at]
         rivals = survivors[example.group, (example.is_wanted, example.label, normalise(example.answer))]
         twin = next((rival for rival in rivals if _is_near(rival, example, recipe)), None)
         if twin is None:
             rivals.append(example)
-            kept.append((name, example))
+            kept.append(at)
         else:
             dropped.append((example.key, f"duplicate of {twin.key}"))
-    return [example for _, example in sorted(kept, key=lambda it: it[0])], dropped
+    return [examples[at] for at in sorted(kept, key=hashes.__getitem__)], dropped
 
 
 def _is_near(one: Example, other: Example, recipe: Recipe) -> bool:
     return similarity(text_of(one.messages), text_of(other.messages)) >= recipe.near_threshold
+
+
+def _beyond(rows: Sequence[Row], names: Sequence[str], shared: Counter[str]) -> list[Row]:
+    left = []
+    for row, name in zip(rows, names, strict=True):
+        if shared.get(name):
+            shared[name] -= 1
+        else:
+            left.append(row)
+    return left
 
 
 def _matched(

@@ -3,10 +3,12 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from typing import Any
+
+import orjson
 
 
 class Kind(StrEnum):
@@ -83,7 +85,7 @@ class Example:
         rejected = {} if self.rejected is None else {"rejected": self.rejected}
         unwanted = {} if self.is_wanted else {"is_wanted": False}
         return {
-            "messages": [asdict(message) for message in self.messages],
+            "messages": [{"role": message.role, "content": message.content} for message in self.messages],
             "answer": self.answer,
             "label": self.label,
             "kind": self.kind.value,
@@ -180,5 +182,6 @@ def sha256_of(value: object) -> str:
 
 
 def content_hash(example: Example) -> str:
-    """Return the hash that names a row's content, split included."""
-    return sha256_of(example.content)
+    """Return the hash that names a row's content, split included: `sha256_of`, by a faster encoder of equal bytes."""
+    encoded = orjson.dumps(example.content, option=orjson.OPT_SORT_KEYS)
+    return f"sha256:{hashlib.sha256(encoded).hexdigest()}"

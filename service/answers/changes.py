@@ -7,9 +7,9 @@ from uuid import UUID
 
 from sqlmodel import Session, col, select
 
-from retrain.training_set import diff
+from retrain.training_set import apart, diff
 from retrain.types import Example
-from service.answers.examples import examples_of
+from service.answers.examples import LOOKED_UP, examples_of
 from service.tables import (
     Annotation,
     Settlement,
@@ -18,8 +18,6 @@ from service.tables import (
     TrainingSet,
     TrainingSetExample,
 )
-
-LOOKED_UP = 500  # at once; a database limits what one statement may name
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +30,11 @@ class Cause:
 
 def compare(session: Session, a: TrainingSet, b: TrainingSet) -> dict[str, Any]:
     """Say how b differs from a, row by row, each with what caused it."""
-    before = examples_of(session, a)
-    changes = diff(before, examples_of(session, b))
     rows = {side.id: _rows(session, side) for side in (a, b)}
+    held = [list(rows[side.id].values()) for side in (a, b)]
+    left, right = apart(held[0], held[1], lambda row: row.content_sha256)
+    before = examples_of(session, a, left)
+    changes = diff(before, examples_of(session, b, right))
     known = {row.key for row in before}
     keys = [row.key for row in changes.added] + [row.key for _, row in changes.changed]
     origins = _origins(session, keys)
@@ -56,8 +56,8 @@ def compare(session: Session, a: TrainingSet, b: TrainingSet) -> dict[str, Any]:
         "removed": [_told(row, _removal(row.key, b)) for row in changes.removed]
         + [
             _gone(session, row)
-            for key, row in rows[a.id].items()
-            if key not in rows[b.id] and key not in known
+            for row in left
+            if (key := str(row.settlement_id)) not in rows[b.id] and key not in known
         ],
         "changed": [_told(row, changed(old, row)) | {"was": old.answer} for old, row in changes.changed],
         "moved": [

@@ -31,10 +31,12 @@ from service.tables import (
     TrainingSetExample,
 )
 
+LOOKED_UP = 500  # at once; a database limits what one statement may name
+
 log = structlog.get_logger()
 
 
-def settled_answers(session: Session, project_id: UUID) -> list[Settled]:
+def settled_answers(session: Session, project_id: UUID, *conditions: Any) -> list[Settled]:
     """Return what may be learned: right answers, and wrong ones whose cause is the model, with consent.
 
     A response that experts found right teaches no label unless its text is one that they could choose. One that they
@@ -46,7 +48,7 @@ def settled_answers(session: Session, project_id: UUID) -> list[Settled]:
         .where(TaskFlag.task_id == Settlement.task_id, col(Feedback.consent).is_(False))
         .exists()
     )
-    return _read(session, project_id, col(Response.may_train).is_(True), ~refused)
+    return _read(session, project_id, col(Response.may_train).is_(True), ~refused, *conditions)
 
 
 def placed_answers(session: Session, project_id: UUID) -> list[Settled]:
@@ -83,12 +85,25 @@ def _read(session: Session, project_id: UUID, *conditions: Any) -> list[Settled]
     return settled
 
 
-def examples_of(session: Session, training_set: TrainingSet) -> list[Example]:
-    """Return a set's rows from the settlements and repairs that they were made from; erased ones are missing."""
-    rows = session.exec(
-        select(TrainingSetExample).where(TrainingSetExample.training_set_id == training_set.id)
-    ).all()
-    settled = {one.key: one for one in settled_answers(session, training_set.project_id)}
+def examples_of(
+    session: Session, training_set: TrainingSet, rows: Sequence[TrainingSetExample] | None = None
+) -> list[Example]:
+    """Return all of a set's rows, or some, from the settlements and repairs behind them; erased ones are missing."""
+    of_set = select(TrainingSetExample).where(TrainingSetExample.training_set_id == training_set.id)
+    if rows is None:
+        rows = session.exec(of_set).all()
+        found = settled_answers(session, training_set.project_id)
+    else:
+        found = [
+            one
+            for start in range(0, len(rows), LOOKED_UP)
+            for one in settled_answers(
+                session,
+                training_set.project_id,
+                col(Settlement.id).in_([row.settlement_id for row in rows[start : start + LOOKED_UP]]),
+            )
+        ]
+    settled = {one.key: one for one in found}
     repairs = _repairs(session, {name for row in rows for name in row.repairs})
     return [
         _example(row, one, repairs)

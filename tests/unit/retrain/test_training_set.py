@@ -11,7 +11,7 @@ from retrain.audit import leakage
 from retrain.near_duplicates import similarity
 from retrain.recipe import BrokenRecipe, Recipe
 from retrain.training_set import Placed, Settled, build, diff, fingerprint
-from retrain.types import Kind, Message, Split
+from retrain.types import Example, Kind, Message, Split, content_hash, sha256_of
 
 KNEE = "my left knee has been swollen since i fell off the ladder on monday evening"
 ROUND = Recipe(test_share=0.3, validation_share=0.2)
@@ -183,6 +183,12 @@ def test_a_set_of_the_first_recipe_keeps_its_name():
     recipe = {"near_threshold": 0.8, "validation_share": 0.2, "test_share": 0.3, "test_from_random": True}
     pinned = "sha256:7eefd47d686998d361e59d998b7ed73cb22a3b883d2c70eae5a99bd395a7bb44"
     assert fingerprint(examples, recipe | {"seed": 0, "version": 1}) == pinned
+
+
+@given(st.text(), st.floats(0.001, 1e6), st.sampled_from(Split))
+def test_a_rows_name_is_the_hash_of_its_contents_canonical_form(answer, weight, split):
+    row = Example("k", "g", (Message("user", answer),), answer, Kind.GENERATION, weight=weight, split=split)
+    assert content_hash(row) == sha256_of(row.content)
 
 
 def test_a_diff_tells_added_removed_changed_and_moved_rows():
