@@ -44,11 +44,13 @@ def describe(session: Session, sources: Sequence[Source]) -> list[dict[str, Any]
     ids = [source.id for source in sources]
     counted = select_columns(col(Response.source_id), func.count()).where(col(Response.source_id).in_(ids))
     rows = {row[0]: row[1] for row in session.execute(counted.group_by(col(Response.source_id)))}
+    aside = set_aside(session, ids)
     samples, admissions = open_samples(session, ids), newest_admissions(session, ids)
     return [
         {
             "source": source.name,
             "rows": rows.get(source.id, 0),
+            "set_aside": aside.get(source.id, {}),
             "licence": source.licence,
             "author": source.author,
             "valid_from": source.valid_from.date().isoformat() if source.valid_from else None,
@@ -57,6 +59,20 @@ def describe(session: Session, sources: Sequence[Source]) -> list[dict[str, Any]
         }
         for source in sources
     ]
+
+
+def set_aside(session: Session, source_ids: Sequence[UUID]) -> dict[UUID, dict[str, int]]:
+    """Count by reason the rows of each source that experts are not asked about."""
+    reasons = (
+        select_columns(col(Response.source_id), col(Response.set_aside), func.count())
+        .where(col(Response.source_id).in_(source_ids), col(Response.set_aside).is_not(None))
+        .group_by(col(Response.source_id), col(Response.set_aside))
+        .order_by(col(Response.set_aside))
+    )
+    counts: dict[UUID, dict[str, int]] = {}
+    for source_id, reason, count in session.execute(reasons):
+        counts.setdefault(source_id, {})[reason] = count
+    return counts
 
 
 def open_samples(session: Session, source_ids: Sequence[UUID]) -> dict[UUID, Counter[TaskState]]:

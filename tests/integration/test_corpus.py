@@ -51,6 +51,7 @@ from tests.waiting import eventually
 
 ROWS, SAMPLE = 80, 60
 NEW = corpus.NewSource("faq", "CC-BY-4.0")
+SECRET = "I cannot get in. My password is hunter2x."
 ROW = {"question": "who bills me?", "answer": "Billing"}
 BODY = {"source": "faq", "licence": "CC0", "rows": [ROW]}
 WRONG, RIGHT = {"verdict": "incorrect", "label": "Billing", "cause": "model"}, {"verdict": "correct"}
@@ -138,10 +139,13 @@ class Team:
         with self.runtime.db.reading() as session:
             return list(session.exec(rows))
 
-    def state(self) -> str:
+    def told(self) -> dict:
         with self.runtime.db.reading() as session:
             [told] = corpora(session, self.project)
-            return told["state"]
+            return told
+
+    def state(self) -> str:
+        return self.told()["state"]
 
     def rows(self, table: type) -> Sequence:
         with self.runtime.db.reading() as session:
@@ -206,6 +210,14 @@ class TestImport:
             team = Team(runtime, projects.create(session, new, actor="test"), tmp_path)
         with pytest.raises(UnreadableCorpus, match=corpus.NO_ANSWER):
             team.take([1])
+
+    def test_what_would_stop_a_training_is_set_aside_with_its_reason(self, any_team):
+        told = any_team.take([1, 2], more=[f"{SECRET},Billing,,,", f"{question(3)},Refunds,,,"])
+        aside = {"has a label that the project does not know": 1, "holds a password": 1}
+        assert (told["added"], told["set_aside"]) == (4, aside)
+        assert any_team.take([1, 2], more=[f"{SECRET},Billing,,,"])["set_aside"] == aside
+        assert any_team.told()["set_aside"] == aside
+        assert any_team.rows(LedgerEntry)[-1].facts["set_aside"] == aside
 
     def test_a_job_that_ends_in_its_middle_goes_on_where_it_ended(self, any_team, monkeypatch):
         monkeypatch.setattr(corpus, "BATCH", 2)
@@ -291,6 +303,23 @@ class TestSample:
     def test_a_small_corpus_is_asked_about_whole(self, team):
         team.take(range(3))
         assert team.sample() == 3
+
+    def test_experts_see_nothing_that_is_set_aside_and_nothing_learns_it(self, team):
+        team.take(range(ROWS), more=[f"{SECRET},Billing,,,", f"{question(ROWS)},Refunds,,,"])
+        assert team.sample(corpus.MAX_SAMPLE) == ROWS
+        team.judge()
+        assert team.decide().is_admitted
+        asked = {task.response_id for task in team.rows(AnnotationTask)}
+        aside = [row for row in team.rows(Response) if row.id not in asked]
+        assert [(row.messages[0]["content"], row.text) for row in aside] == [
+            (SECRET, "Billing"),
+            (question(ROWS), "Refunds"),
+        ]
+
+    def test_a_source_all_of_whose_rows_are_set_aside_says_why_none_is_drawn(self, team):
+        team.take([], more=[f"{SECRET},Billing,,,"])
+        with pytest.raises(WrongState, match="; 1 set aside: holds a password"):
+            team.sample()
 
     def test_one_sample_at_a_time(self, team):
         team.take(range(9))
@@ -622,5 +651,5 @@ def test_a_row_of_the_library_is_what_the_stage_takes(team):
     with team.runtime.db.transaction() as session:
         source = corpus.ensure_source(session, team.project, NEW)
         told = corpus.import_rows(session, source, [row, row], actor="olga")
-    assert told == {"added": 1, "known": 1}
+    assert told == {"added": 1, "known": 1, "set_aside": {}}
     assert TaskPurpose.CORPUS not in {task.purpose for task in team.rows(AnnotationTask)}
