@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 
 from retrain.training_set import diff
 from retrain.types import Example
-from service.answers.examples import examples_of
+from service.answers.examples import examples_of_all
 from service.tables import (
     Annotation,
     Settlement,
@@ -32,8 +32,8 @@ class Cause:
 
 def compare(session: Session, a: TrainingSet, b: TrainingSet) -> dict[str, Any]:
     """Say how b differs from a, row by row, each with what caused it."""
-    before = examples_of(session, a)
-    changes = diff(before, examples_of(session, b))
+    before, after = examples_of_all(session, [a, b])
+    changes = diff(before, after)
     rows = {side.id: _rows(session, side) for side in (a, b)}
     known = {row.key for row in before}
     keys = [row.key for row in changes.added] + [row.key for _, row in changes.changed]

@@ -1,6 +1,6 @@
 """Settled answers as examples: what may be learned of a project, and the rows that a set was made of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import date
 from typing import Any
@@ -85,16 +85,18 @@ def _read(session: Session, project_id: UUID, *conditions: Any) -> list[Settled]
 
 def examples_of(session: Session, training_set: TrainingSet) -> list[Example]:
     """Return a set's rows from the settlements and repairs that they were made from; erased ones are missing."""
-    rows = session.exec(
-        select(TrainingSetExample).where(TrainingSetExample.training_set_id == training_set.id)
-    ).all()
-    settled = {one.key: one for one in settled_answers(session, training_set.project_id)}
-    repairs = _repairs(session, {name for row in rows for name in row.repairs})
-    return [
-        _example(row, one, repairs)
-        for row in rows
-        if (one := settled.get(str(row.settlement_id))) is not None
-    ]
+    [made] = examples_of_all(session, [training_set])
+    return made
+
+
+def examples_of_all(session: Session, sets: Sequence[TrainingSet]) -> list[list[Example]]:
+    """Return each set's rows; what was settled is read once, which takes long where there is much."""
+    settled = {
+        one.key: one
+        for project_id in {each.project_id for each in sets}
+        for one in settled_answers(session, project_id)
+    }
+    return [_made_of(session, each, settled) for each in sets]
 
 
 def accepted_repairs(session: Session, project_id: UUID) -> dict[str, Repair]:
@@ -116,6 +118,18 @@ def to_repair(document: dict[str, Any]) -> Repair:
 def to_document(repair: Repair) -> dict[str, Any]:
     """Return what `to_repair` reads."""
     return {**asdict(repair), "kind": repair.kind.value, "keys": list(repair.keys)}
+
+
+def _made_of(session: Session, training_set: TrainingSet, settled: Mapping[str, Settled]) -> list[Example]:
+    rows = session.exec(
+        select(TrainingSetExample).where(TrainingSetExample.training_set_id == training_set.id)
+    ).all()
+    repairs = _repairs(session, {name for row in rows for name in row.repairs})
+    return [
+        _example(row, one, repairs)
+        for row in rows
+        if (one := settled.get(str(row.settlement_id))) is not None
+    ]
 
 
 def _repairs(session: Session, names: set[str]) -> dict[str, Repair]:

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import exists, func
+from sqlalchemy import func
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
@@ -21,12 +21,13 @@ from retrain.intervals import wilson
 from retrain.types import sha256_of
 from service import ledger, projects
 from service.answers.corpora import (
-    IS_CORPUS_ROW,
     newest_admissions,
-    open_samples,
     set_aside,
+    settled_by_experts,
     share_right,
-    since_decision,
+    unasked,
+    why_no_decision,
+    why_no_sample,
 )
 from service.clock import utcnow
 from service.errors import Invalid, WrongState
@@ -147,16 +148,12 @@ def draw_sample(session: Session, source: Source, *, size: int = SAMPLE, seed: i
     if not 0 < size <= MAX_SAMPLE:
         raise Invalid(f"size: from 1 to {MAX_SAMPLE}")
     _hold(session, source)
-    if sample := open_samples(session, [source.id]).get(source.id):
-        raise WrongState(f"source {source.name}: a sample of {sample.total()} is not decided on yet")
-    unasked = session.execute(_unasked(source).order_by(col(Response.body_sha256))).all()
-    if not unasked:
-        aside = set_aside(session, [source.id]).get(source.id, {})
-        more = "".join(f"; {count} set aside: {reason}" for reason, count in aside.items())
-        raise WrongState(f"source {source.name}: no row is left that nobody was asked about{more}")
-    drawn = Random(seed).sample(unasked, min(size, len(unasked)))
+    if why := why_no_sample(session, source):
+        raise WrongState(f"source {source.name}: {why}")
+    rows = session.execute(unasked(source).order_by(col(Response.body_sha256))).all()
+    drawn = Random(seed).sample(rows, min(size, len(rows)))
     session.add_all(_tasks(session, source, drawn, state=TaskState.SELECTED, at=utcnow()))
-    _note(session, source, "sample_drawn", actor, {"size": len(drawn), "of": len(unasked), "seed": seed})
+    _note(session, source, "sample_drawn", actor, {"size": len(drawn), "of": len(rows), "seed": seed})
     return len(drawn)
 
 
@@ -167,13 +164,11 @@ def decide(session: Session, source: Source, *, now: datetime, actor: str) -> Ad
         WrongState: there is no sample, or named experts have not settled all of it.
     """
     _hold(session, source)
-    sample = open_samples(session, [source.id]).get(source.id, Counter())
-    if not sample:
-        raise WrongState(f"source {source.name}: no sample was drawn since the last decision")
-    asked, settled = sample.total(), _settled_by_experts(session, source)
-    if len(settled) < asked:
-        raise WrongState(f"source {source.name}: experts have settled {len(settled)} of {asked} sampled rows")
-    right, bar = settled.count(Verdict.CORRECT), session.get_one(Project, source.project_id).admission_bar
+    if why := why_no_decision(session, source):
+        raise WrongState(f"source {source.name}: {why}")
+    settled = settled_by_experts(session, source)
+    asked, right = len(settled), settled.count(Verdict.CORRECT)
+    bar = session.get_one(Project, source.project_id).admission_bar
     low = wilson(right, asked).low
     admission = Admission(
         project_id=source.project_id,
@@ -198,10 +193,8 @@ def decide_all(lease: Lease, project_id: UUID, *, actor: str) -> None:
     with lease.transaction() as session:
         of_project = select(Source).where(Source.project_id == project_id, col(Source.is_corpus))
         sources = session.exec(of_project.order_by(col(Source.id))).all()
-        samples = open_samples(session, [source.id for source in sources])
         for source in sources:
-            sample = samples.get(source.id)
-            if sample and sample.total() == len(_settled_by_experts(session, source)):
+            if not why_no_decision(session, source):
                 decide(session, source, now=utcnow(), actor=actor)
     for source in sources:
         settle_admitted(lease, source.id)
@@ -223,7 +216,7 @@ def settle_admitted(lease: Lease, source_id: UUID) -> dict[str, Any]:
     while True:
         with lease.transaction() as session:
             _hold(session, source)
-            covered = _unasked(source).where(col(Response.created_at) <= until, col(Response.id) > after)
+            covered = unasked(source).where(col(Response.created_at) <= until, col(Response.id) > after)
             batch = session.execute(covered.order_by(col(Response.id)).limit(BATCH)).all()
             tasks = _tasks(session, source, batch, state=TaskState.SETTLED, at=admission.created_at)
             session.add_all(tasks)
@@ -313,14 +306,6 @@ def _note(session: Session, source: Source, action: str, actor: str, facts: dict
     )
 
 
-def _unasked(source: Source) -> Any:
-    """Select the id, content hash and text of the rows that nobody was asked about."""
-    asked = exists().where(col(AnnotationTask.response_id) == Response.id)
-    columns = select_columns(col(Response.id), col(Response.body_sha256), col(Response.text))
-    may_be_asked = (IS_CORPUS_ROW, col(Response.set_aside).is_(None), ~asked)
-    return columns.where(col(Response.source_id) == source.id, *may_be_asked)
-
-
 def _tasks(
     session: Session, source: Source, rows: Sequence[Any], *, state: TaskState, at: datetime
 ) -> list[AnnotationTask]:
@@ -340,16 +325,6 @@ def _tasks(
         )
         for row in rows
     ]
-
-
-def _settled_by_experts(session: Session, source: Source) -> list[Verdict]:
-    """Return the verdicts on the sample that rest on somebody's answer."""
-    answered = exists().where(col(SettlementAnnotation.settlement_id) == Settlement.id)
-    verdicts = select_columns(col(Settlement.verdict)).join(
-        AnnotationTask, col(Settlement.task_id) == AnnotationTask.id
-    )
-    sampled = (since_decision(), col(AnnotationTask.source_id) == source.id)
-    return list(session.scalars(verdicts.where(*sampled, answered)))
 
 
 def _drawn_at(session: Session, admission: Admission) -> datetime:

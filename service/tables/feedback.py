@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy import Index, UniqueConstraint, text
 from sqlmodel import Field
 
 from service.db import Json, UtcDateTime, text_enum
@@ -69,6 +69,13 @@ class Response(Row, table=True):
         Index("ix_response_model_version_id_id", "model_version_id", "id"),
         Index("ix_response_source_id_id", "source_id", "id"),
         Index("ix_response_source_id_body_sha256", "source_id", "body_sha256"),
+        Index(
+            "ix_response_source_id_set_aside",
+            "source_id",
+            "set_aside",
+            sqlite_where=text("set_aside IS NOT NULL"),
+            postgresql_where=text("set_aside IS NOT NULL"),
+        ),
     )
 
     project_id: UUID = Field(foreign_key="project.id")

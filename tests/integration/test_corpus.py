@@ -44,8 +44,9 @@ from service.tables import (
     TaskState,
     TrainingSetExample,
 )
+from service.web.console import listing
 from tests import builders
-from tests.console import person
+from tests.console import Person, path_of, person
 from tests.fakes import FakeConnector
 from tests.waiting import eventually
 
@@ -620,25 +621,75 @@ class TestApi:
 
 
 class TestConsole:
-    def test_an_operator_asks_experts_and_decides(self, team, work):
+    @pytest.fixture
+    def olga(self, team) -> Person:
+        return person(team.runtime, Role.OPERATOR, password="")
+
+    def test_an_operator_asks_experts_and_decides(self, team, olga):
         team.take(range(ROWS))
-        olga = person(team.runtime, Role.OPERATOR, password="")
+        path = self.path(team)
         assert "not sampled" in olga.get("/p/clinic/corpora").text
-        assert olga.post("/p/clinic/corpora/sample", source="faq", size="60").status_code == 303
-        early = olga.post("/p/clinic/corpora/decide", source="faq", size="60")
+        assert olga.post(f"{path}/sample", size="60").status_code == 303
+        early = olga.post(f"{path}/decide")
         assert (early.status_code, "settled 0 of 60" in early.text) == (409, True)
         team.judge()
-        assert olga.post("/p/clinic/corpora/decide", source="faq", size="60").status_code == 303
-        page = olga.get("/p/clinic/corpora").text
+        assert olga.post(f"{path}/decide").status_code == 303
+        page = olga.get(path).text
         assert "faq is admitted" in page and "admitted: 60 of 60 right, at least 0.94" in page
         lease = team.runtime.queue.lease(self.asked(team))
         jobs.perform(team.runtime, lease)
         assert len(team.rows(Settlement)) == ROWS
 
+    def test_what_cannot_succeed_has_its_reason_in_the_button_s_place(self, team, olga):
+        team.take(range(3))
+        path = self.path(team)
+        fresh = olga.get(path).text
+        assert (
+            "Ask experts about" in fresh and "no sample was drawn since" in fresh and "/decide" not in fresh
+        )
+        team.sample()
+        asked = olga.get(path).text
+        assert "a sample of 3 is not decided on yet" in asked and "settled 0 of 3 sampled rows" in asked
+        assert "/sample" not in asked and "/decide" not in asked
+        team.judge()
+        assert "/decide" in olga.get(path).text
+
+    def test_rows_are_shown_page_by_page_with_why_some_are_set_aside(self, team, olga, monkeypatch):
+        monkeypatch.setattr(listing, "PAGE", 2)
+        team.take(range(3), more=[f"{SECRET},Billing,,,"])
+        team.sample(1)
+        path = self.path(team)
+        newest = olga.get(path).text
+        assert "holds a password" in newest and 'rel="next"' in newest and question(0) not in newest
+        found = olga.get(f"{path}?aside=holds+a+password&format=json").json["items"]
+        assert [(row["asked"], row["state"]) for row in found] == [(SECRET, "set aside")]
+        every = olga.get(f"{path}?format=json").json["items"]
+        assert Counter(row["state"] for row in every) == {"selected": 1, "not asked": 2, "set aside": 1}
+        assert olga.get(f"{path}?q={question(1)[:20]}&format=json").json["items"][0]["asked"] == question(1)
+
+    def test_an_audit_of_all_data_is_asked_for_and_shown(self, team, olga):
+        assert "Audit all data" not in olga.get("/p/clinic/corpora").text
+        team.take(range(3), more=[f"{SECRET},Billing,,,"])
+        assert "Audit all data" in olga.get("/p/clinic/corpora").text
+        leads = path_of(olga.post("/p/clinic/audits"))
+        job_id = leads.rpartition("/")[2]
+        assert olga.get(f"/p/clinic/audits/{job_id}").status_code == 404
+        jobs.perform(team.runtime, team.runtime.queue.lease(UUID(job_id)))
+        assert f"/p/clinic/audits/{job_id}" in olga.get(leads).text
+        assert f"/p/clinic/audits/{job_id}" in olga.get("/p/clinic/corpora").text
+        report = olga.get(f"/p/clinic/audits/{job_id}").text
+        assert "1 rows hold a password" in report and SECRET in report and "4 rows of 1 source" in report
+
     def test_a_reader_sees_corpora_without_buttons(self, team):
         team.take([1])
-        page = person(team.runtime, Role.AUDITOR, password="").get("/p/clinic/corpora").text
-        assert "CC-BY-4.0" in page and "Ask experts" not in page
+        eve = person(team.runtime, Role.AUDITOR, password="")
+        assert "CC-BY-4.0" in eve.get("/p/clinic/corpora").text
+        for path in ("/p/clinic/corpora", self.path(team)):
+            assert '<form method="post" action="/p/' not in eve.get(path).text
+
+    def path(self, team: Team) -> str:
+        with team.runtime.db.reading() as session:
+            return f"/p/clinic/corpora/{find_source(session, team.project, 'faq').id}"
 
     @staticmethod
     def asked(team: Team) -> UUID:

@@ -53,11 +53,20 @@ def upgrade() -> None:
     )
     for table, columns in INDEXES:
         op.create_index(f"ix_{table}_{'_'.join(columns)}", table, list(columns), unique=False)
+    is_aside = sa.text("set_aside IS NOT NULL")
+    op.create_index(
+        "ix_response_source_id_set_aside",
+        "response",
+        ["source_id", "set_aside"],
+        sqlite_where=is_aside,
+        postgresql_where=is_aside,
+    )
     op.drop_index("ix_response_source_id", "response")
 
 
 def downgrade() -> None:
     op.create_index("ix_response_source_id", "response", ["source_id"], unique=False)
+    op.drop_index("ix_response_source_id_set_aside", "response")
     for table, columns in INDEXES:
         op.drop_index(f"ix_{table}_{'_'.join(columns)}", table)
     op.drop_column("training_set", "current_at")

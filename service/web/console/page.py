@@ -74,11 +74,16 @@ class Desk:
         """Make sure by the form's password that the person themselves sits there."""
         people.confirm(self.user, self.sent.get("password", ""))
 
-    def ask(self, kind: JobKind, row_id: UUID) -> UUID:
-        """Ask for a job in this person's name, once while it waits."""
-        key, who = f"{kind}:{row_id}", self.user.name
+    def ask(self, kind: JobKind, row_id: UUID, *, options: Mapping[str, Any] | None = None) -> UUID:
+        """Ask for a job in this person's name; one without options is asked for once while it waits."""
         return runtime().queue.ask(
-            self.session, kind, row_id, project_id=self.project.id, unique_key=key, actor=who
+            self.session,
+            kind,
+            row_id,
+            project_id=self.project.id,
+            unique_key=None if options else f"{kind}:{row_id}",
+            options=options,
+            actor=self.user.name,
         )
 
     def let_go(self) -> None:
