@@ -301,9 +301,8 @@ def clear_unfinished(site: Path) -> None:
 
     pip renames to `~...` what it is about to replace, and writes INSTALLER after a package's last file.
     """
-    leftovers = list(site.glob("~*"))
     unfinished = [info for info in site.glob("*.dist-info") if not (info / "INSTALLER").is_file()]
-    for path in (*leftovers, *unfinished):
+    for path in (*site.glob("~*"), *unfinished):
         if path.is_dir():
             shutil.rmtree(path)
         else:
@@ -357,8 +356,7 @@ def find_browser() -> str | None:
         if shutil.which(chosen) is None:
             raise CannotSetUp(f"CHROME_PATH={chosen} is no program: name a Chromium or Chrome")
         return chosen
-    on_path = (shutil.which(name) for name in BROWSERS)
-    return next(filter(None, on_path), None) or find_playwrights_browser()
+    return next(filter(None, map(shutil.which, BROWSERS)), None) or find_playwrights_browser()
 
 
 def find_playwrights_browser() -> str | None:

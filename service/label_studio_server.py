@@ -250,11 +250,10 @@ def _build(installation: Installation, lock: IO[str], report: Callable[[str], No
         shutil.rmtree(installation.root)
     report(f"installing Label Studio {LABEL_STUDIO_VERSION} into {installation.root}")
     venv = installation.root / "venv"
-    python = str(venv / "bin" / "python")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     _run([sys.executable, "-m", "venv", str(venv)], inherited, lock, report)
     pip = [
-        python,
+        str(venv / "bin" / "python"),
         "-m",
         "pip",
         "install",
@@ -322,7 +321,6 @@ def _port_file(data_dir: Path) -> Path:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
@@ -355,8 +353,7 @@ def _ensure_account(url: str, data_dir: Path, name: str) -> Account:
     account = next((known for known in secrets.accounts if known.name == name), None)
     if account is None:
         account = Account(name, f"{name}@errata.local", randomness.token_urlsafe(18))
-        secrets = replace(secrets, accounts=(*secrets.accounts, account))
-        _write_secrets(data_dir, secrets)
+        _write_secrets(data_dir, replace(secrets, accounts=(*secrets.accounts, account)))
     if account.token and _is_valid(url, account.token):
         return account
     made = replace(account, token=_sign_up(url, secrets.admin.token, account))

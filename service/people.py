@@ -17,7 +17,11 @@ from service.errors import AlreadyExists, Forbidden, Invalid, NotFound, WrongSta
 from service.tables import Membership, Project, Role, User, UserSession, UserToken
 
 LINK_HOURS = 24
-MIN_PASSWORD, MAX_PASSWORD = 12, 200
+MIN_PASSWORD, MAX_PASSWORD, MIN_DIFFERENT = 12, 200, 6
+PASSWORD_RULE = (
+    f"At least {MIN_PASSWORD} characters, {MIN_DIFFERENT} of them different, and your name not among them; a few words"
+    " that you can remember do best."
+)
 SEEN_EVERY_SECONDS = 60  # a page does not write each time that it is looked at
 
 _hasher = PasswordHasher()
@@ -171,12 +175,14 @@ def set_password(session: Session, user: User, password: str, *, here: UserSessi
     """Let a person sign in with a password from now on; all their browsers but this one are signed out.
 
     Raises:
-        Invalid: it is too short, too long, or holds the name.
+        Invalid: it breaks `PASSWORD_RULE`, or is too long.
     """
     if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
-        raise Invalid(f"password: it needs {MIN_PASSWORD} to {MAX_PASSWORD} characters")
-    if user.name.casefold() in password.casefold() or len(set(password)) < MIN_PASSWORD // 2:
-        raise Invalid("password: too easy to guess")
+        raise Invalid(f"password: it has {len(password)} characters, not {MIN_PASSWORD} to {MAX_PASSWORD}")
+    if user.name.casefold() in password.casefold():
+        raise Invalid("password: your name is in it, which anybody would try")
+    if (different := len(set(password))) < MIN_DIFFERENT:
+        raise Invalid(f"password: it has {different} different characters, not {MIN_DIFFERENT}")
     user.password = _hasher.hash(password)
     session.add(user)
     for browser in open_sessions(session, user):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from annotation.label_schema import default_guidelines, from_json, to_json, validate
@@ -242,8 +243,13 @@ def read_schema(schema: Document, guidelines: Document) -> LabelSchema:
 def add_key(
     session: Session, project: Project, kind: KeyKind, origins: Iterable[str], *, actor: str, name: str = ""
 ) -> str:
-    """Make an API key and return it; only its hash is kept, so it cannot be shown again."""
+    """Make an API key and return it; only its hash is kept, so it cannot be shown again.
+
+    Without a name it is numbered, for who is to revoke one must tell it from the others.
+    """
     secret = tokens.new_secret("esk" if kind is KeyKind.SECRET else "epk")
+    made = session.exec(select(func.count()).where(ApiKey.project_id == project.id)).one()
+    name = name or f"{kind} key {made + 1}"
     _keep_key(session, project, secret, kind, origins=origins, actor=actor, name=name)
     return secret
 
@@ -269,7 +275,7 @@ def revoke_key(session: Session, key: ApiKey, *, actor: str) -> None:
         session,
         actor=actor,
         action="key_revoked",
-        subject=key.name or key.kind.value,
+        subject=key.name,
         project_id=key.project_id,
     )
 
@@ -286,7 +292,7 @@ def _keep_key(
 ) -> None:
     hashed = tokens.hashed(secret)
     session.add(ApiKey(project_id=project.id, kind=kind, name=name, sha256=hashed, origins=list(origins)))
-    ledger.append(session, actor=actor, action="key_added", subject=name or kind.value, project_id=project.id)
+    ledger.append(session, actor=actor, action="key_added", subject=name, project_id=project.id)
 
 
 def _check(session: Session, new: NewProject) -> None:

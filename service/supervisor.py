@@ -153,6 +153,18 @@ def up(settings: Settings, report: Report, *, ready: Callable[[], None]) -> None
             supervisor.end()
 
 
+def is_starting(settings: Settings, *, seconds: float = START_SECONDS) -> bool:
+    """Say whether a tree began on this data directory so lately that some of it may not be there yet."""
+    try:
+        with _lock_file(settings).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return time.time() - _lock_file(settings).stat().st_mtime < seconds
+    except FileNotFoundError:
+        pass
+    return False
+
+
 def leashed(argv: Sequence[str], pipe: int) -> list[str]:
     """Return a command that runs `argv` until the other end of `pipe`, which it must inherit, is closed."""
     return [sys.executable, "-I", "-S", str(Path(__file__).with_name("leash.py")), str(pipe), *argv]
@@ -190,10 +202,9 @@ def commands(settings: Settings) -> dict[str, list[str]]:
 def _data_dir(settings: Settings) -> Iterator[None]:
     """Hold the data directory, so that two trees never share it."""
     secrets.load(settings.data_dir)
-    run = settings.data_dir.resolve() / "run"
     try:
-        run.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (run / "up.lock").open("w")
+        _lock_file(settings).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = _lock_file(settings).open("a")
     except OSError as error:
         raise ConfigurationError(
             f"ERRATA_DATA_DIR: cannot write {settings.data_dir}: {error.strerror}"
@@ -205,8 +216,14 @@ def _data_dir(settings: Settings) -> Iterator[None]:
             raise ConfigurationError(
                 f"ERRATA_DATA_DIR: errata up runs already in {settings.data_dir}"
             ) from error
+        _lock_file(settings).touch()
         settings.responder_socket.unlink(missing_ok=True)
         yield
+
+
+def _lock_file(settings: Settings) -> Path:
+    """Return the file that a tree holds, touched when it began."""
+    return settings.data_dir.resolve() / "run" / "up.lock"
 
 
 def _check_port(settings: Settings) -> None:

@@ -45,6 +45,12 @@ def find(examples: Sequence[Example], context: Context = NOTHING, *, published: 
     )
 
 
+def blocking(texts: Iterable[str]) -> str | None:
+    """Return what stands in the texts that stops a training, such as "a password"; None when nothing does."""
+    found = _found(texts)
+    return next((form.name for form in _FORMS if form.severity is Severity.BLOCK and found[form.name]), None)
+
+
 def _found(texts: Iterable[str]) -> defaultdict[str, set[str]]:
     """Return what of each form stands in the texts; what one form took, the next does not see."""
     found: defaultdict[str, set[str]] = defaultdict(set)

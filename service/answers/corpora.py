@@ -6,15 +6,26 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, or_
+from sqlalchemy import exists, func, or_
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
+from annotation.types import Verdict
 from retrain.training_set import Settled
 from retrain.types import Example, Kind, Message
 from service.answers.examples import settled_answers
 from service.errors import NotFound
-from service.tables import Admission, AnnotationTask, Project, Response, Source, TaskPurpose, TaskState
+from service.tables import (
+    Admission,
+    AnnotationTask,
+    Project,
+    Response,
+    Settlement,
+    SettlementAnnotation,
+    Source,
+    TaskPurpose,
+    TaskState,
+)
 
 # A host may name a corpus as the source of what its model answered; that is triaged later than it came.
 IS_CORPUS_ROW = col(Response.triaged_at) == col(Response.created_at)
@@ -44,11 +55,13 @@ def describe(session: Session, sources: Sequence[Source]) -> list[dict[str, Any]
     ids = [source.id for source in sources]
     counted = select_columns(col(Response.source_id), func.count()).where(col(Response.source_id).in_(ids))
     rows = {row[0]: row[1] for row in session.execute(counted.group_by(col(Response.source_id)))}
+    aside = set_aside(session, ids)
     samples, admissions = open_samples(session, ids), newest_admissions(session, ids)
     return [
         {
             "source": source.name,
             "rows": rows.get(source.id, 0),
+            "set_aside": aside.get(source.id, {}),
             "licence": source.licence,
             "author": source.author,
             "valid_from": source.valid_from.date().isoformat() if source.valid_from else None,
@@ -57,6 +70,20 @@ def describe(session: Session, sources: Sequence[Source]) -> list[dict[str, Any]
         }
         for source in sources
     ]
+
+
+def set_aside(session: Session, source_ids: Sequence[UUID]) -> dict[UUID, dict[str, int]]:
+    """Count by reason the rows of each source that experts are not asked about."""
+    reasons = (
+        select_columns(col(Response.source_id), col(Response.set_aside), func.count())
+        .where(col(Response.source_id).in_(source_ids), col(Response.set_aside).is_not(None))
+        .group_by(col(Response.source_id), col(Response.set_aside))
+        .order_by(col(Response.set_aside))
+    )
+    counts: dict[UUID, dict[str, int]] = {}
+    for source_id, reason, count in session.execute(reasons):
+        counts.setdefault(source_id, {})[reason] = count
+    return counts
 
 
 def open_samples(session: Session, source_ids: Sequence[UUID]) -> dict[UUID, Counter[TaskState]]:
@@ -94,6 +121,46 @@ def newest_admissions(session: Session, source_ids: Sequence[UUID]) -> dict[UUID
 def share_right(admission: Admission) -> str:
     """Say what an admission rests on."""
     return f"{admission.right} of {admission.asked} right, at least {admission.low:.2f}"
+
+
+def why_no_sample(session: Session, source: Source) -> str:
+    """Return why experts cannot be asked about a sample of a source; nothing where they can."""
+    if sample := open_samples(session, [source.id]).get(source.id):
+        return f"a sample of {sample.total()} is not decided on yet"
+    if session.execute(unasked(source).limit(1)).first():
+        return ""
+    aside = set_aside(session, [source.id]).get(source.id, {})
+    more = "".join(f"; {count} set aside: {reason}" for reason, count in aside.items())
+    return f"no row is left that nobody was asked about{more}"
+
+
+def why_no_decision(session: Session, source: Source) -> str:
+    """Return why a source can be neither admitted nor quarantined; nothing where it can."""
+    sample = open_samples(session, [source.id]).get(source.id)
+    if not sample:
+        return "no sample was drawn since the last decision"
+    settled = len(settled_by_experts(session, source))
+    return (
+        f"experts have settled {settled} of {sample.total()} sampled rows" if settled < sample.total() else ""
+    )
+
+
+def unasked(source: Source) -> Any:
+    """Select the id, content hash and text of the rows that nobody was asked about."""
+    asked = exists().where(col(AnnotationTask.response_id) == Response.id)
+    columns = select_columns(col(Response.id), col(Response.body_sha256), col(Response.text))
+    may_be_asked = (IS_CORPUS_ROW, col(Response.set_aside).is_(None), ~asked)
+    return columns.where(col(Response.source_id) == source.id, *may_be_asked)
+
+
+def settled_by_experts(session: Session, source: Source) -> list[Verdict]:
+    """Return the verdicts on the sample that rest on somebody's answer."""
+    answered = exists().where(col(SettlementAnnotation.settlement_id) == Settlement.id)
+    verdicts = select_columns(col(Settlement.verdict)).join(
+        AnnotationTask, col(Settlement.task_id) == AnnotationTask.id
+    )
+    sampled = (since_decision(), col(AnnotationTask.source_id) == source.id)
+    return list(session.scalars(verdicts.where(*sampled, answered)))
 
 
 def examples_of_corpus(session: Session, project: Project) -> list[Example]:

@@ -1,4 +1,4 @@
-"""What an operator asks first: where things wait, how often the model is wrong, and what is to be decided now.
+"""What an operator asks first: where things wait, how often the model is wrong, and what the time went into.
 
 Each figure goes along an index and stops at a bound, so that it costs the same however much there is.
 """
@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import ScalarSelect, Select, Subquery, func
 from sqlalchemy import select as select_columns
@@ -18,16 +17,11 @@ from sqlmodel import Session, col, select
 from retrain.intervals import Interval, wilson
 from service import projects
 from service.answers import newest_set
-from service.answers.audits import blocking
-from service.clock import utcnow
 from service.tables import (
     Annotation,
     AnnotationTask,
-    ApiKey,
     Approval,
     AttackSession,
-    Decision,
-    DocumentKind,
     Evaluation,
     EvaluationState,
     Feedback,
@@ -39,6 +33,7 @@ from service.tables import (
     Part,
     Project,
     Promotion,
+    PromotionKind,
     Rating,
     Response,
     RunState,
@@ -53,8 +48,6 @@ from service.tables.base import first_id
 
 COUNTED = 10_000
 VERSIONS, NEWEST_RESPONSES = 8, 1_000
-ASKED_FOR = (JobKind.CORPUS, JobKind.CURATE, JobKind.IMPORT, JobKind.REBUILD)
-UNEXPECTED = "unexpected"
 MACHINE_WORK = (JobKind.CURATE, JobKind.TRAIN, JobKind.EVALUATE)
 DAY, MONTH = timedelta(days=1), timedelta(days=30)
 
@@ -99,16 +92,6 @@ class Effort:
         return self.data + self.training + self.validation
 
 
-@dataclass(frozen=True, slots=True)
-class NextStep:
-    """The one thing to do now; `page` names where, `row_id` which."""
-
-    sentence: str
-    button: str
-    page: str
-    row_id: UUID | None = None
-
-
 def loop(session: Session, project: Project, *, now: datetime) -> list[Stop]:
     """Return every stage in the order in which data flows."""
     day = now - DAY
@@ -128,24 +111,32 @@ def loop(session: Session, project: Project, *, now: datetime) -> list[Stop]:
         session.exec(select(Job.kind).where(Job.project_id == project.id, Job.state == JobState.LEASED))
     )
 
-    stages: list[tuple[str, str, Select[Any], Any, set[JobKind]]] = [
-        ("intake", "flags and thumbs up to look at", untriaged, Feedback, {JobKind.TRIAGE}),
-        ("labelling", "tasks with experts", asked, Settlement, {JobKind.SEND, JobKind.SYNC}),
-        ("curation", "settled answers not yet in a set", unlearned, TrainingSet, {JobKind.CURATE}),
-        ("training", "runs asked for or at work", runs, TrainingRun, {JobKind.TRAIN}),
-        ("evaluation", "challengers being judged", unjudged, Evaluation, {JobKind.EVALUATE}),
-        ("promotion", "passed, waiting for a person", _undecided(project), Promotion, set()),
+    # That the base model answers from the first minute was nobody's decision.
+    switched = _of(Promotion, project).where(col(Promotion.kind) != PromotionKind.FIRST)
+    stages: list[tuple[str, str, Select[Any], Select[Any], set[JobKind]]] = [
+        ("intake", "flags and thumbs up to look at", untriaged, _of(Feedback, project), {JobKind.TRIAGE}),
+        ("labelling", "tasks with experts", asked, _of(Settlement, project), {JobKind.SEND, JobKind.SYNC}),
+        (
+            "curation",
+            "settled answers not yet in a set",
+            unlearned,
+            _of(TrainingSet, project),
+            {JobKind.CURATE},
+        ),
+        ("training", "runs asked for or at work", runs, _of(TrainingRun, project), {JobKind.TRAIN}),
+        ("evaluation", "challengers being judged", unjudged, _of(Evaluation, project), {JobKind.EVALUATE}),
+        ("promotion", "passed, waiting for a person", undecided(project), switched, set()),
     ]
     figures = iter(
         _together(
             session,
             [
                 figure
-                for _, _, waiting, table, _ in stages
+                for _, _, waiting, passed, _ in stages
                 for figure in (
                     _count(waiting),
                     _oldest(waiting),
-                    _count(_of(table, project).where(table.id >= first_id(day))),
+                    _count(passed.where(passed.selected_columns.id >= first_id(day))),
                 )
             ],
         )
@@ -232,102 +223,7 @@ def newest_tasks(project: Project) -> Subquery:
     return ids.order_by(col(AnnotationTask.id).desc()).limit(COUNTED).subquery()
 
 
-def next_step(session: Session, project: Project) -> NextStep:
-    """Return what matters most now: what broke, then decisions, then what the loop lacks to go on."""
-    steps = (_broken, _to_decide, _to_prepare, _to_learn)
-    return next(
-        (step for find in steps if (step := find(session, project))),
-        NextStep("Nothing waits for you.", "Ask the champion", "playground"),
-    )
-
-
-def _broken(session: Session, project: Project) -> NextStep | None:
-    # Whoever asked for these was told at once why they cannot be done.
-    refused = col(Job.kind).in_(ASKED_FOR) & (func.coalesce(Job.failure_code, UNEXPECTED) != UNEXPECTED)
-    dead = select(Job).where(Job.project_id == project.id, Job.state == JobState.DEAD, ~refused)
-    job = session.exec(dead.order_by(col(Job.finished_at).desc()).limit(1)).first()
-    asked_since = (
-        job
-        and session.exec(
-            select(Job.id)
-            .where(Job.project_id == project.id, Job.kind == job.kind)
-            .where(Job.row_id == job.row_id, col(Job.id) > job.id)
-            .limit(1)
-        ).first()
-    )
-    if job is None or asked_since:
-        return None
-    return NextStep(
-        f"A job for {job.kind} gave up: {job.failure or 'no reason'}", "Look at it", "job", job.id
-    )
-
-
-def _to_decide(session: Session, project: Project) -> NextStep | None:
-    passed = session.execute(_undecided(project).limit(1)).scalars().first()
-    if passed:
-        number = session.get_one(ModelVersion, passed.model_version_id).number
-        return NextStep(
-            f"Version {number} passed the gate. Is it to go live?", "Decide", "evaluation", passed.id
-        )
-    approved = session.exec(
-        select(ModelVersion)
-        .join(Approval, col(Approval.model_version_id) == ModelVersion.id)
-        .where(Approval.project_id == project.id, Approval.decision == Decision.APPROVED)
-        .where(ModelVersion.state == ModelState.CHALLENGER)
-        .limit(1)
-    ).first()
-    if approved:
-        return NextStep(f"Version {approved.number} is approved and not live yet.", "Promote", "models")
-    return None
-
-
-def _to_prepare(session: Session, project: Project) -> NextStep | None:
-    """What a young project lacks, in the order in which it is needed."""
-    if not _is_any(session, select(ApiKey.id).where(ApiKey.project_id == project.id)):
-        return NextStep("Your application needs a key to log what the model answers.", "Make a key", "keys")
-    if projects.document(session, project.id, DocumentKind.CRITERIA) is None:
-        return NextStep("Say what success is, before anything trains.", "Set criteria", "criteria")
-    if not _is_any(session, select(Response.id).where(Response.project_id == project.id)):
-        return NextStep("No answer of the model is known yet.", "Ask the champion", "playground")
-    if not _is_any(session, select(Feedback.id).where(Feedback.project_id == project.id)):
-        return NextStep("Nobody has said anything about an answer yet.", "Flag an answer", "playground")
-    return None
-
-
-def _to_learn(session: Session, project: Project) -> NextStep | None:
-    contested = select(func.count()).where(
-        AnnotationTask.project_id == project.id, AnnotationTask.state == TaskState.CONTESTED
-    )
-    asked = select(func.count()).where(
-        AnnotationTask.project_id == project.id, AnnotationTask.state == TaskState.SENT
-    )
-    newest = newest_set(session, project.id)
-    settled = select(func.count()).where(Settlement.project_id == project.id)
-    if newest:
-        settled = settled.where(col(Settlement.id) >= first_id(newest.created_at))
-    run = select(TrainingRun.id).where(TrainingRun.training_set_id == newest.id) if newest else None
-    blocked = blocking(session, newest, utcnow().date()) if newest else []
-    if newest and blocked:
-        return NextStep(
-            f"The audit blocks set v{newest.version}: {blocked[0].evidence}.",
-            "Look at it",
-            "training_set",
-            newest.id,
-        )
-    if run is not None and newest and not _is_any(session, run) and not blocked:
-        return NextStep(f"Set v{newest.version} has not been trained on.", "Train", "training_set", newest.id)
-    if (count := session.exec(settled).one()) and not session.exec(asked).one():
-        return NextStep(
-            f"Experts settled {count} answers that are in no set yet.", "Build a set", "training_sets"
-        )
-    if count := session.exec(contested).one():
-        return NextStep(f"Experts disagree on {count} tasks.", "See them", "tasks")
-    if count := session.exec(asked).one():
-        return NextStep(f"{count} tasks wait for experts.", "See them", "tasks")
-    return None
-
-
-def _undecided(project: Project) -> Select[Any]:
+def undecided(project: Project) -> Select[Any]:
     """Return the passed evaluations, newest and against today's champion, that nobody has decided on."""
     later = aliased(Evaluation)
     decided = select(Approval.id).where(Approval.evaluation_id == Evaluation.id).exists()
@@ -375,10 +271,6 @@ def _oldest(rows: Select[Any]) -> ScalarSelect[Any]:
 def _sum(seconds: Select[Any]) -> ScalarSelect[Any]:
     bounded = seconds.limit(COUNTED).subquery()
     return select_columns(func.coalesce(func.sum(bounded.c.seconds_spent), 0)).scalar_subquery()
-
-
-def _is_any(session: Session, ids: Any) -> bool:
-    return session.exec(ids.limit(1)).first() is not None
 
 
 def _asked_and_flagged(model: ModelVersion) -> tuple[ScalarSelect[Any], ScalarSelect[Any]]:

@@ -42,19 +42,19 @@ class Event:
 
 
 def story(session: Session, feedback: Feedback) -> list[Event]:
-    """Return everything that happened to a feedback, in the order in which it happened."""
-    events = [*_intake(session, feedback)]
-    task = session.exec(
-        select(AnnotationTask)
-        .join(TaskFlag, col(TaskFlag.task_id) == AnnotationTask.id)
-        .where(TaskFlag.feedback_id == feedback.id)
-    ).first()
-    if task:
-        events += _labelling(session, task)
+    """Return everything that happened to a feedback, each event after what led to it."""
+    events = [(event.at, event) for event in _intake(session, feedback)]
+    joined = session.exec(select(TaskFlag).where(TaskFlag.feedback_id == feedback.id)).first()
+    if joined:
+        task = session.get_one(AnnotationTask, joined.task_id)
         settlement = session.exec(select(Settlement).where(Settlement.task_id == task.id)).first()
-        if settlement:
-            events += _learning(session, settlement)
-    return sorted(events, key=lambda event: event.at)
+        caused = [
+            *_labelling(session, feedback, task, joined),
+            *(_learning(session, settlement) if settlement else ()),
+        ]
+        # What the task went through before this flag joined it is told from there on.
+        events += [(max(event.at, joined.created_at), event) for event in caused]
+    return [event for _, event in sorted(events, key=lambda placed: placed[0])]
 
 
 def _intake(session: Session, feedback: Feedback) -> Iterator[Event]:
@@ -68,16 +68,21 @@ def _intake(session: Session, feedback: Feedback) -> Iterator[Event]:
         yield Event(feedback.withdrawn_at, "intake", "Taken back by whoever gave it")
 
 
-def _labelling(session: Session, task: AnnotationTask) -> Iterator[Event]:
+def _labelling(
+    session: Session, feedback: Feedback, task: AnnotationTask, joined: TaskFlag
+) -> Iterator[Event]:
     flags = session.exec(select(TaskFlag).where(TaskFlag.task_id == task.id)).all()
     others = f"with {len(flags) - 1} more like it" if len(flags) > 1 else ""
-    yield Event(task.created_at, "triage", "Chosen for experts", others, "task", task.id)
+    is_late = feedback.created_at > task.created_at
+    told = "Joined to what experts were asked already" if is_late else "Chosen for experts"
+    yield Event(joined.created_at, "triage", told, others, "task", task.id)
     if task.sent_at:
         yield Event(task.sent_at, "labelling", "Handed to experts", "", "task", task.id)
     answers = (
         select(Annotation, Annotator)
         .join(Annotator, col(Annotation.annotator_id) == Annotator.id)
         .where(Annotation.task_id == task.id)
+        .order_by(col(Annotation.revised_at))
     )
     newest = task.created_at
     for answer, annotator in session.exec(answers):

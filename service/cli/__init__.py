@@ -20,7 +20,7 @@ def main() -> None:
     """Run the command line; every foreseen failure is one line, or one problem document with --json."""
     logs.configure()
     try:
-        status = app(standalone_mode=False)
+        status = app(standalone_mode=False, prog_name="errata")
     except typer.Abort:
         status = INTERRUPTED
     except (typer.TyperException, ServiceError, AnnotationError, RetrainError) as error:

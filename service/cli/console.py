@@ -39,6 +39,7 @@ ACTOR = "command line"
 REFUSED, TRY_AGAIN, CONFIGURATION, INTERRUPTED = 3, 75, 78, 130
 POLL_SECONDS = 0.2
 MAX_WIDTH = 1000
+MEANT = {"known": "known already", "unread": "could not be read"}  # what short names say to a person
 ENDED = (JobState.DONE, JobState.DEAD, JobState.CANCELLED)
 
 
@@ -78,14 +79,9 @@ def show(document: Mapping[str, Any], *, as_json: bool) -> None:
     out = Console(highlight=False, markup=False, emoji=False, width=width)
     for name, value in document.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
-            out.print(_table(name, value))
-        else:
-            text = (
-                json.dumps(value, ensure_ascii=False, default=str)
-                if isinstance(value, dict | list)
-                else value
-            )
-            out.print(f"{name}: {text}", soft_wrap=True)
+            out.print(_table(_name(name), value))
+        elif name != "next_cursor" or value is not None:  # programs turn pages
+            out.print(f"{_name(name)}: {_told(value)}", soft_wrap=True)
 
 
 def report_problem(error: Exception) -> None:
@@ -222,7 +218,24 @@ def _clear_line() -> None:
 def _table(title: str, rows: list[dict[str, Any]]) -> Table:
     table = Table(title=title, title_justify="left")
     for name in rows[0]:
-        table.add_column(name, overflow="fold")
+        table.add_column(_name(name), overflow="fold")
     for row in rows:
-        table.add_row(*[f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()])
+        table.add_row(*map(_told, row.values()))
     return table
+
+
+def _name(name: str) -> str:
+    return MEANT.get(name, name.replace("_", " "))
+
+
+def _told(value: Any) -> str:
+    """Say a value as people do."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_told(each)}" for name, each in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(_told, value)) or "none"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return str(value)

@@ -15,16 +15,17 @@ from rq.cron import CronScheduler
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, col, select
 
-from service import label_studio_server, migrations, projects, settings
-from service.cli.console import AsJson, show
+from service import label_studio_server, migrations, projects, settings, supervisor
+from service.cli.console import TRY_AGAIN, AsJson, show
 from service.queue import HEAVY, LIGHT
 from service.runtime import Runtime, from_environment
 from service.settings import Settings
 from service.tables import ApiKey, ConnectorKind, DocumentKind, Project, Role, User
 
-OK, WARNING, FAILED = "ok", "warning", "failed"
+OK, STARTING, WARNING, FAILED = "ok", "starting", "warning", "failed"
 MIN_FREE_GB = 2
-UP = "run: ./run up"
+FIRST_START_SECONDS = 600  # of Label Studio, which is installed then
+UP, WAIT = "run: ./run up", "it comes up; look again in a moment"
 app = typer.Typer()
 
 
@@ -40,13 +41,14 @@ class Check:
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """Check what this installation needs and print remedies; exits 1 when something is missing."""
+    """Check what this installation needs and print remedies; exits 1 when something is missing, 75 while it starts."""
     chosen = settings.load()
     runtime = from_environment()
     checks = [*_machine(chosen), *_database(runtime), *_processes(runtime, chosen)]
     show({"checks": [asdict(check) for check in checks]}, as_json=as_json)
-    if any(check.state == FAILED for check in checks):
-        raise typer.Exit(1)
+    states = {check.state for check in checks}
+    if FAILED in states or STARTING in states:
+        raise typer.Exit(1 if FAILED in states else TRY_AGAIN)
 
 
 def _machine(chosen: Settings) -> Iterator[Check]:
@@ -96,16 +98,23 @@ def _people_and_projects(session: Session) -> Iterator[Check]:
 
 def _processes(runtime: Runtime, chosen: Settings) -> Iterator[Check]:
     is_up = _pings(runtime)
-    remedy = "correct ERRATA_REDIS_URL, or start it" if chosen.redis_url else UP
-    yield _check("redis", is_up, "yours" if chosen.redis_url else "bundled", remedy)
+    remedy, otherwise = (WAIT, STARTING) if supervisor.is_starting(chosen) else (UP, FAILED)
+
+    def ours(name: str, is_well: bool, detail: str) -> Check:  # noqa: FBT001
+        return _check(name, is_well, detail, remedy, otherwise=otherwise)
+
+    if chosen.redis_url:
+        yield _check("redis", is_up, "yours", "correct ERRATA_REDIS_URL, or start it")
+    else:
+        yield ours("redis", is_up, "bundled")
     for name in (LIGHT, HEAVY):
         count = runtime.queue.workers(name) if is_up else 0
-        yield _check(f"worker {name}", count > 0, f"{count} at work", UP)
+        yield ours(f"worker {name}", count > 0, f"{count} at work")
     kept = len(CronScheduler.all(runtime.queue.redis)) if is_up else 0
-    yield _check("schedule", kept > 0, f"{kept} kept", UP)
+    yield ours("schedule", kept > 0, f"{kept} kept")
     address = f"http://{chosen.host}:{chosen.port}"
-    yield _check("web", _answers(f"{address}/livez"), address, UP)
-    yield _check("responder", chosen.responder_socket.exists(), str(chosen.responder_socket), UP)
+    yield ours("web", _answers(f"{address}/livez"), address)
+    yield ours("responder", chosen.responder_socket.exists(), str(chosen.responder_socket))
     yield _label_studio(runtime, chosen)
 
 
@@ -118,6 +127,8 @@ def _label_studio(runtime: Runtime, chosen: Settings) -> Check:
     running = label_studio_server.running(chosen.data_dir)
     if running:
         return Check(name, OK, running.url)
+    if chosen.label_studio and supervisor.is_starting(chosen, seconds=FIRST_START_SECONDS):
+        return Check(name, STARTING, "not running yet; the first start takes minutes", WAIT)
     try:
         with runtime.db.reading() as session:
             wanted = select(Project.id).where(Project.connector == ConnectorKind.LABEL_STUDIO).limit(1)

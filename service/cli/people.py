@@ -147,12 +147,13 @@ def add_key(
     origin: Annotated[
         list[str] | None, typer.Option(help="A page's origin that may use a public key.")
     ] = None,
+    name: Annotated[str, typer.Option(help="What it is for; numbered by default.", show_default=False)] = "",
     as_json: AsJson = False,
 ) -> None:
     """Make a key; it is shown once."""
     with connect().db.transaction() as session:
         row = projects.find(session, project)
-        key = projects.add_key(session, row, kind, origin or [], actor=ACTOR)
+        key = projects.add_key(session, row, kind, origin or [], actor=ACTOR, name=name)
     show({"key": key}, as_json=as_json)
 
 

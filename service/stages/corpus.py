@@ -10,21 +10,24 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import exists, func
+from sqlalchemy import func
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from annotation.types import Verdict
+from retrain.audit import personal
 from retrain.corpus import CorpusRow, Found, nothing_in
 from retrain.intervals import wilson
 from retrain.types import sha256_of
 from service import ledger, projects
 from service.answers.corpora import (
-    IS_CORPUS_ROW,
     newest_admissions,
-    open_samples,
+    set_aside,
+    settled_by_experts,
     share_right,
-    since_decision,
+    unasked,
+    why_no_decision,
+    why_no_sample,
 )
 from service.clock import utcnow
 from service.errors import Invalid, WrongState
@@ -36,7 +39,6 @@ from service.tables import (
     Annotator,
     DocumentKind,
     Project,
-    ProjectKind,
     Response,
     Settlement,
     SettlementAnnotation,
@@ -49,6 +51,7 @@ BATCH = 500
 SAMPLE, MAX_SAMPLE = 60, 1000
 PROBLEMS_KEPT, EXPERTS_NAMED = 50, 5
 NO_ANSWER = "has no answer, which a project of this kind needs"
+UNKNOWN_LABEL = "has a label that the project does not know"
 
 log = structlog.get_logger()
 
@@ -98,13 +101,13 @@ def take(lease: Lease, source_id: UUID, read: Iterable[Found], *, actor: str) ->
     told, problems, places = Counter(added=0, known=0, unread=0), list[Found](), iter(read)
     with lease.queue.db.reading() as session:
         source = session.get_one(Source, source_id)
-        is_labels = _learns_labels(session, source)
+        labels = _labels(session, source)
     while batch := list(islice(places, BATCH)):
-        rows = [(found.row, _answer(found.row, is_labels)) for found in batch if found.row]
+        rows = [(found.row, _answer(found.row, labels)) for found in batch if found.row]
         unread = [
             Found(found.place, reason=found.reason or NO_ANSWER)
             for found in batch
-            if not found.row or not _answer(found.row, is_labels)
+            if not found.row or not _answer(found.row, labels)
         ]
         problems += unread[: PROBLEMS_KEPT - len(problems)]
         with lease.transaction() as session:
@@ -114,26 +117,25 @@ def take(lease: Lease, source_id: UUID, read: Iterable[Found], *, actor: str) ->
     if not told["added"] + told["known"]:
         raise nothing_in(problems, told["unread"])
     with lease.transaction() as session:
-        _note(session, source, "corpus_imported", actor, {**told, "licence": source.licence})
+        document = _imported(session, source, told, actor=actor)
     log.info("corpus_imported", source_id=str(source_id), **told)
     listed = [{"place": found.place, "reason": found.reason} for found in problems]
-    return {"source": source.name, **told, "problems": listed}
+    return {"source": source.name, **document, "problems": listed}
 
 
-def import_rows(session: Session, source: Source, rows: Sequence[CorpusRow], *, actor: str) -> dict[str, int]:
+def import_rows(session: Session, source: Source, rows: Sequence[CorpusRow], *, actor: str) -> dict[str, Any]:
     """Add the rows whose content the source does not have yet, all or none.
 
     Raises:
         Invalid: a row has no answer where the project's kind needs one.
     """
-    answered = [(row, _answer(row, _learns_labels(session, source))) for row in rows]
+    labels = _labels(session, source)
+    answered = [(row, _answer(row, labels)) for row in rows]
     for place, (_, answer) in enumerate(answered):
         if not answer:
             raise Invalid(f"rows/{place}: {NO_ANSWER}")
     added, known = _add(session, source, answered)
-    told = {"added": added, "known": known}
-    _note(session, source, "corpus_imported", actor, {**told, "licence": source.licence})
-    return told
+    return _imported(session, source, {"added": added, "known": known}, actor=actor)
 
 
 def draw_sample(session: Session, source: Source, *, size: int = SAMPLE, seed: int = 0, actor: str) -> int:
@@ -146,14 +148,12 @@ def draw_sample(session: Session, source: Source, *, size: int = SAMPLE, seed: i
     if not 0 < size <= MAX_SAMPLE:
         raise Invalid(f"size: from 1 to {MAX_SAMPLE}")
     _hold(session, source)
-    if sample := open_samples(session, [source.id]).get(source.id):
-        raise WrongState(f"source {source.name}: a sample of {sample.total()} is not decided on yet")
-    unasked = session.execute(_unasked(source).order_by(col(Response.body_sha256))).all()
-    if not unasked:
-        raise WrongState(f"source {source.name}: no row is left that nobody was asked about")
-    drawn = Random(seed).sample(unasked, min(size, len(unasked)))
+    if why := why_no_sample(session, source):
+        raise WrongState(f"source {source.name}: {why}")
+    rows = session.execute(unasked(source).order_by(col(Response.body_sha256))).all()
+    drawn = Random(seed).sample(rows, min(size, len(rows)))
     session.add_all(_tasks(session, source, drawn, state=TaskState.SELECTED, at=utcnow()))
-    _note(session, source, "sample_drawn", actor, {"size": len(drawn), "of": len(unasked), "seed": seed})
+    _note(session, source, "sample_drawn", actor, {"size": len(drawn), "of": len(rows), "seed": seed})
     return len(drawn)
 
 
@@ -164,13 +164,11 @@ def decide(session: Session, source: Source, *, now: datetime, actor: str) -> Ad
         WrongState: there is no sample, or named experts have not settled all of it.
     """
     _hold(session, source)
-    sample = open_samples(session, [source.id]).get(source.id, Counter())
-    if not sample:
-        raise WrongState(f"source {source.name}: no sample was drawn since the last decision")
-    asked, settled = sample.total(), _settled_by_experts(session, source)
-    if len(settled) < asked:
-        raise WrongState(f"source {source.name}: experts have settled {len(settled)} of {asked} sampled rows")
-    right, bar = settled.count(Verdict.CORRECT), session.get_one(Project, source.project_id).admission_bar
+    if why := why_no_decision(session, source):
+        raise WrongState(f"source {source.name}: {why}")
+    settled = settled_by_experts(session, source)
+    asked, right = len(settled), settled.count(Verdict.CORRECT)
+    bar = session.get_one(Project, source.project_id).admission_bar
     low = wilson(right, asked).low
     admission = Admission(
         project_id=source.project_id,
@@ -195,10 +193,8 @@ def decide_all(lease: Lease, project_id: UUID, *, actor: str) -> None:
     with lease.transaction() as session:
         of_project = select(Source).where(Source.project_id == project_id, col(Source.is_corpus))
         sources = session.exec(of_project.order_by(col(Source.id))).all()
-        samples = open_samples(session, [source.id for source in sources])
         for source in sources:
-            sample = samples.get(source.id)
-            if sample and sample.total() == len(_settled_by_experts(session, source)):
+            if not why_no_decision(session, source):
                 decide(session, source, now=utcnow(), actor=actor)
     for source in sources:
         settle_admitted(lease, source.id)
@@ -215,12 +211,12 @@ def settle_admitted(lease: Lease, source_id: UUID) -> dict[str, Any]:
         if admission is None or not admission.is_admitted:
             return {"source": source.name, "settled": 0}
         until, explanation = _drawn_at(session, admission), _explanation(session, admission)
-        is_labels = _learns_labels(session, source)
+        is_labels = bool(_labels(session, source))
     settled, after = 0, UUID(int=0)
     while True:
         with lease.transaction() as session:
             _hold(session, source)
-            covered = _unasked(source).where(col(Response.created_at) <= until, col(Response.id) > after)
+            covered = unasked(source).where(col(Response.created_at) <= until, col(Response.id) > after)
             batch = session.execute(covered.order_by(col(Response.id)).limit(BATCH)).all()
             tasks = _tasks(session, source, batch, state=TaskState.SETTLED, at=admission.created_at)
             session.add_all(tasks)
@@ -234,12 +230,21 @@ def settle_admitted(lease: Lease, source_id: UUID) -> dict[str, Any]:
         lease.report(settled=settled)
 
 
-def _learns_labels(session: Session, source: Source) -> bool:
-    return session.get_one(Project, source.project_id).kind is ProjectKind.CLASSIFICATION
+def _labels(session: Session, source: Source) -> Sequence[str]:
+    """Return the labels that the project chooses from; none where it learns texts."""
+    schema = projects.current(session, source.project_id, DocumentKind.LABEL_SCHEMA)
+    return tuple(schema.content["labels"])
 
 
-def _answer(row: CorpusRow, is_labels: bool) -> str:  # noqa: FBT001  a fact about the project
-    return (row.label or row.answer) if is_labels else row.answer
+def _answer(row: CorpusRow, labels: Sequence[str]) -> str:
+    return (row.label or row.answer) if labels else row.answer
+
+
+def _why_aside(row: CorpusRow, answer: str, labels: Sequence[str]) -> str | None:
+    """Return what is so wrong with a row that experts are not to see it: a training would be stopped by it."""
+    if held := personal.blocking([answer, *(message.content for message in row.messages)]):
+        return f"holds {held}"
+    return UNKNOWN_LABEL if labels and answer not in labels else None
 
 
 def _hold(session: Session, source: Source) -> None:
@@ -250,11 +255,12 @@ def _hold(session: Session, source: Source) -> None:
 def _add(session: Session, source: Source, rows: Sequence[tuple[CorpusRow, str]]) -> tuple[int, int]:
     """Add rows with their answers; return how many are new and how many the source had."""
     _hold(session, source)
+    labels = _labels(session, source)
     named = {_content(row, answer): (row, answer) for row, answer in rows}
     of_source = select(Response.body_sha256).where(Response.source_id == source.id)
     known = set(session.exec(of_source.where(col(Response.body_sha256).in_(list(named)))))
     new = [
-        _response(source, sha256, row, answer)
+        _response(source, sha256, row, answer, aside=_why_aside(row, answer, labels))
         for sha256, (row, answer) in named.items()
         if sha256 not in known
     ]
@@ -267,7 +273,7 @@ def _content(row: CorpusRow, answer: str) -> str:
     return sha256_of({"messages": [asdict(message) for message in row.messages], "answer": answer})
 
 
-def _response(source: Source, sha256: str, row: CorpusRow, answer: str) -> Response:
+def _response(source: Source, sha256: str, row: CorpusRow, answer: str, *, aside: str | None) -> Response:
     now = utcnow()
     written = row.written.isoformat() if row.written else ""
     facts = {"author": row.author or source.author, "written": written, "origin": row.source}
@@ -283,20 +289,21 @@ def _response(source: Source, sha256: str, row: CorpusRow, answer: str) -> Respo
         host_metadata={name: fact for name, fact in facts.items() if fact},
         created_at=now,
         triaged_at=now,  # what triage looks at was answered to users
+        set_aside=aside,
     )
+
+
+def _imported(session: Session, source: Source, told: dict[str, int], *, actor: str) -> dict[str, Any]:
+    """Write down an import, and return it together with what of the source is set aside by now."""
+    document = {**told, "set_aside": set_aside(session, [source.id]).get(source.id, {})}
+    _note(session, source, "corpus_imported", actor, {**document, "licence": source.licence})
+    return document
 
 
 def _note(session: Session, source: Source, action: str, actor: str, facts: dict[str, Any]) -> None:
     ledger.append(
         session, actor=actor, action=action, subject=source.name, project_id=source.project_id, facts=facts
     )
-
-
-def _unasked(source: Source) -> Any:
-    """Select the id, content hash and text of the rows that nobody was asked about."""
-    asked = exists().where(col(AnnotationTask.response_id) == Response.id)
-    columns = select_columns(col(Response.id), col(Response.body_sha256), col(Response.text))
-    return columns.where(col(Response.source_id) == source.id, IS_CORPUS_ROW, ~asked)
 
 
 def _tasks(
@@ -318,16 +325,6 @@ def _tasks(
         )
         for row in rows
     ]
-
-
-def _settled_by_experts(session: Session, source: Source) -> list[Verdict]:
-    """Return the verdicts on the sample that rest on somebody's answer."""
-    answered = exists().where(col(SettlementAnnotation.settlement_id) == Settlement.id)
-    verdicts = select_columns(col(Settlement.verdict)).join(
-        AnnotationTask, col(Settlement.task_id) == AnnotationTask.id
-    )
-    sampled = (since_decision(), col(AnnotationTask.source_id) == source.id)
-    return list(session.scalars(verdicts.where(*sampled, answered)))
 
 
 def _drawn_at(session: Session, admission: Admission) -> datetime:

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy import Index, UniqueConstraint, text
 from sqlmodel import Field
 
 from service.db import Json, UtcDateTime, text_enum
@@ -55,7 +55,10 @@ class Admission(Row, table=True):
 
 
 class Response(Row, table=True):
-    """One answer the model gave to `messages`, whose last turn is the user's."""
+    """One answer the model gave to `messages`, whose last turn is the user's.
+
+    `set_aside` is why no expert is asked about a row of a corpus, and nothing learns it.
+    """
 
     __tablename__ = "response"
     __table_args__ = (
@@ -66,6 +69,13 @@ class Response(Row, table=True):
         Index("ix_response_model_version_id_id", "model_version_id", "id"),
         Index("ix_response_source_id_id", "source_id", "id"),
         Index("ix_response_source_id_body_sha256", "source_id", "body_sha256"),
+        Index(
+            "ix_response_source_id_set_aside",
+            "source_id",
+            "set_aside",
+            sqlite_where=text("set_aside IS NOT NULL"),
+            postgresql_where=text("set_aside IS NOT NULL"),
+        ),
     )
 
     project_id: UUID = Field(foreign_key="project.id")
@@ -86,6 +96,7 @@ class Response(Row, table=True):
     trace_id: str | None = Field(default=None, max_length=64)
     host_metadata: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
     triaged_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    set_aside: str | None = Field(default=None, max_length=100)
 
 
 class Feedback(Row, table=True):

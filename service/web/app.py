@@ -92,6 +92,7 @@ def create_app(runtime: Runtime) -> Flask:
         return openapi(app, title="Errata", version="1")
 
     app.add_url_rule("/openapi.json", "openapi", describe)
+    app.add_url_rule("/favicon.ico", "favicon", assets.favicon)
     if undeclared := sorted(undeclared_routes(app)):
         raise RuntimeError(f"routes without an access declaration: {', '.join(undeclared)}")
     app.before_request(_numbered)

@@ -6,7 +6,8 @@ from functools import cache
 from mimetypes import guess_type
 from pathlib import Path
 
-from flask import Blueprint, Response, abort
+from flask import Blueprint, Response, abort, redirect
+from werkzeug.wrappers import Response as AnyResponse
 
 from service.web.auth import Access
 from service.web.endpoint import declared
@@ -57,3 +58,9 @@ def serve(digest: str, name: str) -> Response:
     response = Response(found.content, content_type=f"{found.media_type}; charset=utf-8")
     response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
     return response
+
+
+@declared(Access.ANYONE)
+def favicon() -> AnyResponse:
+    """Lead browsers to the icon from where they look for one that no page names."""
+    return redirect(asset("errata.svg"))

@@ -9,11 +9,14 @@ from flask.testing import FlaskClient
 from sqlmodel import Session, col, select
 
 from annotation.types import Cause, Verdict
-from retrain.types import Split, canonical_json, sha256_of
+from retrain.audit import Finding, Severity
+from retrain.audit.report import report
+from retrain.corpus import CorpusRow, example_of
+from retrain.types import Message, Split, canonical_json, sha256_of
 from service import people, projects
 from service.clock import utcnow
 from service.runtime import Runtime
-from service.stages import promotion
+from service.stages import corpus, promotion
 from service.tables import (
     Annotation,
     AnnotationTask,
@@ -37,6 +40,7 @@ from service.tables import (
     RunState,
     Score,
     Settlement,
+    Source,
     SuiteCandidate,
     TaskFlag,
     TaskPurpose,
@@ -55,12 +59,17 @@ ROWS = {
     "story_of": Feedback,
     "task": AnnotationTask,
     "training_set": TrainingSet,
+    "set_diff": TrainingSet,
+    "corpus_rows": Source,
+    "audit": Job,
     "run": TrainingRun,
     "run_part": TrainingRun,
     "evaluation": Evaluation,
     "job": Job,
     "job_part": Job,
 }
+# Of which of them, where not of the first.
+WHICH = {"corpus_rows": col(Source.is_corpus), "audit": Job.kind == JobKind.CORPUS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +136,11 @@ class Clinic:
         return [(each.decision, each.reason) for each in self.rows(Approval)]
 
     def _id(self, page: str) -> UUID | None:
-        return self.row(ROWS[page]).id if page in ROWS else None
+        if page not in ROWS:
+            return None
+        with self.runtime.db.reading() as session:
+            rows = select(ROWS[page]).order_by(col(ROWS[page].id))
+            return session.exec(rows.where(WHICH[page]) if page in WHICH else rows).first().id
 
     @property
     def _link(self) -> str:
@@ -155,6 +168,7 @@ def open_clinic(runtime: Runtime, client: FlaskClient, said: str = QUESTION) -> 
         _taught(session, evaluation, [won, lost])
         _judged(runtime, session, evaluation, said)
         _goes_on(session, project)
+        _brought_along(session, project, said)
         conversation = _attacked(session, project, said)
     return Clinic(runtime, client, project, said, conversation)
 
@@ -345,6 +359,20 @@ def _goes_on(session: Session, project: Project) -> None:
     gave_up = Job(kind=JobKind.SYNC, project_id=project.id, row_id=project.id, not_before=utcnow())
     gave_up.sqlmodel_update({"state": JobState.DEAD, "failure": "the tool was away", "finished_at": utcnow()})
     session.add_all([at_work, gave_up])
+
+
+def _brought_along(session: Session, project: Project, said: str) -> None:
+    """Have a team bring data along, one row of it set aside, and audit it."""
+    source = corpus.ensure_source(session, project, corpus.NewSource(said[:100], said[:200]))
+    rows = [CorpusRow((Message("user", f"{said} {label}"),), label=label) for label in ("Billing", "Surgery")]
+    corpus.import_rows(session, source, rows, actor="test")
+    aside = session.exec(select(Response).where(col(Response.set_aside).is_not(None))).one()
+    found = Finding("personal", 1, Severity.BLOCK, (str(aside.id),), "1 row holds a name", "Leave it out.")
+    examples = [example_of(row, str(aside.id)) for row in rows]
+    job = Job(kind=JobKind.CORPUS, project_id=project.id, row_id=project.id, not_before=utcnow())
+    done = {"state": JobState.DONE, "result": report(examples, [found]), "finished_at": utcnow()}
+    job.sqlmodel_update(done | {"options": {"audit": True}})
+    session.add(job)
 
 
 def _attacked(session: Session, project: Project, said: str) -> UUID:

@@ -31,12 +31,16 @@ HOSTILE = (
 # Where each hostile text must be readable: every page that shows what somebody wrote.
 SHOWS = {
     "annotators",
+    "audit",
     "conversation",
+    "corpora",
+    "corpus_rows",
     "evaluation",
     "feedback",
     "models",
     "overview",
     "playground",
+    "set_diff",
     "settings",
     "story_of",
     "task",
@@ -332,7 +336,7 @@ def test_of_two_who_decide_at_once_the_second_is_told_and_keeps_what_they_typed(
         otto.click("button", "Reject it")
     assert navigation.value.status == 409
     expect(otto.page.get_by_role("alert")).to_have_text("version 1 was approved by olga already")
-    expect(otto.page.get_by_label("Reason")).to_have_value(BACK)
+    expect(otto.page.get_by_label("Why")).to_have_value(BACK)
     assert clinic.approvals() == [(Decision.APPROVED, WHY)]
 
 
@@ -345,7 +349,7 @@ def test_a_page_whose_criteria_changed_says_so_and_approves_nothing(clinic, visi
         olga.click("button", "Approve version 1")
     assert navigation.value.status == 409
     expect(olga.page.get_by_role("alert")).to_contain_text("criteria: changed since")
-    expect(olga.page.get_by_label("Reason")).to_have_value(WHY)
+    expect(olga.page.get_by_label("Why")).to_have_value(WHY)
     assert clinic.approvals() == []
 
 
@@ -366,7 +370,7 @@ def test_a_session_that_ends_in_mid_form_loses_nothing_typed(clinic, visitor):
     olga.click("button", "Sign in")
     olga.fill("Password", PASSWORD)
     olga.click("button", "Sign in")
-    expect(olga.page.get_by_label("Reason")).to_have_value(typed)
+    expect(olga.page.get_by_label("Why")).to_have_value(typed)
     assert clinic.approvals() == []
     olga.click("button", "Send it")
     olga.reads("Version 1 is approved.")
@@ -395,7 +399,7 @@ def test_hostile_texts_in_a_form_that_is_shown_again_are_text_and_stay_what_they
     change_criteria(clinic)
     olga.fill("Why", HOSTILE)
     olga.click("button", "Reject it")
-    expect(olga.page.get_by_label("Reason")).to_have_value(HOSTILE)
+    expect(olga.page.get_by_label("Why")).to_have_value(HOSTILE)
     expect(olga.page.locator(ACTING)).to_have_count(0)
 
 

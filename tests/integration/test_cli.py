@@ -1,17 +1,20 @@
 """The command line: what scripts rely on."""
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlmodel import col, select
 
-from service import cli, label_studio_server, runtime
+from service import cli, label_studio_server, runtime, supervisor
 from service.cli import console, loop
 from service.errors import JobFailed
 from service.label_studio_server import Account, Running, Secrets
-from service.tables import JobKind
+from service.tables import ApiKey, JobKind
 from tests.builders import add_challenger, add_evaluation, add_set
 
 WORKERS_ONLY = (
@@ -54,6 +57,13 @@ def test_what_only_workers_need_may_be_missing(module):
 def test_a_wrong_use_is_a_problem_document_and_exits_2(errata, arguments):
     status, document = errata(*arguments)
     assert (status, document["code"]) == (2, "usage")
+
+
+def test_help_calls_the_command_by_its_name(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["/venv/lib/service/cli/__main__.py", "corpus", "--help"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "Usage: errata corpus" in capsys.readouterr().out
 
 
 def test_a_wrong_use_is_one_line(monkeypatch, capsys):
@@ -100,6 +110,14 @@ def test_a_key_is_shown_once_and_only_its_hash_is_kept(errata, project):
     stored = Path(runtime.from_environment().db.url.removeprefix("sqlite:///")).read_bytes()
     assert document["key"].startswith("esk_")
     assert document["key"].encode() not in stored
+
+
+def test_a_key_without_a_name_is_numbered(errata, project):
+    for name in ((), ("--name", "shop window"), ()):
+        errata("keys", "add", project, "--kind", "secret", *name)
+    with runtime.from_environment().db.reading() as session:
+        made = session.exec(select(ApiKey.name).order_by(col(ApiKey.id))).all()
+    assert made == ["secret key 1", "shop window", "secret key 3"]
 
 
 def test_criteria_are_versioned(errata, project, criteria):
@@ -249,6 +267,18 @@ def test_what_users_wrote_is_printed_as_it_is(capsys):
     assert "[red]no[/red] :smile:" in capsys.readouterr().out
 
 
+def test_people_read_words_where_programs_read_names(capsys):
+    document = {"added": 2, "known": 1, "is_blocked": False, "counts": {"train": 3, "test": 1}, "items": []}
+    console.show(document | {"next_cursor": None}, as_json=False)
+    assert capsys.readouterr().out.splitlines() == [
+        "added: 2",
+        "known already: 1",
+        "is blocked: no",
+        "counts: train 3, test 1",
+        "items: none",
+    ]
+
+
 def _project(session):
     from service import projects
 
@@ -264,6 +294,20 @@ def test_doctor_says_how_to_mend_what_is_missing(errata, project):
     assert found["project shop"]["detail"] == "lacks criteria, a key"
     assert found["worker heavy"]["state"] == "failed"
     assert all(bool(check["remedy"]) == (check["state"] != "ok") for check in document["checks"])
+
+
+def test_doctor_waits_for_what_is_starting_but_not_for_ever(errata, project):
+    settings = runtime.from_environment().settings
+    with supervisor._data_dir(settings):
+        status, document = errata("doctor")
+        states = {check["name"]: check["state"] for check in document["checks"]}
+        assert {states[name] for name in ("web", "worker heavy", "schedule", "label studio")} == {"starting"}
+        assert (status, states["database"], "failed" in states.values()) == (75, "ok", False)
+        began = time.time() - supervisor.START_SECONDS
+        os.utime(supervisor._lock_file(settings), (began, began))
+        status, document = errata("doctor")
+    states = {check["name"]: check["state"] for check in document["checks"]}
+    assert (status, states["web"], states["label studio"]) == (1, "failed", "starting")
 
 
 def test_doctor_sees_that_others_can_read_the_secrets(errata, project, tmp_path):

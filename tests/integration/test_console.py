@@ -199,6 +199,15 @@ class TestForms:
         with runtime.db.reading() as session:
             assert projects.find(session, "clinic").random_share == 0
 
+    @pytest.mark.parametrize(
+        "sent", [{"random_share": "many"}, {"random_share": "0.1", "csrf": "of yesterday"}]
+    )
+    def test_what_is_shown_again_keeps_the_page_s_frame_and_its_labels(self, ada, sent):
+        page = ada.get("/p/clinic/settings").text
+        again = ada.post("/p/clinic/settings/switches", **sent).text
+        for part in ('<nav aria-label="Pages">', "Sign out", "Share of unflagged answers that experts see"):
+            assert part in page and part in again
+
     @pytest.mark.parametrize("text", ["nul \0 here", "half %ED%A0%80"], ids=["NUL", "surrogate"])
     def test_what_no_database_keeps_is_refused(self, ada, text):
         raw = f"csrf={ada.csrf()}&document={text}".encode()

@@ -44,13 +44,15 @@ from service.tables import (
     TaskState,
     TrainingSetExample,
 )
+from service.web.console import listing
 from tests import builders
-from tests.console import person
+from tests.console import Person, path_of, person
 from tests.fakes import FakeConnector
 from tests.waiting import eventually
 
 ROWS, SAMPLE = 80, 60
 NEW = corpus.NewSource("faq", "CC-BY-4.0")
+SECRET = "I cannot get in. My password is hunter2x."
 ROW = {"question": "who bills me?", "answer": "Billing"}
 BODY = {"source": "faq", "licence": "CC0", "rows": [ROW]}
 WRONG, RIGHT = {"verdict": "incorrect", "label": "Billing", "cause": "model"}, {"verdict": "correct"}
@@ -138,10 +140,13 @@ class Team:
         with self.runtime.db.reading() as session:
             return list(session.exec(rows))
 
-    def state(self) -> str:
+    def told(self) -> dict:
         with self.runtime.db.reading() as session:
             [told] = corpora(session, self.project)
-            return told["state"]
+            return told
+
+    def state(self) -> str:
+        return self.told()["state"]
 
     def rows(self, table: type) -> Sequence:
         with self.runtime.db.reading() as session:
@@ -206,6 +211,14 @@ class TestImport:
             team = Team(runtime, projects.create(session, new, actor="test"), tmp_path)
         with pytest.raises(UnreadableCorpus, match=corpus.NO_ANSWER):
             team.take([1])
+
+    def test_what_would_stop_a_training_is_set_aside_with_its_reason(self, any_team):
+        told = any_team.take([1, 2], more=[f"{SECRET},Billing,,,", f"{question(3)},Refunds,,,"])
+        aside = {"has a label that the project does not know": 1, "holds a password": 1}
+        assert (told["added"], told["set_aside"]) == (4, aside)
+        assert any_team.take([1, 2], more=[f"{SECRET},Billing,,,"])["set_aside"] == aside
+        assert any_team.told()["set_aside"] == aside
+        assert any_team.rows(LedgerEntry)[-1].facts["set_aside"] == aside
 
     def test_a_job_that_ends_in_its_middle_goes_on_where_it_ended(self, any_team, monkeypatch):
         monkeypatch.setattr(corpus, "BATCH", 2)
@@ -291,6 +304,23 @@ class TestSample:
     def test_a_small_corpus_is_asked_about_whole(self, team):
         team.take(range(3))
         assert team.sample() == 3
+
+    def test_experts_see_nothing_that_is_set_aside_and_nothing_learns_it(self, team):
+        team.take(range(ROWS), more=[f"{SECRET},Billing,,,", f"{question(ROWS)},Refunds,,,"])
+        assert team.sample(corpus.MAX_SAMPLE) == ROWS
+        team.judge()
+        assert team.decide().is_admitted
+        asked = {task.response_id for task in team.rows(AnnotationTask)}
+        aside = [row for row in team.rows(Response) if row.id not in asked]
+        assert [(row.messages[0]["content"], row.text) for row in aside] == [
+            (SECRET, "Billing"),
+            (question(ROWS), "Refunds"),
+        ]
+
+    def test_a_source_all_of_whose_rows_are_set_aside_says_why_none_is_drawn(self, team):
+        team.take([], more=[f"{SECRET},Billing,,,"])
+        with pytest.raises(WrongState, match="; 1 set aside: holds a password"):
+            team.sample()
 
     def test_one_sample_at_a_time(self, team):
         team.take(range(9))
@@ -591,25 +621,75 @@ class TestApi:
 
 
 class TestConsole:
-    def test_an_operator_asks_experts_and_decides(self, team, work):
+    @pytest.fixture
+    def olga(self, team) -> Person:
+        return person(team.runtime, Role.OPERATOR, password="")
+
+    def test_an_operator_asks_experts_and_decides(self, team, olga):
         team.take(range(ROWS))
-        olga = person(team.runtime, Role.OPERATOR, password="")
+        path = self.path(team)
         assert "not sampled" in olga.get("/p/clinic/corpora").text
-        assert olga.post("/p/clinic/corpora/sample", source="faq", size="60").status_code == 303
-        early = olga.post("/p/clinic/corpora/decide", source="faq", size="60")
+        assert olga.post(f"{path}/sample", size="60").status_code == 303
+        early = olga.post(f"{path}/decide")
         assert (early.status_code, "settled 0 of 60" in early.text) == (409, True)
         team.judge()
-        assert olga.post("/p/clinic/corpora/decide", source="faq", size="60").status_code == 303
-        page = olga.get("/p/clinic/corpora").text
+        assert olga.post(f"{path}/decide").status_code == 303
+        page = olga.get(path).text
         assert "faq is admitted" in page and "admitted: 60 of 60 right, at least 0.94" in page
         lease = team.runtime.queue.lease(self.asked(team))
         jobs.perform(team.runtime, lease)
         assert len(team.rows(Settlement)) == ROWS
 
+    def test_what_cannot_succeed_has_its_reason_in_the_button_s_place(self, team, olga):
+        team.take(range(3))
+        path = self.path(team)
+        fresh = olga.get(path).text
+        assert (
+            "Ask experts about" in fresh and "no sample was drawn since" in fresh and "/decide" not in fresh
+        )
+        team.sample()
+        asked = olga.get(path).text
+        assert "a sample of 3 is not decided on yet" in asked and "settled 0 of 3 sampled rows" in asked
+        assert "/sample" not in asked and "/decide" not in asked
+        team.judge()
+        assert "/decide" in olga.get(path).text
+
+    def test_rows_are_shown_page_by_page_with_why_some_are_set_aside(self, team, olga, monkeypatch):
+        monkeypatch.setattr(listing, "PAGE", 2)
+        team.take(range(3), more=[f"{SECRET},Billing,,,"])
+        team.sample(1)
+        path = self.path(team)
+        newest = olga.get(path).text
+        assert "holds a password" in newest and 'rel="next"' in newest and question(0) not in newest
+        found = olga.get(f"{path}?aside=holds+a+password&format=json").json["items"]
+        assert [(row["asked"], row["state"]) for row in found] == [(SECRET, "set aside")]
+        every = olga.get(f"{path}?format=json").json["items"]
+        assert Counter(row["state"] for row in every) == {"selected": 1, "not asked": 2, "set aside": 1}
+        assert olga.get(f"{path}?q={question(1)[:20]}&format=json").json["items"][0]["asked"] == question(1)
+
+    def test_an_audit_of_all_data_is_asked_for_and_shown(self, team, olga):
+        assert "Audit all data" not in olga.get("/p/clinic/corpora").text
+        team.take(range(3), more=[f"{SECRET},Billing,,,"])
+        assert "Audit all data" in olga.get("/p/clinic/corpora").text
+        leads = path_of(olga.post("/p/clinic/audits"))
+        job_id = leads.rpartition("/")[2]
+        assert olga.get(f"/p/clinic/audits/{job_id}").status_code == 404
+        jobs.perform(team.runtime, team.runtime.queue.lease(UUID(job_id)))
+        assert f"/p/clinic/audits/{job_id}" in olga.get(leads).text
+        assert f"/p/clinic/audits/{job_id}" in olga.get("/p/clinic/corpora").text
+        report = olga.get(f"/p/clinic/audits/{job_id}").text
+        assert "1 rows hold a password" in report and SECRET in report and "4 rows of 1 source" in report
+
     def test_a_reader_sees_corpora_without_buttons(self, team):
         team.take([1])
-        page = person(team.runtime, Role.AUDITOR, password="").get("/p/clinic/corpora").text
-        assert "CC-BY-4.0" in page and "Ask experts" not in page
+        eve = person(team.runtime, Role.AUDITOR, password="")
+        assert "CC-BY-4.0" in eve.get("/p/clinic/corpora").text
+        for path in ("/p/clinic/corpora", self.path(team)):
+            assert '<form method="post" action="/p/' not in eve.get(path).text
+
+    def path(self, team: Team) -> str:
+        with team.runtime.db.reading() as session:
+            return f"/p/clinic/corpora/{find_source(session, team.project, 'faq').id}"
 
     @staticmethod
     def asked(team: Team) -> UUID:
@@ -622,5 +702,5 @@ def test_a_row_of_the_library_is_what_the_stage_takes(team):
     with team.runtime.db.transaction() as session:
         source = corpus.ensure_source(session, team.project, NEW)
         told = corpus.import_rows(session, source, [row, row], actor="olga")
-    assert told == {"added": 1, "known": 1}
+    assert told == {"added": 1, "known": 1, "set_aside": {}}
     assert TaskPurpose.CORPUS not in {task.purpose for task in team.rows(AnnotationTask)}

@@ -1,8 +1,10 @@
 """Training sets: what enters them, what people decide about their audit, and what caused each difference."""
 
 import errno
+import re
 from collections.abc import Sequence
 from datetime import timedelta
+from html import unescape
 from uuid import UUID
 
 import pytest
@@ -15,10 +17,10 @@ from retrain.errors import RetrainError
 from retrain.recipe import Recipe
 from retrain.types import Example, Form, Kind
 from service import glossary, people
-from service.answers import newest_set
+from service.answers import examples, newest_set
 from service.answers.audits import blocking, findings_of
 from service.answers.changes import compare
-from service.answers.examples import examples_of
+from service.answers.examples import examples_of, settled_answers
 from service.clock import utcnow
 from service.errors import AlreadyDecided, AuditBlocked, Invalid, NotFound, WrongState
 from service.runtime import from_environment
@@ -45,8 +47,9 @@ from service.tables import (
     TrainingSetExample,
 )
 from service.web.app import create_app
+from service.web.console import listing, sets
 from tests import builders
-from tests.console import person
+from tests.console import Person, path_of, person
 
 TOMORROW = timedelta(days=1)
 
@@ -467,9 +470,9 @@ class TestPage:
         desk.finds(key, proposals=[proposal])
         return desk.curate()
 
-    def page(self, desk, training_set: TrainingSet, who=None) -> str:
+    def page(self, desk, training_set: TrainingSet, who=None, *, part: str = "") -> str:
         who = who or person(desk.runtime, Role.AUDITOR, password="")
-        return who.get(f"/p/clinic/sets/{training_set.id}").text
+        return who.get(f"/p/clinic/sets/{training_set.id}{part}").text
 
     def test_it_tells_checks_sources_and_where_the_set_is_mirrored(self, desk, blocked):
         page = self.page(desk, blocked)
@@ -498,9 +501,104 @@ class TestPage:
 
     def test_a_difference_shows_the_words_that_changed_and_their_cause(self, desk, blocked):
         desk.accept(desk.finding(blocked))
-        page = self.page(desk, desk.curate())
+        page = self.page(desk, desk.curate(), part="/diff")
         assert "<del>, regards</del>" in page
         assert "a repair" in page
+
+    def test_settled_answers_are_read_for_a_difference_alone_and_once(self, desk, blocked, monkeypatch):
+        desk.accept(desk.finding(blocked))
+        newest, eve, read = desk.curate(), person(desk.runtime, Role.AUDITOR, password=""), []
+
+        def counted(session, project_id):
+            read.append(project_id)
+            return settled_answers(session, project_id)
+
+        monkeypatch.setattr(examples, "settled_answers", counted)
+        assert f"/sets/{newest.id}/diff" in self.page(desk, newest, eve)
+        assert read == []
+        assert "1 changed" in self.page(desk, newest, eve, part="/diff?against=1")
+        assert len(read) == 1
+        assert eve.get(f"/p/clinic/sets/{newest.id}/diff?against=7").status_code == 404
+
+    def test_findings_come_page_by_page_the_gravest_first(self, desk, monkeypatch):
+        monkeypatch.setattr(listing, "PAGE", 2)
+        for severity in (Severity.INFO, Severity.WARN, Severity.BLOCK):
+            desk.finds(desk.settle(f"who {severity}?", "Ann"), severity=severity)
+        training_set, eve = desk.curate(), person(desk.runtime, Role.AUDITOR, password="")
+        first = self.page(desk, training_set, eve)
+        following = unescape(re.search('rel="next" href="([^"]+)"', first)[1])
+        last = self.page(desk, training_set, eve, part=following)
+        severities = [re.findall('<h3>Noise <span class="badge (\\w+)"', page) for page in (first, last)]
+        assert severities == [["block", "warn"], ["info"]]
+        only = eve.get(f"/p/clinic/sets/{training_set.id}?severity=warn&format=json").json["items"]
+        assert [finding["severity"] for finding in only] == ["warn"]
+
+
+class TestRecipeForm:
+    """The recipe of the next set, in the browser."""
+
+    @pytest.fixture
+    def otto(self, desk) -> Person:
+        desk.settle("who?", "Ann")
+        return person(desk.runtime, Role.OPERATOR, password="")
+
+    def fields(self, page: str) -> dict[str, str]:
+        """What the form holds as it stands."""
+        form = page[page.index('action="/p/clinic/sets"') :]
+        inputs = re.findall('<input type="(?:checkbox)" name="(\\w+)" value="([^"]*)" checked', form)
+        numbers = re.findall('<input name="(\\w+)" type="number"[^>]* value="([^"]*)"', form)
+        return dict(numbers) | {name: "\n".join(v for n, v in inputs if n == name) for name, _ in inputs}
+
+    def asked(self, desk) -> Job:
+        with desk.runtime.db.reading() as session:
+            jobs = select(Job).where(Job.kind == JobKind.CURATE).order_by(col(Job.id).desc())
+            return session.exec(jobs).first()
+
+    def test_sent_as_it_stands_it_asks_for_the_newest_recipe_once(self, desk, otto):
+        desk.curate(test_share=0.25, checks=("noise", "tone"), group_by_subject=True)
+        sent = self.fields(otto.get("/p/clinic/sets").text)
+        assert (sent["test_share"], sent["checks"], sent["group_by_subject"]) == (
+            "0.25",
+            "tone\nnoise",
+            "true",
+        )
+        places = {path_of(otto.post("/p/clinic/sets", **sent)) for _ in range(2)}
+        assert len(places) == 1 and self.asked(desk).options == {}
+
+    def test_another_recipe_is_the_job_s(self, desk, otto):
+        sent = self.fields(otto.get("/p/clinic/sets").text)
+        assert sent["checks"].split() == list(sets.CHECKS)
+        del sent["test_from_random"]
+        otto.post("/p/clinic/sets", **sent | {"test_share": "0.3", "checks": "noise"})
+        recipe = Recipe(test_share=0.3, test_from_random=False, checks=("noise",))
+        assert Recipe.from_json(self.asked(desk).options) == recipe
+
+    @pytest.mark.parametrize(
+        ("typed", "why"),
+        [
+            ({"test_share": "most"}, "is no number"),
+            ({"test_share": "0.95"}, "must leave some for training"),
+            ({"near_threshold": "nan"}, "near_threshold must be above 0"),
+            ({"source_cap": ""}, "is no number"),
+            ({"colour": "7"}, "has no field"),
+        ],
+    )
+    def test_one_that_cannot_be_is_refused_beside_the_form_and_kept(self, desk, otto, typed, why):
+        sent = self.fields(otto.get("/p/clinic/sets").text) | {"seed": "7", "checks": "noise"} | typed
+        answer = otto.post("/p/clinic/sets", **sent)
+        assert (answer.status_code, why in unescape(answer.text)) == (422, True)
+        kept = self.fields(answer.text)
+        assert kept == {name: text for name, text in sent.items() if name != "colour"}
+        assert self.asked(desk) is None
+
+    def test_nothing_is_offered_before_anything_is_settled(self, desk):
+        page = person(desk.runtime, Role.OPERATOR, password="").get("/p/clinic/sets").text
+        assert "Build the next set" not in page and "as soon as experts have settled" in page
+
+    def test_the_form_names_every_check_and_the_recipe_s_every_field(self, otto):
+        assert set(sets.CHECKS) == set(checks.CHECKS)
+        page = otto.get("/p/clinic/sets").text
+        assert all(f'name="{name}"' in page for name in Recipe().to_json() if name != "version")
 
 
 class TestBadInput:

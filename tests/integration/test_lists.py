@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from sqlmodel import col, select
 
+from service.clock import utcnow
 from service.runtime import Runtime
-from service.tables import AnnotationTask, Feedback, Project, Rating, Role
+from service.tables import AnnotationTask, Feedback, Project, Rating, Role, TaskFlag
 from service.web.app import create_app
 from service.web.console import listing
 from tests import builders
@@ -331,6 +332,25 @@ def test_a_flag_s_story_is_told_from_answer_to_settlement(any_lists):
     page = any_lists.page(f"/{flag.id}").text
     assert "wrong answer" in page and "not so" in page and f"/p/clinic/tasks/{task.id}" in page
     assert any_lists.page(f"/{task.id}", "tasks").status_code == 200
+
+
+def test_a_flag_that_joins_a_task_is_told_before_what_became_of_both(any_lists):
+    with any_lists.runtime.db.transaction() as session:
+        response = builders.add_response(session, any_lists.clinic, "wrong answer")
+        first = builders.add_flag(session, any_lists.clinic, response, "wrong")
+        task = builders.add_task(session, any_lists.clinic, response, flag=first, sent_at=utcnow())
+        late = builders.add_flag(session, any_lists.clinic, response, "unsafe")
+        session.add(TaskFlag(task_id=task.id, feedback_id=late.id))
+        builders.add_settlement(session, task)
+    told = [
+        re.findall("<strong>(?:<a [^>]+>)?([^<]+)", any_lists.page(f"/{f.id}").text) for f in (first, late)
+    ]
+    begin, end = (
+        ["Answered by the model", "Flagged as wrong"],
+        ["Handed to experts", "Settled: incorrect, Billing"],
+    )
+    assert told[0] == [*begin, "Chosen for experts", *end]
+    assert told[1] == [*begin, "Joined to what experts were asked already", *end]
 
 
 def test_feedback_whose_answer_has_not_arrived_is_listed(any_lists):

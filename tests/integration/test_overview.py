@@ -7,7 +7,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from service import projects
-from service.answers.overview import Effort, NextStep, Stop, effort, flag_rates, loop, next_step
+from service.answers.next_step import NextStep, next_step
+from service.answers.overview import Effort, Stop, effort, flag_rates, loop
 from service.clock import utcnow
 from service.runtime import Runtime
 from service.stages import intake
@@ -250,7 +251,16 @@ class TestLoop:
         stops = clinic.stops()
         assert list(stops) == ["intake", "labelling", "curation", "training", "evaluation", "promotion"]
         assert {(stop.waiting, stop.oldest, stop.is_at_work) for stop in stops.values()} == {(0, None, False)}
-        assert [stop.passed for stop in stops.values()] == [0, 0, 0, 0, 0, 1]  # the base model went live
+        assert [stop.passed for stop in stops.values()] == [0, 0, 0, 0, 0, 0]
+
+    def test_a_promotion_passes_through_and_the_base_model_s_first_day_does_not(self, clinic):
+        with clinic.runtime.db.transaction() as session:
+            [base] = session.exec(
+                builders.select(ModelVersion).where(ModelVersion.project_id == clinic.project.id)
+            )
+            facts = {"project_id": clinic.project.id, "seq": 1, "model_version_id": base.id}
+            session.add(Promotion(kind=PromotionKind.PROMOTION, **facts))
+        assert clinic.stops()["promotion"].passed == 1
 
     def test_each_stage_counts_what_waits_in_this_project(self, any_clinic):
         any_clinic.prepared()

@@ -212,11 +212,22 @@ class TestPasswords:
         assert memory >= 19 * 1024 and passes >= 2
         assert PASSWORD not in kept
 
-    @pytest.mark.parametrize("password", ["short", "x" * 12, "olga olga is here", "y" * 201, ""])
-    def test_a_password_that_is_easy_to_guess_is_refused(self, runtime, password):
+    @pytest.mark.parametrize(
+        ("password", "why"),
+        [
+            ("short", "it has 5 characters, not 12 to 200"),
+            ("x" * 12, "it has 1 different characters, not 6"),
+            ("Olga olga is here", "your name is in it"),
+            ("y" * 201, "it has 201 characters"),
+            ("", "new_password: "),
+        ],
+    )
+    def test_a_password_that_is_easy_to_guess_is_refused_with_rule_and_reason(self, runtime, password, why):
         olga = person(runtime, Role.OPERATOR, name="olga")
+        assert people.PASSWORD_RULE in olga.get("/account").text
         answer = olga.post("/account/password", password=PASSWORD, new_password=password)
         assert answer.status_code == 422
+        assert why in answer.text and people.PASSWORD_RULE in answer.text
         with runtime.db.reading() as session:
             assert people.is_password(session.get_one(User, olga.user.id), PASSWORD)
 

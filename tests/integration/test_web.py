@@ -192,6 +192,11 @@ def _resolved(document: Any, reference: str) -> Any:
     return document
 
 
+def test_browsers_find_the_icon_where_they_look_by_themselves(client):
+    answer = client.get("/favicon.ico", follow_redirects=True)
+    assert (answer.status_code, answer.mimetype) == (200, "image/svg+xml")
+
+
 def test_the_web_loads_no_training_code_and_no_tools():
     script = "import json, sys, service.web.app; print(json.dumps(sorted(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)

@@ -38,6 +38,7 @@ def upgrade() -> None:
     op.add_column("project", sa.Column("admission_bar", sa.Float(), nullable=False, server_default="0.9"))
     op.add_column("source", sa.Column("is_corpus", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("source", sa.Column("author", sa.String(length=200), nullable=False, server_default=""))
+    op.add_column("response", sa.Column("set_aside", sa.String(length=100), nullable=True))
     op.add_column("audit_finding", sa.Column("name", sa.String(length=71), nullable=False, server_default=""))
     op.add_column("audit_finding", sa.Column("proposals", JSON, nullable=False, server_default="[]"))
     op.add_column("training_set", sa.Column("dropped", JSON, nullable=False, server_default="{}"))
@@ -52,11 +53,20 @@ def upgrade() -> None:
     )
     for table, columns in INDEXES:
         op.create_index(f"ix_{table}_{'_'.join(columns)}", table, list(columns), unique=False)
+    is_aside = sa.text("set_aside IS NOT NULL")
+    op.create_index(
+        "ix_response_source_id_set_aside",
+        "response",
+        ["source_id", "set_aside"],
+        sqlite_where=is_aside,
+        postgresql_where=is_aside,
+    )
     op.drop_index("ix_response_source_id", "response")
 
 
 def downgrade() -> None:
     op.create_index("ix_response_source_id", "response", ["source_id"], unique=False)
+    op.drop_index("ix_response_source_id_set_aside", "response")
     for table, columns in INDEXES:
         op.drop_index(f"ix_{table}_{'_'.join(columns)}", table)
     op.drop_column("training_set", "current_at")
@@ -72,6 +82,7 @@ def downgrade() -> None:
         ("training_set", "dropped"),
         ("audit_finding", "proposals"),
         ("audit_finding", "name"),
+        ("response", "set_aside"),
         ("source", "author"),
         ("source", "is_corpus"),
         ("project", "admission_bar"),

@@ -57,11 +57,12 @@ class CorpusIn(Schema):
 
 
 class CorpusOut(Schema):
-    """How many rows were added, and how many the source had already."""
+    """How many rows were added, how many the source had already, and why how many of all are set aside."""
 
     source: str
     added: int
     known: int
+    set_aside: dict[str, int]
 
 
 class CorpusState(Schema):
@@ -69,6 +70,7 @@ class CorpusState(Schema):
 
     source: str
     rows: int
+    set_aside: dict[str, int]
     licence: str
     author: str
     valid_from: str | None

@@ -1,6 +1,7 @@
 """The operator's pages: plain HTML with forms, which htmx refreshes where something goes on."""
 
 from service.web.console import (
+    audits,
     corpora,
     evaluations,
     feedback,
@@ -16,6 +17,7 @@ from service.web.console import (
 from service.web.console.page import bp
 
 __all__ = [
+    "audits",
     "bp",
     "corpora",
     "evaluations",

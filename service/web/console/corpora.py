@@ -1,31 +1,42 @@
-"""Corpora: what a team already had, and whether experts found it good enough to learn from."""
+"""Corpora: what a team already had, row by row, and whether experts found it good enough to learn from."""
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
-from flask import Response
+from flask import Response as WebResponse
+from flask import url_for
+from pydantic import Field
 from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
-from service.answers.corpora import describe, find_source
+from service.answers.corpora import IS_CORPUS_ROW, describe, set_aside, why_no_decision, why_no_sample
 from service.clock import utcnow
+from service.errors import NotFound
 from service.stages import corpus
-from service.tables import JobKind, Source
+from service.tables import AnnotationTask, Job, JobKind, JobState, Response, Settlement, Source, TaskPurpose
 from service.web.auth import Access
-from service.web.console.listing import NEWEST, Cell, Listing
+from service.web.console.feedback import answer_says
+from service.web.console.listing import Badge, Cell, Filter, Link, Listing
 from service.web.console.page import Desk, Form, bp, page
 
 
-class SourceForm(Form):
-    """Which corpus is meant, and about how many of its rows experts are asked."""
+class SampleForm(Form):
+    """About how many rows experts are asked."""
 
-    source: str
-    size: int = corpus.SAMPLE
+    size: int = Field(default=corpus.SAMPLE)
 
 
 def _cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
     return [
-        {"corpus": told.pop("source"), "added": source.created_at}
+        {
+            "corpus": Link(
+                told.pop("source"), url_for(".corpus_rows", slug=desk.project.slug, row_id=source.id)
+            ),
+            "added": source.created_at,
+            "rows": told.pop("rows"),
+            "set aside": sum(told.pop("set_aside").values()),
+        }
         | {name.replace("_", " "): value for name, value in told.items()}
         for source, told in zip(rows, describe(desk.session, rows), strict=True)
     ]
@@ -38,35 +49,108 @@ CORPORA = Listing(
     of_project=col(Source.project_id),
     cells=_cells,
     empty="No data has been brought along. errata corpus import takes what a team already has.",
-    sorts=NEWEST,
 )
 
 
 @bp.get("/p/<slug>/corpora")
 @page(Access.READER)
-def corpora(desk: Desk) -> str | Response:
-    """List corpora, each with how far it is."""
-    of_project = select(Source.name).where(Source.project_id == desk.project.id, col(Source.is_corpus))
-    names = desk.session.exec(of_project.order_by(col(Source.name))).all()
-    return CORPORA.answer(desk, "corpora.html", names=names, size=corpus.SAMPLE, most=corpus.MAX_SAMPLE)
+def corpora(desk: Desk) -> str | WebResponse:
+    """List corpora, each with how far it is, and offer to audit them all."""
+    row = select(Response.id).join(Source, col(Response.source_id) == Source.id)
+    row = row.where(Source.project_id == desk.project.id, col(Source.is_corpus))
+    settled = select(Settlement.id).where(Settlement.project_id == desk.project.id)
+    audits = select(Job).where(Job.project_id == desk.project.id, Job.kind == JobKind.CORPUS)
+    audits = audits.where(Job.row_id == desk.project.id, Job.state == JobState.DONE)
+    return CORPORA.answer(
+        desk,
+        "corpora.html",
+        is_any=any(desk.session.exec(ids.limit(1)).first() for ids in (row, settled)),
+        audited=desk.session.exec(audits.order_by(col(Job.id).desc()).limit(1)).first(),
+    )
 
 
-@bp.post("/p/<slug>/corpora/sample")
-@page(Access.OPERATOR, form=SourceForm)
-def sample_corpus(desk: Desk, form: SourceForm) -> Response:
+def _row_cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
+    return [
+        {
+            "asked": row.messages[-1]["content"],
+            "answer": row.text,
+            "author": row.host_metadata.get("author"),
+            "written": row.host_metadata.get("written"),
+            "language": row.language,
+            "state": Badge("set aside" if row.set_aside else state.value if state else "not asked"),
+            "why": row.set_aside,
+        }
+        for row, state in rows
+    ]
+
+
+def _rows_of(source: Source) -> Listing:
+    is_asked = (col(AnnotationTask.response_id) == Response.id) & (
+        col(AnnotationTask.purpose) == TaskPurpose.CORPUS
+    )
+    return Listing(
+        title=source.name,
+        rows=lambda: (
+            select_columns(Response, col(AnnotationTask.state))
+            .join(AnnotationTask, is_asked, isouter=True)
+            .where(col(Response.source_id) == source.id, IS_CORPUS_ROW)
+        ),
+        key=col(Response.id),
+        cells=_row_cells,
+        empty="No row has been imported yet.",
+        filters={
+            "q": Filter("search", answer_says),
+            "aside": Filter(
+                "set aside",
+                lambda text: Response.set_aside == text,
+                lambda desk: list(set_aside(desk.session, [source.id]).get(source.id, {})),
+            ),
+        },
+    )
+
+
+@bp.get("/p/<slug>/corpora/<uuid:row_id>")
+@page(Access.READER)
+def corpus_rows(desk: Desk, row_id: UUID) -> str | WebResponse:
+    """Show a corpus: how far it is, what may be done with it, and its rows."""
+    source = _source(desk, row_id)
+    return _rows_of(source).answer(
+        desk,
+        "corpus.html",
+        source=source,
+        told=describe(desk.session, [source])[0],
+        no_sample=why_no_sample(desk.session, source),
+        no_decision=why_no_decision(desk.session, source),
+        size=corpus.SAMPLE,
+        most=corpus.MAX_SAMPLE,
+    )
+
+
+@bp.post("/p/<slug>/corpora/<uuid:row_id>/sample")
+@page(Access.OPERATOR, form=SampleForm)
+def sample_corpus(desk: Desk, form: SampleForm, row_id: UUID) -> WebResponse:
     """Ask experts about a random sample."""
-    source = find_source(desk.session, desk.project, form.source)
+    source = _source(desk, row_id)
     drawn = corpus.draw_sample(desk.session, source, size=form.size, actor=desk.user.name)
-    return desk.done(f"Experts are asked about {drawn} rows of {source.name}.", "console.corpora")
+    return desk.done(f"Experts are asked about {drawn} rows.", "console.corpus_rows", row_id=row_id)
 
 
-@bp.post("/p/<slug>/corpora/decide")
-@page(Access.OPERATOR, form=SourceForm)
-def decide_corpus(desk: Desk, form: SourceForm) -> Response:
+@bp.post("/p/<slug>/corpora/<uuid:row_id>/decide")
+@page(Access.OPERATOR)
+def decide_corpus(desk: Desk, row_id: UUID) -> WebResponse:
     """Admit or quarantine a corpus by its sample; what is admitted is settled by a job."""
-    source = find_source(desk.session, desk.project, form.source)
+    source = _source(desk, row_id)
     admission = corpus.decide(desk.session, source, now=utcnow(), actor=desk.user.name)
     if not admission.is_admitted:
-        return desk.done(f"{source.name} is quarantined: it teaches nothing.", "console.corpora")
+        told = f"{source.name} is quarantined: it teaches nothing."
+        return desk.done(told, "console.corpus_rows", row_id=row_id)
     desk.ask(JobKind.CORPUS, source.id)
-    return desk.done(f"{source.name} is admitted: the next set learns from it.", "console.corpora")
+    told = f"{source.name} is admitted: the next set learns from it."
+    return desk.done(told, "console.corpus_rows", row_id=row_id)
+
+
+def _source(desk: Desk, row_id: UUID) -> Source:
+    source = desk.row(Source, row_id)
+    if not source.is_corpus:
+        raise NotFound(f"no corpus {row_id} here")
+    return source

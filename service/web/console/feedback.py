@@ -50,11 +50,16 @@ def _has_reason(code: str) -> Any:
     return cast(Feedback.reasons, String).contains(f'"{code}"', autoescape=True)
 
 
-def _says(text: str) -> Any:
-    told = (col(Feedback.comment), col(Feedback.correction), col(Response.text))
+def answer_says(text: str) -> Any:
+    """Say whether a response's question or answer holds a text."""
     written = json.dumps(text, ensure_ascii=False)[1:-1]  # as it stands in JSON
     asked = cast(Response.messages, String).icontains(written, autoescape=True)
-    return or_(asked, *(each.icontains(text, autoescape=True) for each in told))
+    return or_(asked, col(Response.text).icontains(text, autoescape=True))
+
+
+def _says(text: str) -> Any:
+    told = (col(Feedback.comment), col(Feedback.correction))
+    return or_(answer_says(text), *(each.icontains(text, autoescape=True) for each in told))
 
 
 def _feedback_cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:

@@ -7,7 +7,8 @@ from pydantic import Field
 from sqlmodel import select
 
 from service import people, projects
-from service.answers.overview import COUNTED, effort, flag_rates, loop, next_step
+from service.answers.next_step import next_step
+from service.answers.overview import COUNTED, effort, flag_rates, loop
 from service.clock import utcnow
 from service.projects import NewProject
 from service.stages.promotion import live_at

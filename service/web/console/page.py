@@ -74,11 +74,16 @@ class Desk:
         """Make sure by the form's password that the person themselves sits there."""
         people.confirm(self.user, self.sent.get("password", ""))
 
-    def ask(self, kind: JobKind, row_id: UUID) -> UUID:
-        """Ask for a job in this person's name, once while it waits."""
-        key, who = f"{kind}:{row_id}", self.user.name
+    def ask(self, kind: JobKind, row_id: UUID, *, options: Mapping[str, Any] | None = None) -> UUID:
+        """Ask for a job in this person's name; one without options is asked for once while it waits."""
         return runtime().queue.ask(
-            self.session, kind, row_id, project_id=self.project.id, unique_key=key, actor=who
+            self.session,
+            kind,
+            row_id,
+            project_id=self.project.id,
+            unique_key=None if options else f"{kind}:{row_id}",
+            options=options,
+            actor=self.user.name,
         )
 
     def let_go(self) -> None:
@@ -123,7 +128,7 @@ class Page:
             return _sign_in_first(sent)
         if is_post and not _is_own(here[1], sent):
             why = "This form is from an earlier visit. Look it over and send it again."
-            return shown_again(why, 409, sent, action=request.path)
+            return self._again(why, 409, here, slug, sent)
         try:
             with runtime().db.transaction() if is_post else runtime().db.reading() as session:
                 desk = self._desk(session, *here, slug, sent)
@@ -134,21 +139,27 @@ class Page:
             if not is_post or isinstance(error, NotFound):
                 raise
             status = 422 if isinstance(error, InvalidRequest) else status_of(error)
-            return shown_again(_sentence(error), status, sent, action=request.path)
+            return self._again(_sentence(error), status, here, slug, sent)
 
     def _desk(
         self, session: Session, user: User, browser: UserSession, slug: str | None, sent: dict[str, str]
     ) -> Desk:
-        if slug is None:
-            role = user.role
-            if self.access is not Access.PERSON and role not in PEOPLE[self.access]:
-                raise Forbidden(f"the role {role} is not for this page")
-            return Desk(session, user, browser, role, sent=sent)
-        project = projects.find(session, slug)
-        role = people.role_in(session, user, project.id)
+        project = projects.find(session, slug) if slug else None
+        role = people.role_in(session, user, project.id) if project else user.role
         if role not in PEOPLE[self.access]:
             raise Forbidden(f"the role {role} is not for this page")
         return Desk(session, user, browser, role, project, sent)
+
+    def _again(
+        self, why: str, status: int, here: tuple[User, UserSession], slug: str | None, sent: dict[str, str]
+    ) -> Response:
+        """Show a form again, in the frame of its page if that is for this person."""
+        with runtime().db.reading() as session:
+            try:
+                desk = self._desk(session, *here, slug, sent)
+            except (NotFound, Forbidden):
+                desk = None
+            return shown_again(why, status, sent, action=request.path, desk=desk)
 
 
 def page(access: Access, *, form: type[Form] | None = None) -> Callable[[Callable[..., Any]], Page]:
@@ -246,13 +257,17 @@ def read_form() -> dict[str, str]:
     return {name: text.replace("\r\n", "\n") for name, text in sent.items()}
 
 
-def shown_again(why: str, status: int, sent: Mapping[str, str], *, action: str) -> Response:
+def shown_again(
+    why: str, status: int, sent: Mapping[str, str], *, action: str, desk: Desk | None = None
+) -> Response:
     """Show what was typed, to be corrected and sent again: nothing that a person wrote is lost."""
     page = render_template(
         "again.html",
+        desk=desk,
         why=why.split("\n"),
         typed=_typed(sent),
         passwords=[name for name in PASSWORDS if name in sent],
+        password_rule=people.PASSWORD_RULE,
         action=action,
         back=_came_from(sent),
     )

@@ -120,7 +120,8 @@ def account(desk: Desk) -> str:
         .where(Membership.user_id == desk.user.id)
         .order_by(Project.slug)
     ).all()
-    return desk.show("account.html", roles=roles, browsers=people.open_sessions(desk.session, desk.user))
+    browsers = people.open_sessions(desk.session, desk.user)
+    return desk.show("account.html", roles=roles, browsers=browsers, password_rule=people.PASSWORD_RULE)
 
 
 @bp.post("/account/password")

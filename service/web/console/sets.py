@@ -1,32 +1,36 @@
-"""Training sets: what is in them, what their audit found, and how one differs from another."""
+"""Training sets: what is in them, by which recipe, what their audit found, and how one differs from another."""
 
-import json
-from collections import Counter
-from collections.abc import Sequence
-from datetime import date
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from flask import Response, request, url_for
-from pydantic import Field
 from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
-from retrain.errors import RetrainError
+from retrain.recipe import BrokenRecipe, Recipe
 from retrain.types import Split
-from service.answers.audits import blocking, findings_of, repairs_of, waivers
+from service.answers import newest_set
+from service.answers.audits import blocking, repairs_of, waivers
 from service.answers.changes import compare
 from service.clock import utcnow
 from service.errors import NotFound
-from service.stages import auditing, training
-from service.tables import AcceptedRepair, AuditFinding, JobKind, Mirror, TrainingRun, TrainingSet
+from service.stages import training
+from service.tables import JobKind, Mirror, Settlement, TrainingRun, TrainingSet
 from service.web.auth import Access
+from service.web.console.audits import findings_in, sources_of, tally_of
 from service.web.console.listing import Badge, Cell, Link, Listing
-from service.web.console.page import Desk, Form, bp, page
+from service.web.console.page import OURS, Desk, Form, bp, page
 from service.web.console.text import word_diff
 from service.web.state import runtime
 
 ROWS_SHOWN = 200
+# The audit's checks load heavy libraries, so their names stand here once more.
+CHECKS = (
+    *("leakage", "contradictions", "duplicates", "large_groups"),
+    *("personal", "poison", "bias", "mislabelled", "imbalance", "representativeness"),
+    *("outdated", "terminology", "off_topic", "tone", "boilerplate", "noise"),
+)
 CHANGES = ("added", "removed", "changed", "moved")
 
 
@@ -40,20 +44,6 @@ class TrainForm(Form):
     replay_earlier: float | None = None
     replay_general: int | None = None
     seed: int | None = None
-
-
-class WaiverForm(Form):
-    """Why a finding may stand, and until when."""
-
-    reason: str = Field(min_length=1, max_length=2000)
-    until: date
-
-
-class RepairForm(Form):
-    """Which of a finding's proposals is accepted, and why."""
-
-    place: int
-    reason: str = Field(default="", max_length=2000)
 
 
 def _cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
@@ -82,53 +72,66 @@ SETS = Listing(
 @bp.get("/p/<slug>/sets")
 @page(Access.READER)
 def training_sets(desk: Desk) -> str | Response:
-    """List the sets."""
-    return SETS.answer(desk, "sets.html")
+    """List the sets, and offer to build the next one by the newest one's recipe or another."""
+    return _sets(desk, _newest_recipe(desk).to_json())
 
 
 @bp.post("/p/<slug>/sets")
 @page(Access.OPERATOR)
-def build_set(desk: Desk) -> Response:
-    """Ask for the next set."""
-    job_id = desk.ask(JobKind.CURATE, desk.project.id)
+def build_set(desk: Desk) -> Response | tuple[str | Response, int]:
+    """Ask for the next set; a recipe that cannot be used is shown again where it was typed."""
+    newest = _newest_recipe(desk)
+    sent = {name: text for name, text in desk.sent.items() if name not in OURS}
+    try:
+        recipe = _read(sent, newest) if sent else newest
+    except BrokenRecipe as error:
+        return _sets(desk, {"checks": ()} | sent, refused=str(error)), 422
+    options = None if recipe == newest else recipe.to_json()
+    job_id = desk.ask(JobKind.CURATE, desk.project.id, options=options)
     return desk.done("A set is being built of what experts have settled.", "console.job", row_id=job_id)
 
 
 @bp.get("/p/<slug>/sets/<uuid:row_id>")
 @page(Access.READER)
-def training_set(desk: Desk, row_id: UUID) -> str:
-    """Show a set's audit and how it differs from another, the one before by default."""
-    found = desk.row(TrainingSet, row_id)
-    others = desk.session.exec(
-        select(TrainingSet)
-        .where(TrainingSet.project_id == desk.project.id, col(TrainingSet.id) != found.id)
-        .order_by(col(TrainingSet.version).desc())
-    ).all()
-    against = request.args.get("against", type=int)
-    other = next((each for each in others if each.version == against), None)
-    if against is not None and other is None:
-        raise NotFound(f"no set v{against} here")
-    other = other or next((each for each in others if each.id == found.parent_id), None)
-    today = utcnow().date()
-    findings = findings_of(desk.session, found)
-    return desk.show(
+def training_set(desk: Desk, row_id: UUID) -> str | Response:
+    """Show what a set holds, what its audit found, and what was trained on it."""
+    found, today = desk.row(TrainingSet, row_id), utcnow().date()
+    return findings_in(found).answer(
+        desk,
         "set.html",
+        anchor="#audit",
         set=found,
-        findings=findings,
         waivers=waivers(desk.session, found, today),
         blocking=blocking(desk.session, found, today),
         repairs=repairs_of(desk.session, found),
-        sources=_sources(found),
+        tally=tally_of(desk, found),
+        sources=sources_of(found),
         mirror=desk.session.exec(select(Mirror).where(Mirror.training_set_id == found.id)).first(),
-        tally=_tally(findings),
-        most=max((counts.total() for _, counts in _tally(findings)), default=1),
-        word_diff=word_diff,
+        has_others=bool(_others(desk, found)),
+        runs=desk.session.exec(select(TrainingRun).where(TrainingRun.training_set_id == found.id)).all(),
+    )
+
+
+@bp.get("/p/<slug>/sets/<uuid:row_id>/diff")
+@page(Access.READER)
+def set_diff(desk: Desk, row_id: UUID) -> str:
+    """Show how a set differs from another, the one before by default."""
+    found = desk.row(TrainingSet, row_id)
+    others = _others(desk, found)
+    against = request.args.get("against", type=int)
+    wanted = [each for each in others if against in (None, each.version)]
+    if not wanted:
+        raise NotFound(f"no set v{against} here" if others else "there is no other set")
+    other = next((each for each in wanted if each.id == found.parent_id), wanted[0])
+    return desk.show(
+        "diff.html",
+        set=found,
         others=others,
         other=other,
-        changes=compare(desk.session, other, found) if other else None,
+        changes=compare(desk.session, other, found),
         kinds=CHANGES,
         rows_shown=ROWS_SHOWN,
-        runs=desk.session.exec(select(TrainingRun).where(TrainingRun.training_set_id == found.id)).all(),
+        word_diff=word_diff,
     )
 
 
@@ -141,51 +144,47 @@ def train(desk: Desk, form: TrainForm, row_id: UUID) -> Response:
     return desk.done("The run is asked for; its evaluation follows by itself.", "console.run", row_id=run.id)
 
 
-@bp.post("/p/<slug>/findings/<uuid:row_id>/waive")
-@page(Access.APPROVER, form=WaiverForm)
-def waive(desk: Desk, form: WaiverForm, row_id: UUID) -> Response:
-    """Let a set be trained on although its audit found something."""
-    finding = auditing.find(desk.session, desk.project, row_id)
-    auditing.waive(desk.session, desk.project, finding, user=desk.user, reason=form.reason, until=form.until)
-    return _back(desk, finding, f"{finding.check} is waived until {form.until}.")
+def _sets(desk: Desk, recipe: Mapping[str, Any], refused: str = "") -> str | Response:
+    settled = select(Settlement.id).where(Settlement.project_id == desk.project.id).limit(1)
+    return SETS.answer(
+        desk,
+        "sets.html",
+        recipe=recipe,
+        refused=refused,
+        checks=CHECKS,
+        is_settled=desk.session.exec(settled).first() is not None,
+    )
 
 
-@bp.post("/p/<slug>/findings/<uuid:row_id>/repair")
-@page(Access.OPERATOR, form=RepairForm)
-def accept_repair(desk: Desk, form: RepairForm, row_id: UUID) -> Response:
-    """Accept a proposal: the next set is built with it."""
-    finding = auditing.find(desk.session, desk.project, row_id)
-    auditing.accept(desk.session, desk.project, finding, form.place, user=desk.user, reason=form.reason)
-    return _back(desk, finding, "The repair is accepted; the next set is built with it.")
+def _newest_recipe(desk: Desk) -> Recipe:
+    newest = newest_set(desk.session, desk.project.id)
+    return Recipe.from_json(newest.recipe if newest else {})
 
 
-@bp.post("/p/<slug>/repairs/<uuid:row_id>/undo")
-@page(Access.OPERATOR)
-def undo_repair(desk: Desk, row_id: UUID) -> Response:
-    """Take an accepted repair back."""
-    accepted = desk.row(AcceptedRepair, row_id)
-    auditing.undo(desk.session, desk.project, accepted, user=desk.user)
-    finding = auditing.find(desk.session, desk.project, accepted.finding_id)
-    return _back(desk, finding, "The repair is taken back; the next set is built without it.")
+def _read(sent: Mapping[str, str], newest: Recipe) -> Recipe:
+    """Read a recipe from its form, where an unticked box is not sent, and all checks mean the same as none.
+
+    The same checks in another order are no other recipe.
+
+    Raises:
+        BrokenRecipe: a field is unknown, no number or impossible.
+    """
+    ticked = sent.get("checks", "").split()
+    checks = newest.checks if set(ticked) == set(newest.checks) else ticked
+    document: dict[str, Any] = {"checks": [] if len(checks) == len(CHECKS) else checks}
+    document |= {name: name in sent for name in ("test_from_random", "group_by_subject")}
+    for name in sent.keys() - document.keys():
+        text = sent[name]
+        try:
+            document[name] = int(text) if name == "seed" else float(text)
+        except ValueError as error:
+            raise BrokenRecipe(f"{name}: {text!r} is no number") from error
+    return Recipe.from_json(document)
 
 
-def _sources(found: TrainingSet) -> list[dict[str, Any]]:
-    """Return what the audit's report says of each source; an old set has none."""
-    try:
-        kept = runtime().artifacts.get_bytes(found.audit_report) if found.audit_report else b"{}"
-    except RetrainError:
-        return []
-    sources: list[dict[str, Any]] = json.loads(kept).get("sources", [])
-    return sources
-
-
-def _back(desk: Desk, finding: AuditFinding, sentence: str) -> Response:
-    return desk.done(sentence, "console.training_set", row_id=finding.training_set_id, _anchor="audit")
-
-
-def _tally(findings: Sequence[AuditFinding]) -> list[tuple[str, Counter[str]]]:
-    """Return how many findings of each severity each check has, those with most first."""
-    tally: dict[str, Counter[str]] = {}
-    for finding in findings:
-        tally.setdefault(finding.check, Counter())[finding.severity] += 1
-    return sorted(tally.items(), key=lambda item: (-item[1].total(), item[0]))
+def _others(desk: Desk, found: TrainingSet) -> Sequence[TrainingSet]:
+    """Return the project's other sets, the newest first."""
+    others = select(TrainingSet).where(
+        TrainingSet.project_id == desk.project.id, col(TrainingSet.id) != found.id
+    )
+    return desk.session.exec(others.order_by(col(TrainingSet.version).desc())).all()
