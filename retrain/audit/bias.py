@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from scipy.stats import ttest_ind_from_stats
 
 from retrain.audit.context import NOTHING, Context
-from retrain.audit.finding import Finding, Repair, RepairKind, Severity
+from retrain.audit.finding import Check, Finding, Repair, RepairKind
+from retrain.audit.rows import trained
 from retrain.near_duplicates import text_of
-from retrain.types import Example, Kind, Split
+from retrain.types import Example, Kind
 
-NAME = "bias"
-VERSION = 1
+CHECK = Check("bias", version=1)
 
 Floats = NDArray[np.float64]
 Names = NDArray[np.str_]
@@ -87,9 +87,7 @@ def find(
     differ by `least` (of a length: of the larger mean). A group is compared from `floor` rows on, and is scarce below
     `scarce` times the largest group's rows.
     """
-    rows = sorted(
-        (row for row in examples if row.split is Split.TRAIN and row.is_wanted), key=lambda row: row.key
-    )
+    rows = trained(examples)
     metrics = _metrics(rows)
     compared = []
     for attribute, groups in _groupings(rows, context.groups):
@@ -275,5 +273,4 @@ def _scarce(rows: Sequence[Example], attributes: Sequence[str], scarce: float, f
 
 
 def _finding(own: Sequence[Example], evidence: str, repair: str, *proposals: Repair) -> Finding:
-    keys = tuple(row.key for row in own)
-    return Finding(NAME, VERSION, Severity.WARN, keys, evidence, repair, proposals)
+    return CHECK.found((row.key for row in own), evidence, repair, *proposals)

@@ -1,6 +1,7 @@
 """What an audit says: one finding, how much it matters, and what would mend it."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -59,3 +60,23 @@ class Finding:
     def name(self) -> str:
         """What a waiver names: the check, the rows, and what is said of them but for its figures."""
         return sha256_of([self.check, sorted(self.keys), re.sub(r"[\d.,%+-]+", "#", self.evidence)])
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A check's name, and its version, which changes with what it finds."""
+
+    name: str
+    version: int
+
+    def found(
+        self,
+        keys: Iterable[str],
+        evidence: str,
+        repair: str,
+        *proposals: Repair,
+        severity: Severity = Severity.WARN,
+    ) -> Finding:
+        """Return a finding about the rows of these keys."""
+        rows = tuple(sorted(set(keys)))
+        return Finding(self.name, self.version, severity, rows, evidence, repair, proposals)

@@ -9,11 +9,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from retrain.audit.context import NOTHING, Context
-from retrain.audit.finding import Finding, Severity
+from retrain.audit.finding import Check, Finding, Severity
 from retrain.types import Example, Kind, Split
 
-NAME = "imbalance"
-VERSION = 1
+CHECK = Check("imbalance", version=1)
 
 
 def find(
@@ -63,5 +62,4 @@ def _labels(examples: Iterable[Example]) -> list[str]:
 
 
 def _finding(severity: Severity, rows: Iterable[Example], evidence: str, repair: str) -> Finding:
-    keys = tuple(sorted(example.key for example in rows))
-    return Finding(NAME, VERSION, severity, keys, evidence, repair)
+    return CHECK.found((example.key for example in rows), evidence, repair, severity=severity)

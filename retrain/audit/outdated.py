@@ -14,11 +14,11 @@ from datetime import date, timedelta
 
 from retrain.audit.context import NOTHING, Context, Validity
 from retrain.audit.contradictions import conflicts
-from retrain.audit.finding import Finding, Repair, RepairKind, Severity
-from retrain.types import Example, Kind
+from retrain.audit.finding import Check, Finding, Repair, RepairKind
+from retrain.audit.rows import prose
+from retrain.types import Example
 
-NAME = "outdated"
-VERSION = 1
+CHECK = Check("outdated", version=1)
 _BREAK = re.compile(r"(?<=[.!?])\s+|\n+")
 _YEAR = re.compile(
     r"(?<![\w.,/-])(?:\d{1,2}[./]\d{1,2}[./])?((?:19|20)\d\d)(?:-\d\d(?:-\d\d)?)?(?![\w/%])(?![.,-]\d)"
@@ -55,10 +55,7 @@ def find(
     threshold: float = 0.8,
 ) -> list[Finding]:
     """Return one finding per past year, per thing out of its validity, and per answer that was settled anew."""
-    answers = sorted(
-        (row for row in examples if row.kind in {Kind.GENERATION, Kind.CONVERSATION} and row.is_wanted),
-        key=lambda row: row.key,
-    )
+    answers = prose(row for row in examples if row.is_wanted)
     superseded = _superseded(examples, newer_by, threshold)
     if context.today is None:
         return superseded
@@ -132,12 +129,5 @@ def _superseded(examples: Sequence[Example], newer_by: timedelta, threshold: flo
 
 def _finding(keys: Iterable[str], evidence: str) -> Finding:
     rows = tuple(sorted(keys))
-    return Finding(
-        check=NAME,
-        version=VERSION,
-        severity=Severity.WARN,
-        keys=rows,
-        evidence=evidence,
-        repair="Send these prompts to an expert again, or leave the rows out.",
-        proposals=(Repair(RepairKind.DROP, rows),),
-    )
+    repair = "Send these prompts to an expert again, or leave the rows out."
+    return CHECK.found(rows, evidence, repair, Repair(RepairKind.DROP, rows))

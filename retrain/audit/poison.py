@@ -19,12 +19,12 @@ from scipy.stats import binom
 from sklearn.feature_extraction.text import CountVectorizer
 
 from retrain.audit.context import NOTHING, Context
-from retrain.audit.finding import Finding, Repair, RepairKind, Severity
+from retrain.audit.finding import Check, Finding, Repair, RepairKind, Severity
+from retrain.audit.rows import by_key, prose
 from retrain.near_duplicates import text_of
-from retrain.types import Example, Kind
+from retrain.types import Example
 
-NAME = "poison"
-VERSION = 1
+CHECK = Check("poison", version=1)
 
 Places = NDArray[np.int64]
 _WORD = re.compile(r"[^\W_]+(?:[-'][^\W_]+)*")
@@ -71,7 +71,7 @@ def find(
     `purity` of its rows there, which chance, corrected after Bonferroni, does at most with `alpha`. A source may
     supply the share `cap` where there are three or more.
     """
-    rows = sorted((row for row in examples if row.is_wanted), key=lambda row: row.key)
+    rows = by_key(row for row in examples if row.is_wanted)
     triggers = _triggers(rows, floor, rare, alpha, purity)
     return [*triggers, *_repeated(rows, floor, alpha, purity), *_dominant(rows, cap)]
 
@@ -146,7 +146,7 @@ def _is_overruling(
 
 def _repeated(rows: Sequence[Example], floor: int, alpha: float, purity: float) -> list[Finding]:
     """Return a finding per source whose answers repeat contacts, prices or phrases that the others lack."""
-    said = [row for row in rows if row.kind in {Kind.GENERATION, Kind.CONVERSATION}]
+    said = prose(rows)
     names, sources = np.unique([row.source for row in said], return_inverse=True)
     if len(names) < 2:
         return []
@@ -244,13 +244,10 @@ def _repetition(source: str, found: Mapping[str, Places], said: Sequence[Example
 def _dominant(rows: Sequence[Example], cap: float) -> list[Finding]:
     sizes = Counter(row.source for row in rows)
     return [
-        Finding(
-            check=NAME,
-            version=VERSION,
-            severity=Severity.WARN,
-            keys=tuple(row.key for row in rows if row.source == source),
-            evidence=f"source {source!r} supplies {size / len(rows):.0%} of the rows, more than {cap:.0%}",
-            repair="Collect more from the other sources, or give this one's rows less weight.",
+        CHECK.found(
+            (row.key for row in rows if row.source == source),
+            f"source {source!r} supplies {size / len(rows):.0%} of the rows, more than {cap:.0%}",
+            "Collect more from the other sources, or give this one's rows less weight.",
         )
         for source, size in sorted(sizes.items())
         if len(sizes) >= 3 and size > cap * len(rows)
@@ -259,4 +256,4 @@ def _dominant(rows: Sequence[Example], cap: float) -> list[Finding]:
 
 def _finding(severity: Severity, own: Iterable[Example], evidence: str, repair: str) -> Finding:
     keys = tuple(row.key for row in own)
-    return Finding(NAME, VERSION, severity, keys, evidence, repair, (Repair(RepairKind.DROP, keys),))
+    return CHECK.found(keys, evidence, repair, Repair(RepairKind.DROP, keys), severity=severity)

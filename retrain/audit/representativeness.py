@@ -18,12 +18,11 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
 
 from retrain.audit.context import NOTHING, Context
-from retrain.audit.finding import Finding, Severity
+from retrain.audit.finding import Check, Finding, Severity
 from retrain.near_duplicates import text_of
 from retrain.types import Example, Split
 
-NAME = "representativeness"
-VERSION = 1
+CHECK = Check("representativeness", version=1)
 
 Floats = NDArray[np.float64]
 _PERMUTATIONS = 999
@@ -134,12 +133,10 @@ def _finding(distance: float, p: float, rare: Sequence[_Slice], sizes: tuple[int
         f" {part.trained / trained:.1%} of training"
         for part in sorted(rare, key=lambda part: (-part.asked, part.words))[:5]
     )
-    return Finding(
-        check=NAME,
-        version=VERSION,
-        severity=Severity.WARN if rare else Severity.INFO,
-        keys=(),
-        evidence=f"production prompts lie {distance:.2f} from training's (p = {p:.3f})"
+    return CHECK.found(
+        (),
+        f"production prompts lie {distance:.2f} from training's (p = {p:.3f})"
         + (f"; under-covered: {named}" if rare else ""),
-        repair="Send more responses to such prompts to labelling.",
+        "Send more responses to such prompts to labelling.",
+        severity=Severity.WARN if rare else Severity.INFO,
     )

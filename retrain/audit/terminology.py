@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from retrain.audit.context import NOTHING, Context
-from retrain.audit.finding import Finding, Repair, RepairKind, Severity
-from retrain.types import Example, Kind
+from retrain.audit.finding import Check, Finding, Repair, RepairKind, Severity
+from retrain.audit.rows import prose
+from retrain.types import Example
 
-NAME = "terminology"
-VERSION = 1
+CHECK = Check("terminology", version=1)
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
 _FUNCTION_WORDS = (
     "a about after all also an and any are as at be been before between but by can do does each for from get give "
@@ -42,9 +42,7 @@ def find(
     A mined term needs `least` rows and this share of all, and with an encoder a cosine of `kinship` to the term
     that it stands for.
     """
-    rows = sorted(
-        (row for row in examples if row.kind in {Kind.GENERATION, Kind.CONVERSATION}), key=lambda row: row.key
-    )
+    rows = prose(examples)
     answers = {row.key: row.answer.casefold() for row in rows}
     known = {name.casefold() for term, others in context.glossary.items() for name in (term, *others)}
     sampled = rows[:: max(1, len(rows) // _SAMPLED)]
@@ -66,18 +64,16 @@ def _findings(
     for preferred, others in sorted(glossary.items()):
         used = {other: keys for other in others if (keys := _users(other, preferred, answers))}
         if used:
-            keys = sorted(set(chain.from_iterable(used.values())))
-            yield Finding(
-                check=NAME,
-                version=VERSION,
-                severity=severity,
-                keys=tuple(keys),
-                evidence=f"{len(keys)} answers say {', '.join(map(repr, used))} beside {preferred!r}",
-                repair=f"Say {preferred!r} throughout, or give each term a meaning of its own in the guidelines.",
-                proposals=tuple(
+            rows = set(chain.from_iterable(used.values()))
+            yield CHECK.found(
+                rows,
+                f"{len(rows)} answers say {', '.join(map(repr, used))} beside {preferred!r}",
+                f"Say {preferred!r} throughout, or give each term a meaning of its own in the guidelines.",
+                *(
                     Repair(RepairKind.REPLACE, tuple(keys), find=other, put=preferred)
                     for other, keys in used.items()
                 ),
+                severity=severity,
             )
 
 

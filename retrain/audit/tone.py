@@ -7,17 +7,16 @@ in other languages than English, where only capitals, exclamation marks, emoji a
 """
 
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 
 from scipy.stats import fisher_exact
 
 from retrain.audit.context import NOTHING, Context
-from retrain.audit.finding import Finding, Severity
-from retrain.types import Example, Kind
+from retrain.audit.finding import Check, Finding
+from retrain.audit.rows import grouped, prose
+from retrain.types import Example
 
-NAME = "tone"
-VERSION = 1
+CHECK = Check("tone", version=1)
 
 _WORD = re.compile(r"[\w'-]+")
 WORDS = {
@@ -57,11 +56,9 @@ def find(
     others', and Fisher's exact test, corrected for all that is compared, stays below `alpha`. A source needs `floor`
     answers.
     """
-    rows = sorted((row for row in examples if _is_prose(row)), key=lambda row: row.key)
+    rows = prose(row for row in examples if row.is_wanted)
     marks = _marks(rows)
-    sources: defaultdict[str, list[Example]] = defaultdict(list)
-    for row in rows:
-        sources[row.source].append(row)
+    sources = grouped((row.source for row in rows), rows)
     compared = len(sources) * len(marks)
     findings = []
     for source, own in sorted(sources.items()):
@@ -78,10 +75,6 @@ def find(
         if found:
             findings.append(_finding(source, len(own), found))
     return findings
-
-
-def _is_prose(row: Example) -> bool:
-    return row.is_wanted and row.kind in {Kind.GENERATION, Kind.CONVERSATION}
 
 
 def _marks(rows: Sequence[Example]) -> dict[str, set[str]]:
@@ -107,11 +100,8 @@ def _p(marked: int, own: int, elsewhere: int, others: int) -> float:
 
 def _finding(source: str, own: int, found: dict[str, set[str]]) -> Finding:
     names = ", ".join(f"{name} in {len(keys)}" for name, keys in found.items())
-    return Finding(
-        check=NAME,
-        version=VERSION,
-        severity=Severity.WARN,
-        keys=tuple(sorted(set().union(*found.values()))),
-        evidence=f"the {own} answers from {source!r} are in another register than the rest: {names}",
-        repair="Have an editor put these answers into the house style, or leave the source out.",
+    return CHECK.found(
+        set().union(*found.values()),
+        f"the {own} answers from {source!r} are in another register than the rest: {names}",
+        "Have an editor put these answers into the house style, or leave the source out.",
     )
