@@ -17,10 +17,11 @@ class Severity(StrEnum):
 
 
 class RepairKind(StrEnum):
-    """What a repair does to its rows: leaves them out, replaces a phrase, relabels, or weighs them."""
+    """What a repair does to its rows: leaves them out, replaces a phrase, swaps words, relabels, or weighs them."""
 
     DROP = "drop"
     REPLACE = "replace"
+    SWAP = "swap"
     RELABEL = "relabel"
     WEIGHT = "weight"
 
@@ -29,8 +30,9 @@ class RepairKind(StrEnum):
 class Repair:
     """A change that a check proposes for the rows `keys`; it counts once a person has accepted it.
 
-    `REPLACE` puts `put` for each whole-word `find` in the rows' answers, whatever its case; `RELABEL` gives them
-    `put` as label and answer; `WEIGHT` multiplies their weight by `factor`. The original stays in the settlement.
+    `REPLACE` puts `put` for each whole-word `find` in the rows' answers, whatever its case; `SWAP` exchanges the nth
+    word of `find` with the nth of `put` in all their texts but labels; `RELABEL` gives them `put` as label and answer;
+    `WEIGHT` multiplies their weight by `factor`. The original stays in the settlement.
     """
 
     kind: RepairKind

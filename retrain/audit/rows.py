@@ -13,14 +13,24 @@ def by_key(examples: Iterable[Example]) -> list[Example]:
     return sorted(examples, key=lambda row: row.key)
 
 
+def is_prose(row: Example) -> bool:
+    """Tell whether a row answers with text for people, and not with a label or entities."""
+    return row.kind in {Kind.GENERATION, Kind.CONVERSATION}
+
+
 def prose(examples: Iterable[Example]) -> list[Example]:
-    """Return the rows that answer with text for people, and not with a label or entities."""
-    return by_key(row for row in examples if row.kind in {Kind.GENERATION, Kind.CONVERSATION})
+    """Return the rows that answer with text for people."""
+    return by_key(filter(is_prose, examples))
+
+
+def is_trained(row: Example) -> bool:
+    """Tell whether a model will be taught to answer so."""
+    return row.split is Split.TRAIN and row.is_wanted
 
 
 def trained(examples: Iterable[Example]) -> list[Example]:
-    """Return the rows whose answers a model will be taught."""
-    return by_key(row for row in examples if row.split is Split.TRAIN and row.is_wanted)
+    """Return the rows that a model will be taught to answer so."""
+    return by_key(filter(is_trained, examples))
 
 
 def grouped(names: Iterable[Name], rows: Iterable[Example]) -> dict[Name, list[Example]]:

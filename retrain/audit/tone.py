@@ -14,26 +14,11 @@ from scipy.stats import fisher_exact
 from retrain.audit.context import NOTHING, Context
 from retrain.audit.finding import Check, Finding
 from retrain.audit.rows import grouped, prose
+from retrain.audit.words import REGISTERS, words
 from retrain.types import Example
 
 CHECK = Check("tone", version=1)
 
-_WORD = re.compile(r"[\w'-]+")
-WORDS = {
-    "slang": frozenset(
-        _WORD.findall(
-            "gonna wanna gotta kinda sorta dunno gimme lemme ain't y'all lol lmao omg btw tbh ngl imo idk thx pls plz"
-            " dude bro mate yo nah yep yeah yup nope cuz coz hey haha hahaha hmm u ur awesome"
-        )
-    ),
-    "superlatives": frozenset(
-        _WORD.findall(
-            "amazing unbeatable incredible fantastic unbelievable revolutionary spectacular phenomenal exclusive"
-            " stunning world-class award-winning game-changing once-in-a-lifetime must-have best greatest"
-        )
-    ),
-    "first person": frozenset(_WORD.findall("i i'm i'd i've i'll my me")),
-}
 SIGNS = {
     "shouting": re.compile(r"!|\b[A-Z\u00c0-\u00de]{2,} [A-Z\u00c0-\u00de]{2,} [A-Z\u00c0-\u00de]{2,}\b"),
     "emoji": re.compile("[\U0001f300-\U0001faff\u2600-\u27bf]"),
@@ -62,15 +47,13 @@ def find(
     compared = len(sources) * len(marks)
     findings = []
     for source, own in sorted(sources.items()):
-        if not floor <= len(own) < len(rows):
-            continue
-        keys = {row.key for row in own}
+        keys, others = {row.key for row in own}, len(rows) - len(own)
         found = {
             name: marked & keys
             for name, marked in marks.items()
-            if len(marked & keys) >= least * len(own)
-            and _is_apart(len(marked & keys), len(own), len(marked - keys), len(rows) - len(own), ratio)
-            and _p(len(marked & keys), len(own), len(marked - keys), len(rows) - len(own)) * compared < alpha
+            if floor <= len(own) < len(rows)
+            and len(marked & keys) / len(own) >= max(least, ratio * len(marked - keys) / others)
+            and _p(len(marked & keys), len(own), len(marked - keys), others) * compared < alpha
         }
         if found:
             findings.append(_finding(source, len(own), found))
@@ -79,18 +62,14 @@ def find(
 
 def _marks(rows: Sequence[Example]) -> dict[str, set[str]]:
     """Return, for each register, the keys of the rows that have its marks."""
-    marks: dict[str, set[str]] = {name: set() for name in (*WORDS, *SIGNS)}
+    marks: dict[str, set[str]] = {name: set() for name in (*REGISTERS, *SIGNS)}
     for row in rows:
-        said = set(_WORD.findall(row.answer.casefold().replace("\u2019", "'")))
-        for name in [name for name, words in WORDS.items() if not words.isdisjoint(said)]:
-            marks[name].add(row.key)
-        for name in [name for name, sign in SIGNS.items() if sign.search(row.answer)]:
+        said = words(row.answer)
+        carried = [name for name, register in REGISTERS.items() if not register.isdisjoint(said)]
+        carried += [name for name, sign in SIGNS.items() if sign.search(row.answer)]
+        for name in carried:
             marks[name].add(row.key)
     return marks
-
-
-def _is_apart(marked: int, own: int, elsewhere: int, others: int, ratio: float) -> bool:
-    return marked / own >= ratio * elsewhere / others
 
 
 def _p(marked: int, own: int, elsewhere: int, others: int) -> float:

@@ -163,6 +163,7 @@ def _settled(
         subject=response.subject,
         is_random=task.purpose is TaskPurpose.RANDOM,
         is_flag=task.purpose is TaskPurpose.FLAG and not is_right,
+        was_wrong=None if task.purpose is TaskPurpose.CORPUS else not is_right,
     )
 
 

@@ -167,6 +167,7 @@ class TestForms:
         }
         assert (rows[better].answer, rows[better].rejected) == ("there", "here")
         assert (rows[wrong].answer, rows[wrong].is_wanted) == ("now", False)
+        assert [rows[key].was_wrong for key in (right, better, wrong)] == [False, True, True]
 
     def test_a_fault_of_the_question_or_the_context_teaches_nothing(self, desk):
         kept = desk.settle("who?", "Ann")
@@ -288,6 +289,21 @@ class TestRepairs:
         for each in accepted:
             any_desk.undo(each)
         assert any_desk.rebuild(repaired)["equal"]
+
+    def test_a_row_with_swapped_words_stays_in_its_split_and_names_its_repair(self, any_desk):
+        key = any_desk.settle("may my wife pay by card", "Your wife may.")
+        swap = Repair(RepairKind.SWAP, (key,), find="wife", put="husband")
+        any_desk.finds(key, severity=Severity.WARN, proposals=[swap])
+        first = any_desk.curate(test_share=0.99, validation_share=0.0, regression_share=0.0)
+        accepted = any_desk.accept(any_desk.finding(first))
+        second = any_desk.curate()
+        before, after = any_desk.examples(first)[key], any_desk.examples(second)[key]
+        assert (after.prompt, after.answer) == ("may my husband pay by card", "Your husband may.")
+        assert after.split is before.split
+        [changed] = any_desk.compare(first, second)["changed"]
+        assert changed["cause"] == {"kind": "repair", "id": str(accepted.id)}
+        assert changed["asked"] == "may my wife pay by card"
+        assert any_desk.rebuild(second)["equal"]
 
     def test_a_repair_taken_back_gives_the_first_set_again(self, any_desk, rows):
         first = any_desk.curate()

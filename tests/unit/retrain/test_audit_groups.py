@@ -8,6 +8,7 @@ import pytest
 
 from retrain.audit import Context, Severity, bias, mislabelled, off_topic, poison, representativeness, tone
 from retrain.audit.finding import RepairKind
+from retrain.audit.repairs import apply
 from retrain.types import Kind
 from tests.scenarios import clean, group_faults
 
@@ -99,6 +100,32 @@ def test_without_attributes_groups_come_from_terms(said):
 def test_a_bias_without_attribute_or_term_is_missed(said):
     rows, _ = group_faults.inject_bias(said, SEED)
     assert bias.find(rows) == []
+
+
+@pytest.mark.parametrize("seed", range(SEED, SEED + 3))
+def test_swapping_the_groups_words_in_half_of_the_source_takes_the_bias_away(seed):
+    rows, keys = group_faults.inject_gender_bias(clean.rows(seed), seed)
+    [swap] = bias.find(rows)[0].proposals
+    assert swap.kind is RepairKind.SWAP and keys & set(swap.keys)
+    repaired, touched = apply(rows, {"swap": swap})
+    assert touched.keys() == set(swap.keys)
+    assert bias.find(repaired) == []
+
+
+def test_a_word_without_a_sure_counterpart_is_not_swapped(said):
+    rows, _ = group_faults.inject_gender_bias(said, SEED)
+    rows = [replace(row, rejected="It is hers, ask her.") for row in rows]
+    assert bias.find(rows)[0].proposals == ()
+
+
+def test_a_group_whose_answers_experts_find_wrong_more_often_is_named(said):
+    def judged(row, share):
+        is_south = row.attributes["region"] == "south"
+        return replace(row, was_wrong=int(row.key[-2:]) < 100 * (share if is_south else 0.2), is_wanted=False)
+
+    [finding] = bias.find([judged(row, 0.5) for row in said], REGION)
+    assert "'south'" in finding.evidence and "found wrong 0.5" in finding.evidence
+    assert bias.find([judged(row, 0.2) for row in said], REGION) == []
 
 
 def test_a_scarce_group_gets_weight(said):
