@@ -21,6 +21,7 @@ class RepairKind(StrEnum):
 
     DROP = "drop"
     REPLACE = "replace"
+    TERM = "term"
     SWAP = "swap"
     RELABEL = "relabel"
     WEIGHT = "weight"
@@ -30,7 +31,8 @@ class RepairKind(StrEnum):
 class Repair:
     """A change that a check proposes for the rows `keys`; it counts once a person has accepted it.
 
-    `REPLACE` puts `put` for each whole-word `find` in the rows' answers, whatever its case; `SWAP` exchanges the nth
+    `REPLACE` puts `put` for each whole-word `find` in the rows' answers, whatever its case; `TERM` does so
+    too, and the project's glossary learns that `find` is another name of `put`; `SWAP` exchanges the nth
     word of `find` with the nth of `put` in all their texts but labels; `RELABEL` gives them `put` as label and answer;
     `WEIGHT` multiplies their weight by `factor`. The original stays in the settlement.
     """

@@ -5,11 +5,12 @@ from uuid import UUID
 
 from sqlmodel import Session, col, select
 
-from retrain.audit import Severity
+from retrain.audit import RepairKind, Severity
 from retrain.types import sha256_of
 from service import ledger
 from service.clock import utcnow
 from service.errors import AlreadyDecided, Invalid, NotFound, WrongState
+from service.glossary import add_name, remove_name
 from service.tables import AcceptedRepair, AuditFinding, Document, DocumentKind, Project, TrainingSet, User
 
 MAX_DAYS = 366
@@ -73,6 +74,7 @@ def accept(
     Raises:
         NotFound: the finding has no such proposal.
         AlreadyDecided: somebody accepted it before.
+        Invalid: it names a term that stands for another concept in the glossary.
     """
     _take_turns(session, project)
     if not 0 <= place < len(finding.proposals):
@@ -85,6 +87,8 @@ def accept(
     )
     session.add(accepted)
     session.flush()
+    if finding.proposals[place]["kind"] == RepairKind.TERM:
+        add_name(session, project, *_term(finding, place), actor=user.name)
     facts: dict[str, str | int] = {"repair": str(accepted.id), "place": place}
     _record(session, project, finding, user=user, action="repair_accepted", facts=facts)
     return accepted
@@ -103,8 +107,15 @@ def undo(session: Session, project: Project, accepted: AcceptedRepair, *, user: 
     accepted.undone_at, accepted.undone_by = utcnow(), user.id
     session.add(accepted)
     finding = session.get_one(AuditFinding, accepted.finding_id)
+    if finding.proposals[accepted.place]["kind"] == RepairKind.TERM:
+        remove_name(session, project, *_term(finding, accepted.place), actor=user.name)
     facts: dict[str, str | int] = {"repair": str(accepted.id)}
     _record(session, project, finding, user=user, action="repair_undone", facts=facts)
+
+
+def _term(finding: AuditFinding, place: int) -> tuple[str, str]:
+    """Return the preferred term of a proposal and its other name."""
+    return finding.proposals[place]["put"], finding.proposals[place]["find"]
 
 
 def _take_turns(session: Session, project: Project) -> None:

@@ -14,7 +14,7 @@ from retrain.audit import Finding, Repair, RepairKind, Severity, checks
 from retrain.errors import RetrainError
 from retrain.recipe import Recipe
 from retrain.types import Example, Form, Kind
-from service import glossary, people
+from service import glossary, people, projects
 from service.answers import newest_set
 from service.answers.audits import blocking, findings_of
 from service.answers.changes import compare
@@ -29,6 +29,7 @@ from service.tables import (
     Annotator,
     AuditFinding,
     ConnectorKind,
+    DocumentKind,
     Feedback,
     Job,
     JobKind,
@@ -428,6 +429,34 @@ class TestContext:
         assert [str(each.valid_to) for each in seen.validity] == ["2020-12-31"]
         assert seen.prompts == ["who?"] and list(seen.groups) == ["region"]
         assert list(seen.doubts.values()) == [0.25]
+
+    def test_an_accepted_term_enters_the_glossary_by_name_and_later_audits_know_it(self, desk):
+        def terms() -> tuple[str, int, dict]:
+            with desk.runtime.db.reading() as session:
+                newest = projects.document(session, desk.project.id, DocumentKind.GLOSSARY)
+                return newest.author, newest.version, newest.content["terms"]
+
+        key = desk.settle("who lends?", "The home loan is with Ann.")
+        desk.finds(key, proposals=[Repair(RepairKind.TERM, (key,), find="home loan", put="mortgage")])
+        first = desk.curate()
+        accepted = desk.accept(desk.finding(first))
+        assert terms() == ("olga", 1, {"mortgage": ["home loan"]})
+        assert desk.examples(desk.curate())[key].answer == "The mortgage is with Ann."
+        desk.reviewer.audit = checks.run_all
+        later = desk.settle("who lends to me?", "Any home loan is with Bob.")
+        found = desk.finding(desk.curate(checks=("terminology",)))
+        assert (found.keys, found.severity) == ([later], Severity.WARN)
+        desk.undo(accepted)
+        assert terms() == ("olga", 2, {})
+
+    def test_a_term_of_another_concept_is_not_accepted(self, desk):
+        content = {"terms": {"credit": ["home loan"]}}
+        with desk.runtime.db.transaction() as session:
+            glossary.set_glossary(session, desk.project, content, actor="olga")
+        key = desk.settle("who lends?", "The home loan is with Ann.")
+        desk.finds(key, proposals=[Repair(RepairKind.TERM, (key,), find="home loan", put="mortgage")])
+        with pytest.raises(Invalid, match="two concepts"):
+            desk.accept(desk.finding(desk.curate()))
 
     @pytest.mark.parametrize(
         ("content", "named"),

@@ -328,7 +328,9 @@ def mixed():
 def test_a_term_that_answers_put_in_the_prompts_place_is_mined():
     [finding] = terminology.find([*clean(), *mixed()])
     assert finding.severity is Severity.INFO
-    assert {(r.find, r.put) for r in finding.proposals} == {("home loan", "mortgage")}
+    assert [(r.kind, r.find, r.put) for r in finding.proposals] == [
+        (RepairKind.TERM, "home loan", "mortgage")
+    ]
     assert finding.keys == tuple(f"m{n:02}" for n in range(0, 24, 4))
 
 
