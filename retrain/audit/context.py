@@ -24,15 +24,17 @@ class Validity:
 class Context:
     """All that an audit may look at beside the rows under audit.
 
-    `glossary` maps each preferred term to its other names. `doubts` gives, by key, the probability that the
-    settled answer is wrong. `earlier` holds rows of earlier versions, `prompts` what users really ask lately, and
-    `groups` the attributes by which rows are compared for bias; without them, counterfactual term lists are used.
+    `glossary` maps each preferred term to its other names; `validity` says when things hold, `sources` when the rows
+    of a source do. `doubts` gives, by key, the probability that the settled answer is wrong. `earlier` holds rows of
+    earlier versions, `prompts` what users really ask lately, and `groups` the attributes by which rows are compared
+    for bias; without them, counterfactual term lists are used.
     """
 
     today: date | None = None
     description: str = ""
     glossary: Mapping[str, Sequence[str]] = field(default_factory=dict)
     validity: Sequence[Validity] = ()
+    sources: Sequence[Validity] = ()
     earlier: Sequence[Example] = ()
     prompts: Sequence[str] = ()
     doubts: Mapping[str, float] = field(default_factory=dict)

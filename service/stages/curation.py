@@ -164,6 +164,7 @@ def context_of(
     """Return what checks may know of a project besides the rows."""
     glossary = projects.document(session, project.id, DocumentKind.GLOSSARY)
     content = glossary.content if glossary else {}
+    sources = session.exec(select(Source).where(Source.project_id == project.id)).all()
     doubts = session.execute(
         select_columns(col(Settlement.id), col(Settlement.agreeing), col(Settlement.asked)).where(
             col(Settlement.project_id) == project.id, col(Settlement.admission_id).is_(None)
@@ -176,6 +177,10 @@ def context_of(
         validity=[
             audit.Validity(each["name"], _day(each.get("valid_from")), _day(each.get("valid_to")))
             for each in content.get("validity", ())
+        ],
+        sources=[
+            audit.Validity(source.name, *(day and day.date() for day in (source.valid_from, source.valid_to)))
+            for source in sources
         ],
         groups=content.get("groups", ()),
         prompts=_prompts(session, project.id),

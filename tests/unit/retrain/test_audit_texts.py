@@ -1,7 +1,8 @@
 """The audits of texts: duplicates, contradictions, boilerplate, noise, outdated, terminology, personal."""
 
 import random
-from datetime import date
+from dataclasses import replace
+from datetime import date, timedelta
 
 import numpy as np
 import pytest
@@ -278,6 +279,21 @@ def test_a_thing_named_outside_its_validity_is_outdated():
 def test_the_last_day_of_a_validity_counts():
     context = Context(today=date(2026, 9, 1), validity=(Validity("Flexi Saver", valid_to=date(2026, 9, 1)),))
     assert outdated.find(answered("Take the Flexi Saver."), context) == []
+
+
+def test_rows_of_a_source_outside_its_validity_are_outdated():
+    today = TODAY.today
+    spans = {
+        "memos": (None, today - timedelta(1)),
+        "drafts": (today + timedelta(1), None),
+        "faq": (today, today),
+        "wiki": (None, None),
+    }
+    rows = [row(name, kind=Kind.CLASSIFICATION, source=name) for name in spans]
+    sources = [Validity(name, *span) for name, span in spans.items()]
+    found = outdated.find(rows, replace(TODAY, sources=sources))
+    assert [finding.keys for finding in found] == [("memos",), ("drafts",)]
+    assert [finding.proposals[0].kind for finding in found] == [RepairKind.DROP] * 2
 
 
 def test_of_two_contradicting_answers_the_older_is_outdated():
