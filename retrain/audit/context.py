@@ -26,8 +26,8 @@ class Context:
 
     `glossary` maps each preferred term to its other names; `validity` says when things hold, `sources` when the rows
     of a source do. `doubts` gives, by key, the probability that the settled answer is wrong. `earlier` holds rows of
-    earlier versions, `prompts` what users really ask lately, and `groups` the attributes by which rows are compared
-    for bias; without them, counterfactual term lists are used.
+    earlier versions, `prompts` what users really ask lately, by response, and `groups` the attributes by which rows
+    are compared for bias; without them, counterfactual term lists are used.
     """
 
     today: date | None = None
@@ -36,7 +36,7 @@ class Context:
     validity: Sequence[Validity] = ()
     sources: Sequence[Validity] = ()
     earlier: Sequence[Example] = ()
-    prompts: Sequence[str] = ()
+    prompts: Mapping[str, str] = field(default_factory=dict)
     doubts: Mapping[str, float] = field(default_factory=dict)
     groups: Sequence[str] = ()
     encode: Encode | None = None

@@ -17,7 +17,7 @@ class Severity(StrEnum):
 
 
 class RepairKind(StrEnum):
-    """What a repair does to its rows: leaves them out, replaces a phrase, swaps words, relabels, or weighs them."""
+    """What a repair does: leaves rows out, replaces a phrase, swaps words, relabels or weighs them, asks experts."""
 
     DROP = "drop"
     REPLACE = "replace"
@@ -25,6 +25,7 @@ class RepairKind(StrEnum):
     SWAP = "swap"
     RELABEL = "relabel"
     WEIGHT = "weight"
+    ASK = "ask"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ class Repair:
     `REPLACE` puts `put` for each whole-word `find` in the rows' answers, whatever its case; `TERM` does so
     too, and the project's glossary learns that `find` is another name of `put`; `SWAP` exchanges the nth
     word of `find` with the nth of `put` in all their texts but labels; `RELABEL` gives them `put` as label and answer;
-    `WEIGHT` multiplies their weight by `factor`. The original stays in the settlement.
+    `WEIGHT` multiplies their weight by `factor`. The original stays in the settlement. `ASK` changes no row: experts
+    are asked about the responses `keys`, which have the words `find` in common.
     """
 
     kind: RepairKind

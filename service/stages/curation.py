@@ -190,8 +190,8 @@ def context_of(
     )
 
 
-def _prompts(session: Session, project_id: UUID) -> list[str]:
-    """Return what users asked lately."""
+def _prompts(session: Session, project_id: UUID) -> dict[str, str]:
+    """Return what users asked lately, by response."""
     newest = (
         select(Response)
         .join(Source, col(Response.source_id) == Source.id)
@@ -199,7 +199,7 @@ def _prompts(session: Session, project_id: UUID) -> list[str]:
         .where(Source.name != projects.PLAYGROUND)
         .order_by(col(Response.id).desc())
     )
-    return [response.messages[-1]["content"] for response in session.exec(newest.limit(PROMPTS))]
+    return {str(one.id): one.messages[-1]["content"] for one in session.exec(newest.limit(PROMPTS))}
 
 
 def _day(text: str | None) -> date | None:

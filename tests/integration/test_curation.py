@@ -26,6 +26,7 @@ from service.stages import auditing, curation, training
 from service.tables import (
     AcceptedRepair,
     Annotation,
+    AnnotationTask,
     Annotator,
     AuditFinding,
     ConnectorKind,
@@ -42,6 +43,8 @@ from service.tables import (
     Settlement,
     SettlementAnnotation,
     TaskFlag,
+    TaskPurpose,
+    TaskState,
     TrainingSet,
     TrainingSetExample,
 )
@@ -412,6 +415,50 @@ class TestCauses:
         assert added["cause"] == {"kind": "annotation", "id": str(annotation.id)}
 
 
+class TestAsking:
+    """A repair that asks experts about responses like those that training lacks."""
+
+    @pytest.fixture
+    def responses(self, any_desk) -> list[UUID]:
+        with any_desk.runtime.db.transaction() as session:
+            return [
+                builders.add_response(session, any_desk.project, asked=f"fines {n}", may_train=n != 2).id
+                for n in range(3)
+            ]
+
+    def finding(self, desk, responses) -> AuditFinding:
+        slices = [Repair(RepairKind.ASK, tuple(map(str, part))) for part in (responses, responses[:1])]
+        desk.finds(desk.settle("who?", "Ann"), severity=Severity.WARN, proposals=slices)
+        return desk.finding(desk.curate())
+
+    def tasks(self, desk) -> dict[UUID, TaskState]:
+        of_repairs = select(AnnotationTask).where(col(AnnotationTask.repair_id).is_not(None))
+        with desk.runtime.db.reading() as session:
+            tasks = session.exec(of_repairs.order_by(col(AnnotationTask.id))).all()
+        assert {task.purpose for task in tasks} <= {TaskPurpose.COVERAGE}
+        return {task.response_id: task.state for task in tasks}
+
+    def test_experts_are_asked_once_about_each_response_that_may_be_learned_from(self, any_desk, responses):
+        finding = self.finding(any_desk, responses)
+        accepted = any_desk.accept(finding)
+        assert self.tasks(any_desk) == dict.fromkeys(responses[:2], TaskState.SELECTED)
+        any_desk.accept(finding, 1)
+        with any_desk.runtime.db.reading() as session:
+            assert {task.repair_id for task in session.exec(select(AnnotationTask))} == {None, accepted.id}
+
+    def test_what_is_taken_back_before_it_was_sent_is_asked_no_more(self, any_desk, responses):
+        finding = self.finding(any_desk, responses)
+        accepted = any_desk.accept(finding)
+        with any_desk.runtime.db.transaction() as session:
+            sent = select(AnnotationTask).where(AnnotationTask.response_id == responses[0])
+            session.exec(sent).one().state = TaskState.SENT
+        any_desk.undo(accepted)
+        states = [TaskState.SENT, TaskState.WITHDRAWN]
+        assert self.tasks(any_desk) == dict(zip(responses, states, strict=False))
+        any_desk.accept(finding)
+        assert self.tasks(any_desk)[responses[1]] is TaskState.SELECTED
+
+
 class TestContext:
     def test_checks_know_the_glossary_the_task_and_what_users_ask(self, desk):
         content = {
@@ -427,7 +474,7 @@ class TestContext:
         seen = desk.reviewer.seen
         assert (seen.description, seen.glossary) == ("a bank's counter", {"account": ["deposit book"]})
         assert [str(each.valid_to) for each in seen.validity] == ["2020-12-31"]
-        assert seen.prompts == ["who?"] and list(seen.groups) == ["region"]
+        assert list(seen.prompts.values()) == ["who?"] and list(seen.groups) == ["region"]
         assert list(seen.doubts.values()) == [0.25]
 
     def test_an_accepted_term_enters_the_glossary_by_name_and_later_audits_know_it(self, desk):

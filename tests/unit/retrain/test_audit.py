@@ -153,7 +153,10 @@ def test_no_check_breaks_whatever_the_rows(drawn):
         for number, (asked, said, kind, split, source) in enumerate(drawn)
     ]
     context = Context(
-        today=date(2026, 1, 1), prompts=["the cat sat"] * 3, groups=["region"], earlier=rows[:3]
+        today=date(2026, 1, 1),
+        prompts={"a": "the cat sat", "b": "the cat sat"},
+        groups=["region"],
+        earlier=rows[:3],
     )
     keys = {row.key for row in rows}
     assert all(set(finding.keys) <= keys for finding in run_all(rows, context))

@@ -34,9 +34,13 @@ def shuffled(rows):
     return random.Random(1).sample(rows, len(rows))
 
 
+def logged(prompts):
+    return {f"response-{number:03}": prompt for number, prompt in enumerate(prompts)}
+
+
 @pytest.mark.parametrize("check", [bias, mislabelled, off_topic, poison, representativeness, tone])
 def test_sound_rows_have_no_findings(check, said, labelled):
-    assert check.find(said, replace(REGION, prompts=[row.prompt for row in said[:200]])) == []
+    assert check.find(said, replace(REGION, prompts=logged([row.prompt for row in said[:200]]))) == []
     assert check.find(labelled) == []
     assert check.find([]) == []
 
@@ -197,15 +201,28 @@ def test_a_source_over_the_cap_warns(said):
 
 def test_a_slice_of_production_that_training_lacks_is_named(said):
     prompts, thing = group_faults.prompts_with_a_gap(said, SEED)
-    [finding] = representativeness.find(said, Context(prompts=prompts))
+    asked = logged(prompts)
+    [finding] = representativeness.find(said, Context(prompts=asked))
     assert finding.severity is Severity.WARN
     assert any(word in finding.evidence for word in thing.split())
-    assert representativeness.find(shuffled(said), Context(prompts=shuffled(prompts))) == [finding]
+    assert representativeness.find(shuffled(said), Context(prompts=dict(shuffled(list(asked.items()))))) == [
+        finding
+    ]
+
+
+def test_experts_are_to_be_asked_about_responses_of_an_under_covered_slice(said):
+    prompts, thing = group_faults.prompts_with_a_gap(said, SEED)
+    asked = logged(prompts)
+    [finding] = representativeness.find(said, Context(prompts=asked))
+    assert {repair.kind for repair in finding.proposals} == {RepairKind.ASK}
+    keys = [key for repair in finding.proposals for key in repair.keys]
+    assert max(len(repair.keys) for repair in finding.proposals) <= 20 and len(keys) >= 5
+    assert all(thing in asked[key] for key in keys)
 
 
 def test_a_shift_without_a_gap_only_informs(said):
     prompts = [row.prompt for row in said if "account" in row.prompt or row.key < "row-02"]
-    [finding] = representativeness.find(said, Context(prompts=prompts))
+    [finding] = representativeness.find(said, Context(prompts=logged(prompts)))
     assert finding.severity is Severity.INFO
 
 
