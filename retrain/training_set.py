@@ -25,7 +25,7 @@ class Settled:
     """One settled answer, before it has a group and a split.
 
     `is_random` says that its response was drawn at random and nobody had flagged it, `is_flag` that somebody had;
-    `was_wrong` what experts found of it, if it is the model's own.
+    `was_wrong` what experts found of it, if it is the model's own, and `reasons` what those said who flagged it.
     """
 
     key: str
@@ -45,6 +45,7 @@ class Settled:
     is_random: bool = False
     is_flag: bool = False
     was_wrong: bool | None = None
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,7 @@ def to_example(row: Settled, group: str, split: Split) -> Example:
         language=row.language,
         written=row.written,
         was_wrong=row.was_wrong,
+        reasons=row.reasons,
     )
 
 

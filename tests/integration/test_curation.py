@@ -172,6 +172,7 @@ class TestForms:
         assert (rows[better].answer, rows[better].rejected) == ("there", "here")
         assert (rows[wrong].answer, rows[wrong].is_wanted) == ("now", False)
         assert [rows[key].was_wrong for key in (right, better, wrong)] == [False, True, True]
+        assert rows[wrong].reasons == ("wrong",)
 
     def test_a_fault_of_the_question_or_the_context_teaches_nothing(self, desk):
         kept = desk.settle("who?", "Ann")
