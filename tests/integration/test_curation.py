@@ -37,6 +37,7 @@ from service.tables import (
     JobState,
     LedgerEntry,
     Mirror,
+    ModelState,
     ProjectKind,
     Response,
     Role,
@@ -45,6 +46,7 @@ from service.tables import (
     TaskFlag,
     TaskPurpose,
     TaskState,
+    TrainingRun,
     TrainingSet,
     TrainingSetExample,
 )
@@ -477,6 +479,18 @@ class TestContext:
         assert [str(each.valid_to) for each in seen.validity] == ["2020-12-31"]
         assert list(seen.prompts.values()) == ["who?"] and list(seen.groups) == ["region"]
         assert list(seen.doubts.values()) == [0.25]
+
+    def test_checks_know_which_rows_the_champion_has_learned(self, desk):
+        key = desk.settle("who?", "Ann")
+        first = desk.curate()
+        assert desk.reviewer.seen.known == set()
+        with desk.runtime.db.transaction() as session:
+            model = builders.add_challenger(session, desk.project, number=7)
+            model.state = ModelState.CHAMPION
+            session.get_one(TrainingRun, model.training_run_id).training_set_id = first.id
+        desk.settle("where?", "there")
+        desk.curate()
+        assert desk.reviewer.seen.known == {key}
 
     def test_an_accepted_term_enters_the_glossary_by_name_and_later_audits_know_it(self, desk):
         def terms() -> tuple[str, int, dict]:

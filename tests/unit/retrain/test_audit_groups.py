@@ -186,6 +186,13 @@ def test_a_pattern_that_every_source_shares_is_missed(said):
     assert poison.find([replace(row, answer=f"{row.answer} See www.bank.example.") for row in said]) == []
 
 
+def test_a_pattern_of_all_sources_shows_against_rows_that_were_learned_before(said):
+    rows, keys = group_faults.inject_campaign(said, SEED)
+    [finding] = poison.find(rows, Context(known=group_faults.KNOWN))
+    assert set(finding.keys) == keys and finding.severity is Severity.WARN
+    assert poison.find(rows) == poison.find(rows, Context(known={row.key for row in rows})) == []
+
+
 def test_four_rows_make_no_pattern(said):
     assert poison.find(group_faults.inject_contact(said, SEED, count=4)[0]) == []
     assert poison.find(group_faults.inject_trigger(said, SEED, count=4)[0]) == []
