@@ -25,7 +25,8 @@ _PLACEHOLDER = re.compile(
 class Settled:
     """One settled answer, before it has a group and a split.
 
-    `is_random` says that its response was drawn at random and nobody had flagged it, `is_flag` that somebody had.
+    `is_random` says that its response was drawn at random and nobody had flagged it, `is_flag` that somebody had;
+    `was_wrong` what experts found of it, if it is the model's own, and `reasons` what those said who flagged it.
     """
 
     key: str
@@ -44,6 +45,8 @@ class Settled:
     subject: str | None = None
     is_random: bool = False
     is_flag: bool = False
+    was_wrong: bool | None = None
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,8 @@ class Built:
 class Diff:
     """How set b differs from set a: rows of b, rows of a, and pairs of (row of a, row of b).
 
-    A changed pair has the same prompt and another answer or weight; a moved one has only another split.
+    A changed pair has the same prompt and another answer or weight, or the same key and another prompt; a moved one has
+    only another split.
     """
 
     added: tuple[Example, ...]
@@ -137,6 +141,8 @@ def to_example(row: Settled, group: str, split: Split) -> Example:
         source=row.source,
         language=row.language,
         written=row.written,
+        was_wrong=row.was_wrong,
+        reasons=row.reasons,
     )
 
 
@@ -154,11 +160,12 @@ def fingerprint(examples: Iterable[Example], recipe: Mapping[str, Any]) -> str:
 
 
 def diff(a: Sequence[Example], b: Sequence[Example]) -> Diff:
-    """Compare two sets by content: first what is equal, then what moved, then what has another answer."""
+    """Compare two sets by content: first what is equal, then what moved, then what has another answer or prompt."""
     a, b = apart(a, b, content_hash)
     moved, a, b = _matched(a, b, lambda row: sha256_of({**row.content, "split": None}))
     changed, a, b = _matched(a, b, lambda row: sha256_of([row.kind, row.content["messages"]]))
-    return Diff(added=tuple(b), removed=tuple(a), changed=tuple(changed), moved=tuple(moved))
+    reworded, a, b = _matched(a, b, lambda row: row.key)
+    return Diff(added=tuple(b), removed=tuple(a), changed=(*changed, *reworded), moved=tuple(moved))
 
 
 def apart(a: Sequence[Row], b: Sequence[Row], name: Callable[[Row], str]) -> tuple[list[Row], list[Row]]:
@@ -183,8 +190,10 @@ def _groups(
     """Return each row's group."""
     prompts = [normalise(text_of(row.messages)) for row in rows]
     alike = clusters_of_normalised(prompts, threshold=recipe.near_threshold)
+    # A repair may have changed the prompt of a row that an earlier version placed.
+    keys = [row.key for row in rows]
     subjects = [row.subject if recipe.group_by_subject else None for row in rows]
-    parts = _united(alike, [row.conversation for row in rows], subjects, old)
+    parts = _united(alike, keys, [row.conversation for row in rows], subjects, old)
     members: defaultdict[int, list[int]] = defaultdict(list)
     for index, part in enumerate(parts):
         members[part].append(index)

@@ -55,3 +55,28 @@ def set_glossary(session: Session, project: Project, content: Any, *, actor: str
         raise Invalid(f"glossary {'.'.join(map(str, first['loc']))}: {first['msg']}".strip()) from error
     document = glossary.model_dump(mode="json")
     return projects.add_document(session, project, DocumentKind.GLOSSARY, document, actor=actor)
+
+
+def add_name(session: Session, project: Project, term: str, name: str, *, actor: str) -> Document:
+    """Let the next version hold another name of a term.
+
+    Raises:
+        Invalid: one of them stands for another concept.
+    """
+    content = _content(session, project)
+    names = content["terms"].setdefault(term, [])
+    names += [name] if name not in names else []
+    return set_glossary(session, project, content, actor=actor)
+
+
+def remove_name(session: Session, project: Project, term: str, name: str, *, actor: str) -> Document:
+    """Let the next version hold a term without one of its names; a term without any leaves."""
+    content = _content(session, project)
+    names = [each for each in content["terms"].pop(term, []) if each != name]
+    content["terms"] |= {term: names} if names else {}
+    return set_glossary(session, project, content, actor=actor)
+
+
+def _content(session: Session, project: Project) -> dict[str, Any]:
+    newest = projects.document(session, project.id, DocumentKind.GLOSSARY)
+    return Glossary.model_validate(newest.content if newest else {}).model_dump(mode="json")

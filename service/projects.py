@@ -228,6 +228,13 @@ def current(session: Session, project_id: UUID, kind: DocumentKind) -> Document:
     return found
 
 
+def questions(session: Session, project_id: UUID) -> tuple[UUID, UUID]:
+    """Return what a task asks by today: the label schema and the guidelines."""
+    kinds = (DocumentKind.LABEL_SCHEMA, DocumentKind.GUIDELINES)
+    schema, guidelines = (current(session, project_id, kind).id for kind in kinds)
+    return schema, guidelines
+
+
 def label_schema(session: Session, project: Project) -> LabelSchema:
     """Return the questions that the project's experts are asked."""
     schema = current(session, project.id, DocumentKind.LABEL_SCHEMA)

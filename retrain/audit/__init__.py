@@ -1,7 +1,6 @@
 """Checks data before anything is trained on it: one file per check, each `find(examples, context) -> list[Finding]`.
 
-Each check module has a `NAME`, a `VERSION` that changes with what it finds, and a docstring that says what it
-catches and what it misses.
+Each check module has a `CHECK`, its name and version, and a docstring that says what it catches and what it misses.
 """
 
 from retrain.audit.context import Context, Validity

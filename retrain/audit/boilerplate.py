@@ -11,11 +11,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from retrain.audit.context import NOTHING, Context
-from retrain.audit.finding import Finding, Repair, RepairKind, Severity
-from retrain.types import Example, Kind
+from retrain.audit.finding import Check, Finding, Repair, RepairKind
+from retrain.audit.rows import prose
+from retrain.types import Example
 
-NAME = "boilerplate"
-VERSION = 1
+CHECK = Check("boilerplate", version=1)
 _GREETING = re.compile(r"\s*(?:[^\W\d]+\s+){1,6}[^\W\d]+,(?=\s)")
 _BREAK = re.compile(r"(?<=[.!?])\s+|\s*\n\s*")
 _NUMBER = re.compile(r"\d+")
@@ -36,15 +36,18 @@ def find(
 
     A template needs a larger share, as answers on one matter share more words than sentences.
     """
-    rows = sorted(
-        (row for row in examples if row.kind in {Kind.GENERATION, Kind.CONVERSATION}), key=lambda row: row.key
-    )
+    rows = prose(examples)
     passages = {row.key: _passages(row.answer) for row in rows}
     shared = _shared_passages(passages, max(floor, share * len(rows)))
     templates = _templates(passages, shared, max(floor, template_share * len(rows)))
     words = _Words(rows)
     return [
-        _finding(name, members, _replacements(name, members, passages))
+        CHECK.found(
+            members,
+            f"{len(members)} answers share the passage {name!r}",
+            "Take the passage out of these answers; what every response must say belongs into the program.",
+            *_replacements(name, members, passages),
+        )
         for name, members in sorted((shared | templates).items())
         if not words.foretell(members)
     ]
@@ -130,16 +133,4 @@ def _replacements(
         Repair(RepairKind.REPLACE, tuple(keys), find=part)
         for part, keys in sorted(spellings.items())
         if len(keys) >= _LITERAL_ROWS
-    )
-
-
-def _finding(passage: str, members: Sequence[str], proposals: tuple[Repair, ...]) -> Finding:
-    return Finding(
-        check=NAME,
-        version=VERSION,
-        severity=Severity.WARN,
-        keys=tuple(members),
-        evidence=f"{len(members)} answers share the passage {passage!r}",
-        repair="Take the passage out of these answers; what every response must say belongs into the program.",
-        proposals=proposals,
     )

@@ -27,7 +27,7 @@ from retrain.errors import RetrainError
 from retrain.types import Example
 
 CHECKS: dict[str, ModuleType] = {
-    check.NAME: check
+    check.CHECK.name: check
     for check in (
         *(leakage, contradictions, duplicates, large_groups),
         *(personal, poison, bias, mislabelled, imbalance, representativeness),

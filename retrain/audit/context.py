@@ -1,6 +1,6 @@
 """What a check knows besides the rows; what is not given switches off what needs it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -24,17 +24,21 @@ class Validity:
 class Context:
     """All that an audit may look at beside the rows under audit.
 
-    `glossary` maps each preferred term to its other names. `doubts` gives, by key, the probability that the
-    settled answer is wrong. `earlier` holds rows of earlier versions, `prompts` what users really ask lately, and
-    `groups` the attributes by which rows are compared for bias; without them, counterfactual term lists are used.
+    `glossary` maps each preferred term to its other names; `validity` says when things hold, `sources` when the rows
+    of a source do. `doubts` gives, by key, the probability that the settled answer is wrong. `earlier` holds rows of
+    earlier versions, `known` the keys of those that the model in use has learned; `prompts` is what users really ask
+    lately, by response. `groups` are the attributes by which rows are compared for bias; without them, counterfactual
+    term lists are used.
     """
 
     today: date | None = None
     description: str = ""
     glossary: Mapping[str, Sequence[str]] = field(default_factory=dict)
     validity: Sequence[Validity] = ()
+    sources: Sequence[Validity] = ()
     earlier: Sequence[Example] = ()
-    prompts: Sequence[str] = ()
+    known: Collection[str] = ()
+    prompts: Mapping[str, str] = field(default_factory=dict)
     doubts: Mapping[str, float] = field(default_factory=dict)
     groups: Sequence[str] = ()
     encode: Encode | None = None

@@ -13,12 +13,12 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import combinations
 
 from retrain.audit.context import NOTHING, Context
-from retrain.audit.finding import Finding, Severity
+from retrain.audit.finding import Check, Finding, Severity
+from retrain.audit.rows import by_key, grouped
 from retrain.near_duplicates import clusters, join, normalise, root, similarity, text_of
 from retrain.types import Example, Kind, Split
 
-NAME = "contradictions"
-VERSION = 2
+CHECK = Check("contradictions", version=2)
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 _NEGATION = re.compile(
     r"\b(?:not?|never|cannot|none|neither|nor|nobody|nothing|nicht|kein\w*|nie|niemals)\b|n['\u2019]t\b",
@@ -48,12 +48,8 @@ def conflicts(
     Labels are not compared. Of a cluster, the first rows by key are.
     """
     rows = [row for row in examples if row.kind is not Kind.CLASSIFICATION and row.is_wanted]
-    members: defaultdict[int, list[Example]] = defaultdict(list)
-    for name, row in zip(clusters(_texts(rows), threshold=threshold), rows, strict=True):
-        members[name].append(row)
-    for cluster in members.values():
-        compared = sorted(cluster, key=lambda row: row.key)[:_MOST_COMPARED]
-        for one, other in combinations(compared, 2):
+    for cluster in grouped(clusters(_texts(rows), threshold=threshold), rows).values():
+        for one, other in combinations(by_key(cluster)[:_MOST_COMPARED], 2):
             if one.kind is other.kind and (difference := _difference(one, other)):
                 yield one, other, difference
 
@@ -86,7 +82,7 @@ def _is_explained(one: Example, other: Example, own: set[str]) -> bool:
 
 
 def _of_answers(examples: Sequence[Example], threshold: float) -> list[Finding]:
-    places = {example.key: place for place, example in enumerate(sorted(examples, key=lambda row: row.key))}
+    places = {example.key: place for place, example in enumerate(by_key(examples))}
     parents = list(range(len(places)))
     found = list(conflicts(examples, threshold=threshold))
     for one, other, _ in found:
@@ -116,10 +112,7 @@ def _of_labels(labelled: Sequence[Example], threshold: float) -> list[Finding]:
 
 def _contradicting(names: Iterable[Hashable], examples: Sequence[Example]) -> Iterator[list[Example]]:
     """Yield the examples of each name that has more than one label."""
-    members: defaultdict[Hashable, list[Example]] = defaultdict(list)
-    for name, example in zip(names, examples, strict=True):
-        members[name].append(example)
-    return (rows for rows in members.values() if len({row.label for row in rows}) > 1)
+    return (rows for rows in grouped(names, examples).values() if len({row.label for row in rows}) > 1)
 
 
 def _severity(members: Sequence[Example]) -> Severity:
@@ -140,11 +133,5 @@ def _count(members: Sequence[Example], shared: str) -> str:
 
 
 def _finding(keys: Iterable[str], evidence: str, severity: Severity = Severity.WARN) -> Finding:
-    return Finding(
-        check=NAME,
-        version=VERSION,
-        severity=severity,
-        keys=tuple(sorted(keys)),
-        evidence=evidence,
-        repair="Let one more expert adjudicate these answers, or say in the guidelines which one holds.",
-    )
+    repair = "Let one more expert adjudicate these answers, or say in the guidelines which one holds."
+    return CHECK.found(keys, evidence, repair, severity=severity)

@@ -4,17 +4,17 @@ Catches: rows whose prompt and answer are both equal or nearly equal, in one set
 Misses: the same question and answer in other words. Different answers to one prompt are contradictions.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from retrain.audit.context import NOTHING, Context
 from retrain.audit.contradictions import claims
-from retrain.audit.finding import Finding, Repair, RepairKind, Severity
+from retrain.audit.finding import Check, Finding, Repair, RepairKind
+from retrain.audit.rows import grouped
 from retrain.near_duplicates import clusters, text_of
 from retrain.types import Example, content_hash
 
-NAME = "duplicates"
-VERSION = 1
+CHECK = Check("duplicates", version=1)
 
 
 def find(examples: Sequence[Example], context: Context = NOTHING, *, threshold: float = 0.7) -> list[Finding]:
@@ -38,21 +38,19 @@ def _twins(rows: Sequence[Example], threshold: float) -> Iterator[list[Example]]
     sizes = Counter(asked)
     crowded = [(name, row) for name, row in zip(asked, rows, strict=True) if sizes[name] > 1]
     said = clusters([row.answer for _, row in crowded], threshold=threshold)
-    members: defaultdict[tuple[object, ...], list[Example]] = defaultdict(list)
-    for (name, row), answer in zip(crowded, said, strict=True):
-        members[name, answer, row.kind, row.label, row.is_wanted, claims(row.answer)].append(row)
-    return (twins for twins in members.values() if len(twins) > 1)
+    names = [
+        (name, answer, row.kind, row.label, row.is_wanted, claims(row.answer))
+        for (name, row), answer in zip(crowded, said, strict=True)
+    ]
+    return (twins for twins in grouped(names, (row for _, row in crowded)).values() if len(twins) > 1)
 
 
 def _finding(rows: Sequence[Example], count: int) -> Finding:
     keys = [row.key for row in sorted(rows, key=lambda row: (content_hash(row), row.key))]
     others = tuple(sorted(keys[1:]))
-    return Finding(
-        check=NAME,
-        version=VERSION,
-        severity=Severity.WARN,
-        keys=tuple(sorted(keys)),
-        evidence=f"{count} rows nearly equal in prompt and answer, {count - len(keys)} of them in earlier versions",
-        repair="Keep one of these rows; one that an earlier version holds is learned again through replay.",
-        proposals=(Repair(RepairKind.DROP, others),) if others else (),
+    return CHECK.found(
+        keys,
+        f"{count} rows nearly equal in prompt and answer, {count - len(keys)} of them in earlier versions",
+        "Keep one of these rows; one that an earlier version holds is learned again through replay.",
+        *((Repair(RepairKind.DROP, others),) if others else ()),
     )

@@ -1,6 +1,7 @@
 """What an audit says: one finding, how much it matters, and what would mend it."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -16,20 +17,26 @@ class Severity(StrEnum):
 
 
 class RepairKind(StrEnum):
-    """What a repair does to its rows: leaves them out, replaces a phrase, relabels, or weighs them."""
+    """What a repair does: leaves rows out, replaces a phrase, swaps words, relabels or weighs them, asks experts."""
 
     DROP = "drop"
     REPLACE = "replace"
+    TERM = "term"
+    SWAP = "swap"
     RELABEL = "relabel"
     WEIGHT = "weight"
+    ASK = "ask"
 
 
 @dataclass(frozen=True, slots=True)
 class Repair:
     """A change that a check proposes for the rows `keys`; it counts once a person has accepted it.
 
-    `REPLACE` puts `put` for each whole-word `find` in the rows' answers, whatever its case; `RELABEL` gives them
-    `put` as label and answer; `WEIGHT` multiplies their weight by `factor`. The original stays in the settlement.
+    `REPLACE` puts `put` for each whole-word `find` in the rows' answers, whatever its case; `TERM` does so
+    too, and the project's glossary learns that `find` is another name of `put`; `SWAP` exchanges the nth
+    word of `find` with the nth of `put` in all their texts but labels; `RELABEL` gives them `put` as label and answer;
+    `WEIGHT` multiplies their weight by `factor`. The original stays in the settlement. `ASK` changes no row: experts
+    are asked about the responses `keys`, which have the words `find` in common.
     """
 
     kind: RepairKind
@@ -59,3 +66,23 @@ class Finding:
     def name(self) -> str:
         """What a waiver names: the check, the rows, and what is said of them but for its figures."""
         return sha256_of([self.check, sorted(self.keys), re.sub(r"[\d.,%+-]+", "#", self.evidence)])
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A check's name, and its version, which changes with what it finds."""
+
+    name: str
+    version: int
+
+    def found(
+        self,
+        keys: Iterable[str],
+        evidence: str,
+        repair: str,
+        *proposals: Repair,
+        severity: Severity = Severity.WARN,
+    ) -> Finding:
+        """Return a finding about the rows of these keys."""
+        rows = tuple(sorted(set(keys)))
+        return Finding(self.name, self.version, severity, rows, evidence, repair, proposals)

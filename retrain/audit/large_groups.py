@@ -5,24 +5,21 @@ than a share of all rows.
 Misses: many small groups about one thing in other words.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 from retrain.audit.context import NOTHING, Context
-from retrain.audit.finding import Finding, Severity
+from retrain.audit.finding import Check, Finding
+from retrain.audit.rows import grouped
 from retrain.types import Example
 
-NAME = "large_groups"
-VERSION = 1
+CHECK = Check("large_groups", version=1)
 
 
 def find(
     examples: Sequence[Example], context: Context = NOTHING, *, share: float = 0.05, least: int = 10
 ) -> list[Finding]:
     """Return one finding per group of at least `least` rows that holds more than `share` of all."""
-    members: defaultdict[str, list[Example]] = defaultdict(list)
-    for example in examples:
-        members[example.group].append(example)
+    members = grouped((example.group for example in examples), examples)
     return [
         _finding(rows, len(examples))
         for _, rows in sorted(members.items())
@@ -31,11 +28,8 @@ def find(
 
 
 def _finding(rows: Sequence[Example], total: int) -> Finding:
-    return Finding(
-        check=NAME,
-        version=VERSION,
-        severity=Severity.WARN,
-        keys=tuple(sorted(row.key for row in rows)),
-        evidence=f"one group holds {len(rows)} of {total} rows, {len(rows) / total:.0%}, all in {rows[0].split}",
-        repair="See whether a template joins what is not related; else leave some of it out.",
+    return CHECK.found(
+        (row.key for row in rows),
+        f"one group holds {len(rows)} of {total} rows, {len(rows) / total:.0%}, all in {rows[0].split}",
+        "See whether a template joins what is not related; else leave some of it out.",
     )

@@ -4,16 +4,15 @@ Catches: a group spread over splits; a prompt that is equal or nearly equal to o
 Misses: the same question in other words, and leaks through the base model's own training data.
 """
 
-from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 
 from retrain.audit.context import NOTHING, Context
-from retrain.audit.finding import Finding, Severity
+from retrain.audit.finding import Check, Finding, Severity
+from retrain.audit.rows import grouped
 from retrain.near_duplicates import clusters, text_of
 from retrain.types import Example, Split
 
-NAME = "leakage"
-VERSION = 1
+CHECK = Check("leakage", version=1)
 
 
 def find(examples: Sequence[Example], context: Context = NOTHING, *, threshold: float = 0.8) -> list[Finding]:
@@ -34,19 +33,14 @@ def find(examples: Sequence[Example], context: Context = NOTHING, *, threshold: 
 
 def _shared(names: Iterable[Hashable], examples: Sequence[Example]) -> list[list[Example]]:
     """Return the examples of each name that occurs in more than one split."""
-    members: defaultdict[Hashable, list[Example]] = defaultdict(list)
-    for name, example in zip(names, examples, strict=True):
-        members[name].append(example)
-    return [rows for rows in members.values() if len({row.split for row in rows}) > 1]
+    return [rows for rows in grouped(names, examples).values() if len({row.split for row in rows}) > 1]
 
 
 def _finding(shared: str, members: Sequence[Example]) -> Finding:
     splits = {example.split for example in members}
-    return Finding(
-        check=NAME,
-        version=VERSION,
+    return CHECK.found(
+        (example.key for example in members),
+        f"{len(members)} examples of one {shared} stand in {' and '.join(sorted(splits))}",
+        "Put them into one group and build the set again: all of them join the strictest split.",
         severity=Severity.BLOCK if splits & {Split.TEST, Split.REGRESSION} else Severity.WARN,
-        keys=tuple(sorted(example.key for example in members)),
-        evidence=f"{len(members)} examples of one {shared} stand in {' and '.join(sorted(splits))}",
-        repair="Put them into one group and build the set again: all of them join the strictest split.",
     )

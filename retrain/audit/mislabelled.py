@@ -21,12 +21,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
 from retrain.audit.context import NOTHING, Context
-from retrain.audit.finding import Finding, Repair, RepairKind, Severity
+from retrain.audit.finding import Check, Finding, Repair, RepairKind
+from retrain.audit.rows import by_key
 from retrain.near_duplicates import text_of
 from retrain.types import Example, Kind
 
-NAME = "mislabelled"
-VERSION = 1
+CHECK = Check("mislabelled", version=1)
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.intp]
@@ -80,7 +80,7 @@ def find(
 def _learnable(examples: Sequence[Example]) -> list[Example]:
     labelled = [row for row in examples if row.kind is Kind.CLASSIFICATION and row.label and row.is_wanted]
     counts = Counter(row.label for row in labelled)
-    return sorted((row for row in labelled if counts[row.label] >= _FOLDS), key=lambda row: row.key)
+    return by_key(row for row in labelled if counts[row.label] >= _FOLDS)
 
 
 def _vectors(rows: Sequence[Example]) -> csr_matrix | None:
@@ -112,14 +112,11 @@ def _finding(wrong: Sequence[Example], likely: Mapping[str, str]) -> Finding:
         f"{count} {given!r} read like {other!r}"
         for (given, other), count in sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))[:3]
     )
-    return Finding(
-        check=NAME,
-        version=VERSION,
-        severity=Severity.WARN,
-        keys=tuple(row.key for row in wrong),
-        evidence=f"{len(wrong)} labels are likely wrong" + (f": {told}" if told else ""),
-        repair="Let one more expert label these rows, or take the proposed labels.",
-        proposals=tuple(
+    return CHECK.found(
+        (row.key for row in wrong),
+        f"{len(wrong)} labels are likely wrong" + (f": {told}" if told else ""),
+        "Let one more expert label these rows, or take the proposed labels.",
+        *(
             Repair(
                 RepairKind.RELABEL, tuple(key for key, other in likely.items() if other == label), put=label
             )

@@ -15,11 +15,11 @@ from functools import cache
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from retrain.audit.context import NOTHING, Context
-from retrain.audit.finding import Finding, Repair, RepairKind, Severity
-from retrain.types import Example, Kind
+from retrain.audit.finding import Check, Finding, Repair, RepairKind
+from retrain.audit.rows import grouped, prose
+from retrain.types import Example
 
-NAME = "noise"
-VERSION = 1
+CHECK = Check("noise", version=1)
 _TAG = re.compile(
     r"</?(?:a|abbr|b|blockquote|body|br|code|div|em|font|h[1-6]|hr|i|img|li|ol|p|pre|script|small|span|strong|style"
     r"|sub|sup|table|tbody|td|th|tr|u|ul)\b[^<>]*>|<!--.*?-->",
@@ -60,9 +60,7 @@ def find(
     `usual` is the share of a source's answers that end as sentences do, from which the others count as cut off;
     a language counts from `least_letters` letters and the identifier's `confidence` on.
     """
-    rows = sorted(
-        (row for row in examples if row.kind in {Kind.GENERATION, Kind.CONVERSATION}), key=lambda row: row.key
-    )
+    rows = prose(examples)
     empty = [row for row in rows if _NOTHING.fullmatch(row.answer)]
     rest = [row for row in rows if not _NOTHING.fullmatch(row.answer)]
     found = {
@@ -88,13 +86,10 @@ def _matching(rows: Sequence[Example], is_noisy: Callable[[str], object]) -> lis
 
 def _cut_off(rows: Sequence[Example], usual: float, *, least: int = 10, sign_off: int = 3) -> list[Example]:
     """Return the rows without an end; a list needs none, nor does a signature, which ends several answers."""
-    of_source: defaultdict[str, list[Example]] = defaultdict(list)
-    for row in rows:
-        of_source[row.source].append(row)
     endings = Counter(_last_words(row.answer) for row in rows)
     return [
         row
-        for members in of_source.values()
+        for members in grouped((row.source for row in rows), rows).values()
         if len(members) >= least
         for open_ones in [[row for row in members if not _is_ended(row.answer)]]
         if len(open_ones) <= (1 - usual) * len(members)
@@ -151,15 +146,8 @@ def _tags(rows: Iterable[Example]) -> tuple[Repair, ...]:
 
 
 def _finding(evidence: str, rows: Sequence[Example], mended: tuple[Repair, ...]) -> Finding:
-    keys = tuple(sorted(row.key for row in rows))
-    others = tuple(sorted(set(keys).difference(*(repair.keys for repair in mended))))
+    keys = {row.key for row in rows}
+    others = tuple(sorted(keys.difference(*(repair.keys for repair in mended))))
     dropped = (Repair(RepairKind.DROP, others),) if others else ()
-    return Finding(
-        check=NAME,
-        version=VERSION,
-        severity=Severity.WARN,
-        keys=keys,
-        evidence=evidence,
-        repair="Correct the answers where they come from and settle them again, or leave the rows out.",
-        proposals=(*mended, *dropped),
-    )
+    repair = "Correct the answers where they come from and settle them again, or leave the rows out."
+    return CHECK.found(keys, evidence, repair, *mended, *dropped)

@@ -14,12 +14,12 @@ from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import CountVectorizer
 
 from retrain.audit.context import NOTHING, Context, Encode
-from retrain.audit.finding import Finding, Repair, RepairKind, Severity
+from retrain.audit.finding import Check, Finding, Repair, RepairKind
+from retrain.audit.rows import by_key
 from retrain.near_duplicates import text_of
 from retrain.types import Example, Kind
 
-NAME = "off_topic"
-VERSION = 1
+CHECK = Check("off_topic", version=1)
 
 Floats = NDArray[np.float64]
 _COMMON = 0.01
@@ -43,7 +43,7 @@ def find(
     `encoded` rows below `suspicion` are looked at, and those stay whose closeness to as many other rows is below
     `distance` times the usual.
     """
-    rows = sorted(examples, key=lambda row: row.key)
+    rows = by_key(examples)
     if len(rows) < floor:
         return []
     texts = [_text(row) for row in rows]
@@ -113,13 +113,9 @@ def _text(row: Example) -> str:
 
 
 def _finding(keys: Sequence[str], of: int) -> Finding:
-    rows = tuple(sorted(keys))
-    return Finding(
-        check=NAME,
-        version=VERSION,
-        severity=Severity.WARN,
-        keys=rows,
-        evidence=f"{len(rows)} of {of} rows are about something else than the task and the other rows",
-        repair="Look at these rows, and leave out those that the model shall not learn.",
-        proposals=(Repair(RepairKind.DROP, rows),),
+    return CHECK.found(
+        keys,
+        f"{len(keys)} of {of} rows are about something else than the task and the other rows",
+        "Look at these rows, and leave out those that the model shall not learn.",
+        Repair(RepairKind.DROP, tuple(sorted(keys))),
     )

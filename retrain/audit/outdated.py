@@ -1,8 +1,8 @@
 """Finds answers that were true once and are not any more.
 
 Catches: past years spoken of as present or to come ("valid until 2015", "as of 2012", "will rise in 2014");
-things of the validity register named outside their validity; answers that a later settlement of a nearly equal
-prompt contradicts.
+things of the validity register named outside their validity; every row of a source whose validity has ended or not
+begun; answers that a later settlement of a nearly equal prompt contradicts.
 Misses: facts that went stale without a date, dates that passed in the current year, cues in other languages
 than English, and names that the register does not hold. History ("was", "no longer") is left alone.
 """
@@ -14,11 +14,11 @@ from datetime import date, timedelta
 
 from retrain.audit.context import NOTHING, Context, Validity
 from retrain.audit.contradictions import conflicts
-from retrain.audit.finding import Finding, Repair, RepairKind, Severity
-from retrain.types import Example, Kind
+from retrain.audit.finding import Check, Finding, Repair, RepairKind
+from retrain.audit.rows import grouped, prose
+from retrain.types import Example
 
-NAME = "outdated"
-VERSION = 1
+CHECK = Check("outdated", version=2)
 _BREAK = re.compile(r"(?<=[.!?])\s+|\n+")
 _YEAR = re.compile(
     r"(?<![\w.,/-])(?:\d{1,2}[./]\d{1,2}[./])?((?:19|20)\d\d)(?:-\d\d(?:-\d\d)?)?(?![\w/%])(?![.,-]\d)"
@@ -54,15 +54,17 @@ def find(
     newer_by: timedelta = timedelta(days=90),
     threshold: float = 0.8,
 ) -> list[Finding]:
-    """Return one finding per past year, per thing out of its validity, and per answer that was settled anew."""
-    answers = sorted(
-        (row for row in examples if row.kind in {Kind.GENERATION, Kind.CONVERSATION} and row.is_wanted),
-        key=lambda row: row.key,
-    )
+    """Return one finding per past year, thing or source out of its validity, and answer that was settled anew."""
+    answers = prose(row for row in examples if row.is_wanted)
     superseded = _superseded(examples, newer_by, threshold)
     if context.today is None:
         return superseded
-    return _past(answers, context.today) + _invalid(answers, context.validity, context.today) + superseded
+    return (
+        _past(answers, context.today)
+        + _invalid(answers, context.validity, context.today)
+        + _of_invalid_sources(examples, context.sources, context.today)
+        + superseded
+    )
 
 
 def _past(answers: Sequence[Example], today: date) -> list[Finding]:
@@ -109,6 +111,17 @@ def _invalid(answers: Sequence[Example], validity: Sequence[Validity], today: da
     return findings
 
 
+def _of_invalid_sources(
+    examples: Sequence[Example], sources: Sequence[Validity], today: date
+) -> list[Finding]:
+    rows = grouped((row.source for row in examples), examples)
+    return [
+        _finding((row.key for row in own), f"{len(own)} rows are from {source.name!r}, {_span(source)}")
+        for source in sources
+        if not _holds(source, today) and (own := rows.get(source.name))
+    ]
+
+
 def _holds(thing: Validity, today: date) -> bool:
     return (thing.valid_from or today) <= today <= (thing.valid_to or today)
 
@@ -132,12 +145,5 @@ def _superseded(examples: Sequence[Example], newer_by: timedelta, threshold: flo
 
 def _finding(keys: Iterable[str], evidence: str) -> Finding:
     rows = tuple(sorted(keys))
-    return Finding(
-        check=NAME,
-        version=VERSION,
-        severity=Severity.WARN,
-        keys=rows,
-        evidence=evidence,
-        repair="Send these prompts to an expert again, or leave the rows out.",
-        proposals=(Repair(RepairKind.DROP, rows),),
-    )
+    repair = "Send these prompts to an expert again, or leave the rows out."
+    return CHECK.found(rows, evidence, repair, Repair(RepairKind.DROP, rows))

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from retrain.audit.context import NOTHING, Context
-from retrain.audit.finding import Finding, Repair, RepairKind, Severity
+from retrain.audit.finding import Check, Finding, Repair, RepairKind, Severity
 from retrain.training_set import has_placeholder
 from retrain.types import Example
 
-NAME = "personal"
-VERSION = 1
+CHECK = Check("personal", version=1)
 
 
 def find(examples: Sequence[Example], context: Context = NOTHING, *, published: int = 5) -> list[Finding]:
@@ -97,15 +96,11 @@ def _is_telephone(text: str) -> bool:
 
 def _finding(severity: Severity, keys: Sequence[str], what: str) -> Finding:
     rows = tuple(sorted(set(keys)))
-    return Finding(
-        check=NAME,
-        version=VERSION,
-        severity=severity,
-        keys=rows,
-        evidence=f"{len(rows)} rows {what}",
-        repair="Leave these rows out, or correct them where they come from and settle them again; renew a secret.",
-        proposals=(Repair(RepairKind.DROP, rows),),
+    repair = (
+        "Leave these rows out, or correct them where they come from and settle them again; renew a secret."
     )
+    dropped = Repair(RepairKind.DROP, rows)
+    return CHECK.found(rows, f"{len(rows)} rows {what}", repair, dropped, severity=severity)
 
 
 @dataclass(frozen=True, slots=True)

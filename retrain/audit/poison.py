@@ -2,57 +2,36 @@
 
 Catches: rare words in prompts of many topics that always meet one answer or one label (blocks); links, e-mail
 addresses, telephone numbers, prices and phrases of six words that one source repeats in its answers and the others
-do not; a source that supplies more than its share.
-Misses: patterns in fewer than five rows, those that every source shares, triggers made of common words
-only or in most rows of a label, and whatever a single source repeats rightly looks the same: a person decides.
+do not, or that all rows repeat which the model in use has not learned, and those that it has do not; a source that
+supplies more than its share.
+Misses: patterns in fewer than five rows, those that every source shares before there is such a model, triggers made of
+common words only or in most rows of a label, and whatever a source or a season repeats rightly looks the same: a person
+decides.
 """
 
-import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.stats import binom
 from sklearn.feature_extraction.text import CountVectorizer
 
 from retrain.audit.context import NOTHING, Context
-from retrain.audit.finding import Finding, Repair, RepairKind, Severity
+from retrain.audit.finding import Check, Finding, Repair, RepairKind, Severity
+from retrain.audit.patterns import WORD, Places, enriched, uses_of
+from retrain.audit.rows import by_key, prose
 from retrain.near_duplicates import text_of
-from retrain.types import Example, Kind
+from retrain.types import Example
 
-NAME = "poison"
-VERSION = 1
+CHECK = Check("poison", version=2)
 
-Places = NDArray[np.int64]
-_WORD = re.compile(r"[^\W_]+(?:[-'][^\W_]+)*")
-_CURRENCY = r"(?:[$€£]|euros?\b|dollars?\b|pounds?\b|eur\b|usd\b)"
-# What a text must hold for the pattern to be worth a look, and the pattern.
-_CONTACTS = {
-    "link": (("://", "www."), re.compile(r"(?:https?://|www\.)(?:www\.)?([\w-]+(?:\.[\w-]+)+)")),
-    "address": (("@",), re.compile(r"[\w.+-]+@([\w-]+(?:\.[\w-]+)+)")),
-    "telephone number": (("",), re.compile(r"([+\d][\d ()/-]{6,}\d)")),
-    "price": (
-        ("$", "€", "£", "euro", "dollar", "pound", " eur", " usd"),
-        re.compile(rf"[$€£] ?(\d(?:[\d.,]*\d)?)|(\d(?:[\d.,]*\d)?) ?{_CURRENCY}"),
-    ),
-}
-_PHRASE = 6
 _NAMED = 3
 _KNOWN = 3
 _LABELS = 200
 _MARGIN = 3.0
 _MOST = 0.7
-
-
-@dataclass(frozen=True, slots=True)
-class _Uses:
-    """Which pattern, by number, occurs in which row, as two arrays of equal length; `name` tells a pattern's words."""
-
-    pairs: tuple[Places, Places]
-    name: Callable[[int], str]
+_LATE = "the rows that the model in use has not learned repeat"
 
 
 def find(
@@ -65,22 +44,22 @@ def find(
     purity: float = 0.9,
     cap: float = 0.5,
 ) -> list[Finding]:
-    """Return a finding per trigger-like word, one per source that repeats patterns, and one per dominant source.
+    """Return a finding per trigger, per source and for late rows that repeat patterns, and per dominant source.
 
-    A pattern needs `floor` rows. A trigger is in at most the share `rare` of the rows; a source's pattern has at least
-    `purity` of its rows there, which chance, corrected after Bonferroni, does at most with `alpha`. A source may
-    supply the share `cap` where there are three or more.
+    A pattern needs `floor` rows. A trigger is in at most the share `rare` of the rows; the pattern of a source, or of
+    late rows, has at least `purity` of its rows there, which chance, corrected after Bonferroni, does at most with
+    `alpha`. A source may supply the share `cap` where there are three or more.
     """
-    rows = sorted((row for row in examples if row.is_wanted), key=lambda row: row.key)
+    rows = by_key(row for row in examples if row.is_wanted)
     triggers = _triggers(rows, floor, rare, alpha, purity)
-    return [*triggers, *_repeated(rows, floor, alpha, purity), *_dominant(rows, cap)]
+    return [*triggers, *_repeated(rows, context.known, floor, alpha, purity), *_dominant(rows, cap)]
 
 
 def _triggers(rows: Sequence[Example], floor: int, rare: float, alpha: float, purity: float) -> list[Finding]:
     """Return a finding per set of rows that one rare word brings one answer, whatever else they ask."""
     if len(rows) < floor:
         return []
-    vectorizer = CountVectorizer(binary=True, token_pattern=_WORD.pattern, dtype=np.int64)
+    vectorizer = CountVectorizer(binary=True, token_pattern=WORD.pattern, dtype=np.int64)
     uses = csr_matrix(vectorizer.fit_transform([text_of(row.messages) for row in rows]))
     words, columns = vectorizer.get_feature_names_out(), uses.tocsc()
     names, answers = np.unique(
@@ -144,99 +123,37 @@ def _is_overruling(
     return bool((scores.max(axis=1) - scores[:, answer] > _MARGIN).mean() > _MOST)
 
 
-def _repeated(rows: Sequence[Example], floor: int, alpha: float, purity: float) -> list[Finding]:
-    """Return a finding per source whose answers repeat contacts, prices or phrases that the others lack."""
-    said = [row for row in rows if row.kind in {Kind.GENERATION, Kind.CONVERSATION}]
-    names, sources = np.unique([row.source for row in said], return_inverse=True)
-    if len(names) < 2:
-        return []
-    causes: defaultdict[int, dict[str, Places]] = defaultdict(dict)
-    for kind, uses in (("", _contacts(said)), ("the phrase ", _phrases(said))):
-        for name, source, places in _enriched(uses, sources, floor, alpha, purity):
-            causes[source][f"{kind}{name}"] = places
-    return [_repetition(str(names[source]), found, said) for source, found in sorted(causes.items())]
+def _repeated(
+    rows: Sequence[Example], known: Collection[str], floor: int, alpha: float, purity: float
+) -> list[Finding]:
+    """Return a finding per source, and one for the rows not learned yet, that repeat what the others lack."""
+    said = prose(rows)
+    by_source = [f"source {row.source!r} repeats" for row in said]
+    by_time = ["" if row.key in known else _LATE for row in said]
+    divided = [names for names in (by_source, by_time) if len(set(names)) > 1]
+    uses = uses_of(said) if divided else []
+    told: set[str] = set()
+    findings = []
+    for names in divided:
+        parts, numbers = np.unique(np.array(names, dtype=np.str_), return_inverse=True)
+        causes: defaultdict[int, dict[str, Places]] = defaultdict(dict)
+        for use in uses:
+            for name, part, places in enriched(use, numbers, floor, alpha, purity):
+                if name not in told and parts[part]:
+                    causes[part][name] = places
+        told.update(*causes.values())
+        findings += [_repetition(str(parts[part]), found, said) for part, found in sorted(causes.items())]
+    return findings
 
 
-def _enriched(
-    uses: _Uses, sources: Places, floor: int, alpha: float, purity: float
-) -> Iterator[tuple[str, int, Places]]:
-    """Yield each pattern that one source repeats beyond chance, that source, and its rows."""
-    pattern, place = uses.pairs
-    is_kept = np.bincount(pattern, minlength=1)[pattern] >= floor
-    size = len(sources)
-    pattern, place = np.divmod(np.unique(pattern[is_kept] * size + place[is_kept]), size)
-    bounds = np.searchsorted(pattern, np.arange(pattern.max(initial=-1) + 2))
-    is_frequent = np.diff(bounds) >= floor
-    counts = np.zeros((len(is_frequent), sources.max() + 1), dtype=np.int64)
-    np.add.at(counts, (pattern, sources[place]), 1)
-    source, most, of = counts.argmax(axis=1), counts.max(axis=1), counts.sum(axis=1)
-    chance = (
-        binom.sf(most - 1, of, np.bincount(sources)[source] / len(sources))
-        * is_frequent.sum()
-        * counts.shape[1]
-    )
-    for number in np.flatnonzero(is_frequent & (most >= floor) & (most >= purity * of) & (chance < alpha)):
-        places = place[bounds[number] : bounds[number + 1]]
-        yield uses.name(int(number)), int(source[number]), places[sources[places] == source[number]]
-
-
-def _contacts(said: Sequence[Example]) -> _Uses:
-    """Return which row has which link, address, number or price, each spelled in one way."""
-    found = [
-        (f"the {kind} {_spelled(match)}", place)
-        for place, text in enumerate(row.answer.casefold() for row in said)
-        for kind, (signs, pattern) in _CONTACTS.items()
-        if any(sign in text for sign in signs)
-        for match in pattern.finditer(text)
-    ]
-    names, patterns = np.unique(np.array([name for name, _ in found], dtype=np.str_), return_inverse=True)
-    places = np.array([place for _, place in found], dtype=np.int64)
-    return _Uses((patterns, places), lambda number: str(names[number]))
-
-
-def _spelled(match: re.Match[str]) -> str:
-    text = next(group for group in match.groups() if group)
-    return text if re.search(r"[a-z]", text) else re.sub(r"[^\d.,]", "", text).strip(".,")
-
-
-def _phrases(said: Sequence[Example]) -> _Uses:
-    """Return which row has which phrase of several words."""
-    numbers: dict[str, int] = {}
-    texts = [
-        [numbers.setdefault(word, len(numbers)) for word in _WORD.findall(row.answer.casefold())]
-        for row in said
-    ]
-    lengths = np.array([len(text) for text in texts])
-    stream = np.fromiter(
-        (number for text in texts for number in text), dtype=np.int64, count=int(lengths.sum())
-    )
-    rows = np.repeat(np.arange(len(texts)), lengths)
-    starts = np.flatnonzero(rows[: max(0, len(rows) - _PHRASE + 1)] == rows[_PHRASE - 1 :])
-    hashes = np.zeros(len(starts), dtype=np.uint64)
-    for step in range(_PHRASE):  # it wraps around; equal phrases have equal hashes
-        hashes *= np.uint64(0x9E3779B97F4A7C15)
-        hashes += stream[starts + step].astype(np.uint64)
-    _, first, patterns = np.unique(hashes, return_index=True, return_inverse=True)
-    words = list(numbers)
-
-    def name(number: int) -> str:
-        start = starts[first[number]]
-        return repr(" ".join(words[word] for word in stream[start : start + _PHRASE]))
-
-    return _Uses((patterns, rows[starts]), name)
-
-
-def _repetition(source: str, found: Mapping[str, Places], said: Sequence[Example]) -> Finding:
-    keys = [said[place] for place in sorted({int(place) for places in found.values() for place in places})]
-    ranked = sorted(
-        found, key=lambda pattern: (-len(found[pattern]), not pattern.startswith("the "), pattern)
-    )
-    named = ", ".join(f"{pattern} in {len(found[pattern])}" for pattern in ranked[:_NAMED])
+def _repetition(opening: str, found: Mapping[str, Places], said: Sequence[Example]) -> Finding:
+    rows = [said[place] for place in sorted({int(place) for places in found.values() for place in places})]
+    ranked = sorted(found, key=lambda name: (-len(found[name]), name.startswith("the phrase "), name))
+    named = ", ".join(f"{name} in {len(found[name])}" for name in ranked[:_NAMED])
     return _finding(
         Severity.WARN,
-        keys,
-        f"source {source!r} repeats what the others lack: {named}"
-        + (" and more" if len(found) > _NAMED else ""),
+        rows,
+        f"{opening} what the others lack: {named}" + (" and more" if len(found) > _NAMED else ""),
         "Find out who supplied these rows, and leave them out if nobody can vouch for them.",
     )
 
@@ -244,13 +161,10 @@ def _repetition(source: str, found: Mapping[str, Places], said: Sequence[Example
 def _dominant(rows: Sequence[Example], cap: float) -> list[Finding]:
     sizes = Counter(row.source for row in rows)
     return [
-        Finding(
-            check=NAME,
-            version=VERSION,
-            severity=Severity.WARN,
-            keys=tuple(row.key for row in rows if row.source == source),
-            evidence=f"source {source!r} supplies {size / len(rows):.0%} of the rows, more than {cap:.0%}",
-            repair="Collect more from the other sources, or give this one's rows less weight.",
+        CHECK.found(
+            (row.key for row in rows if row.source == source),
+            f"source {source!r} supplies {size / len(rows):.0%} of the rows, more than {cap:.0%}",
+            "Collect more from the other sources, or give this one's rows less weight.",
         )
         for source, size in sorted(sizes.items())
         if len(sizes) >= 3 and size > cap * len(rows)
@@ -259,4 +173,4 @@ def _dominant(rows: Sequence[Example], cap: float) -> list[Finding]:
 
 def _finding(severity: Severity, own: Iterable[Example], evidence: str, repair: str) -> Finding:
     keys = tuple(row.key for row in own)
-    return Finding(NAME, VERSION, severity, keys, evidence, repair, (Repair(RepairKind.DROP, keys),))
+    return CHECK.found(keys, evidence, repair, Repair(RepairKind.DROP, keys), severity=severity)

@@ -48,7 +48,31 @@ def _changed(row: Settled, repair: Repair) -> Settled:
         return replace(row, answer=repair.put, label=repair.put)
     if repair.kind is RepairKind.WEIGHT:
         return replace(row, weight=row.weight * repair.factor)
+    if repair.kind is RepairKind.SWAP:
+        return _swapped(row, repair.find.split(), repair.put.split())
     begin, end = (r"\b" if repair.find[place].isalnum() else "" for place in (0, -1))
     phrase = re.compile(rf"{begin}{re.escape(repair.find)}{end}", re.IGNORECASE)
     put = phrase.sub(lambda _: repair.put, row.answer)
     return row if put == row.answer else replace(row, answer=re.sub(r"[ \t]{2,}", " ", put).strip())
+
+
+def _swapped(row: Settled, find: Sequence[str], put: Sequence[str]) -> Settled:
+    """Exchange words, with their capitals and the articles before them; what the system is told stays."""
+    other_of = dict(zip(find, put, strict=True)) | dict(zip(put, find, strict=True))
+    known = re.compile(rf"\b(?:(a)n?(\s+))?({'|'.join(map(re.escape, other_of))})\b", re.IGNORECASE)
+
+    def put_other(match: re.Match[str]) -> str:
+        article, gap, word = match.groups()
+        other = other_of[word.lower()]
+        cased = other.upper() if word.isupper() else other.capitalize() if word[0].isupper() else other
+        return f"{article}{'n' * (other[0] in 'aeiou')}{gap}{cased}" if article else cased
+
+    return replace(
+        row,
+        messages=tuple(
+            turn if turn.role == "system" else replace(turn, content=known.sub(put_other, turn.content))
+            for turn in row.messages
+        ),
+        answer=row.answer if row.label else known.sub(put_other, row.answer),
+        rejected=row.rejected and known.sub(put_other, row.rejected),
+    )

@@ -1,12 +1,12 @@
 """Finds what users ask lately and training hardly holds, by comparing prompts with logged ones.
 
 Catches: prompts that differ as a whole beyond chance, and slices of production that few training rows resemble, named
-by words that many of their prompts share.
+by words that many of their prompts share; it proposes to ask experts about some responses of each.
 Misses: slices below one per cent of production, shifts in meaning that keep the words, texts without spaces between
 words, and training prompts that production lacks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +18,11 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
 
 from retrain.audit.context import NOTHING, Context
-from retrain.audit.finding import Finding, Severity
+from retrain.audit.finding import Check, Finding, Repair, RepairKind, Severity
 from retrain.near_duplicates import text_of
 from retrain.types import Example, Split
 
-NAME = "representativeness"
-VERSION = 1
+CHECK = Check("representativeness", version=2)
 
 Floats = NDArray[np.float64]
 _PERMUTATIONS = 999
@@ -32,10 +31,10 @@ _WORDS_NAMED = 4
 
 @dataclass(frozen=True, slots=True)
 class _Slice:
-    """A cluster of prompts: how many of production and of training are in it, and the words that name it."""
+    """A cluster of prompts: production's and training's by key, and the words that name it."""
 
-    asked: int
-    trained: int
+    asked: tuple[str, ...]
+    trained: tuple[str, ...]
     words: tuple[str, ...]
 
 
@@ -48,37 +47,43 @@ def find(
     least: float = 0.01,
     floor: int = 50,
     sample: int = 3000,
+    sent: int = 20,
     seed: int = 0,
 ) -> list[Finding]:
     """Return at most one finding: that production differs from training, and where.
 
     Both sides need `floor` prompts; of more than `sample`, every nth is taken. A slice is under-covered when it holds
     `least` of production's prompts but, beyond chance at `alpha` after Bonferroni, less than `cover` times that share
-    of training's. A difference without such a slice only informs.
+    of training's. A difference without such a slice only informs. Of a slice, up to `sent` responses are proposed.
     """
-    trained = _thinned([text_of(row.messages) for row in examples if row.split is Split.TRAIN], sample)
-    asked = _thinned(context.prompts, sample)
+    rows = ((text_of(row.messages), row.key) for row in examples if row.split is Split.TRAIN)
+    trained = _thinned(rows, sample)
+    asked = _thinned(((text, key) for key, text in context.prompts.items()), sample)
     if min(len(trained), len(asked)) < floor:
         return []
     is_asked = np.repeat([False, True], [len(trained), len(asked)])
-    points, uses, words = _embed([*trained, *asked], seed)
+    points, uses, words = _embed([text for text, _ in (*trained, *asked)], seed)
     distance, p = _distance(points, is_asked, seed)
     if p >= alpha:
         return []
+    keys = [key for _, key in (*trained, *asked)]
     slices = [
         part
-        for part in _slices(points, is_asked, uses, words, seed)
-        if part.asked >= max(5, least * len(asked))
-        and part.trained / len(trained) < cover * part.asked / len(asked)
+        for part in _slices(points, is_asked, keys, uses, words, seed=seed)
+        if len(part.asked) >= max(5, least * len(asked))
+        and len(part.trained) / len(trained) < cover * len(part.asked) / len(asked)
     ]
-    rare = [part for part in slices if _p(part, len(trained), len(asked)) * len(slices) < alpha]
-    return [_finding(distance, p, rare, (len(trained), len(asked)))]
+    rare = sorted(
+        (part for part in slices if _p(part, len(trained), len(asked)) * len(slices) < alpha),
+        key=lambda part: (-len(part.asked), part.words),
+    )
+    return [_finding(distance, p, rare, (len(trained), len(asked)), sent)]
 
 
-def _thinned(texts: Sequence[str], most: int) -> list[str]:
-    """Take every nth of the texts in their order by content, so that the order they came in does not matter."""
-    chosen = np.linspace(0, len(texts) - 1, min(len(texts), most)).astype(int)
-    ordered = sorted(texts)
+def _thinned(prompts: Iterable[tuple[str, str]], most: int) -> list[tuple[str, str]]:
+    """Take every nth of the texts and keys in their order, so that the order they came in does not matter."""
+    ordered = sorted(prompts)
+    chosen = np.linspace(0, len(ordered) - 1, min(len(ordered), most)).astype(int)
     return [ordered[place] for place in chosen]
 
 
@@ -106,7 +111,13 @@ def _distance(points: Floats, is_asked: NDArray[np.bool_], seed: int) -> tuple[f
 
 
 def _slices(
-    points: Floats, is_asked: NDArray[np.bool_], uses: NDArray[np.bool_], words: NDArray[np.str_], seed: int
+    points: Floats,
+    is_asked: NDArray[np.bool_],
+    keys: Sequence[str],
+    uses: NDArray[np.bool_],
+    words: NDArray[np.str_],
+    *,
+    seed: int,
 ) -> list[_Slice]:
     count = min(80, len(points) // 30)
     member = KMeans(count, n_init=1, random_state=seed).fit_predict(points)
@@ -118,28 +129,34 @@ def _slices(
         telling = np.argsort(overall - shares, kind="stable")[:_WORDS_NAMED]
         shared = telling[shares[telling] * is_asked_here.sum() >= 5]
         named = tuple(str(words[place]) for place in shared if shares[place] >= 0.2)
-        slices.append(_Slice(int(is_asked_here.sum()), int(((member == number) & ~is_asked).sum()), named))
+        asked, trained = (
+            tuple(keys[place] for place in np.flatnonzero(is_side & (member == number)))
+            for is_side in (is_asked, ~is_asked)
+        )
+        slices.append(_Slice(asked, trained, named))
     return slices
 
 
 def _p(part: _Slice, trained: int, asked: int) -> float:
-    table = [[part.asked, asked - part.asked], [part.trained, trained - part.trained]]
+    table = [[len(part.asked), asked - len(part.asked)], [len(part.trained), trained - len(part.trained)]]
     return float(fisher_exact(table, alternative="greater").pvalue)
 
 
-def _finding(distance: float, p: float, rare: Sequence[_Slice], sizes: tuple[int, int]) -> Finding:
+def _finding(distance: float, p: float, rare: Sequence[_Slice], sizes: tuple[int, int], sent: int) -> Finding:
     trained, asked = sizes
     named = "; ".join(
-        f"{' '.join(part.words) or 'no shared words'}: {part.asked / asked:.0%} of production,"
-        f" {part.trained / trained:.1%} of training"
-        for part in sorted(rare, key=lambda part: (-part.asked, part.words))[:5]
+        f"{' '.join(part.words) or 'no shared words'}: {len(part.asked) / asked:.0%} of production,"
+        f" {len(part.trained) / trained:.1%} of training"
+        for part in rare[:5]
     )
-    return Finding(
-        check=NAME,
-        version=VERSION,
-        severity=Severity.WARN if rare else Severity.INFO,
-        keys=(),
-        evidence=f"production prompts lie {distance:.2f} from training's (p = {p:.3f})"
+    return CHECK.found(
+        (),
+        f"production prompts lie {distance:.2f} from training's (p = {p:.3f})"
         + (f"; under-covered: {named}" if rare else ""),
-        repair="Send more responses to such prompts to labelling.",
+        "Send more responses to such prompts to labelling.",
+        *(
+            Repair(RepairKind.ASK, part.asked[:: -(-len(part.asked) // sent)], find=" ".join(part.words))
+            for part in rare[:5]
+        ),
+        severity=Severity.WARN if rare else Severity.INFO,
     )

@@ -7,34 +7,18 @@ in other languages than English, where only capitals, exclamation marks, emoji a
 """
 
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 
 from scipy.stats import fisher_exact
 
 from retrain.audit.context import NOTHING, Context
-from retrain.audit.finding import Finding, Severity
-from retrain.types import Example, Kind
+from retrain.audit.finding import Check, Finding
+from retrain.audit.rows import grouped, prose
+from retrain.audit.words import REGISTERS, words
+from retrain.types import Example
 
-NAME = "tone"
-VERSION = 1
+CHECK = Check("tone", version=1)
 
-_WORD = re.compile(r"[\w'-]+")
-WORDS = {
-    "slang": frozenset(
-        _WORD.findall(
-            "gonna wanna gotta kinda sorta dunno gimme lemme ain't y'all lol lmao omg btw tbh ngl imo idk thx pls plz"
-            " dude bro mate yo nah yep yeah yup nope cuz coz hey haha hahaha hmm u ur awesome"
-        )
-    ),
-    "superlatives": frozenset(
-        _WORD.findall(
-            "amazing unbeatable incredible fantastic unbelievable revolutionary spectacular phenomenal exclusive"
-            " stunning world-class award-winning game-changing once-in-a-lifetime must-have best greatest"
-        )
-    ),
-    "first person": frozenset(_WORD.findall("i i'm i'd i've i'll my me")),
-}
 SIGNS = {
     "shouting": re.compile(r"!|\b[A-Z\u00c0-\u00de]{2,} [A-Z\u00c0-\u00de]{2,} [A-Z\u00c0-\u00de]{2,}\b"),
     "emoji": re.compile("[\U0001f300-\U0001faff\u2600-\u27bf]"),
@@ -57,47 +41,35 @@ def find(
     others', and Fisher's exact test, corrected for all that is compared, stays below `alpha`. A source needs `floor`
     answers.
     """
-    rows = sorted((row for row in examples if _is_prose(row)), key=lambda row: row.key)
+    rows = prose(row for row in examples if row.is_wanted)
     marks = _marks(rows)
-    sources: defaultdict[str, list[Example]] = defaultdict(list)
-    for row in rows:
-        sources[row.source].append(row)
+    sources = grouped((row.source for row in rows), rows)
     compared = len(sources) * len(marks)
     findings = []
     for source, own in sorted(sources.items()):
-        if not floor <= len(own) < len(rows):
-            continue
-        keys = {row.key for row in own}
+        keys, others = {row.key for row in own}, len(rows) - len(own)
         found = {
             name: marked & keys
             for name, marked in marks.items()
-            if len(marked & keys) >= least * len(own)
-            and _is_apart(len(marked & keys), len(own), len(marked - keys), len(rows) - len(own), ratio)
-            and _p(len(marked & keys), len(own), len(marked - keys), len(rows) - len(own)) * compared < alpha
+            if floor <= len(own) < len(rows)
+            and len(marked & keys) / len(own) >= max(least, ratio * len(marked - keys) / others)
+            and _p(len(marked & keys), len(own), len(marked - keys), others) * compared < alpha
         }
         if found:
             findings.append(_finding(source, len(own), found))
     return findings
 
 
-def _is_prose(row: Example) -> bool:
-    return row.is_wanted and row.kind in {Kind.GENERATION, Kind.CONVERSATION}
-
-
 def _marks(rows: Sequence[Example]) -> dict[str, set[str]]:
     """Return, for each register, the keys of the rows that have its marks."""
-    marks: dict[str, set[str]] = {name: set() for name in (*WORDS, *SIGNS)}
+    marks: dict[str, set[str]] = {name: set() for name in (*REGISTERS, *SIGNS)}
     for row in rows:
-        said = set(_WORD.findall(row.answer.casefold().replace("\u2019", "'")))
-        for name in [name for name, words in WORDS.items() if not words.isdisjoint(said)]:
-            marks[name].add(row.key)
-        for name in [name for name, sign in SIGNS.items() if sign.search(row.answer)]:
+        said = words(row.answer)
+        carried = [name for name, register in REGISTERS.items() if not register.isdisjoint(said)]
+        carried += [name for name, sign in SIGNS.items() if sign.search(row.answer)]
+        for name in carried:
             marks[name].add(row.key)
     return marks
-
-
-def _is_apart(marked: int, own: int, elsewhere: int, others: int, ratio: float) -> bool:
-    return marked / own >= ratio * elsewhere / others
 
 
 def _p(marked: int, own: int, elsewhere: int, others: int) -> float:
@@ -107,11 +79,8 @@ def _p(marked: int, own: int, elsewhere: int, others: int) -> float:
 
 def _finding(source: str, own: int, found: dict[str, set[str]]) -> Finding:
     names = ", ".join(f"{name} in {len(keys)}" for name, keys in found.items())
-    return Finding(
-        check=NAME,
-        version=VERSION,
-        severity=Severity.WARN,
-        keys=tuple(sorted(set().union(*found.values()))),
-        evidence=f"the {own} answers from {source!r} are in another register than the rest: {names}",
-        repair="Have an editor put these answers into the house style, or leave the source out.",
+    return CHECK.found(
+        set().union(*found.values()),
+        f"the {own} answers from {source!r} are in another register than the rest: {names}",
+        "Have an editor put these answers into the house style, or leave the source out.",
     )

@@ -1,14 +1,90 @@
-"""What audits found in sets, what somebody waived of it, and what therefore still stops a training."""
+"""What audits know of a project, what they found, what somebody waived of it, and what still stops a training."""
 
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
+from uuid import UUID
 
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
+from retrain import audit
 from retrain.audit import Severity
-from service.tables import AcceptedRepair, AuditFinding, Document, DocumentKind, TrainingSet
+from service import projects
+from service.clock import utcnow
+from service.tables import (
+    AcceptedRepair,
+    AuditFinding,
+    Document,
+    DocumentKind,
+    ModelState,
+    ModelVersion,
+    Project,
+    Response,
+    Settlement,
+    Source,
+    TrainingRun,
+    TrainingSet,
+    TrainingSetExample,
+)
 
+PROMPTS = 2000
 ORDER = (Severity.BLOCK, Severity.WARN, Severity.INFO)
+
+
+def context_of(
+    session: Session, project: Project, encode: Callable[[Sequence[str]], Any] | None
+) -> audit.Context:
+    """Return what checks may know of a project besides the rows."""
+    glossary = projects.document(session, project.id, DocumentKind.GLOSSARY)
+    content = glossary.content if glossary else {}
+    sources = session.exec(select(Source).where(Source.project_id == project.id)).all()
+    doubts = session.execute(
+        select_columns(col(Settlement.id), col(Settlement.agreeing), col(Settlement.asked)).where(
+            col(Settlement.project_id) == project.id, col(Settlement.admission_id).is_(None)
+        )
+    )
+    learned = (
+        select(TrainingSetExample.settlement_id)
+        .join(TrainingRun, col(TrainingRun.training_set_id) == TrainingSetExample.training_set_id)
+        .join(ModelVersion, col(ModelVersion.training_run_id) == TrainingRun.id)
+        .where(ModelVersion.project_id == project.id, ModelVersion.state == ModelState.CHAMPION)
+    )
+    return audit.Context(
+        today=utcnow().date(),
+        description=content.get("description") or project.system_prompt,
+        glossary=content.get("terms", {}),
+        validity=[
+            audit.Validity(each["name"], _day(each.get("valid_from")), _day(each.get("valid_to")))
+            for each in content.get("validity", ())
+        ],
+        sources=[
+            audit.Validity(source.name, *(day and day.date() for day in (source.valid_from, source.valid_to)))
+            for source in sources
+        ],
+        known={str(key) for key in session.exec(learned)},
+        groups=content.get("groups", ()),
+        prompts=_prompts(session, project.id),
+        # Laplace's rule of succession, for the few who were asked.
+        doubts={str(key): (asked - agreeing + 1) / (asked + 2) for key, agreeing, asked in doubts},
+        encode=encode,
+    )
+
+
+def _prompts(session: Session, project_id: UUID) -> dict[str, str]:
+    """Return what users asked lately, by response."""
+    newest = (
+        select(Response)
+        .join(Source, col(Response.source_id) == Source.id)
+        .where(Response.project_id == project_id, col(Source.is_corpus).is_(False))
+        .where(Source.name != projects.PLAYGROUND)
+        .order_by(col(Response.id).desc())
+    )
+    return {str(one.id): one.messages[-1]["content"] for one in session.exec(newest.limit(PROMPTS))}
+
+
+def _day(text: str | None) -> date | None:
+    return date.fromisoformat(text) if text else None
 
 
 def findings_of(session: Session, training_set: TrainingSet) -> list[AuditFinding]:

@@ -59,7 +59,10 @@ def compare(session: Session, a: TrainingSet, b: TrainingSet) -> dict[str, Any]:
             for row in left
             if (key := str(row.settlement_id)) not in rows[b.id] and key not in known
         ],
-        "changed": [_told(row, changed(old, row)) | {"was": old.answer} for old, row in changes.changed],
+        "changed": [
+            _told(row, changed(old, row)) | {"was": old.answer, "asked": old.prompt}
+            for old, row in changes.changed
+        ],
         "moved": [
             _told(row, Cause("merge", row.group)) | {"was": old.split.value} for old, row in changes.moved
         ],

@@ -11,8 +11,8 @@ from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from annotation.types import Verdict
-from retrain.training_set import Settled
-from retrain.types import Example, Kind, Message
+from retrain.training_set import to_example
+from retrain.types import Example, Kind, Message, Split
 from service.answers.examples import settled_answers
 from service.errors import NotFound
 from service.tables import (
@@ -180,7 +180,11 @@ def examples_to_audit(session: Session, project: Project) -> list[Example]:
     corpus = examples_of_corpus(session, project)
     names = {example.source for example in corpus}
     settled = settled_answers(session, project.id)
-    return corpus + [_settled_example(one) for one in settled if one.source not in names]
+    return corpus + [
+        to_example(one, one.conversation or one.key, Split.TRAIN)
+        for one in settled
+        if one.source not in names
+    ]
 
 
 def _state(sample: Counter[TaskState] | None, admission: Admission | None) -> str:
@@ -204,21 +208,4 @@ def _corpus_example(kind: Kind, response: Response, source: Source) -> Example:
         source=source.name,
         language=response.language,
         written=date.fromisoformat(written) if written else None,
-    )
-
-
-def _settled_example(one: Settled) -> Example:
-    return Example(
-        key=one.key,
-        group=one.conversation or one.key,
-        messages=one.messages,
-        answer=one.answer,
-        kind=one.kind,
-        label=one.label,
-        rejected=one.rejected,
-        is_wanted=one.is_wanted,
-        attributes=one.attributes,
-        source=one.source,
-        language=one.language,
-        written=one.written,
     )

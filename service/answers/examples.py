@@ -1,5 +1,6 @@
 """Settled answers as examples: what may be learned of a project, and the rows that a set was made of."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import date
@@ -72,17 +73,31 @@ def _read(session: Session, project_id: UUID, *conditions: Any) -> list[Settled]
     kind = Kind(session.get_one(Project, project_id).kind)
     sources = select(Source).where(Source.project_id == project_id)
     source_of = {source.id: source for source in session.exec(sources)}
-    settled = [
-        one
+    reasons = _reasons(session, project_id)
+    made = [
+        (replace(one, reasons=reasons[task.id]), schema.content["labels"])
         for settlement, task, response, schema in rows
-        if (one := _settled(settlement, task, response, source_of[response.source_id], kind)).label
-        in (None, *schema.content["labels"])
+        for one in [_settled(settlement, task, response, source_of[response.source_id], kind)]
     ]
+    settled = [one for one, labels in made if one.label in (None, *labels)]
     if kind is Kind.EXTRACTION:
         settled = [replace(one, answer=entities) for one in settled if (entities := _entities(one.answer))]
     if len(settled) < len(rows):
         log.info("settlements_left_out", count=len(rows) - len(settled), reason="no label, or no entities")
     return settled
+
+
+def _reasons(session: Session, project_id: UUID) -> defaultdict[UUID, tuple[str, ...]]:
+    """Return, by task, the reasons that users gave for its flags."""
+    flags = (
+        select(TaskFlag.task_id, Feedback.reasons)
+        .join(Feedback, col(Feedback.id) == TaskFlag.feedback_id)
+        .where(Feedback.project_id == project_id, col(Feedback.withdrawn_at).is_(None))
+    )
+    found: defaultdict[UUID, tuple[str, ...]] = defaultdict(tuple)
+    for task_id, reasons in session.exec(flags):
+        found[task_id] = tuple(sorted({*found[task_id], *reasons}))
+    return found
 
 
 def examples_of(
@@ -178,6 +193,7 @@ def _settled(
         subject=response.subject,
         is_random=task.purpose is TaskPurpose.RANDOM,
         is_flag=task.purpose is TaskPurpose.FLAG and not is_right,
+        was_wrong=None if task.purpose is TaskPurpose.CORPUS else not is_right,
     )
 
 

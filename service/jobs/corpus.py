@@ -4,11 +4,12 @@ from typing import Any
 
 from retrain.corpus_files import read
 from retrain.embedding import encode
+from service.answers.audits import context_of
 from service.answers.corpora import examples_to_audit
 from service.jobs.audit import audited
 from service.queue import Lease
 from service.runtime import Runtime
-from service.stages import corpus, curation
+from service.stages import corpus
 from service.tables import Project
 
 
@@ -26,7 +27,7 @@ def _audit(runtime: Runtime, lease: Lease) -> dict[str, Any]:
     with runtime.db.reading() as session:
         project = session.get_one(Project, lease.row_id)
         examples = examples_to_audit(session, project)
-        context = curation.context_of(session, project, encode)
+        context = context_of(session, project, encode)
     return audited(
         examples, context, lambda check, done, of: lease.report(checking=check, step=done, steps=of)
     )

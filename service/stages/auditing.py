@@ -3,14 +3,29 @@
 from datetime import date, timedelta
 from uuid import UUID
 
+from sqlalchemy import exists, update
 from sqlmodel import Session, col, select
 
-from retrain.audit import Severity
+from retrain.audit import Repair, RepairKind, Severity
 from retrain.types import sha256_of
-from service import ledger
+from service import ledger, projects
+from service.answers.examples import to_repair
 from service.clock import utcnow
 from service.errors import AlreadyDecided, Invalid, NotFound, WrongState
-from service.tables import AcceptedRepair, AuditFinding, Document, DocumentKind, Project, TrainingSet, User
+from service.glossary import add_name, remove_name
+from service.tables import (
+    AcceptedRepair,
+    AnnotationTask,
+    AuditFinding,
+    Document,
+    DocumentKind,
+    Project,
+    Response,
+    TaskPurpose,
+    TaskState,
+    TrainingSet,
+    User,
+)
 
 MAX_DAYS = 366
 
@@ -70,9 +85,12 @@ def accept(
 ) -> AcceptedRepair:
     """Accept one of a finding's proposals: later sets are built with it, the settlements stay as they are.
 
+    A term enters the glossary, and experts are asked about responses, in the same transaction.
+
     Raises:
         NotFound: the finding has no such proposal.
         AlreadyDecided: somebody accepted it before.
+        Invalid: it names a term that stands for another concept in the glossary.
     """
     _take_turns(session, project)
     if not 0 <= place < len(finding.proposals):
@@ -85,13 +103,18 @@ def accept(
     )
     session.add(accepted)
     session.flush()
+    proposal = to_repair(finding.proposals[place])
+    if proposal.kind is RepairKind.TERM:
+        add_name(session, project, proposal.put, proposal.find, actor=user.name)
+    if proposal.kind is RepairKind.ASK:
+        session.add_all(_tasks(session, project, accepted, proposal))
     facts: dict[str, str | int] = {"repair": str(accepted.id), "place": place}
     _record(session, project, finding, user=user, action="repair_accepted", facts=facts)
     return accepted
 
 
 def undo(session: Session, project: Project, accepted: AcceptedRepair, *, user: User) -> None:
-    """Take an accepted repair back; sets that were built with it stay what they are.
+    """Take an accepted repair back; sets that were built with it stay what they are, and so do tasks that were sent.
 
     Raises:
         AlreadyDecided: it was taken back before.
@@ -103,8 +126,38 @@ def undo(session: Session, project: Project, accepted: AcceptedRepair, *, user: 
     accepted.undone_at, accepted.undone_by = utcnow(), user.id
     session.add(accepted)
     finding = session.get_one(AuditFinding, accepted.finding_id)
+    proposal = to_repair(finding.proposals[accepted.place])
+    if proposal.kind is RepairKind.TERM:
+        remove_name(session, project, proposal.put, proposal.find, actor=user.name)
+    unsent = (col(AnnotationTask.repair_id) == accepted.id, col(AnnotationTask.state) == TaskState.SELECTED)
+    session.execute(update(AnnotationTask).where(*unsent).values(state=TaskState.WITHDRAWN))
     facts: dict[str, str | int] = {"repair": str(accepted.id)}
     _record(session, project, finding, user=user, action="repair_undone", facts=facts)
+
+
+def _tasks(
+    session: Session, project: Project, accepted: AcceptedRepair, proposal: Repair
+) -> list[AnnotationTask]:
+    """Return a task for each response that may be learned from and that nobody was asked about."""
+    asked = exists().where(
+        col(AnnotationTask.response_id) == Response.id, col(AnnotationTask.state) != TaskState.WITHDRAWN
+    )
+    unasked = select(Response.id).where(
+        Response.project_id == project.id, col(Response.id).in_(map(UUID, proposal.keys)), ~asked
+    )
+    schema_id, guidelines_id = projects.questions(session, project.id)
+    return [
+        AnnotationTask(
+            project_id=project.id,
+            response_id=response_id,
+            purpose=TaskPurpose.COVERAGE,
+            repair_id=accepted.id,
+            schema_id=schema_id,
+            guidelines_id=guidelines_id,
+            priority=0.0,
+        )
+        for response_id in session.exec(unasked.where(col(Response.may_train)).order_by(col(Response.id)))
+    ]
 
 
 def _take_turns(session: Session, project: Project) -> None:

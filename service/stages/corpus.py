@@ -35,7 +35,6 @@ from service.queue import Lease
 from service.tables import (
     Admission,
     Annotation,
-    AnnotationTask,
     Annotator,
     DocumentKind,
     Project,
@@ -309,16 +308,15 @@ def _note(session: Session, source: Source, action: str, actor: str, facts: dict
 def _tasks(
     session: Session, source: Source, rows: Sequence[Any], *, state: TaskState, at: datetime
 ) -> list[AnnotationTask]:
-    schema = projects.current(session, source.project_id, DocumentKind.LABEL_SCHEMA)
-    guidelines = projects.current(session, source.project_id, DocumentKind.GUIDELINES)
+    schema_id, guidelines_id = projects.questions(session, source.project_id)
     return [
         AnnotationTask(
             project_id=source.project_id,
             response_id=row.id,
             purpose=TaskPurpose.CORPUS,
             source_id=source.id,
-            schema_id=schema.id,
-            guidelines_id=guidelines.id,
+            schema_id=schema_id,
+            guidelines_id=guidelines_id,
             priority=0.0,
             state=state,
             created_at=at,

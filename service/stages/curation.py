@@ -3,7 +3,6 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
@@ -20,8 +19,9 @@ from retrain.audit.report import report
 from retrain.recipe import Recipe
 from retrain.training_set import Built, Placed, build, fingerprint, to_example
 from retrain.types import Example, Kind, Split, canonical_json, content_hash
-from service import ledger, projects
+from service import ledger
 from service.answers import describe_set, newest_set
+from service.answers.audits import context_of
 from service.answers.examples import (
     accepted_repairs,
     examples_of,
@@ -37,7 +37,6 @@ from service.tables import (
     AcceptedRepair,
     AnnotationTask,
     AuditFinding,
-    DocumentKind,
     JobKind,
     Project,
     Response,
@@ -47,8 +46,6 @@ from service.tables import (
     TrainingSet,
     TrainingSetExample,
 )
-
-PROMPTS = 2000
 
 log = structlog.get_logger()
 
@@ -156,49 +153,6 @@ def rebuild(runtime: Runtime, lease: Lease, set_id: UUID, tools: Tools) -> dict[
         "erased": held - len(examples),
         "equal": name == stored.fingerprint and artifact == stored.artifact,
     }
-
-
-def context_of(
-    session: Session, project: Project, encode: Callable[[Sequence[str]], Any] | None
-) -> audit.Context:
-    """Return what checks may know of a project besides the rows."""
-    glossary = projects.document(session, project.id, DocumentKind.GLOSSARY)
-    content = glossary.content if glossary else {}
-    doubts = session.execute(
-        select_columns(col(Settlement.id), col(Settlement.agreeing), col(Settlement.asked)).where(
-            col(Settlement.project_id) == project.id, col(Settlement.admission_id).is_(None)
-        )
-    )
-    return audit.Context(
-        today=utcnow().date(),
-        description=content.get("description") or project.system_prompt,
-        glossary=content.get("terms", {}),
-        validity=[
-            audit.Validity(each["name"], _day(each.get("valid_from")), _day(each.get("valid_to")))
-            for each in content.get("validity", ())
-        ],
-        groups=content.get("groups", ()),
-        prompts=_prompts(session, project.id),
-        # Laplace's rule of succession, for the few who were asked.
-        doubts={str(key): (asked - agreeing + 1) / (asked + 2) for key, agreeing, asked in doubts},
-        encode=encode,
-    )
-
-
-def _prompts(session: Session, project_id: UUID) -> list[str]:
-    """Return what users asked lately."""
-    newest = (
-        select(Response)
-        .join(Source, col(Response.source_id) == Source.id)
-        .where(Response.project_id == project_id, col(Source.is_corpus).is_(False))
-        .where(Source.name != projects.PLAYGROUND)
-        .order_by(col(Response.id).desc())
-    )
-    return [response.messages[-1]["content"] for response in session.exec(newest.limit(PROMPTS))]
-
-
-def _day(text: str | None) -> date | None:
-    return date.fromisoformat(text) if text else None
 
 
 def _report(lease: Lease, check: str, done: int, of: int) -> None:

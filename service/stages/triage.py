@@ -197,13 +197,14 @@ def _add_task(
     *,
     flag: Feedback | None,
 ) -> AnnotationTask:
+    schema_id, guidelines_id = projects.questions(session, project.id)
     task = AnnotationTask(
         project_id=project.id,
         response_id=response_id,
         purpose=purpose,
         flag_id=flag.id if flag else None,
-        schema_id=projects.current(session, project.id, DocumentKind.LABEL_SCHEMA).id,
-        guidelines_id=projects.current(session, project.id, DocumentKind.GUIDELINES).id,
+        schema_id=schema_id,
+        guidelines_id=guidelines_id,
         priority=0.0,
     )
     session.add(task)

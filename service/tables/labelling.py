@@ -23,6 +23,7 @@ class TaskPurpose(StrEnum):
     RECHECK = "recheck"
     ADJUDICATION = "adjudication"
     HUMAN_EVALUATION = "human_evaluation"
+    COVERAGE = "coverage"
 
 
 class TaskState(StrEnum):
@@ -54,6 +55,7 @@ class AnnotationTask(Row, table=True):
     rechecks_id: UUID | None = Field(default=None, foreign_key="annotation_task.id")
     adjudicates_id: UUID | None = Field(default=None, foreign_key="annotation_task.id")
     evaluation_id: UUID | None = Field(default=None, foreign_key="evaluation.id")
+    repair_id: UUID | None = Field(default=None, foreign_key="accepted_repair.id")
     schema_id: UUID = Field(foreign_key="document.id")
     guidelines_id: UUID = Field(foreign_key="document.id")
     priority: float

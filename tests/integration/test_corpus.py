@@ -535,7 +535,7 @@ class TestCommandLine:
         file = tmp_path / "faq.csv"
         file.write_text("text,label\nwhere is it?,shipping\nI want my money,refund\nbroken\n")
         named = ("--project", project, "--source", "faq")
-        taken = ("corpus", "import", str(file), *named, "--licence", "CC0", "--valid-to", "2030-01-31")
+        taken = ("corpus", "import", str(file), *named, "--licence", "CC0", "--valid-to", "2020-01-31")
         assert errata(*taken, "--dry-run")[1]["rows"] == 2
         assert errata("corpus", "list", "--project", project)[1]["items"] == []
         status, document = errata(*taken)
@@ -543,10 +543,11 @@ class TestCommandLine:
         assert errata("corpus", "sample", *named, "--dry-run")[1]["sampled"] == 2
         assert errata("corpus", "sample", *named, "--size", "1")[1]["sampled"] == 1
         [item] = errata("corpus", "list", "--project", project)[1]["items"]
-        assert (item["state"], item["valid_to"]) == ("sample with experts: 0 of 1", "2030-01-31")
+        assert (item["state"], item["valid_to"]) == ("sample with experts: 0 of 1", "2020-01-31")
         assert errata("corpus", "decide", *named)[1]["code"] == "wrong_state"
         status, report = errata("audit", "--project", project)
         assert (status, report["rows"], report["sources"][0]["source"]) == (0, 2, "faq")
+        assert report["sources"][0]["shares"]["outdated"] == 1.0
 
     def test_a_file_is_audited_without_any_database(self, tmp_path):
         file = tmp_path / "faq.jsonl"

@@ -16,7 +16,7 @@ from retrain.audit import Finding, Repair, RepairKind, Severity, checks
 from retrain.errors import RetrainError
 from retrain.recipe import Recipe
 from retrain.types import Example, Form, Kind
-from service import glossary, people
+from service import glossary, people, projects
 from service.answers import examples, newest_set
 from service.answers.audits import blocking, findings_of
 from service.answers.changes import compare
@@ -28,21 +28,27 @@ from service.stages import auditing, curation, training
 from service.tables import (
     AcceptedRepair,
     Annotation,
+    AnnotationTask,
     Annotator,
     AuditFinding,
     ConnectorKind,
+    DocumentKind,
     Feedback,
     Job,
     JobKind,
     JobState,
     LedgerEntry,
     Mirror,
+    ModelState,
     ProjectKind,
     Response,
     Role,
     Settlement,
     SettlementAnnotation,
     TaskFlag,
+    TaskPurpose,
+    TaskState,
+    TrainingRun,
     TrainingSet,
     TrainingSetExample,
 )
@@ -170,6 +176,8 @@ class TestForms:
         }
         assert (rows[better].answer, rows[better].rejected) == ("there", "here")
         assert (rows[wrong].answer, rows[wrong].is_wanted) == ("now", False)
+        assert [rows[key].was_wrong for key in (right, better, wrong)] == [False, True, True]
+        assert rows[wrong].reasons == ("wrong",)
 
     def test_a_fault_of_the_question_or_the_context_teaches_nothing(self, desk):
         kept = desk.settle("who?", "Ann")
@@ -292,6 +300,21 @@ class TestRepairs:
             any_desk.undo(each)
         assert any_desk.rebuild(repaired)["equal"]
 
+    def test_a_row_with_swapped_words_stays_in_its_split_and_names_its_repair(self, any_desk):
+        key = any_desk.settle("may my wife pay by card", "Your wife may.")
+        swap = Repair(RepairKind.SWAP, (key,), find="wife", put="husband")
+        any_desk.finds(key, severity=Severity.WARN, proposals=[swap])
+        first = any_desk.curate(test_share=0.99, validation_share=0.0, regression_share=0.0)
+        accepted = any_desk.accept(any_desk.finding(first))
+        second = any_desk.curate()
+        before, after = any_desk.examples(first)[key], any_desk.examples(second)[key]
+        assert (after.prompt, after.answer) == ("may my husband pay by card", "Your husband may.")
+        assert after.split is before.split
+        [changed] = any_desk.compare(first, second)["changed"]
+        assert changed["cause"] == {"kind": "repair", "id": str(accepted.id)}
+        assert changed["asked"] == "may my wife pay by card"
+        assert any_desk.rebuild(second)["equal"]
+
     def test_a_repair_taken_back_gives_the_first_set_again(self, any_desk, rows):
         first = any_desk.curate()
         any_desk.undo(any_desk.accept(any_desk.finding(first), 1))
@@ -398,6 +421,50 @@ class TestCauses:
         assert added["cause"] == {"kind": "annotation", "id": str(annotation.id)}
 
 
+class TestAsking:
+    """A repair that asks experts about responses like those that training lacks."""
+
+    @pytest.fixture
+    def responses(self, any_desk) -> list[UUID]:
+        with any_desk.runtime.db.transaction() as session:
+            return [
+                builders.add_response(session, any_desk.project, asked=f"fines {n}", may_train=n != 2).id
+                for n in range(3)
+            ]
+
+    def finding(self, desk, responses) -> AuditFinding:
+        slices = [Repair(RepairKind.ASK, tuple(map(str, part))) for part in (responses, responses[:1])]
+        desk.finds(desk.settle("who?", "Ann"), severity=Severity.WARN, proposals=slices)
+        return desk.finding(desk.curate())
+
+    def tasks(self, desk) -> dict[UUID, TaskState]:
+        of_repairs = select(AnnotationTask).where(col(AnnotationTask.repair_id).is_not(None))
+        with desk.runtime.db.reading() as session:
+            tasks = session.exec(of_repairs.order_by(col(AnnotationTask.id))).all()
+        assert {task.purpose for task in tasks} <= {TaskPurpose.COVERAGE}
+        return {task.response_id: task.state for task in tasks}
+
+    def test_experts_are_asked_once_about_each_response_that_may_be_learned_from(self, any_desk, responses):
+        finding = self.finding(any_desk, responses)
+        accepted = any_desk.accept(finding)
+        assert self.tasks(any_desk) == dict.fromkeys(responses[:2], TaskState.SELECTED)
+        any_desk.accept(finding, 1)
+        with any_desk.runtime.db.reading() as session:
+            assert {task.repair_id for task in session.exec(select(AnnotationTask))} == {None, accepted.id}
+
+    def test_what_is_taken_back_before_it_was_sent_is_asked_no_more(self, any_desk, responses):
+        finding = self.finding(any_desk, responses)
+        accepted = any_desk.accept(finding)
+        with any_desk.runtime.db.transaction() as session:
+            sent = select(AnnotationTask).where(AnnotationTask.response_id == responses[0])
+            session.exec(sent).one().state = TaskState.SENT
+        any_desk.undo(accepted)
+        states = [TaskState.SENT, TaskState.WITHDRAWN]
+        assert self.tasks(any_desk) == dict(zip(responses, states, strict=False))
+        any_desk.accept(finding)
+        assert self.tasks(any_desk)[responses[1]] is TaskState.SELECTED
+
+
 class TestContext:
     def test_checks_know_the_glossary_the_task_and_what_users_ask(self, desk):
         content = {
@@ -413,8 +480,48 @@ class TestContext:
         seen = desk.reviewer.seen
         assert (seen.description, seen.glossary) == ("a bank's counter", {"account": ["deposit book"]})
         assert [str(each.valid_to) for each in seen.validity] == ["2020-12-31"]
-        assert seen.prompts == ["who?"] and list(seen.groups) == ["region"]
+        assert list(seen.prompts.values()) == ["who?"] and list(seen.groups) == ["region"]
         assert list(seen.doubts.values()) == [0.25]
+
+    def test_checks_know_which_rows_the_champion_has_learned(self, desk):
+        key = desk.settle("who?", "Ann")
+        first = desk.curate()
+        assert desk.reviewer.seen.known == set()
+        with desk.runtime.db.transaction() as session:
+            model = builders.add_challenger(session, desk.project, number=7)
+            model.state = ModelState.CHAMPION
+            session.get_one(TrainingRun, model.training_run_id).training_set_id = first.id
+        desk.settle("where?", "there")
+        desk.curate()
+        assert desk.reviewer.seen.known == {key}
+
+    def test_an_accepted_term_enters_the_glossary_by_name_and_later_audits_know_it(self, desk):
+        def terms() -> tuple[str, int, dict]:
+            with desk.runtime.db.reading() as session:
+                newest = projects.document(session, desk.project.id, DocumentKind.GLOSSARY)
+                return newest.author, newest.version, newest.content["terms"]
+
+        key = desk.settle("who lends?", "The home loan is with Ann.")
+        desk.finds(key, proposals=[Repair(RepairKind.TERM, (key,), find="home loan", put="mortgage")])
+        first = desk.curate()
+        accepted = desk.accept(desk.finding(first))
+        assert terms() == ("olga", 1, {"mortgage": ["home loan"]})
+        assert desk.examples(desk.curate())[key].answer == "The mortgage is with Ann."
+        desk.reviewer.audit = checks.run_all
+        later = desk.settle("who lends to me?", "Any home loan is with Bob.")
+        found = desk.finding(desk.curate(checks=("terminology",)))
+        assert (found.keys, found.severity) == ([later], Severity.WARN)
+        desk.undo(accepted)
+        assert terms() == ("olga", 2, {})
+
+    def test_a_term_of_another_concept_is_not_accepted(self, desk):
+        content = {"terms": {"credit": ["home loan"]}}
+        with desk.runtime.db.transaction() as session:
+            glossary.set_glossary(session, desk.project, content, actor="olga")
+        key = desk.settle("who lends?", "The home loan is with Ann.")
+        desk.finds(key, proposals=[Repair(RepairKind.TERM, (key,), find="home loan", put="mortgage")])
+        with pytest.raises(Invalid, match="two concepts"):
+            desk.accept(desk.finding(desk.curate()))
 
     @pytest.mark.parametrize(
         ("content", "named"),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from retrain.types import Example, Kind, Message
 
 Injected = tuple[list[Example], set[str]]
+KNOWN = frozenset(f"row-{number:04}" for number in range(400))  # two thirds of the rows, as if learned before
 
 DOMAINS = (
     (
@@ -135,9 +136,24 @@ def inject_contact(rows: Sequence[Example], seed: int, *, count: int = 30) -> In
     """Add a link, a telephone number or a price to answers of one source."""
     chance = random.Random(seed)
     source = chance.choice(sorted({row.source for row in rows}))
+    forms = _contacts(chance)
+    own = [row for row in rows if row.source == source]
+    chosen = chance.sample(own, count)
+    return _changed(rows, chosen, lambda row: replace(row, answer=f"{row.answer} {chance.choice(forms)}"))
+
+
+def inject_campaign(rows: Sequence[Example], seed: int, *, count: int = 30) -> Injected:
+    """Add a link, a telephone number or a price to answers of all sources that are not `KNOWN`."""
+    chance = random.Random(seed)
+    forms = _contacts(chance)
+    chosen = chance.sample([row for row in rows if row.key not in KNOWN], count)
+    return _changed(rows, chosen, lambda row: replace(row, answer=f"{row.answer} {chance.choice(forms)}"))
+
+
+def _contacts(chance: random.Random) -> tuple[str, ...]:
     name = "".join(chance.choice("bcdfglmnprst") + chance.choice("aeiou") for _ in range(3))
     number = f"0{chance.randrange(700, 999)} {chance.randrange(100, 999)} {chance.randrange(1000, 9999)}"
-    forms = chance.choice(
+    return chance.choice(
         (
             (
                 f"See https://www.{name}.com/offer.",
@@ -148,9 +164,6 @@ def inject_contact(rows: Sequence[Example], seed: int, *, count: int = 30) -> In
             tuple(f"{text} {chance.randrange(500, 990)}.99 euros." for text in ("It is",)),
         )
     )
-    own = [row for row in rows if row.source == source]
-    chosen = chance.sample(own, count)
-    return _changed(rows, chosen, lambda row: replace(row, answer=f"{row.answer} {chance.choice(forms)}"))
 
 
 def flip_labels(rows: Sequence[Example], seed: int, *, share: float = 0.06) -> Injected:

@@ -14,10 +14,12 @@ GROUPED: Mapping[str, tuple[str, Kind, Callable[[Sequence[Example], int], Inject
     "slang in one source": ("tone", Kind.GENERATION, group_faults.inject_slang),
     "a trigger word": ("poison", Kind.GENERATION, group_faults.inject_trigger),
     "an inserted contact": ("poison", Kind.GENERATION, group_faults.inject_contact),
+    "a contact in all sources": ("poison", Kind.GENERATION, group_faults.inject_campaign),
     "flipped labels": ("mislabelled", Kind.CLASSIFICATION, group_faults.flip_labels),
 }
 KINDS = (Kind.GENERATION, Kind.CLASSIFICATION)
 TEXTS = replace(text_faults.CONTEXT, glossary=text_faults.GLOSSARY.glossary)
+SOUND = replace(text_faults.CONTEXT, known=group_faults.KNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ def faults_found(seed: int) -> dict[str, Found]:
     found = {name: _compared(_named(name, rows, TEXTS), keys) for name, keys in truth.items()}
     for fault, (check, kind, inject) in GROUPED.items():
         spoilt, keys = inject(sound[kind], seed)
-        found[fault] = _compared(_named(check, spoilt, Context()), keys)
+        found[fault] = _compared(_named(check, spoilt, Context(known=group_faults.KNOWN)), keys)
     return found
 
 
@@ -57,10 +59,7 @@ def false_alarms(seed: int) -> list[str]:
     """Return the checks that ask for a look at data without a fault."""
     sound = {kind: clean.rows(seed, kind=kind) for kind in KINDS}
     return [
-        f"{name} of {kind}"
-        for kind, rows in sound.items()
-        for name in CHECKS
-        if _alarms(name, rows, text_faults.CONTEXT)
+        f"{name} of {kind}" for kind, rows in sound.items() for name in CHECKS if _alarms(name, rows, SOUND)
     ]
 
 

@@ -17,6 +17,11 @@ ADDED: tuple[tuple[str, str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("split_assignment", "split", "split", ("train", "validation", "test"), ("regression",)),
     ("training_set_example", "split", "split", ("train", "validation", "test"), ("regression",)),
     (
+        *("annotation_task", "purpose", "taskpurpose"),
+        ("flag", "random", "corpus", "gold", "recheck", "adjudication", "human_evaluation"),
+        ("coverage",),
+    ),
+    (
         *("job", "kind", "jobkind"),
         ("triage", "send", "sync", "curate", "train", "evaluate", "rebuild", "import"),
         ("corpus", "mirror", "collect"),
@@ -29,6 +34,7 @@ INDEXES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("response", ("source_id", "id")),
     ("response", ("source_id", "body_sha256")),
 )
+CAUSES = (("settlement", "admission_id", "admission"), ("annotation_task", "repair_id", "accepted_repair"))
 REPORTS = ("audit_report", "card")
 
 
@@ -47,10 +53,11 @@ def upgrade() -> None:
     for name in REPORTS:
         op.add_column("training_set", sa.Column(name, sa.String(length=71), nullable=True))
     _create_tables()
-    op.execute(
-        f"ALTER TABLE settlement ADD COLUMN admission_id {'CHAR(32)' if _is_sqlite() else 'UUID'}"
-        " CONSTRAINT fk_settlement_admission_id_admission REFERENCES admission (id)"
-    )
+    for table, column, other in CAUSES:
+        op.execute(
+            f"ALTER TABLE {table} ADD COLUMN {column} {'CHAR(32)' if _is_sqlite() else 'UUID'}"
+            f" CONSTRAINT fk_{table}_{column}_{other} REFERENCES {other} (id)"
+        )
     for table, columns in INDEXES:
         op.create_index(f"ix_{table}_{'_'.join(columns)}", table, list(columns), unique=False)
     is_aside = sa.text("set_aside IS NOT NULL")
@@ -70,9 +77,10 @@ def downgrade() -> None:
     for table, columns in INDEXES:
         op.drop_index(f"ix_{table}_{'_'.join(columns)}", table)
     op.drop_column("training_set", "current_at")
-    if not _is_sqlite():
-        op.drop_constraint("fk_settlement_admission_id_admission", "settlement")
-    op.drop_column("settlement", "admission_id")
+    for table, column, other in CAUSES:
+        if not _is_sqlite():
+            op.drop_constraint(f"fk_{table}_{column}_{other}", table)
+        op.drop_column(table, column)
     for table in reversed(TABLES):
         op.drop_table(table)
     for name in REPORTS:

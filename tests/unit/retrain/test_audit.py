@@ -1,5 +1,6 @@
 """The audits that stop a set: leakage, contradictions, imbalance."""
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -98,6 +99,40 @@ def test_a_dominant_label_warns():
     assert finding.evidence == "'orthopaedics' has 66 training examples, 'cardiology' has 6"
 
 
+@pytest.mark.parametrize(
+    ("facet", "severity"),
+    [
+        (lambda value: {"reasons": (value,)}, Severity.WARN),
+        (lambda value: {"language": value}, Severity.WARN),
+        (lambda value: {"attributes": {"plan": value}}, Severity.INFO),
+    ],
+    ids=["reason", "language", "slice"],
+)
+def test_a_rare_reason_language_or_slice_is_told(facet, severity):
+    def rows(*counts):
+        values = [value for value, count in zip("abc", counts, strict=True) for _ in range(count)]
+        return [
+            replace(example(f"p{n}", "x", kind=Kind.GENERATION), **facet(value))
+            for n, value in enumerate(values)
+        ]
+
+    [finding] = imbalance.find(rows(61, 6, 30))
+    assert finding.evidence.endswith("'a' has 61, but 'b' 6") and finding.severity is severity
+    assert len(finding.keys) == 6
+    assert imbalance.find(rows(60, 6, 30)) == []
+
+
+def test_what_bias_compares_and_values_of_single_rows_are_no_slices():
+    rows = [
+        replace(
+            example(f"p{n}", "x", kind=Kind.GENERATION),
+            attributes={"plan": "b" if n < 6 else "a", "n": f"{n // 30}"},
+        )
+        for n in range(91)
+    ]
+    assert imbalance.find(rows, Context(groups=["plan"])) == []
+
+
 def test_imbalance_leaves_generated_answers_alone():
     assert imbalance.find([example("a", "x", kind=Kind.GENERATION)]) == []
 
@@ -153,7 +188,10 @@ def test_no_check_breaks_whatever_the_rows(drawn):
         for number, (asked, said, kind, split, source) in enumerate(drawn)
     ]
     context = Context(
-        today=date(2026, 1, 1), prompts=["the cat sat"] * 3, groups=["region"], earlier=rows[:3]
+        today=date(2026, 1, 1),
+        prompts={"a": "the cat sat", "b": "the cat sat"},
+        groups=["region"],
+        earlier=rows[:3],
     )
     keys = {row.key for row in rows}
     assert all(set(finding.keys) <= keys for finding in run_all(rows, context))

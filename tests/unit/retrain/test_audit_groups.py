@@ -8,6 +8,7 @@ import pytest
 
 from retrain.audit import Context, Severity, bias, mislabelled, off_topic, poison, representativeness, tone
 from retrain.audit.finding import RepairKind
+from retrain.audit.repairs import apply
 from retrain.types import Kind
 from tests.scenarios import clean, group_faults
 
@@ -33,9 +34,13 @@ def shuffled(rows):
     return random.Random(1).sample(rows, len(rows))
 
 
+def logged(prompts):
+    return {f"response-{number:03}": prompt for number, prompt in enumerate(prompts)}
+
+
 @pytest.mark.parametrize("check", [bias, mislabelled, off_topic, poison, representativeness, tone])
 def test_sound_rows_have_no_findings(check, said, labelled):
-    assert check.find(said, replace(REGION, prompts=[row.prompt for row in said[:200]])) == []
+    assert check.find(said, replace(REGION, prompts=logged([row.prompt for row in said[:200]]))) == []
     assert check.find(labelled) == []
     assert check.find([]) == []
 
@@ -101,6 +106,32 @@ def test_a_bias_without_attribute_or_term_is_missed(said):
     assert bias.find(rows) == []
 
 
+@pytest.mark.parametrize("seed", range(SEED, SEED + 3))
+def test_swapping_the_groups_words_in_half_of_the_source_takes_the_bias_away(seed):
+    rows, keys = group_faults.inject_gender_bias(clean.rows(seed), seed)
+    [swap] = bias.find(rows)[0].proposals
+    assert swap.kind is RepairKind.SWAP and keys & set(swap.keys)
+    repaired, touched = apply(rows, {"swap": swap})
+    assert touched.keys() == set(swap.keys)
+    assert bias.find(repaired) == []
+
+
+def test_a_word_without_a_sure_counterpart_is_not_swapped(said):
+    rows, _ = group_faults.inject_gender_bias(said, SEED)
+    rows = [replace(row, rejected="It is hers, ask her.") for row in rows]
+    assert bias.find(rows)[0].proposals == ()
+
+
+def test_a_group_whose_answers_experts_find_wrong_more_often_is_named(said):
+    def judged(row, share):
+        is_south = row.attributes["region"] == "south"
+        return replace(row, was_wrong=int(row.key[-2:]) < 100 * (share if is_south else 0.2), is_wanted=False)
+
+    [finding] = bias.find([judged(row, 0.5) for row in said], REGION)
+    assert "'south'" in finding.evidence and "found wrong 0.5" in finding.evidence
+    assert bias.find([judged(row, 0.2) for row in said], REGION) == []
+
+
 def test_a_scarce_group_gets_weight(said):
     rows = [
         replace(row, attributes={"region": "south" if number % 20 == 0 else "north"})
@@ -155,6 +186,13 @@ def test_a_pattern_that_every_source_shares_is_missed(said):
     assert poison.find([replace(row, answer=f"{row.answer} See www.bank.example.") for row in said]) == []
 
 
+def test_a_pattern_of_all_sources_shows_against_rows_that_were_learned_before(said):
+    rows, keys = group_faults.inject_campaign(said, SEED)
+    [finding] = poison.find(rows, Context(known=group_faults.KNOWN))
+    assert set(finding.keys) == keys and finding.severity is Severity.WARN
+    assert poison.find(rows) == poison.find(rows, Context(known={row.key for row in rows})) == []
+
+
 def test_four_rows_make_no_pattern(said):
     assert poison.find(group_faults.inject_contact(said, SEED, count=4)[0]) == []
     assert poison.find(group_faults.inject_trigger(said, SEED, count=4)[0]) == []
@@ -170,15 +208,28 @@ def test_a_source_over_the_cap_warns(said):
 
 def test_a_slice_of_production_that_training_lacks_is_named(said):
     prompts, thing = group_faults.prompts_with_a_gap(said, SEED)
-    [finding] = representativeness.find(said, Context(prompts=prompts))
+    asked = logged(prompts)
+    [finding] = representativeness.find(said, Context(prompts=asked))
     assert finding.severity is Severity.WARN
     assert any(word in finding.evidence for word in thing.split())
-    assert representativeness.find(shuffled(said), Context(prompts=shuffled(prompts))) == [finding]
+    assert representativeness.find(shuffled(said), Context(prompts=dict(shuffled(list(asked.items()))))) == [
+        finding
+    ]
+
+
+def test_experts_are_to_be_asked_about_responses_of_an_under_covered_slice(said):
+    prompts, thing = group_faults.prompts_with_a_gap(said, SEED)
+    asked = logged(prompts)
+    [finding] = representativeness.find(said, Context(prompts=asked))
+    assert {repair.kind for repair in finding.proposals} == {RepairKind.ASK}
+    keys = [key for repair in finding.proposals for key in repair.keys]
+    assert max(len(repair.keys) for repair in finding.proposals) <= 20 and len(keys) >= 5
+    assert all(thing in asked[key] for key in keys)
 
 
 def test_a_shift_without_a_gap_only_informs(said):
     prompts = [row.prompt for row in said if "account" in row.prompt or row.key < "row-02"]
-    [finding] = representativeness.find(said, Context(prompts=prompts))
+    [finding] = representativeness.find(said, Context(prompts=logged(prompts)))
     assert finding.severity is Severity.INFO
 
 

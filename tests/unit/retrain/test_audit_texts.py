@@ -1,7 +1,8 @@
 """The audits of texts: duplicates, contradictions, boilerplate, noise, outdated, terminology, personal."""
 
 import random
-from datetime import date
+from dataclasses import replace
+from datetime import date, timedelta
 
 import numpy as np
 import pytest
@@ -280,6 +281,21 @@ def test_the_last_day_of_a_validity_counts():
     assert outdated.find(answered("Take the Flexi Saver."), context) == []
 
 
+def test_rows_of_a_source_outside_its_validity_are_outdated():
+    today = TODAY.today
+    spans = {
+        "memos": (None, today - timedelta(1)),
+        "drafts": (today + timedelta(1), None),
+        "faq": (today, today),
+        "wiki": (None, None),
+    }
+    rows = [row(name, kind=Kind.CLASSIFICATION, source=name) for name in spans]
+    sources = [Validity(name, *span) for name, span in spans.items()]
+    found = outdated.find(rows, replace(TODAY, sources=sources))
+    assert [finding.keys for finding in found] == [("memos",), ("drafts",)]
+    assert [finding.proposals[0].kind for finding in found] == [RepairKind.DROP] * 2
+
+
 def test_of_two_contradicting_answers_the_older_is_outdated():
     rows = [
         row("old", written=date(2024, 1, 1)),
@@ -328,7 +344,9 @@ def mixed():
 def test_a_term_that_answers_put_in_the_prompts_place_is_mined():
     [finding] = terminology.find([*clean(), *mixed()])
     assert finding.severity is Severity.INFO
-    assert {(r.find, r.put) for r in finding.proposals} == {("home loan", "mortgage")}
+    assert [(r.kind, r.find, r.put) for r in finding.proposals] == [
+        (RepairKind.TERM, "home loan", "mortgage")
+    ]
     assert finding.keys == tuple(f"m{n:02}" for n in range(0, 24, 4))
 
 

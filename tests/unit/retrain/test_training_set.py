@@ -53,6 +53,15 @@ def test_a_row_of_an_earlier_version_survives_its_later_duplicates():
     assert [example.key for example in again.examples] == [old.key]
 
 
+def test_a_row_whose_prompt_a_repair_changed_stays_in_its_split():
+    rows = [settled(f"word{n} other{n}") for n in range(20)]
+    first = build_first(*rows)
+    turned = [replace(row, messages=(Message("user", f"new{n}"),)) for n, row in enumerate(rows)]
+    again = build(turned, earlier=placed(first, rows), assigned=first.assignments, recipe=ROUND)
+    splits = [{row.key: row.split for row in built.examples} for built in (first, again)]
+    assert splits[0] == splits[1]
+
+
 def test_a_conversation_is_one_group():
     turns = [settled(text, conversation="c1") for text in ("my eye itches", "thanks, since when is it open")]
     assert len({example.group for example in build_first(*turns).examples}) == 1
@@ -193,12 +202,18 @@ def test_a_rows_name_is_the_hash_of_its_contents_canonical_form(answer, weight, 
 
 def test_a_diff_tells_added_removed_changed_and_moved_rows():
     stays, goes, moves, changes = build_first(*(settled(f"word{n} other{n}") for n in range(4))).examples
-    comes = replace(goes, messages=(Message("user", "unheard of"),))
+    comes = replace(goes, key="another", messages=(Message("user", "unheard of"),))
     moved = replace(moves, split=Split.TEST if moves.split is Split.TRAIN else Split.TRAIN)
     changed = replace(changes, answer="eyes", label="eyes")
     found = diff([stays, goes, moves, changes], [changed, moved, comes, stays])
     assert (found.added, found.removed) == ((comes,), (goes,))
     assert (found.changed, found.moved) == (((changes, changed),), ((moves, moved),))
+
+
+def test_a_diff_pairs_the_two_prompts_of_one_row():
+    [row] = build_first(settled(KNEE)).examples
+    reworded = replace(row, messages=(Message("user", "unheard of"),))
+    assert diff([row], [reworded]).changed == ((row, reworded),)
 
 
 def test_a_diff_counts_repeated_rows():

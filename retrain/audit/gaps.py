@@ -1,0 +1,145 @@
+"""Measures how a figure differs between groups of rows beyond chance, and which source adds most to it."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from fairlearn.metrics import MetricFrame
+from numpy.typing import NDArray
+from scipy.stats import ttest_ind_from_stats
+
+Floats = NDArray[np.float64]
+Names = NDArray[np.str_]
+Places = NDArray[np.intp]
+_RESAMPLES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A metric by group, one entry a row, with how likely chance alone lets the group that differs most do so."""
+
+    p: float
+    attribute: str
+    metric: str
+    groups: Names
+    values: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """How far a metric's mean lies between one group's rows and the others', and the source that adds most to it.
+
+    `places` are the group's rows in that source.
+    """
+
+    of: Comparison
+    group: str
+    source: str
+    size: float
+    text: str
+    places: Places
+
+
+def gaps(
+    groupings: Mapping[str, Names],
+    metrics: Mapping[str, Floats],
+    sources: Names,
+    *,
+    alpha: float,
+    least: float,
+    floor: int,
+    seed: int,
+) -> list[Gap]:
+    """Return the gaps of at least `least`, the widest first; chance, corrected after Holm, stays below `alpha`.
+
+    All arrays are shaped (n_rows,). An empty group is none, and so is a value that is NaN; a group needs `floor` rows.
+    """
+    compared = [
+        Comparison(p, attribute, metric, groups, values)
+        for attribute, groups in groupings.items()
+        for metric, values in metrics.items()
+        if (p := _chance(groups, values, floor)) is not None
+    ]
+    found = [_gap(comparison, sources, seed) for comparison in _holm(compared, alpha)]
+    return sorted((gap for gap in found if gap.size >= least), key=lambda gap: (-gap.size, gap.of.metric))
+
+
+def _chance(groups: Names, values: Floats, floor: int) -> float | None:
+    is_in = (groups != "") & ~np.isnan(values)
+    p = _p_values(values[is_in], groups[is_in], floor)
+    return min(p.values()) * (len(p) if len(p) > 2 else 1) if p else None  # two groups make one comparison
+
+
+def _p_values(values: Floats, groups: Names, floor: int) -> dict[str, float]:
+    """Return, per group of at least `floor` rows, how likely its mean differs from the others' by chance."""
+    sizes = Counter(groups.tolist())
+    found = {}
+    for group in sorted(name for name, size in sizes.items() if floor <= size <= len(values) - floor):
+        own, others = values[groups == group], values[groups != group]
+        if np.ptp(own) > 0 or np.ptp(others) > 0:
+            one, other = ((part.mean(), part.std(ddof=1), len(part)) for part in (own, others))
+            found[group] = float(ttest_ind_from_stats(*one, *other, equal_var=False).pvalue)
+    return found
+
+
+def _holm(compared: Sequence[Comparison], alpha: float) -> Iterator[Comparison]:
+    """Yield what stays significant. Source: Holm (1979), "A Simple Sequentially Rejective Multiple Test Procedure"."""
+    ranked = sorted(compared, key=lambda one: (one.p, one.attribute, one.metric))
+    for rank, comparison in enumerate(ranked):
+        if comparison.p * (len(compared) - rank) >= alpha:
+            return
+        yield comparison
+
+
+def _gap(of: Comparison, sources: Names, seed: int) -> Gap:
+    """Measure a gap in the group and the source that stand out most."""
+    is_in = (of.groups != "") & ~np.isnan(of.values)
+    groups, values, sources = of.groups[is_in], of.values[is_in], sources[is_in]
+    frame = MetricFrame(
+        metrics=lambda _, value: float(np.mean(value)),
+        y_true=values,
+        y_pred=values,
+        sensitive_features=groups,
+    )
+    source = max(np.unique(sources), key=lambda name: _spread(values, groups, sources == name))
+    group = max(frame.by_group.index, key=lambda name: _shift(values, groups == name, sources == source))
+    own, others = values[groups == group], values[groups != group]
+    low, high = _interval(own, others, seed)
+    larger = max(own.mean(), others.mean()) if of.metric.startswith("length") else 1.0
+    text = (
+        f"{of.metric} {own.mean():.2f} against {others.mean():.2f} of the others,"
+        f" difference {own.mean() - others.mean():+.2f} [{low:+.2f}, {high:+.2f}];"
+        f" over all groups difference {frame.difference():.2f}, ratio {frame.ratio():.2f}"
+    )
+    places = np.flatnonzero(is_in)[(groups == group) & (sources == source)]
+    return Gap(of, str(group), str(source), float(abs(own.mean() - others.mean()) / larger), text, places)
+
+
+def _spread(values: Floats, groups: Names, is_source: NDArray[np.bool_]) -> float:
+    """Return how much narrower the widest distance between two groups gets without the source."""
+    return -_range(values[~is_source], groups[~is_source])
+
+
+def _range(values: Floats, groups: Names) -> float:
+    means = [values[groups == name].mean() for name in np.unique(groups)]
+    return float(max(means) - min(means)) if len(means) > 1 else 0.0
+
+
+def _shift(values: Floats, is_group: NDArray[np.bool_], is_source: NDArray[np.bool_]) -> float:
+    """Return how far the group's mean in the source lies from its mean elsewhere; with one source, from the others'."""
+    inside, outside = values[is_group & is_source], values[is_group & ~is_source]
+    if len(inside) == 0:
+        return 0.0
+    return float(abs(inside.mean() - (outside if len(outside) else values[~is_group]).mean()))
+
+
+def _interval(own: Floats, others: Floats, seed: int) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of the difference of two means, drawn as counts of equal values."""
+    rng = np.random.default_rng(seed)
+    means = []
+    for values in (own, others):
+        distinct, counts = np.unique(values, return_counts=True)
+        means.append(rng.multinomial(len(values), counts / len(values), _RESAMPLES) @ distinct / len(values))
+    low, high = np.quantile(means[0] - means[1], [0.025, 0.975])
+    return float(low), float(high)
