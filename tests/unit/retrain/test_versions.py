@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -312,6 +313,23 @@ def test_a_set_stays_published_when_the_remote_refuses_and_is_sent_later(tmp_pat
         assert repository.push() == len(ROWS)
 
 
+def test_a_remote_that_never_answers_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(remotes, "_HTTP_SECONDS", {"connect_timeout": 0.1, "read_timeout": 0.1})
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        remote = Remote(f"http://127.0.0.1:{silent.getsockname()[1]}/store", {"method": "PUT"})
+        repository = DataRepository(tmp_path / "data", remote)
+        publish(repository)
+        with pytest.raises(RemoteRefused, match=r"store: \w*Timeout"):
+            repository.push()
+
+
+def test_a_fault_of_our_own_is_no_refusal_of_the_remote(repository, monkeypatch):
+    publish(repository)
+    monkeypatch.setattr(remotes, "_send", lambda files, source: None)
+    with pytest.raises(TypeError):
+        repository.push()
+
+
 def test_a_remote_that_is_no_directory_is_named(repository, tmp_path):
     (tmp_path / "remote").write_text("a file")
     publish(repository)
@@ -323,6 +341,16 @@ def test_a_kind_of_remote_that_is_not_installed_is_named(tmp_path):
     repository = DataRepository(tmp_path / "data", Remote("gs://bucket"))
     publish(repository)
     with pytest.raises(RemoteRefused, match=r"gs://bucket.*requires 'dvc-gs'"):
+        repository.push()
+
+
+@pytest.mark.parametrize(
+    "options", [{"read_timeout": "soon"}, {"auth": "basic"}, {"auth": "sesame"}, {"colour": "blue"}]
+)
+def test_options_that_a_remote_cannot_use_are_a_refusal(tmp_path, options):
+    repository = DataRepository(tmp_path / "data", Remote("http://127.0.0.1:9/store", options))
+    publish(repository)
+    with pytest.raises(RemoteRefused, match="127"):
         repository.push()
 
 
