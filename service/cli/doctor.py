@@ -17,7 +17,7 @@ from sqlmodel import Session, col, select
 
 from service import label_studio_server, migrations, projects, settings
 from service.cli.console import AsJson, show
-from service.queue import HEAVY, LIGHT
+from service.queue import QUEUES
 from service.runtime import Runtime, from_environment
 from service.settings import Settings
 from service.tables import ApiKey, ConnectorKind, DocumentKind, Project, Role, User
@@ -98,7 +98,7 @@ def _processes(runtime: Runtime, chosen: Settings) -> Iterator[Check]:
     is_up = _pings(runtime)
     remedy = "correct ERRATA_REDIS_URL, or start it" if chosen.redis_url else UP
     yield _check("redis", is_up, "yours" if chosen.redis_url else "bundled", remedy)
-    for name in (LIGHT, HEAVY):
+    for name in QUEUES:
         count = runtime.queue.workers(name) if is_up else 0
         yield _check(f"worker {name}", count > 0, f"{count} at work", UP)
     kept = len(CronScheduler.all(runtime.queue.redis)) if is_up else 0
