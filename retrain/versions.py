@@ -20,6 +20,7 @@ from pygit2.enums import CheckoutStrategy, FileMode, Option, RepositoryOpenFlag
 
 from retrain.errors import ForeignChanges, UnknownVersion, VersionTaken
 from retrain.remotes import Cache, Remote, configuration, digest_of, pointed_to, pointer_to
+from retrain.types import Contents
 
 _NAME = re.compile(r"[A-Za-z0-9](\.?[A-Za-z0-9_-])*(?<!\.lock)")
 _TAGS = "refs/tags/"
@@ -29,15 +30,6 @@ _FRONT_PAGE = b"""# Training sets
 Each tag `NAME/vN` holds a version of a training set, each tag `NAME/run-ID` a version and a training run on it.
 `git checkout TAG`, then `dvc pull`, brings one with its rows. This branch holds nothing else.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """What a tag adds, by path: `files` go to DVC, `facts` into Git, where nothing can be erased: no personal text."""
-
-    files: Mapping[str, Path]
-    facts: Mapping[str, bytes]
-    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from pygit2.enums import Option
 from retrain import remotes
 from retrain.errors import ForeignChanges, RemoteRefused, UnknownVersion, VersionTaken
 from retrain.remotes import Remote
-from retrain.versions import Contents, DataRepository
+from retrain.types import Contents
+from retrain.versions import DataRepository
 from tests.clones import checked_out, dvc, git, git_objects, holding
 from tests.storage import running_storage
 
