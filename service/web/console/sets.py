@@ -19,7 +19,7 @@ from service.answers.changes import compare
 from service.clock import utcnow
 from service.errors import NotFound
 from service.stages import auditing, training
-from service.tables import AcceptedRepair, AuditFinding, JobKind, Mirror, TrainingRun, TrainingSet
+from service.tables import AuditFinding, JobKind, Mirror, TrainingRun, TrainingSet
 from service.web.auth import Access
 from service.web.console.listing import Badge, Cell, Link, Listing
 from service.web.console.page import Desk, Form, bp, page
@@ -145,28 +145,24 @@ def train(desk: Desk, form: TrainForm, row_id: UUID) -> Response:
 @page(Access.APPROVER, form=WaiverForm)
 def waive(desk: Desk, form: WaiverForm, row_id: UUID) -> Response:
     """Let a set be trained on although its audit found something."""
-    finding = auditing.find(desk.session, desk.project, row_id)
-    auditing.waive(desk.session, desk.project, finding, user=desk.user, reason=form.reason, until=form.until)
-    return _back(desk, finding, f"{finding.check} is waived until {form.until}.")
+    auditing.waive(desk.session, desk.project, row_id, user=desk.user, **form.model_dump())
+    return _back(desk, row_id, f"It is waived until {form.until}.")
 
 
 @bp.post("/p/<slug>/findings/<uuid:row_id>/repair")
 @page(Access.OPERATOR, form=RepairForm)
 def accept_repair(desk: Desk, form: RepairForm, row_id: UUID) -> Response:
     """Accept a proposal: the next set is built with it."""
-    finding = auditing.find(desk.session, desk.project, row_id)
-    auditing.accept(desk.session, desk.project, finding, form.place, user=desk.user, reason=form.reason)
-    return _back(desk, finding, "The repair is accepted; the next set is built with it.")
+    auditing.accept(desk.session, desk.project, row_id, user=desk.user, **form.model_dump())
+    return _back(desk, row_id, "The repair is accepted; the next set is built with it.")
 
 
 @bp.post("/p/<slug>/repairs/<uuid:row_id>/undo")
 @page(Access.OPERATOR)
 def undo_repair(desk: Desk, row_id: UUID) -> Response:
     """Take an accepted repair back."""
-    accepted = desk.row(AcceptedRepair, row_id)
-    auditing.undo(desk.session, desk.project, accepted, user=desk.user)
-    finding = auditing.find(desk.session, desk.project, accepted.finding_id)
-    return _back(desk, finding, "The repair is taken back; the next set is built without it.")
+    undone = auditing.undo(desk.session, desk.project, row_id, user=desk.user)
+    return _back(desk, undone.finding_id, "The repair is taken back; the next set is built without it.")
 
 
 def _sources(found: TrainingSet) -> list[dict[str, Any]]:
@@ -179,7 +175,8 @@ def _sources(found: TrainingSet) -> list[dict[str, Any]]:
     return sources
 
 
-def _back(desk: Desk, finding: AuditFinding, sentence: str) -> Response:
+def _back(desk: Desk, finding_id: UUID, sentence: str) -> Response:
+    finding = desk.session.get_one(AuditFinding, finding_id)
     return desk.done(sentence, "console.training_set", row_id=finding.training_set_id, _anchor="audit")
 
 
