@@ -54,11 +54,7 @@ def compare(session: Session, a: TrainingSet, b: TrainingSet) -> dict[str, Any]:
         "b": b.fingerprint,
         "added": [_told(row, added(row)) for row in changes.added],
         "removed": [_told(row, _removal(row.key, b)) for row in changes.removed]
-        + [
-            _gone(session, row)
-            for key, row in rows[a.id].items()
-            if key not in rows[b.id] and key not in known
-        ],
+        + [_gone(row) for key, row in rows[a.id].items() if key not in rows[b.id] and key not in known],
         "changed": [_told(row, changed(old, row)) | {"was": old.answer} for old, row in changes.changed],
         "moved": [
             _told(row, Cause("merge", row.group)) | {"was": old.split.value} for old, row in changes.moved
@@ -127,9 +123,9 @@ def _told(row: Example, cause: Cause) -> dict[str, Any]:
     }
 
 
-def _gone(session: Session, row: TrainingSetExample) -> dict[str, Any]:
+def _gone(row: TrainingSetExample) -> dict[str, Any]:
     """Tell of a row that may not be read any more: it was erased, or may not be learned from."""
-    kind = "consent" if session.get(Settlement, row.settlement_id) else "erasure"
+    kind = "erasure" if row.erased_at else "consent"
     key = str(row.settlement_id)
     return {
         "row": {"key": key, "prompt": "", "answer": "", "split": row.split.value},

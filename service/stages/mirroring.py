@@ -3,8 +3,6 @@
 Personal text lies in the rows' files alone, which DVC holds and an erasure can remove; Git holds references.
 """
 
-import hashlib
-import hmac
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from sqlmodel import Session, col, select
 from retrain.errors import RetrainError
 from retrain.types import Contents, canonical_json
 from service.answers import describe_evaluation
+from service.answers.erasures import erased_rows
 from service.clock import utcnow
 from service.errors import TryAgain
 from service.queue import Lease
@@ -48,6 +47,8 @@ class Repository(Protocol):
     def publish(self, name: str, version: int, contents: Contents) -> str: ...
     def add_run(self, name: str, version: int, run: str, contents: Contents) -> str: ...
     def commit_of(self, tag: str) -> str | None: ...
+    def shards(self, tag: str) -> dict[str, str]: ...
+    def forget(self, digests: Iterable[str]) -> None: ...
     def push(self) -> int: ...
     def collect(self, keep: Iterable[str]) -> int: ...
 
@@ -97,6 +98,10 @@ def run(
             )
             for each in judged
         ]
+    with runtime.db.reading() as session:
+        is_emptied = erased_rows(session, training_set) > 0
+    if is_emptied:  # before, or while its rows were copied
+        _try(lease, set_id, commit, partial(repository.forget, repository.shards(tag).values()))
     sent = _try(lease, set_id, commit, repository.push)
     if track:
         for each, at in zip(judged, tagged, strict=True):
@@ -162,13 +167,13 @@ def _facts(runtime: Runtime, session: Session, training_set: TrainingSet) -> dic
         .where(TrainingSetExample.training_set_id == training_set.id)
         .order_by(col(TrainingSetExample.settlement_id))
     )
-    key = runtime.secrets.signing_key.encode()
+    salted = runtime.secrets.salted
     lineage = [
         {
             "settlement": str(row.settlement_id),
             "split": row.split.value,
-            "group": _salted(key, row.group_name),
-            "content": _salted(key, row.content_sha256),
+            "group": salted(row.group_name),
+            "content": salted(row.content_sha256),
             "repairs": row.repairs,
         }
         for row in rows
@@ -178,25 +183,11 @@ def _facts(runtime: Runtime, session: Session, training_set: TrainingSet) -> dic
         facts["README.md"] = runtime.artifacts.get_bytes(training_set.card)
     if training_set.audit_report:
         report = json.loads(runtime.artifacts.get_bytes(training_set.audit_report))
-        facts["audit.json"] = _pretty(_wordless(report))
+        facts["audit.json"] = _pretty(report)
     return facts | {
         "recipe.json": _pretty({"fingerprint": training_set.fingerprint, **training_set.recipe}),
         "lineage.jsonl": b"".join(canonical_json(row) + b"\n" for row in lineage),
     }
-
-
-def _wordless(report: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what findings say of rows: a phrase that many rows share may be personal, and Git forgets nothing."""
-    findings = [
-        {name: value for name, value in finding.items() if name not in ("evidence", "repair")}
-        for finding in report["findings"]
-    ]
-    return report | {"findings": findings}
-
-
-def _salted(key: bytes, text: str) -> str:
-    """Return a digest that tells nobody without the installation's secret whether they guessed the text."""
-    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 
 def _judged(session: Session, project: Project, training_set: TrainingSet) -> list[Judged]:

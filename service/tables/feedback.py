@@ -55,7 +55,7 @@ class Admission(Row, table=True):
 
 
 class Response(Row, table=True):
-    """One answer the model gave to `messages`, whose last turn is the user's."""
+    """One answer the model gave to `messages`, whose last turn is the user's; of an erased one only the keys stay."""
 
     __tablename__ = "response"
     __table_args__ = (
@@ -86,6 +86,7 @@ class Response(Row, table=True):
     trace_id: str | None = Field(default=None, max_length=64)
     host_metadata: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
     triaged_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    erased_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class Feedback(Row, table=True):

@@ -61,13 +61,13 @@ class Team(Desk):
         lease.finish(done)
         return done
 
-    def judged(self, training_set: TrainingSet) -> None:
+    def judged(self, training_set: TrainingSet, number: int = 7) -> None:
         """Add a run on the set and the gate's verdict on what came of it."""
         adapter = self.runtime.settings.data_dir / "adapter"
-        adapter.mkdir(parents=True)
+        adapter.mkdir(parents=True, exist_ok=True)
         (adapter / "adapter_model.safetensors").write_bytes(b"weights")
         with self.runtime.db.transaction() as session:
-            model = builders.add_challenger(session, self.project, number=7)
+            model = builders.add_challenger(session, self.project, number=number)
             run = session.get_one(TrainingRun, model.training_run_id)
             run.training_set_id, run.started_at, run.finished_at = training_set.id, utcnow(), utcnow()
             run.spec, run.code_archive = {"rank": 8}, "sha256:code"

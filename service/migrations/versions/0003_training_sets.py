@@ -30,6 +30,7 @@ INDEXES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("response", ("source_id", "body_sha256")),
 )
 REPORTS = ("audit_report", "card")
+ERASABLE = ("response", "training_set_example")
 
 
 def upgrade() -> None:
@@ -45,6 +46,8 @@ def upgrade() -> None:
     _add_current_at()
     for name in REPORTS:
         op.add_column("training_set", sa.Column(name, sa.String(length=71), nullable=True))
+    for table in ERASABLE:
+        op.add_column(table, sa.Column("erased_at", sa.DateTime(timezone=True), nullable=True))
     _create_tables()
     op.execute(
         f"ALTER TABLE settlement ADD COLUMN admission_id {'CHAR(32)' if _is_sqlite() else 'UUID'}"
@@ -60,6 +63,8 @@ def downgrade() -> None:
     for table, columns in INDEXES:
         op.drop_index(f"ix_{table}_{'_'.join(columns)}", table)
     op.drop_column("training_set", "current_at")
+    for table in ERASABLE:
+        op.drop_column(table, "erased_at")
     if not _is_sqlite():
         op.drop_constraint("fk_settlement_admission_id_admission", "settlement")
     op.drop_column("settlement", "admission_id")

@@ -16,6 +16,7 @@ from retrain.errors import RetrainError
 from retrain.types import Split
 from service.answers.audits import blocking, findings_of, repairs_of, waivers
 from service.answers.changes import compare
+from service.answers.erasures import erased_rows
 from service.clock import utcnow
 from service.errors import NotFound
 from service.stages import auditing, training
@@ -119,6 +120,7 @@ def training_set(desk: Desk, row_id: UUID) -> str:
         blocking=blocking(desk.session, found, today),
         repairs=repairs_of(desk.session, found),
         sources=_sources(found),
+        erased=erased_rows(desk.session, found),
         mirror=desk.session.exec(select(Mirror).where(Mirror.training_set_id == found.id)).first(),
         tally=_tally(findings),
         most=max((counts.total() for _, counts in _tally(findings)), default=1),

@@ -220,7 +220,7 @@ def test_a_publisher_killed_anywhere_is_made_good_by_the_next(tmp_path, unhurrie
         repository = DataRepository(tmp_path / "killed" / "data")
         draft = contents(repository, ROWS)
         code = in_a_child(lambda at=repository, of=draft: at.publish("support-qa", 1, of), dies_at=step)
-        visible = repository._digests(repository._tags())
+        visible = repository._digests(repository.tags())
         assert all(repository._cache().path(digest).exists() for digest in visible)
         assert publish(repository) == expected
         assert sorted(cached(repository)) == sorted(cached(whole))
@@ -251,7 +251,7 @@ def test_a_full_disk_leaves_nothing_and_the_next_attempt_succeeds(repository, mo
         full.setattr(remotes, "copyfileobj", half)
         with pytest.raises(OSError, match="No space left"):
             publish(repository)
-    assert repository._tags() == []
+    assert repository.tags() == []
     assert not holding(MARKER, repository.directory)
     assert publish(repository)
 
@@ -262,7 +262,7 @@ def test_publishers_wait_for_each_other(repository):
     with ThreadPoolExecutor() as pool:
         publishing = [pool.submit(repository.publish, name, 1, draft) for name in names]
     assert all(each.result() for each in publishing)
-    assert sorted(repository._tags()) == [f"{name}/v1" for name in names]
+    assert sorted(repository.tags()) == [f"{name}/v1" for name in names]
 
 
 def test_changes_by_hand_are_refused_and_kept(copied):
@@ -270,7 +270,7 @@ def test_changes_by_hand_are_refused_and_kept(copied):
     with pytest.raises(ForeignChanges, match=r"notes\.txt"):
         publish(copied, 3)
     assert (copied.directory / "notes.txt").read_text() == "mine"
-    assert "support-qa/v3" not in copied._tags()
+    assert "support-qa/v3" not in copied.tags()
 
 
 def test_a_branch_checked_out_by_hand_is_refused_and_kept(copied):
