@@ -102,6 +102,11 @@ class ArtifactStore:
                 self._fetch(file, whole / file.path)
             whole.rename(destination)
 
+    def remove(self, name: str) -> None:
+        """Remove an object; what is not there is as good as removed."""
+        if self.exists(name):
+            self._files.rm_file(self._object(name))
+
     def exists(self, name: str) -> bool:
         """Tell whether an object has this name; its content is not looked at."""
         return bool(self._files.exists(self._object(name)))
@@ -165,6 +170,12 @@ class ArtifactStore:
             raise BrokenArtifact(
                 f"{file.path} has {path.stat().st_size} bytes, its manifest says {file.size}"
             )
+
+
+def name_of(path: Path) -> str:
+    """Return the name that a file's content would have in a store."""
+    with path.open("rb") as source:
+        return f"sha256:{hashlib.file_digest(source, 'sha256').hexdigest()}"
 
 
 def _copy(source: BinaryIO, target: BinaryIO) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,13 @@ def read(path: Path) -> list[Example]:
     """
     batches = pq.ParquetFile(path).iter_batches(batch_size=_ROWS_A_GROUP)
     return [_example(row) for batch in batches for row in batch.to_pylist()]
+
+
+def leave_out(path: Path, names: Container[str], destination: Path) -> None:
+    """Write a set as it would be without the rows of these content hashes; it may be empty then."""
+    kept = [row for row in read(path) if row.key not in names]
+    schema = Features.from_arrow_schema(pq.read_schema(path)).arrow_schema
+    _write(_batches(kept, schema), schema=schema, path=destination)
 
 
 def split_file(path: Path, split: Split, destination: Path) -> int:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,13 +16,18 @@ from pathlib import Path
 from shutil import copyfileobj
 from urllib.parse import urlsplit
 
-from dvc.fs import FileSystem, HTTPFileSystem, LocalFileSystem, get_cloud_fs
+from dvc.exceptions import DvcException
+from dvc.fs import AuthError, ConfigError, FileSystem, HTTPFileSystem, LocalFileSystem, get_cloud_fs
 from fsspec.asyn import AsyncFileSystem, sync
 
 from retrain.errors import RemoteRefused
 
 _OUT = "- md5: {}\n  size: {}\n  hash: md5\n  path: {}\n"
 _OUTS = re.compile(_OUT.replace("{}", "(.*)"))
+# DVC waits three times as long for each byte, and asks a silent server five times.
+_HTTP_SECONDS = {"connect_timeout": 20.0, "read_timeout": 20.0}
+_REFUSALS = (OSError, DvcException, AuthError, ConfigError, ImportError)
+_REFUSALS_OF = {"aiohttp": "ClientError", "asyncssh": "Error", "botocore.exceptions": "BotoCoreError"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +100,12 @@ class Remote:
 
     @contextmanager
     def _files(self) -> Iterator[tuple[FileSystem, str]]:
-        """Lend the remote's file system and where its files begin; each kind has errors of its own."""
+        """Lend the remote's file system and where its files begin."""
+        patience = _HTTP_SECONDS if urlsplit(self.url).scheme in {"http", "https"} else {}
         try:
-            kind, options, root = get_cloud_fs({}, url=self.url, **self.options)
+            kind, options, root = get_cloud_fs({}, url=self.url, **{**patience, **self.options})
             yield kind(**options), root
-        except Exception as error:
+        except _refusals() as error:
             raise RemoteRefused(f"{self.url}: {type(error).__name__}: {error}") from error
 
 
@@ -128,6 +135,12 @@ def pointer_to(files: Mapping[str, Path], digests: Mapping[str, str]) -> bytes:
 def pointed_to(pointer: bytes) -> dict[str, str]:
     """Return what a pointer of ours names, as path: digest."""
     return {json.loads(path): digest for digest, _, path in _OUTS.findall(pointer.decode())}
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """Return what remotes raise when they say no; a kind's own errors, if its library is loaded."""
+    loaded = ((sys.modules[name], error) for name, error in _REFUSALS_OF.items() if name in sys.modules)
+    return (*_REFUSALS, *(getattr(module, error) for module, error in loaded))
 
 
 def _parts(digest: str) -> tuple[str, str, str, str]:

@@ -4,8 +4,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -170,6 +171,18 @@ class Case:
     expected: str
     check: str
     slices: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a tag of the data repository adds, by path: `files` go to DVC, `facts` into Git.
+
+    Nothing can be erased from Git, so facts hold no personal text.
+    """
+
+    files: Mapping[str, Path]
+    facts: Mapping[str, bytes]
+    at: datetime
 
 
 def canonical_json(value: object) -> bytes:

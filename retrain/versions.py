@@ -20,6 +20,7 @@ from pygit2.enums import CheckoutStrategy, FileMode, Option, RepositoryOpenFlag
 
 from retrain.errors import ForeignChanges, UnknownVersion, VersionTaken
 from retrain.remotes import Cache, Remote, configuration, digest_of, pointed_to, pointer_to
+from retrain.types import Contents
 
 _NAME = re.compile(r"[A-Za-z0-9](\.?[A-Za-z0-9_-])*(?<!\.lock)")
 _TAGS = "refs/tags/"
@@ -29,15 +30,6 @@ _FRONT_PAGE = b"""# Training sets
 Each tag `NAME/vN` holds a version of a training set, each tag `NAME/run-ID` a version and a training run on it.
 `git checkout TAG`, then `dvc pull`, brings one with its rows. This branch holds nothing else.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """What a tag adds, by path: `files` go to DVC, `facts` into Git, where nothing can be erased: no personal text."""
-
-    files: Mapping[str, Path]
-    facts: Mapping[str, bytes]
-    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +76,12 @@ class DataRepository:
             found = git.references.get(_TAGS + tag)
             return str(found.peel(Commit).id) if found else None
 
+    def tags(self) -> list[str]:
+        """Return every tag; a directory that is not there has none."""
+        if not self.directory.exists():
+            return []
+        return [name.removeprefix(_TAGS) for name in self._open().references if name.startswith(_TAGS)]
+
     def shards(self, tag: str) -> dict[str, str]:
         """Return the files of a tag that DVC holds, as path: digest.
 
@@ -103,7 +101,7 @@ class DataRepository:
         if not self.remote:
             return 0
         with self._turn("remote"):
-            return self.remote.send(self._digests(self._tags()), self._cache())
+            return self.remote.send(self._digests(self.tags()), self._cache())
 
     def forget(self, digests: Iterable[str]) -> None:
         """Remove content from cache, work tree and remote; the tags go on naming it, `dvc pull` there misses it.
@@ -116,7 +114,7 @@ class DataRepository:
             for digest in gone:
                 self._cache().remove(digest)
             self._clear_work_tree(gone)
-        if self.remote:
+        if self.remote and gone:
             with self._turn("remote"):
                 self.remote.remove(gone)
 
@@ -193,17 +191,12 @@ class DataRepository:
     def _cache(self) -> Cache:
         return Cache(self.directory / ".dvc" / "cache")
 
-    def _tags(self) -> list[str]:
-        if not self.directory.exists():
-            return []
-        return [name.removeprefix(_TAGS) for name in self._open().references if name.startswith(_TAGS)]
-
     def _digests(self, tags: Iterable[str]) -> set[str]:
         return {digest for tag in tags for digest in self.shards(tag).values()}
 
     def _clear_work_tree(self, digests: set[str]) -> None:
         """Remove rows that someone has checked out in the repository itself."""
-        for tag in self._tags():
+        for tag in self.tags():
             for path, digest in self.shards(tag).items():
                 file = self.directory / path
                 if digest in digests and file.is_file() and digest_of(file) == digest:

@@ -33,8 +33,14 @@ from service.settings import Settings
 from service.tables import Evaluation, EvaluationState, Job, JobKind, JobState, RunState, TrainingRun
 
 ENTRY = "service.jobs.run"
-LIGHT, HEAVY = "light", "heavy"
-QUEUE_OF = dict.fromkeys(JobKind, LIGHT) | {JobKind.TRAIN: HEAVY, JobKind.EVALUATE: HEAVY}
+QUEUES = LIGHT, HEAVY, REMOTE = "light", "heavy", "remote"
+# What waits for somebody else's machine has a queue of its own, so that nothing waits behind it.
+QUEUE_OF = dict.fromkeys(JobKind, LIGHT) | {
+    JobKind.TRAIN: HEAVY,
+    JobKind.EVALUATE: HEAVY,
+    JobKind.MIRROR: REMOTE,
+    JobKind.COLLECT: REMOTE,
+}
 OPEN = (JobState.PENDING, JobState.LEASED)
 
 log = structlog.get_logger()
@@ -56,7 +62,7 @@ class AllowedJob(RqJob):
 
 
 def rq_queue(name: str, redis: "Redis") -> Queue:
-    """Return RQ's queue `light` or `heavy`; a worker listens to one only, for only then RQ pops safely."""
+    """Return RQ's queue of this name; a worker listens to one only, for only then RQ pops safely."""
     return Queue(f"errata-{name}", connection=redis, serializer=JSONSerializer, job_class=AllowedJob)
 
 
@@ -259,7 +265,7 @@ class JobQueue:
             return 0
 
     def _held(self) -> set[str]:
-        return {job_id for name in (LIGHT, HEAVY) for job_id in rq_queue(name, self.redis).job_ids}
+        return {job_id for name in QUEUES for job_id in rq_queue(name, self.redis).job_ids}
 
 
 @dataclass(frozen=True, slots=True)

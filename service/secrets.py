@@ -1,5 +1,7 @@
 """The installation's own secrets, made at the first start and kept in one file that only its owner can read."""
 
+import hashlib
+import hmac
 import json
 import os
 import secrets
@@ -17,6 +19,10 @@ class Secrets:
     signing_key: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
     session_key: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
     hook_secret: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+
+    def salted(self, text: str) -> str:
+        """Return a digest that tells nobody without these secrets whether they guessed the text."""
+        return hmac.new(self.signing_key.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
 def load(data_dir: Path) -> Secrets:

@@ -97,6 +97,11 @@ class Settings(BaseSettings):
         return (self.data_repository or self.data_dir / "data-repository").resolve()
 
     @property
+    def work(self) -> Path:
+        """What training runs keep while they are at work, a folder each."""
+        return self.data_dir.resolve() / "work"
+
+    @property
     def responder_socket(self) -> Path:
         """The private socket on which the champion answers the web."""
         return self.data_dir.resolve() / "run" / "responder.sock"

@@ -20,6 +20,7 @@ from service import label_studio_server, migrations, secrets, valkey
 from service.db import Database
 from service.errors import ConfigurationError
 from service.label_studio_server import LabelStudioFailed
+from service.queue import QUEUES
 from service.settings import Settings
 
 START_SECONDS = 60
@@ -192,8 +193,7 @@ def commands(settings: Settings) -> dict[str, list[str]]:
             *granian, "--blocking-threads", "8", "--uds", str(settings.responder_socket),
             "--uds-permissions", "600", "service.responder:from_environment_app",
         ],
-        "light": [*cli, "worker", "light"],
-        "heavy": [*cli, "worker", "heavy"],
+        **{name: [*cli, "worker", name] for name in QUEUES},
         "schedule": [*cli, "schedule"],
     }  # fmt: skip
 

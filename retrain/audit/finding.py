@@ -48,10 +48,10 @@ class Repair:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing a check found; it names examples by key and quotes no row's text, so it may outlive an erasure.
+    """One thing a check found; it names examples by key and quotes no single row's text.
 
-    Words that many rows share, such as a term or a template, may be named. `repair` says what a person
-    could do, `proposals` are repairs that a program can carry out.
+    Words that many rows share, such as a term or a template, may be named, so an erasure empties it. `repair` says
+    what a person could do, `proposals` are repairs that a program can carry out.
     """
 
     check: str

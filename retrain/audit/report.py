@@ -34,6 +34,16 @@ def report(
     }
 
 
+def wordless(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a report without what findings say of rows: words that many rows share may still be personal."""
+    words = ("evidence", "repair")
+    findings = [
+        {name: fact for name, fact in finding.items() if name not in words}
+        for finding in document["findings"]
+    ]
+    return {**document, "findings": findings}
+
+
 def _verdict(rows: int, sources: int, counts: Mapping[str, int]) -> str:
     of = f"{rows:,} rows of {sources:,} source{'s' if sources != 1 else ''}"
     block, warn, info = (

@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlmodel import Session, col, select
 
 from service.answers.audits import blocking, describe_finding, findings_of, waivers
+from service.answers.erasures import erased_rows
 from service.clock import utcnow
 from service.errors import NotFound
 from service.tables import (
@@ -96,6 +97,7 @@ def describe_set(session: Session, training_set: TrainingSet) -> dict[str, Any]:
         "is_blocked": bool(blocking(session, training_set, utcnow().date())),
         "recipe": training_set.recipe,
         "dropped": len(training_set.dropped),
+        "erased": erased_rows(session, training_set),
         "findings": [
             describe_finding(finding, waived.get(finding.name))
             for finding in findings_of(session, training_set)

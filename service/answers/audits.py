@@ -77,7 +77,7 @@ def _prompts(session: Session, project_id: UUID) -> dict[str, str]:
         select(Response)
         .join(Source, col(Response.source_id) == Source.id)
         .where(Response.project_id == project_id, col(Source.is_corpus).is_(False))
-        .where(Source.name != projects.PLAYGROUND)
+        .where(Source.name != projects.PLAYGROUND, col(Response.erased_at).is_(None))
         .order_by(col(Response.id).desc())
     )
     return {str(one.id): one.messages[-1]["content"] for one in session.exec(newest.limit(PROMPTS))}

@@ -55,7 +55,7 @@ def compare(session: Session, a: TrainingSet, b: TrainingSet) -> dict[str, Any]:
         "added": [_told(row, added(row)) for row in changes.added],
         "removed": [_told(row, _removal(row.key, b)) for row in changes.removed]
         + [
-            _gone(session, row)
+            _gone(row)
             for row in left
             if (key := str(row.settlement_id)) not in rows[b.id] and key not in known
         ],
@@ -130,9 +130,9 @@ def _told(row: Example, cause: Cause) -> dict[str, Any]:
     }
 
 
-def _gone(session: Session, row: TrainingSetExample) -> dict[str, Any]:
+def _gone(row: TrainingSetExample) -> dict[str, Any]:
     """Tell of a row that may not be read any more: it was erased, or may not be learned from."""
-    kind = "consent" if session.get(Settlement, row.settlement_id) else "erasure"
+    kind = "erasure" if row.erased_at else "consent"
     key = str(row.settlement_id)
     return {
         "row": {"key": key, "prompt": "", "answer": "", "split": row.split.value},

@@ -53,7 +53,10 @@ def settled_answers(session: Session, project_id: UUID, *conditions: Any) -> lis
 
 
 def placed_answers(session: Session, project_id: UUID) -> list[Settled]:
-    """Return what any set may have held, whether or not it may still be learned: its neighbours keep its split."""
+    """Return what any set may have held, whether or not it may still be learned: its neighbours keep its split.
+
+    Erased ones judge no model any more, so what is near them may be anywhere.
+    """
     return _read(session, project_id)
 
 
@@ -63,7 +66,7 @@ def _read(session: Session, project_id: UUID, *conditions: Any) -> list[Settled]
         .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
         .join(Response, col(AnnotationTask.response_id) == Response.id)
         .join(Document, col(AnnotationTask.schema_id) == Document.id)
-        .where(Settlement.project_id == project_id, *conditions)
+        .where(Settlement.project_id == project_id, col(Response.erased_at).is_(None), *conditions)
         .where(
             (Settlement.verdict == Verdict.CORRECT)
             | ((Settlement.verdict == Verdict.INCORRECT) & (Settlement.cause == Cause.MODEL))

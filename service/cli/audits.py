@@ -5,20 +5,18 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
-from sqlmodel import col, select
 
-from service import answers, projects
+from service import answers
 from service.answers.audits import describe_finding, findings_of, repairs_of, waivers
-from service.cli.console import AsJson, Project, Token, connect, person, show
+from service.cli.console import APPROVERS, AsJson, Project, Token, connect, deciding, show
 from service.clock import utcnow
-from service.errors import Invalid, NotFound
+from service.errors import Invalid
 from service.stages import auditing
-from service.tables import AcceptedRepair
 
 app, repairs_app = typer.Typer(), typer.Typer(no_args_is_help=True)
 app.add_typer(repairs_app, name="repairs", help="What audits propose, and what was accepted of it.")
 Finding = Annotated[UUID, typer.Argument(metavar="FINDING", help="A finding's id: errata repairs list.")]
-WHO_REPAIRS = ("operator", "approver", "admin")
+WHO_REPAIRS = ("operator", *APPROVERS)
 Reason = Annotated[str, typer.Option(help="Why.")]
 
 
@@ -32,16 +30,12 @@ def waive(
     as_json: AsJson = False,
 ) -> None:
     """Let sets be trained on although their audit blocks them, until a day."""
-    runtime = connect()
-    user = person(runtime, token, project)
     try:
         day = date.fromisoformat(until)
     except ValueError as error:
         raise Invalid(f"--until {until}: not a day such as 2027-01-31") from error
-    with runtime.db.transaction() as session:
-        row = projects.find(session, project)
-        found = auditing.find(session, row, finding)
-        waiver = auditing.waive(session, row, found, user=user, reason=reason, until=day)
+    with deciding(project, token) as (session, row, user):
+        waiver = auditing.waive(session, row, finding, user=user, reason=reason, until=day)
     show({"finding": waiver.name, "author": user.name, **waiver.content}, as_json=as_json)
 
 
@@ -73,13 +67,10 @@ def accept(
     as_json: AsJson = False,
 ) -> None:
     """Accept a proposal: later sets are built with it; the settlements stay as they are."""
-    runtime = connect()
-    user = person(runtime, token, project, roles=WHO_REPAIRS)
-    with runtime.db.transaction() as session:
-        row = projects.find(session, project)
-        found = auditing.find(session, row, finding)
-        accepted = auditing.accept(session, row, found, place, user=user, reason=reason)
-    show({"repair": str(accepted.id), "check": found.check, "place": place}, as_json=as_json)
+    with deciding(project, token, roles=WHO_REPAIRS) as (session, row, user):
+        accepted = auditing.accept(session, row, finding, place=place, user=user, reason=reason)
+        check = auditing.find(session, row, finding).check
+    show({"repair": str(accepted.id), "check": check, "place": place}, as_json=as_json)
 
 
 @repairs_app.command()
@@ -90,13 +81,6 @@ def undo(
     as_json: AsJson = False,
 ) -> None:
     """Take an accepted repair back; sets that were built with it stay what they are."""
-    runtime = connect()
-    user = person(runtime, token, project, roles=WHO_REPAIRS)
-    with runtime.db.transaction() as session:
-        row = projects.find(session, project)
-        of_project = select(AcceptedRepair).where(AcceptedRepair.project_id == row.id)
-        accepted = session.exec(of_project.where(col(AcceptedRepair.id) == repair)).first()
-        if accepted is None:
-            raise NotFound(f"project {project} has no repair {repair}")
-        auditing.undo(session, row, accepted, user=user)
+    with deciding(project, token, roles=WHO_REPAIRS) as (session, row, user):
+        auditing.undo(session, row, repair, user=user)
     show({"repair": str(repair), "undone": True}, as_json=as_json)

@@ -4,7 +4,8 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -12,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import OperationalError
+from sqlmodel import Session
 
 from annotation.errors import ToolUnavailable
 from service import errors, migrations, people, projects
@@ -36,6 +38,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, 
 Token = Annotated[str, typer.Option("--token", help="Your token, or ERRATA_TOKEN.", show_default=False)]
 
 ACTOR = "command line"
+APPROVERS = ("approver", "admin")
 REFUSED, TRY_AGAIN, CONFIGURATION, INTERRUPTED = 3, 75, 78, 130
 POLL_SECONDS = 0.2
 MAX_WIDTH = 1000
@@ -123,23 +126,28 @@ def exit_code(error: Exception) -> int:
     return 1
 
 
-def person(runtime: Runtime, token: str, slug: str, *, roles: Sequence[str] = ("approver", "admin")) -> User:
-    """Return whose token this is: decisions are made by people, not by whoever has a shell.
+@contextmanager
+def deciding(
+    slug: str, token: str, *, roles: Sequence[str] = APPROVERS
+) -> Iterator[tuple[Session, ProjectRow, User]]:
+    """Open the transaction in which a person decides: people do, not whoever has a shell.
 
     Raises:
         NotFound: there is no such project.
         Unauthenticated: there is no token, or it is nobody's.
         Forbidden: this person may not decide in the project.
     """
+    runtime = connect()
     given = token or runtime.settings.token.get_secret_value()
-    with runtime.db.reading() as session:
+    with runtime.db.transaction() as session:
         user = people.user_of(session, given) if given else None
         if user is None:
             raise Unauthenticated("ERRATA_TOKEN: give your own token; errata tokens add USER makes one")
-        role = people.role_in(session, user, projects.find(session, slug).id)
-    if role not in roles:
-        raise Forbidden(f"role {role} may not decide")
-    return user
+        project = projects.find(session, slug)
+        role = people.role_in(session, user, project.id)
+        if role not in roles:
+            raise Forbidden(f"role {role} may not decide")
+        yield session, project, user
 
 
 def do(

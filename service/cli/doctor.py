@@ -17,7 +17,7 @@ from sqlmodel import Session, col, select
 
 from service import label_studio_server, migrations, projects, settings, supervisor
 from service.cli.console import TRY_AGAIN, AsJson, show
-from service.queue import HEAVY, LIGHT
+from service.queue import QUEUES
 from service.runtime import Runtime, from_environment
 from service.settings import Settings
 from service.tables import ApiKey, ConnectorKind, DocumentKind, Project, Role, User
@@ -107,7 +107,7 @@ def _processes(runtime: Runtime, chosen: Settings) -> Iterator[Check]:
         yield _check("redis", is_up, "yours", "correct ERRATA_REDIS_URL, or start it")
     else:
         yield ours("redis", is_up, "bundled")
-    for name in (LIGHT, HEAVY):
+    for name in QUEUES:
         count = runtime.queue.workers(name) if is_up else 0
         yield ours(f"worker {name}", count > 0, f"{count} at work")
     kept = len(CronScheduler.all(runtime.queue.redis)) if is_up else 0

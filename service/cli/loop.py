@@ -9,7 +9,7 @@ import typer
 from sqlmodel import Session, select
 
 from retrain.recipe import Recipe
-from service import answers, projects
+from service import answers
 from service.cli.console import (
     REFUSED,
     AsJson,
@@ -17,10 +17,9 @@ from service.cli.console import (
     NoWait,
     Project,
     Token,
-    connect,
+    deciding,
     do,
     find_project,
-    person,
     show,
     wait,
 )
@@ -132,10 +131,7 @@ def approve(
     dry_run: DryRun = False,
 ) -> None:
     """Approve a challenger as it is now; a later change makes the approval stale."""
-    runtime = connect()
-    user = person(runtime, token, project)
-    with runtime.db.transaction() as session:
-        row = projects.find(session, project)
+    with deciding(project, token) as (session, row, user):
         model = answers.find_model(session, row, number)
         evaluation = answers.newest_evaluation(session, model.id)
         if evaluation is None:
@@ -165,10 +161,7 @@ def promote(
     dry_run: DryRun = False,
 ) -> None:
     """Make an approved version the champion."""
-    runtime = connect()
-    user = person(runtime, token, project)
-    with runtime.db.transaction() as session:
-        row = projects.find(session, project)
+    with deciding(project, token) as (session, row, user):
         done = promotion.promote(session, row, model_version=number, user=user)
         document = _promoted(session, done)
         if dry_run:
@@ -185,10 +178,7 @@ def rollback(
     dry_run: DryRun = False,
 ) -> None:
     """Make the version that was live before live again."""
-    runtime = connect()
-    user = person(runtime, token, project)
-    with runtime.db.transaction() as session:
-        row = projects.find(session, project)
+    with deciding(project, token) as (session, row, user):
         document = _promoted(session, promotion.roll_back(session, row, reason=reason, user=user))
         if dry_run:
             session.rollback()

@@ -43,7 +43,7 @@ def up() -> None:
 
 @app.command()
 def worker(
-    queue: Annotated[str, typer.Argument(help="light, or heavy for training and evaluation.")],
+    queue: Annotated[str, typer.Argument(help="light, heavy (training, evaluation) or remote (mirrors).")],
 ) -> None:
     """Work on one queue."""
     _run_module("service.worker", queue)

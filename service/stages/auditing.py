@@ -43,15 +43,16 @@ def find(session: Session, project: Project, finding_id: UUID) -> AuditFinding:
 
 
 def waive(
-    session: Session, project: Project, finding: AuditFinding, *, user: User, reason: str, until: date
+    session: Session, project: Project, finding_id: UUID, *, user: User, reason: str, until: date
 ) -> Document:
     """Let a set be trained on although this was found, until a day; it holds for later sets with the same rows.
 
     Raises:
+        NotFound: there is no such finding.
         WrongState: the finding blocks nothing.
         Invalid: there is no reason, or the day is past or more than a year away.
     """
-    _take_turns(session, project)
+    finding = _held(session, project, finding_id)
     today = utcnow().date()
     if finding.severity != Severity.BLOCK:
         raise WrongState(f"{finding.check}: it blocks nothing, so there is nothing to waive")
@@ -81,18 +82,18 @@ def waive(
 
 
 def accept(
-    session: Session, project: Project, finding: AuditFinding, place: int, *, user: User, reason: str
+    session: Session, project: Project, finding_id: UUID, *, place: int, user: User, reason: str
 ) -> AcceptedRepair:
     """Accept one of a finding's proposals: later sets are built with it, the settlements stay as they are.
 
     A term enters the glossary, and experts are asked about responses, in the same transaction.
 
     Raises:
-        NotFound: the finding has no such proposal.
+        NotFound: there is no such finding, or it has no such proposal.
         AlreadyDecided: somebody accepted it before.
         Invalid: it names a term that stands for another concept in the glossary.
     """
-    _take_turns(session, project)
+    finding = _held(session, project, finding_id)
     if not 0 <= place < len(finding.proposals):
         raise NotFound(f"{finding.check}: there is no proposal {place}")
     if before := _in_force(session, finding, place):
@@ -113,19 +114,22 @@ def accept(
     return accepted
 
 
-def undo(session: Session, project: Project, accepted: AcceptedRepair, *, user: User) -> None:
+def undo(session: Session, project: Project, repair_id: UUID, *, user: User) -> AcceptedRepair:
     """Take an accepted repair back; sets that were built with it stay what they are, and so do tasks that were sent.
 
     Raises:
+        NotFound: there is no such repair.
         AlreadyDecided: it was taken back before.
     """
-    _take_turns(session, project)
+    accepted = session.get(AcceptedRepair, repair_id)
+    if accepted is None:
+        raise NotFound(f"no repair {repair_id} here")
+    finding = _held(session, project, accepted.finding_id)
     session.refresh(accepted)
     if accepted.undone_at:
         raise AlreadyDecided("this repair was taken back already")
     accepted.undone_at, accepted.undone_by = utcnow(), user.id
     session.add(accepted)
-    finding = session.get_one(AuditFinding, accepted.finding_id)
     proposal = to_repair(finding.proposals[accepted.place])
     if proposal.kind is RepairKind.TERM:
         remove_name(session, project, proposal.put, proposal.find, actor=user.name)
@@ -133,6 +137,7 @@ def undo(session: Session, project: Project, accepted: AcceptedRepair, *, user: 
     session.execute(update(AnnotationTask).where(*unsent).values(state=TaskState.WITHDRAWN))
     facts: dict[str, str | int] = {"repair": str(accepted.id)}
     _record(session, project, finding, user=user, action="repair_undone", facts=facts)
+    return accepted
 
 
 def _tasks(
@@ -160,9 +165,10 @@ def _tasks(
     ]
 
 
-def _take_turns(session: Session, project: Project) -> None:
-    """Let decisions on one project follow each other, so that each sees what the one before left behind."""
+def _held(session: Session, project: Project, finding_id: UUID) -> AuditFinding:
+    """Return a finding; decisions on one project follow each other, so that each sees what the one before left."""
     session.get_one(Project, project.id, with_for_update=True)
+    return find(session, project, finding_id)
 
 
 def _in_force(session: Session, finding: AuditFinding, place: int) -> AcceptedRepair | None:

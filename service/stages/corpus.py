@@ -35,6 +35,7 @@ from service.queue import Lease
 from service.tables import (
     Admission,
     Annotation,
+    AnnotationTask,
     Annotator,
     DocumentKind,
     Project,

@@ -14,8 +14,9 @@ from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from retrain import audit, card
+from retrain.artifacts import name_of
 from retrain.audit.repairs import apply
-from retrain.audit.report import report
+from retrain.audit.report import report, wordless
 from retrain.recipe import Recipe
 from retrain.training_set import Built, Placed, build, fingerprint, to_example
 from retrain.types import Example, Kind, Split, canonical_json, content_hash
@@ -118,8 +119,9 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
         dropped=out | dict(built.dropped),
         findings=findings,
         recipe=recipe,
-        artifact=_store(runtime, built.examples, tools.write),
-        report=runtime.artifacts.put_bytes(canonical_json(report(built.examples, findings))),
+        artifact=_stored(built.examples, tools.write, runtime.artifacts.put_file),
+        # What findings quote stands in rows of the database, where an erasure finds it.
+        report=runtime.artifacts.put_bytes(canonical_json(wordless(report(built.examples, findings)))),
     )
     with lease.transaction() as session:
         training_set = _add(runtime, session, project_id, history, frozen)
@@ -136,22 +138,35 @@ def newest_recipe(runtime: Runtime, project_id: UUID) -> dict[str, Any]:
 
 
 def rebuild(runtime: Runtime, lease: Lease, set_id: UUID, tools: Tools) -> dict[str, Any]:
-    """Build a set again from its settlements alone and compare name and bytes with what is stored."""
+    """Build a set again from its settlements alone and compare name and bytes with what is stored.
+
+    Where rows were erased, or may not be read any more, the others are compared with what they were when it was frozen.
+    """
     with runtime.db.reading() as session:
         stored = session.get_one(TrainingSet, set_id)
         examples = examples_of(session, stored)
-    held = sum(stored.counts.values())
-    if not examples:
-        return {"set": stored.fingerprint, "fingerprint": "", "artifact": "", "erased": held, "equal": False}
-    name = fingerprint(examples, stored.recipe)
-    artifact = _store(runtime, sorted(examples, key=content_hash), tools.write)
+        rows = session.exec(
+            select(TrainingSetExample).where(TrainingSetExample.training_set_id == set_id)
+        ).all()
     runtime.artifacts.verify(stored.artifact)
+    name = fingerprint(examples, stored.recipe)
+    artifact = _stored(examples, tools.write, name_of) if examples else ""
+    left = {example.key: content_hash(example) for example in examples}
+    erased, emptied = len(rows) - len(left), sum(row.erased_at is not None for row in rows)
+    # The file still holds rows that only may not be read any more.
+    equal = (
+        set(left.values()) <= {row.content_sha256 for row in rows}
+        and (name == stored.fingerprint or erased > 0)
+        and (artifact == stored.artifact or erased > emptied or not left)
+    )
+    was = "as it was" if equal else "not as it was"
     return {
         "set": stored.fingerprint,
         "fingerprint": name,
         "artifact": artifact,
-        "erased": held - len(examples),
-        "equal": name == stored.fingerprint and artifact == stored.artifact,
+        "erased": erased,
+        "equal": equal,
+        "sentence": f"{erased} rows erased, what is left is {was}" if erased else f"it is {was}",
     }
 
 
@@ -197,13 +212,16 @@ def _held_out(history: History, built: Built) -> list[Example]:
     ]
 
 
-def _store(
-    runtime: Runtime, examples: Sequence[Example], write: Callable[[Sequence[Example], Path], None]
+def _stored(
+    examples: Sequence[Example],
+    write: Callable[[Sequence[Example], Path], None],
+    keep: Callable[[Path], str],
 ) -> str:
+    """Write rows to a file for `keep`, and return what that names it."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "examples.parquet"
         write(examples, path)
-        return runtime.artifacts.put_bytes(path.read_bytes())
+        return keep(path)
 
 
 def _add(

@@ -222,7 +222,7 @@ def find_response(session: Session, project: Project, ref: str) -> Response | No
     """Return the project's response by our id or by the host's external one."""
     own_id = _own_id(ref)
     found = session.get(Response, own_id) if own_id else None
-    if found and found.project_id == project.id:
+    if found and found.project_id == project.id and not found.erased_at:
         return found
     return _by_external_id(session, project, ref)
 

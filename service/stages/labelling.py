@@ -221,12 +221,12 @@ def _mark_sent(session: Session, task_id: UUID, external_id: str) -> bool:
 def _store(
     session: Session, project_id: UUID, pulled: PulledAnnotation, connector: ConnectorKind
 ) -> AnnotationTask | None:
-    """Add one revision; None when it is known already or its task is not ours."""
+    """Add one revision; None when it is known already, its task is not ours or what it is about was erased."""
     try:
         task = session.get(AnnotationTask, UUID(pulled.task_key))
     except ValueError:
         task = None
-    if task is None or task.project_id != project_id:
+    if task is None or task.project_id != project_id or _is_erased(session, task):
         log.warning("foreign_annotation", external_id=pulled.external_id)
         return None
     known = select(Annotation.id).where(
@@ -244,6 +244,10 @@ def _store(
     session.add(revision)
     session.flush()
     return task
+
+
+def _is_erased(session: Session, task: AnnotationTask) -> bool:
+    return session.get_one(Response, task.response_id).erased_at is not None
 
 
 def _schema_of(session: Session, task: AnnotationTask) -> LabelSchema:

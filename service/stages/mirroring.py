@@ -3,12 +3,9 @@
 Personal text lies in the rows' files alone, which DVC holds and an erasure can remove; Git holds references.
 """
 
-import hashlib
-import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,8 +17,9 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from retrain.errors import RetrainError
-from retrain.types import canonical_json
+from retrain.types import Contents, canonical_json
 from service.answers import describe_evaluation
+from service.answers.erasures import erased_rows
 from service.clock import utcnow
 from service.errors import TryAgain
 from service.queue import Lease
@@ -44,25 +42,15 @@ log = structlog.get_logger()
 
 
 class Repository(Protocol):
-    """The data repository; `files` go to DVC and `facts` into Git."""
+    """`retrain.versions.DataRepository`, whose libraries only a worker loads."""
 
-    def publish(
-        self, name: str, version: int, files: Mapping[str, Path], facts: Mapping[str, bytes], at: datetime
-    ) -> str: ...
-    def add_run(
-        self,
-        *,
-        name: str,
-        version: int,
-        run: str,
-        files: Mapping[str, Path],
-        facts: Mapping[str, bytes],
-        at: datetime,
-    ) -> str: ...
+    def publish(self, name: str, version: int, contents: Contents) -> str: ...
+    def add_run(self, name: str, version: int, run: str, contents: Contents) -> str: ...
     def commit_of(self, tag: str) -> str | None: ...
+    def shards(self, tag: str) -> dict[str, str]: ...
+    def forget(self, digests: Iterable[str]) -> None: ...
     def push(self) -> int: ...
-    def collect(self, keep: Sequence[str]) -> int: ...
-    def track(self, judged: "Judged", commit: str) -> str | None: ...
+    def collect(self, keep: Iterable[str]) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +67,13 @@ class Judged:
     name: str
 
 
-def run(runtime: Runtime, lease: Lease, set_id: UUID, repository: Repository) -> dict[str, Any]:
+def run(
+    runtime: Runtime,
+    lease: Lease,
+    set_id: UUID,
+    repository: Repository,
+    track: Callable[[Judged, str], object] | None,
+) -> dict[str, Any]:
     """Publish a set and its judged runs, and push what the remote lacks; what is there already stays as it is.
 
     Raises:
@@ -90,37 +84,31 @@ def run(runtime: Runtime, lease: Lease, set_id: UUID, repository: Repository) ->
         project = session.get_one(Project, training_set.project_id)
         facts = _facts(runtime, session, training_set)
         judged = _judged(session, project, training_set)
+    slug, tag = project.slug, f"{project.slug}/v{training_set.version}"
     with TemporaryDirectory() as folder:
         rows = Path(folder) / "part-00000.parquet"
         rows.write_bytes(runtime.artifacts.get_bytes(training_set.artifact))
-        files = {"rows/part-00000.parquet": rows}
+        contents = Contents({"rows/part-00000.parquet": rows}, facts, training_set.created_at)
         # A tag is what it was: rows may have been erased, and lineage salted anew, since it was made.
-        commit = repository.commit_of(f"{project.slug}/v{training_set.version}") or repository.publish(
-            project.slug, training_set.version, files, facts, training_set.created_at
-        )
+        commit = repository.commit_of(tag) or repository.publish(slug, training_set.version, contents)
         tagged = [
-            repository.commit_of(f"{project.slug}/run-{each.name}")
+            repository.commit_of(f"{slug}/run-{each.name}")
             or repository.add_run(
-                name=project.slug,
-                version=training_set.version,
-                run=each.name,
-                files=_adapter(runtime, each.model, Path(folder) / each.name),
-                facts=_run_facts(each),
-                at=each.evaluation.finished_at or each.evaluation.created_at,
+                slug, training_set.version, each.name, _run_contents(runtime, each, Path(folder) / each.name)
             )
             for each in judged
         ]
+    with runtime.db.reading() as session:
+        is_emptied = erased_rows(session, training_set) > 0
+    if is_emptied:  # before, or while its rows were copied
+        _try(lease, set_id, commit, partial(repository.forget, repository.shards(tag).values()))
     sent = _try(lease, set_id, commit, repository.push)
-    for each, at in zip(judged, tagged, strict=True):
-        _try(lease, set_id, commit, partial(repository.track, each, at))
+    if track:
+        for each, at in zip(judged, tagged, strict=True):
+            _try(lease, set_id, commit, partial(track, each, at))
     _record(lease, set_id, commit, failure=None)
     log.info("training_set_mirrored", commit=commit, runs=len(judged), sent=sent)
-    return {
-        "commit": commit,
-        "tag": f"{project.slug}/v{training_set.version}",
-        "runs": len(judged),
-        "sent": sent,
-    }
+    return {"commit": commit, "tag": tag, "runs": len(judged), "sent": sent}
 
 
 def collect(lease: Lease, repository: Repository) -> dict[str, Any]:
@@ -179,13 +167,13 @@ def _facts(runtime: Runtime, session: Session, training_set: TrainingSet) -> dic
         .where(TrainingSetExample.training_set_id == training_set.id)
         .order_by(col(TrainingSetExample.settlement_id))
     )
-    key = runtime.secrets.signing_key.encode()
+    salted = runtime.secrets.salted
     lineage = [
         {
             "settlement": str(row.settlement_id),
             "split": row.split.value,
-            "group": _salted(key, row.group_name),
-            "content": _salted(key, row.content_sha256),
+            "group": salted(row.group_name),
+            "content": salted(row.content_sha256),
             "repairs": row.repairs,
         }
         for row in rows
@@ -195,25 +183,11 @@ def _facts(runtime: Runtime, session: Session, training_set: TrainingSet) -> dic
         facts["README.md"] = runtime.artifacts.get_bytes(training_set.card)
     if training_set.audit_report:
         report = json.loads(runtime.artifacts.get_bytes(training_set.audit_report))
-        facts["audit.json"] = _pretty(_wordless(report))
+        facts["audit.json"] = _pretty(report)
     return facts | {
         "recipe.json": _pretty({"fingerprint": training_set.fingerprint, **training_set.recipe}),
         "lineage.jsonl": b"".join(canonical_json(row) + b"\n" for row in lineage),
     }
-
-
-def _wordless(report: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what findings say of rows: a phrase that many rows share may be personal, and Git forgets nothing."""
-    findings = [
-        {name: value for name, value in finding.items() if name not in ("evidence", "repair")}
-        for finding in report["findings"]
-    ]
-    return report | {"findings": findings}
-
-
-def _salted(key: bytes, text: str) -> str:
-    """Return a digest that tells nobody without the installation's secret whether they guessed the text."""
-    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 
 def _judged(session: Session, project: Project, training_set: TrainingSet) -> list[Judged]:
@@ -224,14 +198,15 @@ def _judged(session: Session, project: Project, training_set: TrainingSet) -> li
         .order_by(col(ModelVersion.number))
     ).all()
     return [
-        _one(
-            session,
+        Judged(
             project=project,
             training_set=training_set,
-            run_of=one,
+            run=one,
             model=model,
             evaluation=evaluation,
-            place=place,
+            metrics=_metrics(session, evaluation),
+            verdict=describe_evaluation(session, evaluation),
+            name=f"v{model.number}-{place}" if place > 1 else f"v{model.number}",
         )
         for one, model in finished
         for place, evaluation in enumerate(_evaluations(session, model), start=1)
@@ -245,41 +220,25 @@ def _evaluations(session: Session, model: ModelVersion) -> Sequence[Evaluation]:
     return session.exec(judged.order_by(col(Evaluation.id))).all()
 
 
-def _one(
-    session: Session,
-    *,
-    project: Project,
-    training_set: TrainingSet,
-    run_of: TrainingRun,
-    model: ModelVersion,
-    evaluation: Evaluation,
-    place: int,
-) -> Judged:
+def _metrics(session: Session, evaluation: Evaluation) -> dict[str, float]:
     scores = session.exec(
-        select(Score).where(Score.evaluation_id == evaluation.id, Score.model_version_id == model.id)
+        select(Score).where(
+            Score.evaluation_id == evaluation.id, Score.model_version_id == evaluation.model_version_id
+        )
     )
-    return Judged(
-        project=project,
-        training_set=training_set,
-        run=run_of,
-        model=model,
-        evaluation=evaluation,
-        metrics={
-            f"{score.suite}.{score.metric}": round(score.value, 6) for score in scores if not score.slice
-        },
-        verdict=describe_evaluation(session, evaluation),
-        name=f"v{model.number}" if place == 1 else f"v{model.number}-{place}",
-    )
+    return {f"{score.suite}.{score.metric}": round(score.value, 6) for score in scores if not score.slice}
 
 
-def _run_facts(judged: Judged) -> dict[str, bytes]:
-    run = judged.run
+def _run_contents(runtime: Runtime, judged: Judged, folder: Path) -> Contents:
+    run, evaluation = judged.run, judged.evaluation
     code = {"archive": run.code_archive, "packages": run.package_lock, "environment": run.environment}
-    return {
+    facts = {
         "spec.json": _pretty({"spec": run.spec, "code": code, "adapter": judged.model.adapter_sha256}),
-        "metrics.json": _pretty(dict(sorted(judged.metrics.items()))),
-        "evaluation.json": _pretty(dict(judged.verdict)),
+        "metrics.json": _pretty(judged.metrics),
+        "evaluation.json": _pretty(judged.verdict),
     }
+    files = _adapter(runtime, judged.model, folder)
+    return Contents(files, facts, evaluation.finished_at or evaluation.created_at)
 
 
 def _adapter(runtime: Runtime, model: ModelVersion, folder: Path) -> dict[str, Path]:

@@ -185,7 +185,7 @@ def perform(runtime: Runtime, lease: Lease, run_id: UUID, trainer: Trainer) -> d
         if "base_sha256" in run.spec
         else _spec(run.spec, project, training_set, base, champion)
     )
-    work = runtime.settings.data_dir.resolve() / "work" / str(run_id)
+    work = runtime.settings.work / str(run_id)
     work.mkdir(parents=True, exist_ok=True)
     _record_code(runtime, lease, run_id, spec)
     examples = _chosen_examples(

@@ -55,7 +55,7 @@ class Admission(Row, table=True):
 
 
 class Response(Row, table=True):
-    """One answer the model gave to `messages`, whose last turn is the user's.
+    """One answer the model gave to `messages`, whose last turn is the user's; of an erased one only the keys stay.
 
     `set_aside` is why no expert is asked about a row of a corpus, and nothing learns it.
     """
@@ -97,6 +97,7 @@ class Response(Row, table=True):
     host_metadata: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
     triaged_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     set_aside: str | None = Field(default=None, max_length=100)
+    erased_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class Feedback(Row, table=True):

@@ -43,7 +43,10 @@ class TrainingSet(Row, table=True):
 
 
 class TrainingSetExample(Row, table=True):
-    """One row of a set, the settlement it was made from, and the accepted repairs that changed it."""
+    """One row of a set, the settlement it was made from, and the accepted repairs that changed it.
+
+    Since `erased_at` the set's file is without it, and its content has no hash here.
+    """
 
     __tablename__ = "training_set_example"
     __table_args__ = (UniqueConstraint("training_set_id", "settlement_id"),)
@@ -54,6 +57,7 @@ class TrainingSetExample(Row, table=True):
     split: Split = Field(sa_type=text_enum(Split))
     group_name: str = Field(max_length=100)
     repairs: list[str] = Field(default_factory=list, sa_type=Json)
+    erased_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class SplitAssignment(Row, table=True):

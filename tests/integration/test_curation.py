@@ -134,15 +134,17 @@ class Desk:
     def waive(self, finding: AuditFinding, until=None) -> None:
         with self.runtime.db.transaction() as session:
             until = until or utcnow().date() + TOMORROW
-            auditing.waive(session, self.project, finding, user=self.olga, reason="known", until=until)
+            auditing.waive(session, self.project, finding.id, user=self.olga, reason="known", until=until)
 
     def accept(self, finding: AuditFinding, place: int = 0) -> AcceptedRepair:
         with self.runtime.db.transaction() as session:
-            return auditing.accept(session, self.project, finding, place, user=self.olga, reason="yes")
+            return auditing.accept(
+                session, self.project, finding.id, place=place, user=self.olga, reason="yes"
+            )
 
     def undo(self, accepted: AcceptedRepair) -> None:
         with self.runtime.db.transaction() as session:
-            auditing.undo(session, self.project, session.get_one(AcceptedRepair, accepted.id), user=self.olga)
+            auditing.undo(session, self.project, accepted.id, user=self.olga)
 
     def train(self, training_set: TrainingSet) -> None:
         with self.runtime.db.transaction() as session:

@@ -42,7 +42,7 @@ class Team(Desk):
                 "mlflow_url": f"sqlite:///{runtime.settings.data_dir / 'mlflow.db'}",
             }
         )
-        self.repository = mirror.repository(settings)
+        self.repository, self.tracker = mirror.repository(settings), mirror.tracker(settings)
 
     def mirror(self, training_set: TrainingSet) -> dict:
         with self.runtime.db.transaction() as session:
@@ -57,17 +57,17 @@ class Team(Desk):
                 )
             )
         lease = self.runtime.queue.lease(job_id)
-        done = mirroring.run(self.runtime, lease, training_set.id, self.repository)
+        done = mirroring.run(self.runtime, lease, training_set.id, self.repository, self.tracker)
         lease.finish(done)
         return done
 
-    def judged(self, training_set: TrainingSet) -> None:
+    def judged(self, training_set: TrainingSet, number: int = 7) -> None:
         """Add a run on the set and the gate's verdict on what came of it."""
         adapter = self.runtime.settings.data_dir / "adapter"
-        adapter.mkdir(parents=True)
+        adapter.mkdir(parents=True, exist_ok=True)
         (adapter / "adapter_model.safetensors").write_bytes(b"weights")
         with self.runtime.db.transaction() as session:
-            model = builders.add_challenger(session, self.project, number=7)
+            model = builders.add_challenger(session, self.project, number=number)
             run = session.get_one(TrainingRun, model.training_run_id)
             run.training_set_id, run.started_at, run.finished_at = training_set.id, utcnow(), utcnow()
             run.spec, run.code_archive = {"rank": 8}, "sha256:code"
@@ -114,7 +114,7 @@ def test_a_clone_at_a_tag_brings_the_very_bytes_that_training_read(team, tmp_pat
     team.mirror(first)
     team.settle("where?", "there")
     team.mirror(team.curate())
-    clone = checked_out(team.repository.data, "clinic/v1", tmp_path / "clone")
+    clone = checked_out(team.repository, "clinic/v1", tmp_path / "clone")
     assert dvc(clone, "pull").returncode == 0
     rows = clone / "sets" / "clinic" / "rows" / "part-00000.parquet"
     assert rows.read_bytes() == team.runtime.artifacts.get_bytes(first.artifact)
@@ -126,8 +126,8 @@ def test_a_clone_at_a_tag_brings_the_very_bytes_that_training_read(team, tmp_pat
 def test_no_word_of_a_row_is_in_git(team):
     team.settle(f"what of {MARKER}?", f"the {MARKER} plays")
     team.mirror(team.curate())
-    assert MARKER.encode() not in git_objects(team.repository.data)
-    assert holding(MARKER.encode(), team.repository.data.directory)  # in DVC's cache it is
+    assert MARKER.encode() not in git_objects(team.repository)
+    assert holding(MARKER.encode(), team.repository.directory)  # in DVC's cache it is
 
 
 def test_a_judged_run_joins_its_set_under_one_tag(team, tmp_path):
@@ -136,7 +136,7 @@ def test_a_judged_run_joins_its_set_under_one_tag(team, tmp_path):
     team.mirror(training_set)
     team.judged(training_set)
     assert team.mirror(training_set)["runs"] == 1
-    clone = checked_out(team.repository.data, "clinic/run-v7", tmp_path / "clone")
+    clone = checked_out(team.repository, "clinic/run-v7", tmp_path / "clone")
     run = clone / "runs" / "clinic"
     assert json.loads((run / "metrics.json").read_text()) == {"test.accuracy": 0.75}
     spec = json.loads((run / "spec.json").read_text())
@@ -175,7 +175,7 @@ def test_every_row_of_the_lineage_names_its_settlement_and_no_readable_digest(te
     key = team.settle("who?", "Ann")
     training_set = team.curate()
     team.mirror(training_set)
-    clone = checked_out(team.repository.data, "clinic/v1", tmp_path / "clone")
+    clone = checked_out(team.repository, "clinic/v1", tmp_path / "clone")
     [line] = (clone / "sets/clinic/lineage.jsonl").read_text().splitlines()
     row = json.loads(line)
     assert row["settlement"] == key and row["split"] in list(Split)
@@ -200,7 +200,7 @@ def test_a_remote_that_cannot_be_is_named_by_its_setting_and_its_secret_is_not(m
 
 
 def test_a_remote_of_the_team_needs_no_repository_here(runtime):
-    assert mirror.repository(runtime.settings).data.directory == Path(runtime.settings.mirror)
+    assert mirror.repository(runtime.settings).directory == Path(runtime.settings.mirror)
 
 
 def test_collecting_frees_only_what_no_model_needs(team, tmp_path):
@@ -222,6 +222,5 @@ def test_collecting_frees_only_what_no_model_needs(team, tmp_path):
     assert mirroring.collect(lease, team.repository)["removed"] == 1
     for tag in ("clinic/v1", "clinic/run-v7", f"clinic/v{newest.version}"):
         assert (
-            dvc(checked_out(team.repository.data, tag, tmp_path / tag.replace("/", "-")), "pull").returncode
-            == 0
+            dvc(checked_out(team.repository, tag, tmp_path / tag.replace("/", "-")), "pull").returncode == 0
         )

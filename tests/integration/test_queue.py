@@ -19,7 +19,7 @@ from sqlmodel import Session, col, select
 
 from service import jobs
 from service.errors import LeaseLost, NotFound, TryAgain, WrongState
-from service.queue import ENTRY, HEAVY, LIGHT, AllowedJob, JobQueue, Lease, rq_queue
+from service.queue import ENTRY, HEAVY, LIGHT, REMOTE, AllowedJob, JobQueue, Lease, rq_queue
 from service.runtime import Runtime
 from service.tables import (
     Document,
@@ -130,6 +130,12 @@ class TestAsking:
         shop.ask(JobKind.TRAIN)
         shop.ask(JobKind.EVALUATE)
         assert (len(shop.rung(HEAVY)), len(shop.rung(LIGHT))) == (2, 0)
+
+    def test_a_set_is_built_while_a_remote_keeps_its_mirror_waiting(self, shop):
+        mirror = shop.ask(JobKind.MIRROR)
+        built = shop.ask(JobKind.CURATE)
+        assert (shop.rung(REMOTE), shop.rung(LIGHT)) == ([f"{mirror}_0"], [f"{built}_0"])
+        assert shop.queue.sweep() == 0
 
     def test_asking_needs_no_redis(self, shop):
         deaf = Redis.from_url("unix:///nonexistent")

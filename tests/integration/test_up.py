@@ -11,12 +11,13 @@ import pytest
 
 from service import valkey
 from service.db import Database
+from service.queue import QUEUES
 from tests.label_studio import free_port
 from tests.servers import start_valkey
 from tests.tree import READY_SECONDS, Tree, grown
 from tests.waiting import eventually
 
-CHILDREN = ("service.web.app", "service.responder", "worker light", "worker heavy", "schedule")
+CHILDREN = ("service.web.app", "service.responder", *(f"worker {name}" for name in QUEUES), "schedule")
 
 
 @pytest.fixture

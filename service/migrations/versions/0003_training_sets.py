@@ -36,6 +36,7 @@ INDEXES: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 CAUSES = (("settlement", "admission_id", "admission"), ("annotation_task", "repair_id", "accepted_repair"))
 REPORTS = ("audit_report", "card")
+ERASABLE = ("response", "training_set_example")
 
 
 def upgrade() -> None:
@@ -52,6 +53,8 @@ def upgrade() -> None:
     _add_current_at()
     for name in REPORTS:
         op.add_column("training_set", sa.Column(name, sa.String(length=71), nullable=True))
+    for table in ERASABLE:
+        op.add_column(table, sa.Column("erased_at", sa.DateTime(timezone=True), nullable=True))
     _create_tables()
     for table, column, other in CAUSES:
         op.execute(
@@ -77,6 +80,8 @@ def downgrade() -> None:
     for table, columns in INDEXES:
         op.drop_index(f"ix_{table}_{'_'.join(columns)}", table)
     op.drop_column("training_set", "current_at")
+    for table in ERASABLE:
+        op.drop_column(table, "erased_at")
     for table, column, other in CAUSES:
         if not _is_sqlite():
             op.drop_constraint(f"fk_{table}_{column}_{other}", table)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from flask import Blueprint
 from pydantic import Field
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
 from service.errors import NotFound
 from service.stages import auditing
@@ -52,10 +52,8 @@ class RepairOut(Schema):
 @endpoint(access=Access.APPROVER, body=WaiverIn, returns=WaiverOut, status=201)
 def waive(session: Session, caller: Caller, body: WaiverIn, finding_id: UUID) -> WaiverOut:
     """Let sets with these rows be trained on although their audit blocks it."""
-    project, finding = _meant(session, caller, finding_id)
-    waiver = auditing.waive(
-        session, project, finding, user=caller.person, reason=body.reason, until=body.until
-    )
+    project = _project(session, caller, finding_id)
+    waiver = auditing.waive(session, project, finding_id, user=caller.person, **body.model_dump())
     return WaiverOut(finding=waiver.name, author=waiver.author, reason=body.reason, until=body.until)
 
 
@@ -63,9 +61,8 @@ def waive(session: Session, caller: Caller, body: WaiverIn, finding_id: UUID) ->
 @endpoint(access=Access.OPERATOR, body=RepairIn, returns=RepairOut, status=201)
 def accept_repair(session: Session, caller: Caller, body: RepairIn, finding_id: UUID) -> RepairOut:
     """Accept a proposal: later sets are built with it."""
-    project, finding = _meant(session, caller, finding_id)
-    accepted = auditing.accept(session, project, finding, body.place, user=caller.person, reason=body.reason)
-    return _told(accepted)
+    project = _project(session, caller, finding_id)
+    return _told(auditing.accept(session, project, finding_id, user=caller.person, **body.model_dump()))
 
 
 @bp.delete("/repairs/<uuid:repair_id>")
@@ -73,20 +70,21 @@ def accept_repair(session: Session, caller: Caller, body: RepairIn, finding_id: 
 def undo_repair(session: Session, caller: Caller, repair_id: UUID) -> RepairOut:
     """Take an accepted repair back."""
     accepted = session.get(AcceptedRepair, repair_id)
-    if accepted is None:
-        raise NotFound(f"no repair {repair_id} here")
-    project, _ = _meant(session, caller, accepted.finding_id)
-    auditing.undo(session, project, accepted, user=caller.person)
-    return _told(accepted)
+    project = _project(session, caller, accepted.finding_id if accepted else repair_id)
+    return _told(auditing.undo(session, project, repair_id, user=caller.person))
 
 
-def _meant(session: Session, caller: Caller, finding_id: UUID) -> tuple[Project, AuditFinding]:
-    """Return a finding and its project, if the caller may see it."""
-    finding = session.get(AuditFinding, finding_id)
-    found = session.get(TrainingSet, finding.training_set_id) if finding else None
-    of_set = session.get_one(Project, found.project_id).slug if found else None
-    project = caller.of_project(session, of_set)
-    return project, auditing.find(session, project, finding_id)
+def _project(session: Session, caller: Caller, finding_id: UUID) -> Project:
+    """Return a finding's project, if the caller may decide there."""
+    of_finding = (
+        select(Project.slug)
+        .join(TrainingSet, col(TrainingSet.project_id) == Project.id)
+        .join(AuditFinding, col(AuditFinding.training_set_id) == TrainingSet.id)
+    )
+    slug = session.exec(of_finding.where(AuditFinding.id == finding_id)).first()
+    if slug is None:
+        raise NotFound(f"no finding {finding_id} here")
+    return caller.of_project(session, slug)
 
 
 def _told(accepted: AcceptedRepair) -> RepairOut:

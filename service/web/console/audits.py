@@ -18,7 +18,7 @@ from retrain.errors import RetrainError
 from service.answers.audits import ORDER
 from service.errors import NotFound
 from service.stages import auditing
-from service.tables import AcceptedRepair, AuditFinding, Job, JobKind, TrainingSet
+from service.tables import AuditFinding, Job, JobKind, TrainingSet
 from service.tables import Response as Row
 from service.web.auth import Access
 from service.web.console.listing import Badge, Cell, Filter, Listing, Sort
@@ -117,28 +117,24 @@ def audit(desk: Desk, row_id: UUID) -> str:
 @page(Access.APPROVER, form=WaiverForm)
 def waive(desk: Desk, form: WaiverForm, row_id: UUID) -> Response:
     """Let a set be trained on although its audit found something."""
-    finding = auditing.find(desk.session, desk.project, row_id)
-    auditing.waive(desk.session, desk.project, finding, user=desk.user, reason=form.reason, until=form.until)
-    return _back(desk, finding, f"{finding.check} is waived until {form.until}.")
+    auditing.waive(desk.session, desk.project, row_id, user=desk.user, **form.model_dump())
+    return _back(desk, row_id, f"It is waived until {form.until}.")
 
 
 @bp.post("/p/<slug>/findings/<uuid:row_id>/repair")
 @page(Access.OPERATOR, form=RepairForm)
 def accept_repair(desk: Desk, form: RepairForm, row_id: UUID) -> Response:
     """Accept a proposal: the next set is built with it."""
-    finding = auditing.find(desk.session, desk.project, row_id)
-    auditing.accept(desk.session, desk.project, finding, form.place, user=desk.user, reason=form.reason)
-    return _back(desk, finding, "The repair is accepted; the next set is built with it.")
+    auditing.accept(desk.session, desk.project, row_id, user=desk.user, **form.model_dump())
+    return _back(desk, row_id, "The repair is accepted; the next set is built with it.")
 
 
 @bp.post("/p/<slug>/repairs/<uuid:row_id>/undo")
 @page(Access.OPERATOR)
 def undo_repair(desk: Desk, row_id: UUID) -> Response:
     """Take an accepted repair back."""
-    accepted = desk.row(AcceptedRepair, row_id)
-    auditing.undo(desk.session, desk.project, accepted, user=desk.user)
-    finding = auditing.find(desk.session, desk.project, accepted.finding_id)
-    return _back(desk, finding, "The repair is taken back; the next set is built without it.")
+    undone = auditing.undo(desk.session, desk.project, row_id, user=desk.user)
+    return _back(desk, undone.finding_id, "The repair is taken back; the next set is built without it.")
 
 
 def _cells(desk: Desk, rows: Sequence[AuditFinding]) -> list[dict[str, Cell]]:
@@ -168,5 +164,6 @@ def _asked(desk: Desk, report: dict[str, Any]) -> dict[str, str]:
     return {str(row.id): row.messages[-1]["content"] for row in desk.session.exec(rows)}
 
 
-def _back(desk: Desk, finding: AuditFinding, sentence: str) -> Response:
+def _back(desk: Desk, finding_id: UUID, sentence: str) -> Response:
+    finding = desk.session.get_one(AuditFinding, finding_id)
     return desk.done(sentence, "console.training_set", row_id=finding.training_set_id, _anchor="audit")

@@ -7,6 +7,7 @@ from flask import Response
 from pydantic import Field
 from sqlmodel import col, select
 
+from service.answers.erasures import learned_from_erased
 from service.clock import utcnow
 from service.stages import promotion
 from service.tables import Approval, Decision, Evaluation, JobKind, ModelVersion, Promotion, User
@@ -77,6 +78,7 @@ def models(desk: Desk) -> str:
         evaluation_of={each.model_version_id: each for each in judged},
         approval_of={approval.model_version_id: (approval, user) for approval, user in approvals},
         history=history,
+        learned_from_erased=learned_from_erased(desk.session, desk.project.id),
     )
 
 

@@ -13,6 +13,7 @@ from retrain.types import Split
 from service.answers import newest_set
 from service.answers.audits import blocking, repairs_of, waivers
 from service.answers.changes import compare
+from service.answers.erasures import erased_rows
 from service.clock import utcnow
 from service.errors import NotFound
 from service.stages import training
@@ -106,6 +107,7 @@ def training_set(desk: Desk, row_id: UUID) -> str | Response:
         repairs=repairs_of(desk.session, found),
         tally=tally_of(desk, found),
         sources=sources_of(found),
+        erased=erased_rows(desk.session, found),
         mirror=desk.session.exec(select(Mirror).where(Mirror.training_set_id == found.id)).first(),
         has_others=bool(_others(desk, found)),
         runs=desk.session.exec(select(TrainingRun).where(TrainingRun.training_set_id == found.id)).all(),

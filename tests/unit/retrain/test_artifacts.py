@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from retrain.artifacts import ArtifactStore
+from retrain.artifacts import ArtifactStore, name_of
 from retrain.errors import BrokenArtifact, MissingArtifact
 from retrain.types import canonical_json
 
@@ -90,6 +90,20 @@ def test_an_object_is_never_written_again(store, root):
     assert store.put_bytes(b"adapter") == name
     after = the_object(root, name).stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize("url", ["file://{root}", "memory://store"])
+def test_what_was_removed_is_missing_and_can_be_stored_again(root, url, tmp_path):
+    store = ArtifactStore(url.format(root=root))
+    file = tmp_path / "file"
+    file.write_bytes(b"content")
+    name = store.put_file(file)
+    assert name_of(file) == name
+    store.remove(name)
+    store.remove(name)
+    with pytest.raises(MissingArtifact):
+        store.get_bytes(name)
+    assert store.put_file(file) == name
 
 
 def test_altered_content_is_never_handed_out(store, root, adapter, tmp_path):

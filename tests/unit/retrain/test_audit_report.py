@@ -5,7 +5,7 @@ from datetime import date
 from pathlib import Path
 
 from retrain.audit import Context, Finding, Severity, boilerplate, duplicates, outdated
-from retrain.audit.report import report
+from retrain.audit.report import report, wordless
 from retrain.corpus import example_of
 from retrain.corpus_files import read_all
 from retrain.types import Example, Kind, Message
@@ -64,6 +64,15 @@ def test_what_is_cut_off_is_counted():
     assert [finding["check"] for finding in told["findings"]] == ["contradictions", "outdated"]
     assert (len(told["findings"][1]["keys"]), told["findings"][1]["rows"]) == (3, 41)
     assert told["findings_left_out"] == 3
+
+
+def test_a_report_without_words_quotes_nothing():
+    examples = rows("faq", 2)
+    whole = report(
+        examples, [Finding("noise", 1, Severity.WARN, ("faq 0",), "says 'sesame'", "drop 'sesame'")]
+    )
+    assert "sesame" not in json.dumps(wordless(whole)) and "sesame" in json.dumps(whole)
+    assert wordless(whole)["findings"][0]["keys"] == ["faq 0"]
 
 
 def test_sound_rows_have_a_report_too():

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from retrain.errors import EmptySplit, RetrainError
-from retrain.parquet import FEATURES, read, split_file, write
+from retrain.parquet import FEATURES, leave_out, read, split_file, write
 from retrain.types import Example, Kind, Message, Split, content_hash
 
 
@@ -82,6 +82,17 @@ def test_a_split_can_be_handed_on_alone(tmp_path):
     assert [row.split for row in read(tmp_path / "test.parquet")] == [Split.TEST]
     with pytest.raises(EmptySplit, match="validation"):
         split_file(tmp_path / "set.parquet", Split.VALIDATION, tmp_path / "none.parquet")
+
+
+@pytest.mark.parametrize("kind", [Kind.CLASSIFICATION, Kind.GENERATION])
+def test_a_set_without_some_rows_is_what_the_others_would_have_given(tmp_path, kind):
+    gone, *rest = examples(kind)
+    write([gone, *rest], tmp_path / "whole.parquet")
+    write(rest, tmp_path / "expected.parquet")
+    leave_out(tmp_path / "whole.parquet", {content_hash(gone)}, tmp_path / "rest.parquet")
+    assert (tmp_path / "rest.parquet").read_bytes() == (tmp_path / "expected.parquet").read_bytes()
+    leave_out(tmp_path / "rest.parquet", set(map(content_hash, rest)), tmp_path / "none.parquet")
+    assert read(tmp_path / "none.parquet") == []
 
 
 def test_an_empty_or_mixed_set_is_refused(tmp_path):

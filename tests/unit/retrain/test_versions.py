@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,8 @@ from pygit2.enums import Option
 from retrain import remotes
 from retrain.errors import ForeignChanges, RemoteRefused, UnknownVersion, VersionTaken
 from retrain.remotes import Remote
-from retrain.versions import Contents, DataRepository
+from retrain.types import Contents
+from retrain.versions import DataRepository
 from tests.clones import checked_out, dvc, git, git_objects, holding
 from tests.storage import running_storage
 
@@ -218,7 +220,7 @@ def test_a_publisher_killed_anywhere_is_made_good_by_the_next(tmp_path, unhurrie
         repository = DataRepository(tmp_path / "killed" / "data")
         draft = contents(repository, ROWS)
         code = in_a_child(lambda at=repository, of=draft: at.publish("support-qa", 1, of), dies_at=step)
-        visible = repository._digests(repository._tags())
+        visible = repository._digests(repository.tags())
         assert all(repository._cache().path(digest).exists() for digest in visible)
         assert publish(repository) == expected
         assert sorted(cached(repository)) == sorted(cached(whole))
@@ -249,7 +251,7 @@ def test_a_full_disk_leaves_nothing_and_the_next_attempt_succeeds(repository, mo
         full.setattr(remotes, "copyfileobj", half)
         with pytest.raises(OSError, match="No space left"):
             publish(repository)
-    assert repository._tags() == []
+    assert repository.tags() == []
     assert not holding(MARKER, repository.directory)
     assert publish(repository)
 
@@ -260,7 +262,7 @@ def test_publishers_wait_for_each_other(repository):
     with ThreadPoolExecutor() as pool:
         publishing = [pool.submit(repository.publish, name, 1, draft) for name in names]
     assert all(each.result() for each in publishing)
-    assert sorted(repository._tags()) == [f"{name}/v1" for name in names]
+    assert sorted(repository.tags()) == [f"{name}/v1" for name in names]
 
 
 def test_changes_by_hand_are_refused_and_kept(copied):
@@ -268,7 +270,7 @@ def test_changes_by_hand_are_refused_and_kept(copied):
     with pytest.raises(ForeignChanges, match=r"notes\.txt"):
         publish(copied, 3)
     assert (copied.directory / "notes.txt").read_text() == "mine"
-    assert "support-qa/v3" not in copied._tags()
+    assert "support-qa/v3" not in copied.tags()
 
 
 def test_a_branch_checked_out_by_hand_is_refused_and_kept(copied):
@@ -312,6 +314,23 @@ def test_a_set_stays_published_when_the_remote_refuses_and_is_sent_later(tmp_pat
         assert repository.push() == len(ROWS)
 
 
+def test_a_remote_that_never_answers_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(remotes, "_HTTP_SECONDS", {"connect_timeout": 0.1, "read_timeout": 0.1})
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        remote = Remote(f"http://127.0.0.1:{silent.getsockname()[1]}/store", {"method": "PUT"})
+        repository = DataRepository(tmp_path / "data", remote)
+        publish(repository)
+        with pytest.raises(RemoteRefused, match=r"store: \w*Timeout"):
+            repository.push()
+
+
+def test_a_fault_of_our_own_is_no_refusal_of_the_remote(repository, monkeypatch):
+    publish(repository)
+    monkeypatch.setattr(remotes, "_send", lambda files, source: None)
+    with pytest.raises(TypeError):
+        repository.push()
+
+
 def test_a_remote_that_is_no_directory_is_named(repository, tmp_path):
     (tmp_path / "remote").write_text("a file")
     publish(repository)
@@ -323,6 +342,16 @@ def test_a_kind_of_remote_that_is_not_installed_is_named(tmp_path):
     repository = DataRepository(tmp_path / "data", Remote("gs://bucket"))
     publish(repository)
     with pytest.raises(RemoteRefused, match=r"gs://bucket.*requires 'dvc-gs'"):
+        repository.push()
+
+
+@pytest.mark.parametrize(
+    "options", [{"read_timeout": "soon"}, {"auth": "basic"}, {"auth": "sesame"}, {"colour": "blue"}]
+)
+def test_options_that_a_remote_cannot_use_are_a_refusal(tmp_path, options):
+    repository = DataRepository(tmp_path / "data", Remote("http://127.0.0.1:9/store", options))
+    publish(repository)
+    with pytest.raises(RemoteRefused, match="127"):
         repository.push()
 
 

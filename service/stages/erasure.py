@@ -1,0 +1,283 @@
+"""Beside the loop: forget a person in all that was learned from them, down to files and mirrors.
+
+Words go, keys stay, so that the ledger's chain, each set's name and the lineage of what is left can be followed as
+before. Every step starts from what the database says is erased: one that broke off is completed by the next erasure.
+"""
+
+import json
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+from uuid import UUID
+
+import structlog
+from sqlalchemy import case, func, null, update
+from sqlmodel import Session, SQLModel, col, select
+
+from retrain.errors import RemoteRefused
+from retrain.types import canonical_json
+from service import ledger
+from service.clock import utcnow
+from service.errors import TryAgain
+from service.runtime import Runtime
+from service.secrets import Secrets
+from service.tables import (
+    Annotation,
+    AnnotationTask,
+    AuditFinding,
+    Evaluation,
+    Feedback,
+    Job,
+    JobKind,
+    JobState,
+    LedgerEntry,
+    Project,
+    Response,
+    RunState,
+    Settlement,
+    SplitAssignment,
+    TaskState,
+    TrainingRun,
+    TrainingSet,
+    TrainingSetExample,
+)
+
+ROWS_ERASED = "rows_erased"
+NO_WORDS = [{"role": "user", "content": ""}]
+READERS = (JobKind.CURATE, JobKind.CORPUS, JobKind.TRAIN, JobKind.EVALUATE)
+UNSETTLED = (TaskState.SELECTED, TaskState.SENT, TaskState.CONTESTED)
+ERASED_PROJECTS = select(Response.project_id).where(col(Response.erased_at).is_not(None))
+ERASED_SETTLEMENTS = (
+    select(Settlement.id)
+    .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
+    .join(Response, col(AnnotationTask.response_id) == Response.id)
+    .where(col(Response.erased_at).is_not(None))
+)
+ERASED_SETS = select(TrainingSetExample.training_set_id).where(col(TrainingSetExample.erased_at).is_not(None))
+
+LeaveOut = Callable[[Path, Collection[str], Path], None]
+log = structlog.get_logger()
+
+
+class Repository(Protocol):
+    """`retrain.versions.DataRepository`, whose libraries only a worker loads."""
+
+    def tags(self) -> list[str]: ...
+    def shards(self, tag: str) -> dict[str, str]: ...
+    def forget(self, digests: Iterable[str]) -> None: ...
+
+
+def run(
+    runtime: Runtime, subject: str, repository: Repository, leave_out: LeaveOut, *, actor: str
+) -> dict[str, int]:
+    """Erase what a person asked, was answered and said, what experts made of it, and each copy of that in a set.
+
+    `leave_out` writes a set's file without the rows of some content hashes. What annotation tools, exports and
+    backups hold is not erased here.
+
+    Raises:
+        TryAgain: a job or a reader is in the way, or the remote refuses; what could be erased is. Erase again.
+    """
+    with runtime.db.transaction() as session:
+        told = _erase_words(session, subject)
+        digest = runtime.secrets.salted(subject)
+        ledger.append(session, actor=actor, action="subject_erased", subject=digest, facts=dict(told))
+    with runtime.db.transaction() as session:
+        _refuse_readers(session)
+        _erase_findings(session)
+    told["sets"] = _empty_sets(runtime, leave_out)
+    _remove_files(runtime)
+    if not runtime.db.vacuum():
+        raise TryAgain("somebody reads the database, whose files therefore still hold what was erased")
+    _forget_mirrored(runtime, repository)
+    log.info("subject_erased", **told)
+    return told
+
+
+def _erase_words(session: Session, subject: str) -> dict[str, int]:
+    """Empty the rows that hold the person's words, or what experts wrote instead of them; return how many."""
+    at = utcnow()
+    own = select(Response.id).where(Response.subject == subject)
+    tasks = select(AnnotationTask.id).where(col(AnnotationTask.response_id).in_(own))
+    _erase_imported_answers(session, {str(row_id) for row_id in session.exec(own)})
+    said: dict[str, Any] = {
+        **dict.fromkeys(("comment", "correction", "subject", "session", "trace_id", "span_id")),
+        **dict.fromkeys(("response_ref", "body_sha256"), ""),
+        "selection": null(),
+        "withdrawn_at": func.coalesce(Feedback.withdrawn_at, at),
+        "triaged_at": func.coalesce(Feedback.triaged_at, at),
+    }
+    answered: dict[str, Any] = {
+        **dict.fromkeys(("subject", "external_id", "conversation_id", "language", "trace_id")),
+        **dict.fromkeys(("text", "body_sha256"), ""),
+        "messages": NO_WORDS,
+        "context": [],
+        "attributes": {},
+        "host_metadata": {},
+        "may_train": False,
+        "triaged_at": func.coalesce(Response.triaged_at, at),
+        "erased_at": at,
+    }
+    of_person = (col(Feedback.subject) == subject) | col(Feedback.response_id).in_(own)
+    feedback = _change(session, Feedback, of_person, said)
+    _change(session, Annotation, col(Annotation.task_id).in_(tasks), {"correction": None, "problem": None})
+    _change(session, Settlement, col(Settlement.task_id).in_(tasks), {"correction": None})
+    unsettled = col(AnnotationTask.id).in_(tasks) & col(AnnotationTask.state).in_(UNSETTLED)
+    _change(session, AnnotationTask, unsettled, {"state": TaskState.WITHDRAWN})
+    responses = _change(session, Response, col(Response.subject) == subject, answered)
+    return {"responses": responses, "feedback": feedback}
+
+
+def _erase_imported_answers(session: Session, responses: set[str]) -> None:
+    """Take answers about these responses out of the files that jobs were asked to import."""
+    for job in session.exec(select(Job).where(Job.kind == JobKind.IMPORT)):
+        answers = job.options.get("answers", [])
+        job.options = {"answers": [one for one in answers if str(one.get("response_id")) not in responses]}
+
+
+def _change(session: Session, table: type[SQLModel], condition: Any, values: Mapping[str, Any]) -> int:
+    changed = update(table).where(condition).values(values)
+    return int(session.exec(changed.execution_options(synchronize_session=False)).rowcount)
+
+
+def _refuse_readers(session: Session) -> None:
+    """Refuse to go on while a job may hold rows that it read before they were erased."""
+    of_project = (col(Job.project_id).in_(ERASED_PROJECTS), Job.state == JobState.LEASED)
+    at_work = select(Job.kind, Job.id).where(*of_project, col(Job.kind).in_(READERS))
+    if reader := session.exec(at_work).first():
+        raise TryAgain(
+            f"job {reader[1]} ({reader[0]}) has read rows: cancel it or let it end, then erase again"
+        )
+
+
+def _erase_findings(session: Session) -> None:
+    """Take the words out of findings about erased rows, or about all rows, and out of what jobs told of them.
+
+    A phrase that an accepted repair replaces stays where other people's rows say it too.
+    """
+    erased = {str(key) for key in session.exec(ERASED_SETTLEMENTS)}
+    of_projects = (
+        select(AuditFinding).join(TrainingSet).where(col(TrainingSet.project_id).in_(ERASED_PROJECTS))
+    )
+    for finding in session.exec(of_projects):
+        if not finding.keys or erased.intersection(finding.keys):
+            finding.evidence, finding.repair = "erased, with rows that it was about", ""
+            finding.proposals = [_wordless(proposal, erased) for proposal in finding.proposals]
+    told = col(Job.project_id).in_(ERASED_PROJECTS) & col(Job.kind).in_((JobKind.CURATE, JobKind.CORPUS))
+    _change(session, Job, told & (col(Job.state) != JobState.LEASED), {"result": {}})
+
+
+def _wordless(proposal: dict[str, Any], erased: Collection[str]) -> dict[str, Any]:
+    keys = [key for key in proposal["keys"] if key not in erased]
+    return proposal | {"keys": keys} | ({} if keys else {"find": "", "put": ""})
+
+
+def _empty_sets(runtime: Runtime, leave_out: LeaveOut) -> int:
+    """Write the file of each set that holds erased rows again without them; return how many sets that were."""
+    rows_of: defaultdict[UUID, list[TrainingSetExample]] = defaultdict(list)
+    with runtime.db.reading() as session:
+        held = select(TrainingSetExample).where(
+            col(TrainingSetExample.settlement_id).in_(ERASED_SETTLEMENTS),
+            col(TrainingSetExample.erased_at).is_(None),
+        )
+        for row in session.exec(held):
+            rows_of[row.training_set_id].append(row)
+    hashes = {row.content_sha256 for rows in rows_of.values() for row in rows}
+    if hashes:
+        _empty_reports(runtime, hashes)
+    for set_id, rows in rows_of.items():
+        _empty_set(runtime, set_id, rows, leave_out)
+    return len(rows_of)
+
+
+def _empty_set(
+    runtime: Runtime, set_id: UUID, rows: Sequence[TrainingSetExample], leave_out: LeaveOut
+) -> None:
+    with runtime.db.reading() as session:
+        training_set = session.get_one(TrainingSet, set_id)
+    with TemporaryDirectory() as folder:
+        whole, rest = Path(folder) / "whole.parquet", Path(folder) / "rest.parquet"
+        whole.write_bytes(runtime.artifacts.get_bytes(training_set.artifact))
+        leave_out(whole, {row.content_sha256 for row in rows}, rest)
+        name = runtime.artifacts.put_file(rest)
+    with runtime.db.transaction() as session:
+        _refuse_readers(session)
+        _replace(session, training_set, "artifact", name, rows=len(rows))
+        ids = col(TrainingSetExample.id).in_([row.id for row in rows])
+        _change(session, TrainingSetExample, ids, {"content_sha256": "", "erased_at": utcnow()})
+        _salt_groups(session, runtime.secrets, training_set.project_id, {row.group_name for row in rows})
+
+
+def _salt_groups(session: Session, secrets: Secrets, project_id: UUID, names: Collection[str]) -> None:
+    """Rename groups whose names are digests of what was asked, wherever they stand; who is in them stays."""
+    sets = select(TrainingSet.id).where(TrainingSet.project_id == project_id)
+    salted = {name: f"salted:{secrets.salted(name)}" for name in names}
+    for table in (TrainingSetExample, SplitAssignment):
+        of_project = col(table.training_set_id).in_(sets) & col(table.group_name).in_(salted)
+        _change(session, table, of_project, {"group_name": case(salted, value=col(table.group_name))})
+
+
+def _empty_reports(runtime: Runtime, hashes: Collection[str]) -> None:
+    """Take what models answered to erased rows out of the reports of evaluations."""
+    with runtime.db.reading() as session:
+        of_projects = select(Evaluation).where(col(Evaluation.project_id).in_(ERASED_PROJECTS))
+        evaluations = session.exec(of_projects).all()
+    for evaluation in evaluations:
+        if not evaluation.report or not runtime.artifacts.exists(evaluation.report):
+            continue
+        report = json.loads(runtime.artifacts.get_bytes(evaluation.report))
+        before = report["answers"]
+        report["answers"] = {
+            who: {key: answer for key, answer in said.items() if key not in hashes}
+            for who, said in before.items()
+        }
+        if report["answers"] != before:
+            name = runtime.artifacts.put_bytes(canonical_json(report))
+            with runtime.db.transaction() as session:
+                _replace(session, evaluation, "report", name)
+
+
+def _replace(session: Session, row: TrainingSet | Evaluation, column: str, name: str, **facts: int) -> None:
+    """Let a row name another artifact; the ledger says which one is to be removed, whatever happens next."""
+    old, found = getattr(row, column), session.get_one(type(row), row.id, with_for_update=True)
+    if getattr(found, column) != old:
+        raise TryAgain(f"{row.__tablename__} {row.id} is being erased from by somebody else")
+    ledger.append(
+        session,
+        actor="erasure",
+        action=ROWS_ERASED,
+        subject=f"{row.__tablename__} {row.id}",
+        project_id=row.project_id,
+        facts={"removed": old, "by": name, **facts},
+    )
+    setattr(found, column, name)
+
+
+def _remove_files(runtime: Runtime) -> None:
+    """Remove the artifacts that were replaced, and what training runs on emptied sets left behind."""
+    with runtime.db.reading() as session:
+        erasures = session.exec(select(LedgerEntry).where(LedgerEntry.action == ROWS_ERASED)).all()
+        used = {*session.exec(select(TrainingSet.artifact)), *session.exec(select(Evaluation.report))}
+        ended = select(TrainingRun.id).where(TrainingRun.state != RunState.RUNNING)
+        runs = session.exec(ended.where(col(TrainingRun.training_set_id).in_(ERASED_SETS))).all()
+    for name in {entry.facts["removed"] for entry in erasures} - used:
+        runtime.artifacts.remove(name)
+    for run_id in runs:
+        shutil.rmtree(runtime.settings.work / str(run_id), ignore_errors=True)
+
+
+def _forget_mirrored(runtime: Runtime, repository: Repository) -> None:
+    """Take the rows of emptied sets out of the mirror: their tags stay and name what is no more."""
+    with runtime.db.reading() as session:
+        named = select(Project.slug, TrainingSet.version).join(
+            TrainingSet, col(TrainingSet.project_id) == Project.id
+        )
+        emptied = session.exec(named.where(col(TrainingSet.id).in_(ERASED_SETS))).all()
+    tags = {f"{slug}/v{version}" for slug, version in emptied}.intersection(repository.tags())
+    try:
+        repository.forget({digest for tag in tags for digest in repository.shards(tag).values()})
+    except RemoteRefused as error:
+        raise TryAgain(f"all is erased here, but {error}") from error

@@ -1,0 +1,400 @@
+"""Nothing that a person said outlives its erasure: in no file, row, Git object, cache or remote."""
+
+import json
+from pathlib import Path
+from uuid import UUID
+
+import pyarrow.parquet as pq
+import pytest
+from sqlalchemy import inspect, text
+from sqlmodel import select
+
+from annotation.types import Verdict
+from retrain import parquet
+from retrain.artifacts import ArtifactStore
+from retrain.audit import Finding, Repair, RepairKind, Severity
+from retrain.recipe import Recipe
+from retrain.types import Split, canonical_json
+from retrain.versions import DataRepository
+from service import ledger
+from service.answers.erasures import erased_rows, learned_from_erased
+from service.clock import utcnow
+from service.db import Database
+from service.errors import NotFound, TryAgain
+from service.stages import curation, erasure, labelling
+from service.tables import (
+    Annotation,
+    AnnotationTask,
+    Annotator,
+    ConnectorKind,
+    Evaluation,
+    JobKind,
+    ModelState,
+    ModelVersion,
+    Response,
+    Role,
+    RunState,
+    Settlement,
+    SplitAssignment,
+    TaskState,
+    TrainingRun,
+    TrainingSetExample,
+)
+from tests import builders
+from tests.clones import git_objects
+from tests.console import person
+from tests.integration.test_mirror import Team
+from tests.storage import running_storage
+
+MARKER = "xylophone-of-a-patient"
+PATIENT = f"{MARKER}, Ann"
+COLUMNS = {
+    *("annotation.correction", "annotation.problem", "audit_finding.evidence", "audit_finding.proposals"),
+    *(
+        "feedback.comment",
+        "feedback.correction",
+        "feedback.subject",
+        "job.options",
+        "job.result",
+        "audit_finding.repair",
+    ),
+    *("response.messages", "response.subject", "response.text", "settlement.correction"),
+}
+FILES = {"artifacts", "data-repository", "errata.db", "remote", "work"}
+
+
+class Clinic(Team):
+    """Two mirrored sets with rows of a patient and of others, and all else in which the patient's words may stand."""
+
+    def __init__(self, runtime, remote: str, options: dict[str, str] | None = None) -> None:
+        super().__init__(runtime, remote, options)
+        self.other = self.settle("how long is the way to the moon?", "long")
+        own = [
+            self.told(f"how is my {MARKER}?"),
+            self.told(f"when will the {MARKER} play again?", of_flag={"comment": f"no {MARKER}"}),
+        ]
+        self.find(*own, proposal=Repair(RepairKind.REPLACE, tuple(own), find=MARKER))
+        self.first = self.curate()
+        self.mirror(self.first)
+        own.append(self.told(f"where did it go, that {MARKER} of mine?"))
+        self.second = self.curate()
+        self.mirror(self.second)
+        self.own = own
+
+    def told(self, asked: str, **more) -> str:
+        """A patient asks and is answered wrongly, which experts correct."""
+        words = {"correction": f"your {MARKER} is well", "subject": PATIENT} | more
+        return self.settle(asked, f"which {MARKER}?", Verdict.INCORRECT, **words)
+
+    def find(self, *keys: str, proposal: Repair) -> None:
+        told = f"{len(keys)} answers share {MARKER!r}"
+        self.reviewer.findings.append(
+            Finding("boilerplate", 1, Severity.WARN, keys, told, f"Leave {MARKER} out.", (proposal,))
+        )
+
+    def spread(self) -> None:
+        """Leave the patient's words wherever else work on a set leaves them."""
+        self.judged(self.second)
+        with self.runtime.db.transaction() as session:
+            settlement = session.get_one(Settlement, UUID(self.own[0]))
+            response = session.exec(select(Response).where(Response.subject == PATIENT)).first()
+            builders.add_flag(session, self.project, response, correction=f"a {MARKER}").subject = PATIENT
+            expert = Annotator(connector=ConnectorKind.NONE, account="ada")
+            session.add(expert)
+            session.flush()
+            session.add(
+                Annotation(
+                    task_id=settlement.task_id,
+                    annotator_id=expert.id,
+                    external_id="1",
+                    revised_at=utcnow(),
+                    correction=f"your {MARKER} is well",
+                    problem=f"no label {MARKER}",
+                )
+            )
+            answers = [{"response_id": str(response.id), "correction": MARKER}, {"response_id": "another"}]
+            self.runtime.queue.ask(
+                session,
+                JobKind.IMPORT,
+                self.project.id,
+                project_id=self.project.id,
+                options={"answers": answers},
+            )
+            evaluation = session.exec(select(Evaluation)).one()
+            rows = session.exec(select(TrainingSetExample)).all()
+            hashes = [row.content_sha256 for row in rows if str(row.settlement_id) in self.own]
+            report = {"answers": {"champion": dict.fromkeys(hashes, f"the {MARKER} plays")}, "right": {}}
+            evaluation.report = self.runtime.artifacts.put_bytes(canonical_json(report))
+            failed = session.get_one(TrainingRun, self.model(session).training_run_id)
+            failed.state = RunState.FAILED
+        work = self.runtime.settings.work / str(failed.id)
+        work.mkdir(parents=True)
+        (work / "train.parquet").write_bytes(self.runtime.artifacts.get_bytes(self.second.artifact))
+
+    def model(self, session) -> ModelVersion:
+        return session.exec(select(ModelVersion).where(ModelVersion.number == 7)).one()
+
+    def erase(self, subject: str = PATIENT) -> dict[str, int]:
+        return erasure.run(self.runtime, subject, self.repository, parquet.leave_out, actor="olga")
+
+    def holding(self) -> set[str]:
+        """Return every place in which the marker stands: kinds of files, columns, Git's objects."""
+        home = self.runtime.settings.data_dir
+        files = [*home.rglob("*"), *Path(home.parent, "remote").rglob("*")]
+        places = {self.place(path, home) for path in files if path.is_file() and MARKER in readable(path)}
+        if MARKER.encode() in git_objects(self.repository):
+            places.add("git")
+        return places | self.columns()
+
+    def place(self, path: Path, home: Path) -> str:
+        return path.relative_to(home).parts[0].removesuffix("-wal") if path.is_relative_to(home) else "remote"
+
+    def columns(self) -> set[str]:
+        engine = self.runtime.db.reader
+        found = set()
+        with engine.connect() as connection:
+            for table in inspect(engine).get_table_names():
+                for row in connection.execute(text(f'SELECT * FROM "{table}"')).mappings():  # noqa: S608
+                    found |= {f"{table}.{name}" for name, value in row.items() if MARKER in str(value)}
+        return found
+
+
+def readable(path: Path) -> str:
+    """Return what stands in a file, unpacked if it is a Parquet file."""
+    content = path.read_bytes()
+    if content.startswith(b"PAR1"):
+        return json.dumps(pq.read_table(path).to_pylist())
+    return content.decode(errors="replace")
+
+
+@pytest.fixture
+def clinic(runtime, tmp_path) -> Clinic:
+    (tmp_path / "remote").mkdir()
+    return Clinic(runtime, str(tmp_path / "remote"))
+
+
+@pytest.fixture
+def any_clinic(any_runtime, tmp_path) -> Clinic:
+    return Clinic(any_runtime, str(tmp_path / "remote"))
+
+
+def test_after_an_erasure_no_word_is_left_anywhere(clinic):
+    clinic.spread()
+    assert clinic.holding() == FILES | COLUMNS
+    assert clinic.erase() == {"responses": 3, "feedback": 4, "sets": 2}
+    assert clinic.holding() == set()
+
+
+@pytest.mark.parametrize(
+    ("step", "places"),
+    [
+        ("_erase_words", {"errata.db", "response.text", "feedback.comment", "artifacts", "data-repository"}),
+        ("_erase_findings", {"audit_finding.evidence", "audit_finding.proposals", "job.result", "errata.db"}),
+        ("_empty_sets", {"artifacts", "data-repository", "remote", "work"}),
+        ("_empty_reports", {"artifacts"}),
+        ("_remove_files", {"artifacts", "work"}),
+        ("vacuum", {"errata.db"}),
+        ("_forget_mirrored", {"data-repository", "remote"}),
+    ],
+)
+def test_each_step_of_an_erasure_is_needed(clinic, monkeypatch, step, places):
+    clinic.spread()
+    if step == "vacuum":
+        monkeypatch.setattr(Database, step, lambda db: True)
+    else:
+        monkeypatch.setattr(erasure, step, lambda *_, **__: {} if step == "_erase_words" else 0)
+    clinic.erase()
+    assert clinic.holding() >= places
+
+
+def test_what_is_left_of_a_set_is_what_it_was(any_clinic):
+    before = any_clinic.examples(any_clinic.second)
+    assert any_clinic.rebuild(any_clinic.second)["sentence"] == "it is as it was"
+    any_clinic.erase()
+    rebuilt = any_clinic.rebuild(any_clinic.second)
+    assert (rebuilt["erased"], rebuilt["equal"]) == (3, True)
+    assert rebuilt["sentence"] == "3 rows erased, what is left is as it was"
+    assert any_clinic.examples(any_clinic.second) == {any_clinic.other: before[any_clinic.other]}
+    with any_clinic.runtime.db.transaction() as session:
+        assert not list(ledger.broken(session))
+        settlement = session.get_one(Settlement, UUID(any_clinic.other))
+        settlement.correction, settlement.verdict = "edited", Verdict.INCORRECT
+    rebuilt = any_clinic.rebuild(any_clinic.second)
+    assert (rebuilt["equal"], rebuilt["sentence"]) == (False, "3 rows erased, what is left is not as it was")
+
+
+def test_the_next_set_is_built_without_erased_rows_and_says_why(any_clinic):
+    any_clinic.erase()
+    third = any_clinic.curate()
+    assert set(any_clinic.examples(third)) == {any_clinic.other} and third.version == 3
+    gone = any_clinic.compare(any_clinic.second, third)["removed"]
+    assert {(row["row"]["key"], row["cause"]["kind"], row["row"]["prompt"]) for row in gone} == {
+        (key, "erasure", "") for key in any_clinic.own
+    }
+
+
+def test_a_set_of_one_person_is_empty_afterwards(clinic):
+    clinic.told("what else?")
+    with clinic.runtime.db.transaction() as session:
+        session.exec(select(Response).where(Response.text == "long")).one().subject = PATIENT
+    clinic.erase()
+    rebuilt = clinic.rebuild(clinic.first)
+    assert (rebuilt["erased"], rebuilt["equal"]) == (3, True)
+    clinic.settle("may i ask?", "yes")
+    assert clinic.curate().version == 3
+
+
+def test_sets_and_the_models_that_learned_from_them_are_marked(clinic):
+    clinic.judged(clinic.second)
+    with clinic.runtime.db.transaction() as session:
+        learner = clinic.model(session)
+        for row in session.exec(select(TrainingSetExample)):
+            row.split = Split.TRAIN
+        child = ModelVersion(
+            project_id=clinic.project.id,
+            number=8,
+            base_model="bundled:tiny",
+            parent_id=learner.id,
+            state=ModelState.CHALLENGER,
+        )
+        session.add(child)
+        assert not learned_from_erased(session, clinic.project.id)
+    clinic.erase()
+    clinic.judged(clinic.second, number=9)
+    with clinic.runtime.db.reading() as session:
+        assert learned_from_erased(session, clinic.project.id) == {learner.id, child.id}
+        assert (erased_rows(session, clinic.first), erased_rows(session, clinic.second)) == (2, 3)
+    auditor = person(clinic.runtime, Role.AUDITOR, password="")
+    assert "<dt>erased</dt><dd>3</dd>" in auditor.get(f"/p/clinic/sets/{clinic.second.id}").text
+    assert auditor.get("/p/clinic/models").text.count("learned from rows erased since") == 2
+
+
+def test_the_rows_of_others_keep_group_and_split(clinic):
+    with clinic.runtime.db.transaction() as session:
+        rows = session.exec(select(TrainingSetExample)).all()
+        shared = next(row.group_name for row in rows if str(row.settlement_id) == clinic.own[0])
+        for row in rows:
+            if str(row.settlement_id) == clinic.other:
+                row.group_name, row.split = shared, Split.TEST
+        for row in session.exec(select(SplitAssignment).where(SplitAssignment.group_name == shared)):
+            row.split = Split.TEST
+    clinic.erase()
+    clinic.settle("something else altogether", "yes")
+    assert clinic.examples(clinic.curate())[clinic.other].split is Split.TEST
+    with clinic.runtime.db.reading() as session:
+        for table in (TrainingSetExample, SplitAssignment):
+            assert shared not in session.exec(select(table.group_name)).all()
+
+
+def test_a_repair_goes_on_for_the_rows_of_others(clinic):
+    sign = clinic.settle("who signs?", "nurse Joy, regards")
+    also = clinic.told("who signs here?", correction="nurse Joy, regards")
+    clinic.reviewer.findings.clear()
+    clinic.find(sign, also, proposal=Repair(RepairKind.REPLACE, (sign, also), find=", regards", put="."))
+    clinic.accept(clinic.finding(clinic.curate()))
+    repaired = clinic.curate()
+    clinic.erase()
+    assert clinic.examples(repaired)[sign].answer == "nurse Joy."
+    assert clinic.rebuild(repaired)["equal"]
+
+
+def test_while_a_job_holds_rows_an_erasure_waits_and_then_finds_what_the_job_made(clinic):
+    later = clinic.told("and now?")
+    with clinic.runtime.db.transaction() as session:
+        job = clinic.runtime.queue.ask(
+            session, JobKind.CURATE, clinic.project.id, project_id=clinic.project.id
+        )
+    lease = clinic.runtime.queue.lease(job)
+    audit = clinic.reviewer.audit
+
+    def erased_meanwhile(*arguments, **more):
+        with pytest.raises(TryAgain, match=f"job {job}"):
+            clinic.erase()
+        return audit(*arguments, **more)
+
+    clinic.reviewer.audit = erased_meanwhile
+    made = curation.run(clinic.runtime, lease, clinic.project.id, Recipe(), clinic.reviewer)
+    lease.finish(made)
+    with clinic.runtime.db.reading() as session:
+        held = select(TrainingSetExample).where(TrainingSetExample.settlement_id == UUID(later))
+        assert session.exec(held).one().erased_at is None
+    assert clinic.erase()["sets"] == 3
+    assert clinic.holding() == set()
+
+
+def test_an_erasure_that_breaks_off_is_completed_by_the_next(clinic, monkeypatch):
+    def break_off(store, name):
+        raise OSError(name)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(ArtifactStore, "remove", break_off)
+        with pytest.raises(OSError, match="sha256:"):
+            clinic.erase()
+    assert "artifacts" in clinic.holding()
+    clinic.erase()
+    assert clinic.holding() == set()
+
+
+def test_a_remote_that_refuses_is_emptied_when_it_no_longer_does(runtime):
+    with running_storage() as storage:
+        clinic = Clinic(runtime, storage.url, {"method": "PUT"})
+        storage.is_refusing = True
+        with pytest.raises(TryAgain, match="erased here, but"):
+            clinic.erase()
+        assert clinic.holding() == set() and len(storage.objects) == 2
+        storage.is_refusing = False
+        clinic.erase()
+        assert not storage.objects
+
+
+def test_rows_that_were_being_mirrored_while_they_were_erased_do_not_come_back(clinic, monkeypatch):
+    publish = DataRepository.publish
+
+    def erase_first(*arguments):
+        clinic.erase()
+        return publish(*arguments)
+
+    clinic.told("may i ask?")
+    third = clinic.curate()
+    monkeypatch.setattr(DataRepository, "publish", erase_first)
+    clinic.mirror(third)
+    assert "clinic/v3" in clinic.repository.tags()
+    assert clinic.holding() == set()
+
+
+def test_nothing_can_be_said_about_what_was_erased(clinic):
+    with clinic.runtime.db.transaction() as session:
+        response = session.exec(select(Response).where(Response.subject == PATIENT)).first()
+        task = builders.add_task(session, clinic.project, response)
+    clinic.erase()
+    with clinic.runtime.db.transaction() as session, pytest.raises(NotFound):
+        builders.add_flag(session, clinic.project, response, comment="again")
+    answer = {
+        "response_id": str(response.id),
+        "annotator": "ada",
+        "verdict": "incorrect",
+        "correction": "again",
+        "cause": "model",
+    }
+    with clinic.runtime.db.transaction() as session:
+        assert session.get_one(AnnotationTask, task.id).state is TaskState.WITHDRAWN
+        job = clinic.runtime.queue.ask(
+            session, JobKind.IMPORT, clinic.project.id, project_id=clinic.project.id
+        )
+    taken = labelling.import_answers(clinic.runtime.queue.lease(job), clinic.project.id, [answer])
+    assert taken == {"annotations": 0, "settled": 0, "contested": 0}
+
+
+def test_two_erasures_at_once_do_not_undo_each_other(clinic):
+    key = clinic.settle("is the other one well?", "yes", subject="Ben")
+    clinic.curate()
+
+    def leave_out(*arguments):
+        parquet.leave_out(*arguments)
+        clinic.erase("Ben")
+
+    with pytest.raises(TryAgain, match="by somebody else"):
+        erasure.run(clinic.runtime, PATIENT, clinic.repository, leave_out, actor="olga")
+    clinic.erase()
+    assert clinic.holding() == set()
+    assert key not in clinic.examples(clinic.curate())
