@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from service import cli, label_studio_server, runtime
+from service import cli, label_studio_server, runtime, tool_server
 from service.cli import console, loop
 from service.errors import JobFailed
-from service.label_studio_server import Account, Running, Secrets
 from service.tables import JobKind
+from service.tool_server import Account, Running, Secrets
 from tests.builders import add_challenger, add_evaluation, add_set
 
 WORKERS_ONLY = (
@@ -167,7 +167,7 @@ def test_two_files_of_answers_are_two_jobs(errata, project):
 def test_a_fresh_label_studio_gets_experts_accounts(errata, monkeypatch, asked, made):
     admin = Account("admin", "admin@localhost", "password", "token")
     monkeypatch.setattr(label_studio_server, "running", lambda _: Running("http://127.0.0.1:1", "token"))
-    monkeypatch.setattr(label_studio_server, "read_secrets", lambda _: Secrets(admin))
+    monkeypatch.setattr(tool_server, "read_secrets", lambda _: Secrets(admin))
     monkeypatch.setattr(
         label_studio_server,
         "ensure_accounts",
