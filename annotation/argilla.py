@@ -127,8 +127,8 @@ class ArgillaConnector:
             settings = settings_of(schema, overlap=self._overlap, client=client)
             made = rg.Dataset(name=name, workspace=workspace, settings=settings, client=client).create()
             return UUID(str(made.id))
-        if known.guidelines != schema.guidelines:
-            body = {"guidelines": schema.guidelines}
+        if (known.guidelines or "") != schema.guidelines:
+            body = {"guidelines": schema.guidelines or None}
             # The SDK's update writes fields and questions too, which a published data set refuses.
             client.http_client.patch(f"/api/v1/datasets/{known.id}", json=body).raise_for_status()
         return UUID(str(known.id))

@@ -4,9 +4,6 @@ import json
 import stat
 import subprocess
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from queue import Queue
-from threading import Thread
 
 import httpx
 import pytest
@@ -25,28 +22,6 @@ SCHEMA = LabelSchema(kind=TaskKind.GENERATION)
 @pytest.fixture
 def installation():
     return server.install(cache_dir(), lambda line: None)
-
-
-@pytest.fixture
-def receiver():
-    """A loopback address that keeps what is posted to it."""
-    received = Queue()
-
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self):
-            received.put((dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *args):
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Receiver) as http:
-        thread = Thread(target=http.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{http.server_port}/hooks/label-studio/x", received
-        http.shutdown()
-        thread.join()
 
 
 def test_preparing_twice_keeps_secrets_and_data(installation, tmp_path):
