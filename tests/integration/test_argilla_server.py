@@ -2,12 +2,14 @@
 
 import stat
 
+import argilla as rg
 import pytest
 from sqlmodel import select
 
 from annotation.argilla import ArgillaConnector
 from annotation.hooks import HookAction, is_signed, parse_argilla
-from annotation.types import Answer, LabelSchema, NewTask, TaskKind, Verdict
+from annotation.types import Answer, Cause, LabelSchema, NewTask, TaskKind, Verdict
+from retrain.corpus_files import read_all
 from service import argilla_server as server
 from service.tables import ConnectorKind, InboxEvent, Job, JobKind
 from service.tool_server import Installation
@@ -180,3 +182,19 @@ def test_progress_counts_records_and_each_persons_answers(search, people):
         "discarded": 1,
         "pending": 1,
     }
+
+
+@pytest.mark.filterwarnings("ignore")  # the SDK's own, when it writes files
+def test_what_argilla_exported_is_read_as_a_corpus(connector, people, tmp_path):
+    made = set_up(connector, "exported")
+    ids = connector.push(made.external_id, TASKS[:2])
+    better = Answer(Verdict.INCORRECT, correction="The ward pays.", cause=Cause.MODEL)
+    people.answer(made.external_id, ids["k-1"], "ann", better)
+    client = rg.Argilla(people.running.url, people.running.admin_token, retries=0)
+    client.datasets(id=made.url.split("/")[-2]).get().records.to_json(tmp_path / "taxi.json")
+    client.http_client.close()
+    rows, unread = read_all(str(tmp_path / "taxi.json"), columns={"answer": "correction"})
+    assert [(row.messages[-1].content, row.answer) for row in rows.values()] == [
+        ("Who pays for the taxi?", "The ward pays.")
+    ]
+    assert len(unread) == 1
