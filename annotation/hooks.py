@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
+
+from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook, WebhookVerificationError
 
 from annotation.errors import InvalidHook
 
@@ -15,7 +18,7 @@ MAX_ID = 2**63 - 1
 
 
 class HookAction(StrEnum):
-    """What Label Studio reports of the things we ask it to report."""
+    """What the tools report of the things we ask them to report."""
 
     ANNOTATION_CREATED = "ANNOTATION_CREATED"
     ANNOTATIONS_CREATED = "ANNOTATIONS_CREATED"
@@ -24,6 +27,10 @@ class HookAction(StrEnum):
     TASKS_CREATED = "TASKS_CREATED"
     TASKS_DELETED = "TASKS_DELETED"
     PROJECT_UPDATED = "PROJECT_UPDATED"
+    RESPONSE_CREATED = "response.created"
+    RESPONSE_UPDATED = "response.updated"
+    RESPONSE_DELETED = "response.deleted"
+    RECORD_DELETED = "record.deleted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,37 @@ def is_authentic(secret: str, presented: str | None) -> bool:
     )
 
 
+def is_signed(secrets: Iterable[str], body: bytes, headers: Mapping[str, str]) -> bool:
+    """Say whether one of the secrets signed the body, as Standard Webhooks has it, within the last five minutes."""
+    return any(_is_signed(secret, body, headers) for secret in secrets)
+
+
+def parse_argilla(body: bytes) -> HookEvent:
+    """Read a webhook's body and keep ids and times of it.
+
+    The rest is not ours to keep. `updated_at` is the event's own time: what else tells a repeated delivery, its
+    message id, is another at each attempt.
+
+    Raises:
+        InvalidHook: Argilla does not send this.
+    """
+    document = _document(body)
+    action = _action(document.get("type"))
+    data = _object(document, "data")
+    is_response = action is not HookAction.RECORD_DELETED
+    record = _object(data, "record") if is_response else data
+    workspace = _object(_object(record, "dataset"), "workspace")
+    key = _checked_key(record.get("external_id"))
+    return HookEvent(
+        action=action,
+        project=_uuid(workspace),
+        task_keys=() if key is None else (key,),
+        task_ids=(_uuid(record),),
+        annotation_ids=(_uuid(data),) if is_response else (),
+        updated_at=_time(document, "timestamp"),
+    )
+
+
 def parse_label_studio(body: bytes) -> HookEvent:
     """Read a webhook's body and keep ids and times of it.
 
@@ -59,10 +97,7 @@ def parse_label_studio(body: bytes) -> HookEvent:
         InvalidHook: Label Studio does not send this.
     """
     document = _document(body)
-    try:
-        action = HookAction(str(document.get("action")))
-    except ValueError:
-        raise InvalidHook("the action is none that we asked for") from None
+    action = _action(document.get("action"))
     # Both keys may hold one object or a list, whatever their grammatical number.
     annotations = [*_objects(document, "annotation"), *_objects(document, "annotations")]
     tasks = [*_objects(document, "task"), *_objects(document, "tasks")]
@@ -77,6 +112,22 @@ def parse_label_studio(body: bytes) -> HookEvent:
             (at for thing in annotations or tasks if (at := _time(thing)) is not None), default=None
         ),
     )
+
+
+def _is_signed(secret: str, body: bytes, headers: Mapping[str, str]) -> bool:
+    try:
+        Webhook(secret).verify(body, dict(headers), json_parse=False)
+    # The library has no one error for what is malformed: a wrong number of parts, no base64, no UTF-8, no time.
+    except (WebhookVerificationError, EmptyWebhookSecretError, ValueError, OverflowError, OSError):
+        return False
+    return True
+
+
+def _action(name: object) -> HookAction:
+    try:
+        return HookAction(str(name))
+    except ValueError:
+        raise InvalidHook("the action is none that we asked for") from None
 
 
 def _document(body: bytes) -> Mapping[str, Any]:
@@ -104,6 +155,13 @@ def _objects(document: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     return objects
 
 
+def _object(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = document.get(name)
+    if not isinstance(value, dict):
+        raise InvalidHook(f"{name} is no object")
+    return value
+
+
 def _id(thing: Mapping[str, Any], name: str = "id") -> str:
     value = thing.get(name)
     if type(value) is not int or not 0 < value <= MAX_ID:
@@ -111,11 +169,19 @@ def _id(thing: Mapping[str, Any], name: str = "id") -> str:
     return str(value)
 
 
+def _uuid(thing: Mapping[str, Any]) -> str:
+    try:
+        return str(UUID(thing.get("id")))
+    except (TypeError, ValueError, AttributeError):
+        raise InvalidHook("id is not an id") from None
+
+
 def _key(task: Mapping[str, Any]) -> str | None:
     data = task.get("data")
-    if data is None:
-        return None
-    key = data.get("external_id") if isinstance(data, dict) else None
+    return _checked_key(data.get("external_id")) if isinstance(data, dict) else None
+
+
+def _checked_key(key: Any) -> str | None:
     if key is None:
         return None
     if not isinstance(key, str) or not key.isprintable() or not 0 < len(key) <= MAX_KEY_CHARS:
@@ -123,15 +189,15 @@ def _key(task: Mapping[str, Any]) -> str | None:
     return key
 
 
-def _time(thing: Mapping[str, Any]) -> datetime | None:
-    value = thing.get("updated_at")
+def _time(thing: Mapping[str, Any], name: str = "updated_at") -> datetime | None:
+    value = thing.get(name)
     if value is None:
         return None
     try:
         time = datetime.fromisoformat(value)
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (TypeError, ValueError, OverflowError):
-        raise InvalidHook("updated_at is not a time") from None
+        raise InvalidHook(f"{name} is not a time") from None
 
 
 def _unique(values: Iterable[str]) -> tuple[str, ...]:

@@ -89,10 +89,11 @@ class PulledAnnotation:
 
 @dataclass(frozen=True, slots=True)
 class ToolProject:
-    """Our project in the tool: its id there and the page an expert opens."""
+    """Our project in the tool: its id there, the page an expert opens, and what a tool of its own mind signs with."""
 
     external_id: str
     url: str
+    hook_secret: str = ""
 
 
 class Connector(Protocol):

@@ -34,9 +34,7 @@ def read(reference: str, *, columns: Mapping[str, str]) -> Iterator[Found]:
     check_columns(columns)
     path = Path(reference)
     if reference.startswith("argilla:"):
-        raise UnreadableCorpus(
-            "Argilla's data sets cannot be read yet: export this one to the hub or to JSON Lines"
-        )
+        raise UnreadableCorpus(f"{reference}: write it to a file first, by dataset.records.to_json(path)")
     if path.is_dir():
         files = sorted(each for each in path.rglob("*") if each.suffix.lower() in _FORMATS and each.is_file())
         if not files:
@@ -162,7 +160,7 @@ def _json_lines(path: Path) -> Records:
 
 
 def _json(path: Path) -> Records:
-    """Yield the objects of a list, also of one under a name, or the tasks of a Label Studio project's export."""
+    """Yield the objects of a list, also of one under a name, or what Label Studio or Argilla exported."""
     text = "".join(_lines(path))
     try:
         whole = json.loads(text) if text.strip() else []
@@ -178,6 +176,8 @@ def _json(path: Path) -> Records:
             yield f"item {number}", "not an object"
         elif isinstance(record.get("data"), dict) and "annotations" in record:
             yield f"item {number}", _labelled(record)
+        elif isinstance(record.get("fields"), dict) and isinstance(record.get("responses"), dict):
+            yield f"item {number}", _answered(record)
         else:
             yield f"item {number}", record
 
@@ -199,6 +199,14 @@ def _labelled(task: Mapping[str, Any]) -> Mapping[str, Any] | str:
     said["written"] = str(first.get("updated_at") or first.get("created_at") or "")[:10]
     data: dict[str, Any] = task["data"]
     return data | {role: text for role, text in said.items() if text}
+
+
+def _answered(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an Argilla record's fields with what the first answer to each question says, where it is a text."""
+    given = {question: answers[0] for question, answers in record["responses"].items() if answers}
+    said = {question: answer.get("value") for question, answer in given.items()}
+    fields: dict[str, Any] = record["fields"]
+    return fields | {question: text for question, text in said.items() if isinstance(text, str)}
 
 
 def _parquet(path: Path) -> Records:

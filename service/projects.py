@@ -307,8 +307,6 @@ def _check(session: Session, new: NewProject) -> None:
         c.isascii() and (c.isalnum() or c == "-") and c == c.lower() for c in new.slug
     ):
         raise Invalid(f"name: {new.slug!r} may hold lower-case letters, digits and hyphens only")
-    if new.connector is ConnectorKind.ARGILLA:
-        raise Invalid("connector: argilla is not supported yet; use label-studio or none")
     if not 1 <= new.needed <= new.overlap:
         raise Invalid("overlap: at least as many experts must be asked as have to agree")
     _check_share(new.random_share)

@@ -9,9 +9,8 @@ from rq.cron import CronJob, CronScheduler
 from rq.job import Job as RqJob
 from sqlmodel import col, exists, or_, select
 
-from service import label_studio_server, logs
+from service import logs, tools
 from service.runtime import Runtime, from_environment
-from service.settings import Settings
 from service.tables import AnnotationTask, ConnectorKind, Feedback, JobKind, Project, Response, TaskState
 
 # Contested tasks are read again too: an adjudicator's answer may come without its webhook.
@@ -78,21 +77,18 @@ def ask_for_triage(runtime: Runtime) -> None:
 def ask_for_sync(runtime: Runtime) -> None:
     """Ask for tasks to be sent and answers to be read wherever experts have something to do."""
     opened = (
-        select(AnnotationTask.project_id, AnnotationTask.state)
+        select(AnnotationTask.project_id, AnnotationTask.state, Project.connector)
         .join(Project, col(Project.id) == AnnotationTask.project_id)
-        .where(Project.connector == ConnectorKind.LABEL_STUDIO, col(AnnotationTask.state).in_(NEXT))
+        .where(Project.connector != ConnectorKind.NONE, col(AnnotationTask.state).in_(NEXT))
         .distinct()
     )
     with runtime.db.reading() as session:
-        due = {(project_id, NEXT[TaskState(state)]) for project_id, state in session.exec(opened)}
-    if due and _is_label_studio_up(runtime.settings):
-        for project_id, kind in sorted(due):
+        due = {(tool, project_id, NEXT[TaskState(state)]) for project_id, state, tool in session.exec(opened)}
+    # Jobs do not use up their attempts while a bundled tool is still being set up.
+    up = {tool for tool in {each[0] for each in due} if tools.running(runtime.settings, ConnectorKind(tool))}
+    for tool, project_id, kind in sorted(due):
+        if tool in up:
             _ask(runtime, kind, project_id)
-
-
-def _is_label_studio_up(chosen: Settings) -> bool:
-    """Keep jobs from using up their attempts while the bundled Label Studio is still being set up."""
-    return bool(chosen.label_studio_url or label_studio_server.running(chosen.data_dir))
 
 
 def _ask(runtime: Runtime, kind: JobKind, project_id: UUID) -> None:

@@ -62,8 +62,10 @@ class Settings(BaseSettings):
     label_studio_url: str = ""
     label_studio_token: SecretStr = SecretStr("")
     label_studio_port: int = Field(default=0, ge=0, le=65535)
+    argilla: bool = False
     argilla_url: str = ""
     argilla_api_key: SecretStr = SecretStr("")
+    argilla_port: int = Field(default=0, ge=0, le=65535)
 
     data_repository: Path | None = None
     dvc_remote_url: Annotated[str, AfterValidator(_without_credentials)] = ""

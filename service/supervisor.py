@@ -16,15 +16,17 @@ from types import FrameType
 
 import httpx
 
-from service import label_studio_server, migrations, secrets, valkey
+from service import migrations, secrets, tool_server, tools, valkey
 from service.db import Database
 from service.errors import ConfigurationError
-from service.label_studio_server import LabelStudioFailed
 from service.queue import QUEUES
 from service.settings import Settings
+from service.tables import ConnectorKind
+from service.tool_server import ToolFailed
+from service.tools import ARGILLA, LABEL_STUDIO
 
 START_SECONDS = 60
-LABEL_STUDIO_SECONDS = 300
+TOOL_SECONDS = 300
 MAX_BACKOFF_SECONDS = 30
 QUICK_SECONDS = 10
 QUIET = {"TOKENIZERS_PARALLELISM": "false"}
@@ -147,8 +149,10 @@ def up(settings: Settings, report: Report, *, ready: Callable[[], None]) -> None
                 supervisor.add(name, argv)
                 report(name, "started")
             _when_ready(supervisor, ready)
-            if settings.label_studio and not settings.label_studio_url:
-                threading.Thread(target=_provide_label_studio, args=(supervisor,), daemon=True).start()
+            wanted = {LABEL_STUDIO: settings.label_studio, ARGILLA: settings.argilla}
+            for kind, is_wanted in wanted.items():
+                if is_wanted and not tools.own(settings, kind):
+                    threading.Thread(target=_provide, args=(supervisor, kind), daemon=True).start()
             supervisor.run()
         finally:
             supervisor.end()
@@ -253,25 +257,32 @@ def _when_ready(supervisor: Supervisor, ready: Callable[[], None]) -> None:
         )
 
 
-def _provide_label_studio(supervisor: Supervisor) -> None:
-    """Install, prepare and start Label Studio while everything else is at work already."""
-    settings = supervisor.settings
+def _provide(supervisor: Supervisor, kind: ConnectorKind) -> None:
+    """Install, prepare and start a tool while everything else is at work already."""
+    settings, tool, name = supervisor.settings, tools.bundled(kind), kind.value
 
     def say(line: str) -> None:
-        supervisor.report("label-studio", line)
+        supervisor.report(name, line)
 
     try:
-        installed = label_studio_server.install(settings.cache_dir, say)
-        keys = label_studio_server.prepare(installed, settings.data_dir)
-        port = label_studio_server.choose_port(settings.data_dir, settings.label_studio_port)
-        argv, environment = label_studio_server.command(installed, settings.data_dir, keys, port=port)
+        installed = tool.install(settings.cache_dir, say)
+        keys = tool.prepare(installed, settings.data_dir)
+        wanted = settings.label_studio_port if kind is LABEL_STUDIO else settings.argilla_port
+        port = tool_server.choose_port(tool.home_of(settings.data_dir), wanted)
+        # A database of its own: our workers must not take its jobs.
+        redis_url = f"{(settings.redis_url or valkey.url(settings.data_dir)).partition('?')[0]}?db=1"
+        argv, environment = tool.command(installed, settings.data_dir, keys, port=port, redis_url=redis_url)
         if supervisor.is_stopping:
             return
-        child = supervisor.add("label-studio", argv, environment)
+        child = supervisor.add(name, argv, environment)
         url = f"http://127.0.0.1:{port}"
-        label_studio_server.wait_until_ready(
-            url, timeout_seconds=LABEL_STUDIO_SECONDS, is_alive=lambda: child.is_running
+        tool_server.wait_until_ready(
+            url,
+            title=tool.title,
+            is_up=tool.is_up,
+            is_alive=lambda: child.is_running,
+            timeout_seconds=TOOL_SECONDS,
         )
         say(f"running at {url}")
-    except (LabelStudioFailed, OSError) as error:
+    except (ToolFailed, OSError) as error:
         say(f"not available: {error}")

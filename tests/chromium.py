@@ -35,12 +35,15 @@ def running_browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def offline_page(browser: Browser) -> Iterator[Page]:
-    """Open a page of someone who has just sat down, and see that it asks nobody but this machine."""
+def offline_page(browser: Browser, *, tolerated: str = "") -> Iterator[Page]:
+    """Open a page of someone who has just sat down, and see that it asks nobody but this machine.
+
+    A `tolerated` host is asked in vain.
+    """
     strangers: list[str] = []
 
     def note(request: Request) -> None:
-        if not is_local(request.url):
+        if not is_local(request.url) and urlsplit(request.url).hostname != tolerated:
             strangers.append(request.url)
 
     with browser.new_context(viewport=SIZE) as context:

@@ -15,6 +15,7 @@ from service.runtime import Runtime, build
 from service.settings import Settings
 from service.tables import Job, JobState
 from service.web.app import create_app
+from tests.argilla import RunningArgilla, running_argilla
 from tests.label_studio import RunningLabelStudio, running_label_studio
 from tests.servers import start_valkey
 
@@ -42,6 +43,17 @@ def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLa
     """A real Label Studio with the accounts ann, ben and cleo; it lasts for the whole run."""
     with running_label_studio(tmp_path_factory.mktemp("label-studio")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def argilla(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningArgilla]:
+    """A real Argilla with the accounts ann and ben, and a Valkey of its own; it lasts for the whole run."""
+    home = tmp_path_factory.mktemp("argilla")
+    queue = start_valkey(home)
+    with running_argilla(home, valkey.url(home)) as running:
+        yield running
+    queue.terminate()
+    queue.wait()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import httpx
 from annotation.label_studio_results import to_result
 from annotation.types import Answer
 from service import label_studio_server as server
+from service import tool_server
 
 START_SECONDS = 180
 
@@ -22,7 +23,7 @@ START_SECONDS = 180
 class RunningLabelStudio:
     url: str
     admin_token: str
-    accounts: tuple[server.Account, ...]
+    accounts: tuple[tool_server.Account, ...]
     data_dir: Path
     process: subprocess.Popen
 
@@ -48,8 +49,12 @@ def running_label_studio(
         subprocess.Popen(argv, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as process,
     ):
         try:
-            server.wait_until_ready(
-                url, timeout_seconds=START_SECONDS, is_alive=lambda: process.poll() is None
+            tool_server.wait_until_ready(
+                url,
+                title=server.TITLE,
+                is_up=server.is_up,
+                is_alive=lambda: process.poll() is None,
+                timeout_seconds=START_SECONDS,
             )
             accounts = tuple(server.ensure_accounts(url, data_dir, names))
             yield RunningLabelStudio(url, secrets.admin.token, accounts, data_dir, process)

@@ -15,7 +15,7 @@ from rq.cron import CronScheduler
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, col, select
 
-from service import label_studio_server, migrations, projects, settings, supervisor
+from service import migrations, projects, settings, supervisor, tools
 from service.cli.console import TRY_AGAIN, AsJson, show
 from service.queue import QUEUES
 from service.runtime import Runtime, from_environment
@@ -115,28 +115,31 @@ def _processes(runtime: Runtime, chosen: Settings) -> Iterator[Check]:
     address = f"http://{chosen.host}:{chosen.port}"
     yield ours("web", _answers(f"{address}/livez"), address)
     yield ours("responder", chosen.responder_socket.exists(), str(chosen.responder_socket))
-    yield _label_studio(runtime, chosen)
+    yield from (_tool(runtime, chosen, kind) for kind in (tools.LABEL_STUDIO, tools.ARGILLA))
 
 
-def _label_studio(runtime: Runtime, chosen: Settings) -> Check:
-    name = "label studio"
-    if chosen.label_studio_url:
-        remedy = "correct ERRATA_LABEL_STUDIO_URL, or start it"
-        url = f"{chosen.label_studio_url.rstrip('/')}/health"
-        return _check(name, _answers(url), chosen.label_studio_url, remedy)
-    running = label_studio_server.running(chosen.data_dir)
+def _tool(runtime: Runtime, chosen: Settings, kind: ConnectorKind) -> Check:
+    name, tool = kind.value, tools.bundled(kind)
+    if theirs := tools.own(chosen, kind):
+        remedy = f"correct ERRATA_{kind.name}_URL, or start it"
+        return _check(name, tool.is_up(theirs.url.rstrip("/")), theirs.url, remedy)
+    running = tool.running(chosen.data_dir)
     if running:
         return Check(name, OK, running.url)
-    if chosen.label_studio and supervisor.is_starting(chosen, seconds=FIRST_START_SECONDS):
+    is_ours = {tools.LABEL_STUDIO: chosen.label_studio, tools.ARGILLA: chosen.argilla}[kind]
+    if is_ours and supervisor.is_starting(chosen, seconds=FIRST_START_SECONDS):
         return Check(name, STARTING, "not running yet; the first start takes minutes", WAIT)
     try:
         with runtime.db.reading() as session:
-            wanted = select(Project.id).where(Project.connector == ConnectorKind.LABEL_STUDIO).limit(1)
+            wanted = select(Project.id).where(Project.connector == kind).limit(1)
             is_wanted = session.exec(wanted).first() is not None
     except DBAPIError:
         is_wanted = False
+    if kind is tools.ARGILLA and not is_wanted:
+        return Check(name, OK, "not wanted")
+    start = f"{UP} --with argilla" if kind is tools.ARGILLA else UP
     return Check(
-        name, FAILED if is_wanted else WARNING, "not running", f"{UP}; the first start takes minutes"
+        name, FAILED if is_wanted else WARNING, "not running", f"{start}; the first start takes minutes"
     )
 
 

@@ -1,20 +1,30 @@
 """Labelling by hand: send, sync, accounts, and answers given without a tool."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from sqlmodel import func, select
 
-from service import label_studio_server
+from service import tool_server, tools
 from service.cli.console import AsJson, DryRun, NoWait, Project, do, find_project, show
 from service.errors import Invalid, TryAgain
-from service.label_studio_server import LabelStudioFailed
 from service.runtime import from_environment
-from service.tables import AnnotationTask, JobKind, TaskState
+from service.tables import AnnotationTask, ConnectorKind, JobKind, TaskState
+from service.tool_server import ToolFailed
 
 EXPERTS = ("expert-1", "expert-2", "expert-3")
+
+
+class Tool(StrEnum):
+    """A tool that comes with Errata."""
+
+    LABEL_STUDIO = "label-studio"
+    ARGILLA = "argilla"
+
+
 app = typer.Typer()
 labelling_app = typer.Typer(no_args_is_help=True)
 app.add_typer(labelling_app, name="labelling", help="What experts are asked and answer.")
@@ -50,18 +60,20 @@ def accounts(
         list[str] | None,
         typer.Option(help="An expert to make an account for; three experts when there is no account yet."),
     ] = None,
+    tool: Annotated[Tool, typer.Option(help="The bundled tool.")] = Tool.LABEL_STUDIO,
     as_json: AsJson = False,
 ) -> None:
-    """Show the experts' accounts in the bundled Label Studio, and make those that are missing."""
-    settings = from_environment().settings
-    running = label_studio_server.running(settings.data_dir)
+    """Show the experts' accounts in a bundled tool, and make those that are missing."""
+    settings, bundled = from_environment().settings, tools.bundled(ConnectorKind(tool))
+    running = bundled.running(settings.data_dir)
     if running is None:
-        raise TryAgain("Label Studio is not up yet; errata up starts it")
+        extra = " --with argilla" if tool is Tool.ARGILLA else ""
+        raise TryAgain(f"{bundled.title} is not up yet; errata up{extra} starts it")
     try:
-        known = label_studio_server.read_secrets(settings.data_dir).accounts
+        known = tool_server.read_secrets(bundled.home_of(settings.data_dir)).accounts
         names = [*dict.fromkeys([account.name for account in known] + (name or []))]
-        made = label_studio_server.ensure_accounts(running.url, settings.data_dir, names or EXPERTS)
-    except LabelStudioFailed as error:
+        made = bundled.ensure_accounts(running.url, settings.data_dir, names or EXPERTS)
+    except ToolFailed as error:
         raise TryAgain(str(error)) from error
     show(
         {

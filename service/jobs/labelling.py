@@ -1,16 +1,23 @@
 """Jobs with the annotation tools: the connectors are made here, and only here."""
 
+from collections.abc import Callable
 from typing import Any
 
+from annotation.argilla import ArgillaConnector
 from annotation.label_studio import LabelStudioConnector
 from annotation.types import Connector
-from service import label_studio_server
+from service import tools
 from service.errors import TryAgain, WrongState
 from service.queue import Lease
 from service.runtime import Runtime
 from service.stages import labelling
 from service.stages import triage as triage_stage
 from service.tables import ConnectorKind, Project
+
+CONNECTORS: dict[ConnectorKind, Callable[[str, str], Connector]] = {
+    ConnectorKind.LABEL_STUDIO: LabelStudioConnector,
+    ConnectorKind.ARGILLA: ArgillaConnector,
+}
 
 
 def triage(_runtime: Runtime, lease: Lease) -> dict[str, Any]:
@@ -20,11 +27,11 @@ def triage(_runtime: Runtime, lease: Lease) -> dict[str, Any]:
 
 def send(runtime: Runtime, lease: Lease) -> dict[str, Any]:
     """Hand selected tasks to the project's tool."""
-    hook = labelling.Hook(
-        url=f"{runtime.settings.own_url}/hooks/label-studio/{runtime.secrets.hook_secret}",
-        secret=runtime.secrets.hook_secret,
-    )
-    return labelling.send(lease, lease.row_id, connector_for(runtime, lease), hook)
+    connector, secret = connector_for(runtime, lease), runtime.secrets.hook_secret
+    # Label Studio shows its secret in the path as well, Argilla signs with a secret of its own.
+    path = f"label-studio/{secret}" if connector.name == LabelStudioConnector.name else connector.name
+    hook = labelling.Hook(url=f"{runtime.settings.own_url}/hooks/{path}", secret=secret)
+    return labelling.send(lease, lease.row_id, connector, hook)
 
 
 def sync(runtime: Runtime, lease: Lease) -> dict[str, Any]:
@@ -42,17 +49,13 @@ def connector_for(runtime: Runtime, lease: Lease) -> Connector:
 
     Raises:
         WrongState: the project works without a tool.
-        TryAgain: the bundled Label Studio is still being set up.
+        TryAgain: the bundled tool is still being set up.
     """
     with runtime.db.reading() as session:
         project = session.get_one(Project, lease.row_id)
-    if project.connector is not ConnectorKind.LABEL_STUDIO:
+    if project.connector is ConnectorKind.NONE:
         raise WrongState(f"project {project.slug}: no tool is connected; use errata labelling import")
-    chosen = runtime.settings
-    url, token = chosen.label_studio_url, chosen.label_studio_token.get_secret_value()
-    if not url:
-        running = label_studio_server.running(chosen.data_dir)
-        if running is None:
-            raise TryAgain("Label Studio is not up yet")
-        url, token = running.url, running.token
-    return LabelStudioConnector(url, token)
+    running = tools.running(runtime.settings, project.connector)
+    if running is None:
+        raise TryAgain(f"{tools.bundled(project.connector).title} is not up yet")
+    return CONNECTORS[project.connector](running.url, running.token)

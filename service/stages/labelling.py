@@ -67,6 +67,7 @@ def send(lease: Lease, project_id: UUID, connector: Connector, hook: Hook) -> di
     with lease.transaction() as session:
         project = session.get_one(Project, project_id)
         project.tool_project, project.tool_url = tool.external_id, tool.url
+        project.tool_hook_secret = tool.hook_secret or None
     sent = 0
     while batch := _selected(lease, project_id):
         keys = connector.push(

@@ -76,6 +76,7 @@ class Project(Row, table=True):
     needs_two_persons: bool = False
     tool_project: str | None = Field(default=None, max_length=64)
     tool_url: str | None = Field(default=None, max_length=500)
+    tool_hook_secret: str | None = Field(default=None, max_length=200)
     tool_cursor: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 

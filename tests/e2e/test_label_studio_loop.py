@@ -1,17 +1,14 @@
 """The loop with people in a real Label Studio: their answers come over by webhook, or are found without one."""
 
-import os
 from collections.abc import Iterator
 
-import httpx
 import pytest
 from pydantic import SecretStr
 
 from annotation.types import Answer, Cause, Verdict
 from service.projects import NewProject
-from service.supervisor import Supervisor, commands
 from service.tables import JobKind, ProjectKind, TaskState
-from tests.chromium import offline_page, running_browser
+from tests.chromium import offline_page
 from tests.e2e.expert import Expert
 from tests.e2e.world import World
 from tests.label_studio import LabelStudioPeople, free_port
@@ -122,21 +119,6 @@ def settings(settings, label_studio):
 
 
 @pytest.fixture
-def web(settings, runtime) -> Iterator[Supervisor]:
-    """The web server, as `errata up` runs it."""
-    names = ("data_dir", "cache_dir", "redis_url", "port")
-    environment = {f"ERRATA_{name.upper()}": str(getattr(settings, name)) for name in names}
-    supervisor = Supervisor(settings, lambda name, state: None)
-    child = supervisor.add("web", commands(settings)["web"], os.environ | environment)
-    try:
-        eventually(lambda: not child.is_running or _answers(settings.own_url), seconds=60, every=0.1)
-        assert child.is_running, child.log.read_text()
-        yield supervisor
-    finally:
-        supervisor.end()
-
-
-@pytest.fixture
 def clinic(runtime, client, work) -> World:
     """A project that sorts enquiries into departments."""
     new = NewProject("clinic", ProjectKind.CLASSIFICATION, "bundled:tiny", labels=LABELS)
@@ -147,12 +129,6 @@ def clinic(runtime, client, work) -> World:
 def letters(runtime, client, work) -> World:
     """A project that answers in sentences."""
     return World(runtime, client, work, NewProject("letters", ProjectKind.GENERATION, "bundled:tiny"))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    with running_browser() as browser:
-        yield browser
 
 
 @pytest.fixture
@@ -166,10 +142,3 @@ def ann(browser, label_studio) -> Iterator[Expert]:
 def people(label_studio) -> LabelStudioPeople:
     """The other experts, who work through Label Studio's API."""
     return LabelStudioPeople(label_studio)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/livez", timeout=1, trust_env=False).is_success
-    except httpx.HTTPError:
-        return False

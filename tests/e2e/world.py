@@ -136,6 +136,11 @@ class World:
         with self.runtime.db.reading() as session:
             return session.get_one(Project, self.project.id).tool_project
 
+    def tool_url(self) -> str:
+        """Return the page on which experts work."""
+        with self.runtime.db.reading() as session:
+            return session.get_one(Project, self.project.id).tool_url
+
     def task(self, prompt: str) -> str:
         """Return the tool's id of the task that asks about a prompt."""
         return self._tasks()[prompt].external_id

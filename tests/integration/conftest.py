@@ -4,7 +4,10 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from queue import Queue
+from threading import Thread
 
 import pytest
 from redis import Redis
@@ -137,3 +140,25 @@ def _redis_server() -> str | None:
     except ImportError:
         return shutil.which("redis-server")
     return REDIS_SERVER_PATH
+
+
+@pytest.fixture
+def receiver():
+    """A loopback address that keeps what is posted to it."""
+    received = Queue()
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self):
+            received.put((dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Receiver) as http:
+        thread = Thread(target=http.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{http.server_port}/hooks/x", received
+        http.shutdown()
+        thread.join()

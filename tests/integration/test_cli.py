@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import col, select
 
-from service import cli, label_studio_server, runtime, supervisor
+from service import cli, label_studio_server, runtime, supervisor, tool_server
 from service.cli import console, loop
 from service.errors import JobFailed
-from service.label_studio_server import Account, Running, Secrets
 from service.tables import ApiKey, JobKind
+from service.tool_server import Account, Running, Secrets
 from tests.builders import add_challenger, add_evaluation, add_set
 
 WORKERS_ONLY = (
@@ -185,7 +185,7 @@ def test_two_files_of_answers_are_two_jobs(errata, project):
 def test_a_fresh_label_studio_gets_experts_accounts(errata, monkeypatch, asked, made):
     admin = Account("admin", "admin@localhost", "password", "token")
     monkeypatch.setattr(label_studio_server, "running", lambda _: Running("http://127.0.0.1:1", "token"))
-    monkeypatch.setattr(label_studio_server, "read_secrets", lambda _: Secrets(admin))
+    monkeypatch.setattr(tool_server, "read_secrets", lambda _: Secrets(admin))
     monkeypatch.setattr(
         label_studio_server,
         "ensure_accounts",

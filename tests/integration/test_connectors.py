@@ -1,17 +1,20 @@
-"""What every connector promises, checked on the fake and on a real Label Studio."""
+"""What every connector promises, checked on the fake, on a real Label Studio and on a real Argilla."""
 
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 
 import httpx
 import pytest
 
+from annotation.argilla import ArgillaConnector
 from annotation.errors import InvalidSchema, ToolRefused, ToolUnavailable
 from annotation.label_schema import default_guidelines
 from annotation.label_studio import LabelStudioConnector, label_config
 from annotation.types import Answer, Cause, LabelSchema, NewTask, TaskKind, Verdict
+from tests.argilla import ArgillaPeople
 from tests.fakes import FakeConnector
 from tests.label_studio import LabelStudioPeople, free_port
 
@@ -39,6 +42,8 @@ TASKS = [
 
 class FakeTool:
     """The fake connector, and what a test wants to know of it."""
+
+    ann, ben, editor, seconds = ANN, BEN, BEN, 12.5
 
     def __init__(self) -> None:
         self.connector = FakeConnector()
@@ -73,6 +78,8 @@ class FakeTool:
 class RealTool:
     """Label Studio's connector, and what a test wants to know of the server."""
 
+    ann, ben, editor, seconds = ANN, BEN, BEN, 12.5
+
     def __init__(self, running) -> None:
         self.running = running
         self.connector = self.another_connector()
@@ -102,9 +109,57 @@ class RealTool:
         return LabelStudioConnector(f"http://127.0.0.1:{free_port()}", self.running.admin_token)
 
 
-@pytest.fixture(params=["fake", "label_studio"])
+class ArgillaTool:
+    """Argilla's connector, and what a test wants to know of the server: only its author may change an answer."""
+
+    ann, ben, editor, seconds = "ann", "ben", "ann", 0.0
+
+    def __init__(self, running) -> None:
+        self.running = running
+        self.connector = self.another_connector()
+        self.people = ArgillaPeople(running)
+        self.projects, self.hooks, self.tasks = self.people.projects, self.people.hooks, self.people.tasks
+
+    def another_connector(self):
+        return ArgillaConnector(self.running.url, self.running.admin_token)
+
+    @contextmanager
+    def losing_an_answer(self):
+        records = self.connector._client.api.records
+        real = records.bulk_upsert
+
+        def lost(*args, **kwargs):
+            real(*args, **kwargs)
+            raise httpx.ReadTimeout("lost")
+
+        records.bulk_upsert = lost
+        yield
+        records.bulk_upsert = real
+
+    def with_wrong_token(self):
+        return ArgillaConnector(self.running.url, "0" * 40)
+
+    def switched_off(self):
+        return ArgillaConnector(f"http://127.0.0.1:{free_port()}", self.running.admin_token)
+
+
+TOOLS = {"label_studio": RealTool, "argilla": ArgillaTool}
+
+
+def tool_of(request):
+    made = TOOLS.get(request.param)
+    return made(request.getfixturevalue(request.param)) if made else FakeTool()
+
+
+@pytest.fixture(params=["fake", "label_studio", "argilla"])
 def tool(request):
-    return FakeTool() if request.param == "fake" else RealTool(request.getfixturevalue("label_studio"))
+    return tool_of(request)
+
+
+@pytest.fixture(params=["fake", "label_studio"])
+def lenient_tool(request):
+    """Tools that check no answer, and are told the secret of their webhook."""
+    return tool_of(request)
 
 
 @pytest.fixture
@@ -129,12 +184,13 @@ def test_setting_up_twice_makes_one_project_and_one_webhook(tool, slug):
     first, second = set_up(tool.connector, slug), set_up(tool.another_connector(), slug)
     assert first == second
     assert tool.projects(slug) == [first.external_id]
-    assert tool.hooks(first.external_id) == [(HOOK, SECRET)]
+    assert tool.hooks(first.external_id) == [(HOOK, first.hook_secret or SECRET)]
 
 
-def test_a_new_secret_replaces_the_webhook(tool, slug, project):
-    set_up(tool.connector, slug, secret="another")
-    assert tool.hooks(project) == [(HOOK, "another")]
+def test_a_new_secret_replaces_the_webhook(lenient_tool, slug):
+    project = set_up(lenient_tool.connector, slug).external_id
+    set_up(lenient_tool.connector, slug, secret="another")
+    assert lenient_tool.hooks(project) == [(HOOK, "another")]
 
 
 def test_a_project_keeps_its_place_when_its_schema_changes(tool, slug, project):
@@ -162,38 +218,40 @@ def test_pushing_nothing_is_nothing(tool, project):
 
 def test_an_answer_comes_back_as_it_was_given(tool, project):
     ids = tool.connector.push(project, TASKS)
-    annotation = tool.people.answer(project, ids["k-2"], ANN, WRONG)
+    annotation = tool.people.answer(project, ids["k-2"], tool.ann, WRONG)
     [found] = tool.connector.fetch(project, ids["k-2"])
-    assert (found.task_key, found.external_id, found.annotator) == ("k-2", annotation, ANN)
-    assert (found.answer, found.problem, found.seconds_spent) == (WRONG, None, 12.5)
+    assert (found.task_key, found.external_id, found.annotator) == ("k-2", annotation, tool.ann)
+    assert (found.answer, found.problem, found.seconds_spent) == (WRONG, None, tool.seconds)
     assert pulled(tool, project) == {annotation: found}
 
 
 def test_each_annotator_is_told_apart(tool, project):
     task = tool.connector.push(project, TASKS)["k-1"]
-    tool.people.answer(project, task, ANN, RIGHT)
-    tool.people.answer(project, task, BEN, WRONG)
-    assert {a.annotator: a.answer for a in tool.connector.fetch(project, task)} == {ANN: RIGHT, BEN: WRONG}
+    tool.people.answer(project, task, tool.ann, RIGHT)
+    tool.people.answer(project, task, tool.ben, WRONG)
+    found = {a.annotator: a.answer for a in tool.connector.fetch(project, task)}
+    assert found == {tool.ann: RIGHT, tool.ben: WRONG}
 
 
 def test_an_edit_is_pulled_with_its_editor(tool, project):
     task = tool.connector.push(project, TASKS)["k-1"]
-    annotation = tool.people.answer(project, task, ANN, WRONG)
+    annotation = tool.people.answer(project, task, tool.ann, WRONG)
     before = pulled(tool, project)[annotation]
-    tool.people.edit(project, annotation, BEN, RIGHT)
+    tool.people.edit(project, annotation, tool.editor, RIGHT)
     after = pulled(tool, project, since=before.updated_at)[annotation]
-    assert (after.answer, after.annotator, after.changed_by) == (RIGHT, ANN, BEN)
+    assert (after.answer, after.annotator, after.changed_by) == (RIGHT, tool.ann, tool.editor)
     assert after.updated_at > before.updated_at
 
 
 def test_a_skip_has_neither_answer_nor_problem(tool, project):
     task = tool.connector.push(project, TASKS)["k-1"]
-    annotation = tool.people.skip(project, task, ANN)
+    annotation = tool.people.skip(project, task, tool.ann)
     found = pulled(tool, project)[annotation]
     assert (found.answer, found.problem) == (None, None)
 
 
-def test_nonsense_has_a_problem_and_stops_nothing(tool, project):
+def test_nonsense_has_a_problem_and_stops_nothing(lenient_tool, slug):
+    tool, project = lenient_tool, set_up(lenient_tool.connector, slug).external_id
     ids = tool.connector.push(project, TASKS)
     nonsense = tool.people.send_nonsense(project, ids["k-1"], ANN)
     answer = tool.people.answer(project, ids["k-2"], ANN, RIGHT)
@@ -205,7 +263,7 @@ def test_nonsense_has_a_problem_and_stops_nothing(tool, project):
 
 def test_nothing_is_pulled_long_after_the_last_change(tool, project):
     task = tool.connector.push(project, TASKS)["k-1"]
-    annotation = tool.people.answer(project, task, ANN, RIGHT)
+    annotation = tool.people.answer(project, task, tool.ann, RIGHT)
     last = pulled(tool, project)[annotation].updated_at
     assert pulled(tool, project, since=last.replace(year=last.year + 1)) == {}
 
@@ -284,3 +342,48 @@ def test_label_studio_cannot_show_two_questions_of_one_name():
 def test_an_address_that_is_none_is_refused():
     with pytest.raises(ToolRefused, match="address"):
         set_up(LabelStudioConnector("label-studio", "x"), "p")
+
+
+@pytest.fixture
+def argilla_tool(argilla):
+    return ArgillaTool(argilla)
+
+
+def test_argilla_takes_no_answer_that_it_did_not_ask_for(argilla_tool, slug):
+    project = set_up(argilla_tool.connector, slug).external_id
+    task = argilla_tool.connector.push(project, TASKS)["k-1"]
+    with pytest.raises(httpx.HTTPStatusError, match="422"):
+        argilla_tool.people.send_nonsense(project, task, "ann")
+
+
+def test_in_argilla_nobody_changes_anothers_answer_or_is_shown_it(argilla_tool, slug):
+    made = set_up(argilla_tool.connector, slug)
+    task = argilla_tool.connector.push(made.external_id, TASKS)["k-1"]
+    answer = argilla_tool.people.answer(made.external_id, task, "ann", WRONG)
+    with pytest.raises(httpx.HTTPStatusError, match="403"):
+        argilla_tool.people.edit(made.external_id, answer, "ben", RIGHT)
+    assert argilla_tool.people.shown(made.external_id, task, "ann") == [answer]
+    assert argilla_tool.people.shown(made.external_id, task, "ben") == []
+
+
+def test_a_changed_question_asks_anew_and_earlier_answers_are_still_pulled(argilla_tool, slug):
+    project = set_up(argilla_tool.connector, slug).external_id
+    first = argilla_tool.connector.push(project, TASKS)
+    wider = LabelSchema(kind=TaskKind.CLASSIFICATION, labels=(*SCHEMA.labels, "Dental"))
+    set_up(argilla_tool.connector, slug, schema=wider)
+    again = argilla_tool.connector.push(project, [*TASKS, NewTask(key="k-3", prompt="?", response="Dental")])
+    argilla_tool.people.answer(project, again["k-1"], "ann", WRONG)
+    argilla_tool.people.answer(project, again["k-3"], "ann", replace(WRONG, label="Dental"))
+    assert {key: again[key] for key in first} == first
+    assert {a.task_key for a in argilla_tool.connector.pull(project, None)} == {"k-1", "k-3"}
+
+
+def test_argilla_pulls_more_than_a_page(argilla_tool, slug, monkeypatch):
+    monkeypatch.setattr("annotation.argilla.PAGE", 2)
+    project = set_up(argilla_tool.connector, slug).external_id
+    ids = argilla_tool.connector.push(
+        project, [NewTask(key=f"k-{n}", prompt="?", response="Billing") for n in range(5)]
+    )
+    for task in ids.values():
+        argilla_tool.people.answer(project, task, "ann", RIGHT)
+    assert {a.task_key for a in argilla_tool.connector.pull(project, None)} == set(ids)

@@ -3,9 +3,7 @@
 import json
 import stat
 import subprocess
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from queue import Queue
-from threading import Thread
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -15,6 +13,7 @@ from annotation.hooks import HookAction, is_authentic, parse_label_studio
 from annotation.label_studio import SECRET_HEADER, LabelStudioConnector
 from annotation.types import Answer, LabelSchema, NewTask, TaskKind, Verdict
 from service import label_studio_server as server
+from service.tool_server import ToolFailed, read_secrets, wait_until_ready
 from tests.label_studio import LabelStudioPeople, cache_dir
 
 SCHEMA = LabelSchema(kind=TaskKind.GENERATION)
@@ -23,28 +22,6 @@ SCHEMA = LabelSchema(kind=TaskKind.GENERATION)
 @pytest.fixture
 def installation():
     return server.install(cache_dir(), lambda line: None)
-
-
-@pytest.fixture
-def receiver():
-    """A loopback address that keeps what is posted to it."""
-    received = Queue()
-
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self):
-            received.put((dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *args):
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Receiver) as http:
-        thread = Thread(target=http.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{http.server_port}/hooks/label-studio/x", received
-        http.shutdown()
-        thread.join()
 
 
 def test_preparing_twice_keeps_secrets_and_data(installation, tmp_path):
@@ -80,26 +57,27 @@ def test_nobodys_settings_reach_the_server(installation, tmp_path, monkeypatch):
 
 
 def test_a_full_disk_is_said_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(server, "NEEDED_BYTES", 10**18)
-    with pytest.raises(server.LabelStudioFailed, match="GB"):
+    monkeypatch.setattr(server, "PACKAGE", replace(server.PACKAGE, needed_bytes=10**18))
+    with pytest.raises(ToolFailed, match="GB"):
         server.install(tmp_path, lambda line: None)
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
 def test_a_failed_installation_is_named_and_not_taken_for_complete(tmp_path, monkeypatch):
-    monkeypatch.setattr(server, "REQUIREMENTS", (str(tmp_path / "no-such-wheel.whl"),))
-    with pytest.raises(server.LabelStudioFailed, match="no-such-wheel"):
+    missing = (str(tmp_path / "no-such-wheel.whl"),)
+    monkeypatch.setattr(server, "PACKAGE", replace(server.PACKAGE, requirements=missing))
+    with pytest.raises(ToolFailed, match="no-such-wheel"):
         server.install(tmp_path, lambda line: None)
     assert not list(tmp_path.glob("*/complete"))
 
 
 def test_accounts_are_made_once_and_can_be_used(label_studio):
     home = label_studio.data_dir
-    before = server.read_secrets(home)
+    before = read_secrets(server.home_of(home))
     assert server.ensure_accounts(label_studio.url, home, ["ann", "ben", "cleo"]) == list(
         label_studio.accounts
     )
-    assert server.read_secrets(home) == before
+    assert read_secrets(server.home_of(home)) == before
     [ann, *_] = label_studio.accounts
     headers = {"Authorization": f"Token {ann.token}"}
     answer = httpx.get(f"{label_studio.url}/api/current-user/whoami", headers=headers, trust_env=False)
@@ -118,7 +96,7 @@ def test_an_account_whose_token_was_not_kept_is_found_again(label_studio):
 
 
 def test_a_name_that_is_no_account_name_is_refused(label_studio):
-    with pytest.raises(server.LabelStudioFailed, match="Ann"):
+    with pytest.raises(ToolFailed, match="Ann"):
         server.ensure_accounts(label_studio.url, label_studio.data_dir, ["Ann Smith"])
 
 
@@ -133,14 +111,24 @@ def test_it_never_takes_another_port_than_the_one_it_was_given(installation, lab
     assert b"port is already in use" in second.stdout + second.stderr
 
 
+def wait(seconds, is_alive):
+    wait_until_ready(
+        "http://127.0.0.1:9",
+        title=server.TITLE,
+        is_up=server.is_up,
+        is_alive=is_alive,
+        timeout_seconds=seconds,
+    )
+
+
 def test_a_server_that_ended_is_not_waited_for():
-    with pytest.raises(server.LabelStudioFailed, match="ended"):
-        server.wait_until_ready("http://127.0.0.1:9", timeout_seconds=60, is_alive=lambda: False)
+    with pytest.raises(ToolFailed, match="ended"):
+        wait(60, is_alive=lambda: False)
 
 
 def test_a_server_that_is_late_is_given_up():
-    with pytest.raises(server.LabelStudioFailed, match="within 0 s"):
-        server.wait_until_ready("http://127.0.0.1:9", timeout_seconds=0, is_alive=lambda: True)
+    with pytest.raises(ToolFailed, match="within 0 s"):
+        wait(0, is_alive=lambda: True)
 
 
 def test_its_webhook_reaches_us_and_says_what_to_read_again(label_studio, receiver):

@@ -11,7 +11,6 @@ from sqlmodel import col, select
 from annotation.types import Cause, Connector, LabelSchema, TaskKind, Verdict
 from retrain.recipe import Recipe
 from service import label_studio_server, projects, schedule
-from service.errors import Invalid
 from service.jobs.sets import Tools
 from service.label_studio_server import Running
 from service.projects import DEFAULT_REASONS
@@ -301,9 +300,3 @@ def test_a_project_keeps_the_ratings_of_its_schema(runtime):
     with runtime.db.transaction() as session:
         schema = projects.label_schema(session, projects.create(session, new, actor="test"))
     assert schema == LabelSchema(TaskKind.GENERATION, ratings=("tone",), guidelines="Be kind.")
-
-
-def test_a_project_cannot_name_a_tool_that_is_not_supported_yet(runtime):
-    new = replace(GENERATION, connector=ConnectorKind.ARGILLA)
-    with runtime.db.transaction() as session, pytest.raises(Invalid, match="argilla is not supported yet"):
-        projects.create(session, new, actor="test")

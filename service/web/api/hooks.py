@@ -5,7 +5,7 @@ from flask import Blueprint, Response, request
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
-from annotation.hooks import is_authentic, parse_label_studio
+from annotation.hooks import HookEvent, is_authentic, is_signed, parse_argilla, parse_label_studio
 from retrain.types import sha256_of
 from service.errors import Unauthenticated
 from service.tables import ConnectorKind, InboxEvent, JobKind, Project
@@ -29,7 +29,26 @@ def label_studio(secret: str) -> Response:
     presented = (secret, request.headers.get("X-Errata-Secret", ""))
     if not all(is_authentic(ours, given) for given in presented):
         raise Unauthenticated("X-Errata-Secret: wrong")
-    event = parse_label_studio(read_bytes(request, max_bytes=MAX_BYTES))
+    return _store(ConnectorKind.LABEL_STUDIO, parse_label_studio(read_bytes(request, max_bytes=MAX_BYTES)))
+
+
+@bp.post("/argilla")
+@declared(Access.TOOL)
+def argilla() -> Response:
+    """Store Argilla's webhook and ask for the change to be read through its API."""
+    body = read_bytes(request, max_bytes=MAX_BYTES)
+    with runtime().db.reading() as session:
+        ours = session.exec(
+            select(Project.tool_hook_secret)
+            .where(Project.connector == ConnectorKind.ARGILLA, col(Project.tool_hook_secret).is_not(None))
+            .distinct()
+        ).all()
+    if not is_signed([secret for secret in ours if secret], body, dict(request.headers)):
+        raise Unauthenticated("webhook-signature: wrong")
+    return _store(ConnectorKind.ARGILLA, parse_argilla(body))
+
+
+def _store(source: ConnectorKind, event: HookEvent) -> Response:
     facts = {
         "action": event.action.value,
         "project": event.project,
@@ -41,7 +60,7 @@ def label_studio(secret: str) -> Response:
     with runtime().db.transaction() as session:
         project = session.exec(
             select(Project).where(
-                Project.connector == ConnectorKind.LABEL_STUDIO,
+                Project.connector == source,
                 Project.tool_project == event.project,
                 col(Project.tool_project).is_not(None),
             )
@@ -54,7 +73,7 @@ def label_studio(secret: str) -> Response:
                 session.add(
                     InboxEvent(
                         project_id=project.id,
-                        source="label-studio",
+                        source=source.value,
                         natural_key=sha256_of(facts),
                         facts=facts,
                     )

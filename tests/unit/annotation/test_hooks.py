@@ -1,14 +1,15 @@
 """Webhooks of the annotation tools."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from standardwebhooks.webhooks import Webhook
 
 from annotation.errors import InvalidHook
-from annotation.hooks import HookAction, is_authentic, parse_label_studio
+from annotation.hooks import HookAction, is_authentic, is_signed, parse_argilla, parse_label_studio
 
 PROJECT = {
     "id": 3,
@@ -139,3 +140,70 @@ def test_only_the_registered_secret_is_authentic(presented, fits):
 
 def test_an_empty_secret_fits_nothing():
     assert not is_authentic("", "")
+
+
+RESPONSE_ID, RECORD_ID, WORKSPACE_ID = (f"0ac2c2ef-b478-4b8e-91bf-4ccfb859842{n}" for n in range(3))
+RECORD = {
+    "id": RECORD_ID,
+    "external_id": "task-8",
+    "fields": {"prompt": "?"},
+    "dataset": {"id": RECORD_ID, "workspace": {"id": WORKSPACE_ID, "name": "clinic"}},
+}
+RESPONSE = {"id": RESPONSE_ID, "values": {"verdict": {"value": "correct"}}, "record": RECORD}
+AT = "2026-11-22T07:13:26.735813Z"
+SECRET = "KVYjRNLDP4ZV3WitD5wgJx2G1wauHfIM"
+
+
+def argilla_body(action, data):
+    return json.dumps({"type": action, "version": 1, "timestamp": AT, "data": data}).encode()
+
+
+@pytest.mark.parametrize("action", ["response.created", "response.updated", "response.deleted"])
+def test_argillas_answer_names_its_record_and_workspace(action):
+    event = parse_argilla(argilla_body(action, RESPONSE))
+    assert event.action is HookAction(action)
+    assert (event.project, event.task_keys, event.task_ids, event.annotation_ids) == (
+        WORKSPACE_ID,
+        ("task-8",),
+        (RECORD_ID,),
+        (RESPONSE_ID,),
+    )
+    assert event.updated_at == datetime(2026, 11, 22, 7, 13, 26, 735813, tzinfo=UTC)
+
+
+def test_argillas_deleted_record_has_no_answer():
+    event = parse_argilla(argilla_body("record.deleted", RECORD))
+    assert (event.project, event.task_ids, event.annotation_ids) == (WORKSPACE_ID, (RECORD_ID,), ())
+
+
+@pytest.mark.parametrize(
+    "data", [None, [], {}, {"id": RESPONSE_ID}, {**RESPONSE, "record": {**RECORD, "id": 7}}, [RESPONSE] * 2]
+)
+def test_what_argilla_does_not_send_is_refused(data):
+    with pytest.raises(InvalidHook):
+        parse_argilla(argilla_body("response.created", data))
+
+
+def signed(body, at, secret=SECRET):
+    signature = Webhook(secret).sign("msg_1", at, body.decode())
+    stamp = str(int(at.timestamp()))
+    return {"webhook-id": "msg_1", "webhook-timestamp": stamp, "webhook-signature": signature}
+
+
+def test_a_signature_of_one_of_our_secrets_counts():
+    body = argilla_body("response.created", RESPONSE)
+    headers = signed(body, datetime.now(UTC))
+    assert is_signed(["b3RoZXI=", SECRET], body, headers)
+    assert not is_signed(["b3RoZXI="], body, headers)
+    assert not is_signed([SECRET], body + b" ", headers)
+    assert not is_signed([], body, headers)
+    assert not is_signed([SECRET], body, signed(body, datetime.now(UTC) - timedelta(minutes=10)))
+
+
+@pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "webhook-signature"])
+@pytest.mark.parametrize(
+    "value", ["", "x", "v1", "v1,", "v1,=", "v1,\u00e9", "1e400", "9" * 400, "-1", ",,", "v1,a,b"]
+)
+def test_a_malformed_header_is_no_signature(name, value):
+    body = argilla_body("response.created", RESPONSE)
+    assert not is_signed([SECRET], body, {**signed(body, datetime.now(UTC)), name: value})

@@ -254,8 +254,8 @@ class TestFiles:
         with pytest.raises(UnreadableCorpus, match="no such file or folder"):
             list(read(reference, columns={}))
 
-    def test_argilla_is_refused_in_one_line(self):
-        with pytest.raises(UnreadableCorpus, match="Argilla's data sets cannot be read yet"):
+    def test_a_data_set_inside_argilla_is_to_be_written_to_a_file_first(self):
+        with pytest.raises(UnreadableCorpus, match="to_json"):
             list(read("argilla:clinic", columns={}))
 
     def test_a_column_for_what_rows_do_not_have_is_refused(self, tmp_path):

@@ -1,0 +1,293 @@
+"""The connector to Argilla, through its SDK."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import argilla as rg
+import httpx
+from argilla._exceptions import ArgillaAPIError, ArgillaCredentialsError, ArgillaError
+
+from annotation.argilla_page import asked_sha256, settings_of
+from annotation.argilla_results import from_values
+from annotation.errors import InvalidAnswer, ToolRefused, ToolUnavailable
+from annotation.types import Answer, LabelSchema, NewTask, PulledAnnotation, ToolProject
+
+HOOK_EVENTS = ("response.created", "response.updated", "response.deleted", "record.deleted")
+HOOK_DESCRIPTION = "Errata"
+TIMEOUT_SECONDS = 30
+PUSH_BATCH = 200
+LOOKUP_BATCH = 100
+PAGE = 500
+# A writer's clock, and a write that was stamped before the last pull and committed after it.
+MARGIN = timedelta(minutes=1)
+
+_BUSY = {408, 429}
+_REMEDIES = {
+    401: "the token is not accepted: take the API key of an owner's account",
+    403: "the account may not do this: take an owner's",
+    404: "it is not there any more, or this is not Argilla's address",
+}
+
+
+class ArgillaConnector:
+    """Asks people in one Argilla, version 2.
+
+    A project is a workspace, which annotators are members of. What is asked of a published data set cannot change,
+    so that each set of questions has a data set of its own in it; answers to earlier ones are still pulled.
+
+    Args:
+        url: where it runs; experts open it there as well.
+        api_key: the key of an owner's account.
+        overlap: how many annotators Argilla shows a record to before it calls it done. It knows neither settlement
+            nor adjudication, hence so many that it never does; how many we ask is ours to decide.
+    """
+
+    name = "argilla"
+
+    def __init__(self, url: str, api_key: str, *, overlap: int = 100) -> None:
+        self._url = url.rstrip("/")
+        self._api_key = api_key
+        self._overlap = overlap
+        self._client: rg.Argilla | None = None
+        self._current: dict[str, UUID] = {}  # the data set that tasks are pushed to, by project
+
+    def set_up(self, *, slug: str, schema: LabelSchema, hook_url: str, hook_secret: str) -> ToolProject:
+        """Make the workspace, its data set and the webhook, or bring them up to date; Argilla makes its own secret.
+
+        Raises:
+            InvalidSchema: Argilla cannot ask it.
+            ToolUnavailable: try again later.
+            ToolRefused: a person has to change something first.
+        """
+        with self._mapped() as client:
+            # Looking one up by name would warn when there is none.
+            known = (workspace for workspace in client.workspaces if workspace.name == slug)
+            workspace = next(known, None) or rg.Workspace(name=slug, client=client).create()
+            dataset = self._dataset(client, workspace, slug, schema)
+            self._let_in(client, workspace)
+            secret = self._register(client, hook_url)
+        self._current[str(workspace.id)] = dataset
+        url = f"{self._url}/dataset/{dataset}/annotation-mode"
+        return ToolProject(external_id=str(workspace.id), url=url, hook_secret=secret)
+
+    def push(self, project: str, tasks: Sequence[NewTask]) -> Mapping[str, str]:
+        """Make one record per key, and return its id in Argilla.
+
+        A key is unique in a data set; one that an earlier data set asks about stays there.
+        """
+        datasets = [UUID(each["id"]) for each in self._datasets(project)]
+        current = self._current.get(project) or (datasets[-1] if datasets else None)
+        if current is None:
+            raise ToolRefused(f"Argilla at {self._url} has no data set in workspace {project}")
+        ids: dict[str, str] = {}
+        for dataset in datasets:
+            if dataset != current:
+                ids |= self._look_up(dataset, [task.key for task in tasks])
+        missing = [task for task in tasks if task.key not in ids]
+        for start in range(0, len(missing), PUSH_BATCH):
+            ids |= self._push_batch(current, missing[start : start + PUSH_BATCH])
+        return ids
+
+    def pull(self, project: str, since: datetime | None) -> Iterator[PulledAnnotation]:
+        """Yield the answers given or changed since then, and some of just before.
+
+        A data set without activity costs one look. In one with any, each answered record is looked at: a record's
+        own time does not move when an answer to it changes.
+        """
+        start = None if since is None else since - MARGIN
+        names = self._names()
+        for dataset in self._datasets(project):
+            if start is None or _time(dataset["last_activity_at"]) >= start:
+                for record in self._records(UUID(dataset["id"])):
+                    for found in _pulled(record, names):
+                        if start is None or found.updated_at > start:
+                            yield found
+
+    def fetch(self, project: str, task: str) -> list[PulledAnnotation]:
+        """Return the answers to the record with this id in Argilla; none if it is gone."""
+        try:
+            record = UUID(task)
+        except ValueError:
+            return []
+        with self._mapped() as client:
+            response = client.http_client.get(f"/api/v1/records/{record}")
+            if response.status_code == httpx.codes.NOT_FOUND:
+                return []
+            document = response.raise_for_status().json()
+        return list(_pulled(document, self._names()))
+
+    def _dataset(self, client: rg.Argilla, workspace: rg.Workspace, slug: str, schema: LabelSchema) -> UUID:
+        """Return the data set that asks these questions, made first if there is none."""
+        name = f"{slug}-{asked_sha256(schema)[:8]}"
+        known = next((dataset for dataset in workspace.datasets if dataset.name == name), None)
+        if known is None:
+            settings = settings_of(schema, overlap=self._overlap, client=client)
+            made = rg.Dataset(name=name, workspace=workspace, settings=settings, client=client).create()
+            return UUID(str(made.id))
+        if (known.guidelines or "") != schema.guidelines:
+            body = {"guidelines": schema.guidelines or None}
+            # The SDK's update writes fields and questions too, which a published data set refuses.
+            client.http_client.patch(f"/api/v1/datasets/{known.id}", json=body).raise_for_status()
+        return UUID(str(known.id))
+
+    def _let_in(self, client: rg.Argilla, workspace: rg.Workspace) -> None:
+        members = {user.username for user in workspace.users}
+        for user in client.users:
+            if user.role == "annotator" and user.username not in members:
+                workspace.add_user(user)
+
+    def _register(self, client: rg.Argilla, url: str) -> str:
+        """Leave one webhook of ours, enabled, and return the secret that it signs with; an empty `url` means none."""
+        ours = [hook for hook in client.webhooks if hook.description == HOOK_DESCRIPTION]
+        right = [
+            hook for hook in ours if hook.url == url and hook.enabled and {*hook.events} == {*HOOK_EVENTS}
+        ]
+        for hook in ours:
+            if hook not in right[:1]:
+                hook.delete()
+        if not url:
+            return ""
+        events = list(HOOK_EVENTS)
+        hook = right[0] if right else rg.Webhook(url, events, HOOK_DESCRIPTION, _client=client).create()
+        return str(hook.secret)
+
+    def _push_batch(self, dataset: UUID, tasks: Sequence[NewTask]) -> dict[str, str]:
+        with self._mapped() as client:
+            records = [rg.Record(id=task.key, fields=_fields(task)).api_model() for task in tasks]
+            # records.log() shows a bar and keeps the new ids to itself.
+            made, _ = client.api.records.bulk_upsert(dataset_id=dataset, records=records)
+        return {str(record.external_id): str(record.id) for record in made}
+
+    def _look_up(self, dataset: UUID, keys: Sequence[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for start in range(0, len(keys), LOOKUP_BATCH):
+            wanted = list(keys[start : start + LOOKUP_BATCH])
+            scope = {"entity": "record", "property": "external_id"}
+            page = self._search(dataset, [{"type": "terms", "scope": scope, "values": wanted}], "")
+            found |= {record["external_id"]: record["id"] for record in page}
+        return found
+
+    def _records(self, dataset: UUID) -> Iterator[Mapping[str, Any]]:
+        """Yield answered records by ascending time.
+
+        Each page asks for what is not older than the last record: page numbers skip some when others go meanwhile.
+        """
+        answered = {
+            "type": "terms",
+            "scope": {"entity": "response", "property": "status"},
+            "values": ["submitted", "discarded"],
+        }
+        seen: set[str] = set()
+        newer: list[dict[str, Any]] = []
+        while True:
+            page = self._search(dataset, [answered, *newer], "responses")
+            fresh = [record for record in page if record["id"] not in seen]
+            yield from fresh
+            if len(page) < PAGE or not fresh:
+                return
+            seen.update(record["id"] for record in fresh)
+            scope = {"entity": "record", "property": "inserted_at"}
+            newer = [{"type": "range", "scope": scope, "ge": page[-1]["inserted_at"]}]
+
+    def _search(
+        self, dataset: UUID, filters: Sequence[Mapping[str, Any]], include: str
+    ) -> list[Mapping[str, Any]]:
+        scope = {"entity": "record", "property": "inserted_at"}
+        body = {"filters": {"and": list(filters)}, "sort": [{"scope": scope, "order": "asc"}]}
+        params = {"limit": PAGE, **({"include": include} if include else {})}
+        with self._mapped() as client:
+            # The SDK's records fail on an answer without values, and do not say when an answer was changed.
+            response = client.http_client.post(
+                f"/api/v1/datasets/{dataset}/records/search", json=body, params=params
+            )
+            return [item["record"] for item in response.raise_for_status().json()["items"]]
+
+    def _datasets(self, project: str) -> list[Mapping[str, Any]]:
+        """Return a workspace's data sets, oldest first."""
+        with self._mapped() as client:
+            # The SDK's data sets do not say when there was activity in them.
+            response = client.http_client.get("/api/v1/me/datasets", params={"workspace_id": project})
+            found: list[Mapping[str, Any]] = response.raise_for_status().json()["items"]
+            return sorted(found, key=lambda dataset: (dataset["inserted_at"], dataset["id"]))
+
+    def _names(self) -> dict[str, str]:
+        with self._mapped() as client:
+            return {str(user.id): str(user.username) for user in client.users}
+
+    @contextmanager
+    def _mapped(self) -> Iterator[rg.Argilla]:
+        """Hand out the SDK, and turn what it raises into our errors."""
+        try:
+            if self._client is None:
+                # It keeps no connection, since nobody would close it; it becomes the default of all that name none.
+                limits = httpx.Limits(max_keepalive_connections=0)
+                self._client = rg.Argilla(
+                    self._url, self._api_key, timeout=TIMEOUT_SECONDS, retries=0, limits=limits
+                )
+            yield self._client
+        except ArgillaAPIError as error:
+            raise self._problem(error.status_code, str(error)) from error
+        except ArgillaCredentialsError as error:
+            raise self._problem(httpx.codes.UNAUTHORIZED, str(error)) from error
+        except httpx.HTTPStatusError as error:
+            raise self._problem(error.response.status_code, error.response.text) from error
+        except httpx.UnsupportedProtocol as error:
+            raise ToolRefused(f"{self._url!r} is not an address of Argilla") from error
+        except httpx.TransportError as error:
+            raise ToolUnavailable(f"Argilla at {self._url} does not answer: {error!r}") from error
+        except (ArgillaError, httpx.InvalidURL, ValueError, KeyError) as error:
+            raise ToolRefused(f"{self._url} does not answer like Argilla: {error!r:.200}") from error
+
+    def _problem(self, status: int, detail: str) -> ToolUnavailable | ToolRefused:
+        if status >= 500 or status in _BUSY:
+            return ToolUnavailable(f"Argilla at {self._url} answered {status}")
+        return ToolRefused(f"Argilla at {self._url} answered {status}: {_REMEDIES.get(status, detail[:500])}")
+
+
+def _fields(task: NewTask) -> dict[str, str]:
+    """Return what the page shows; its texts must not be empty."""
+    texts = {
+        "prompt": task.prompt,
+        "response": task.response,
+        "context": task.context,
+        "reasons": task.reasons,
+    }
+    return {name: text or "\u2013" for name, text in texts.items()}
+
+
+def _pulled(record: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[PulledAnnotation]:
+    """Yield a record's answers; drafts are none, and records without a key of ours were added by hand."""
+    for response in record.get("responses") or ():
+        if response["status"] == "draft" or not record.get("external_id"):
+            continue
+        # Whom an answer belongs to may change it, and so may an owner; Argilla does not say who did.
+        who = names.get(response["user_id"], f"user {response['user_id']}")
+        answer, problem = _answer(response)
+        yield PulledAnnotation(
+            task_key=str(record["external_id"]),
+            external_id=str(response["id"]),
+            annotator=who,
+            changed_by=who,
+            answer=answer,
+            seconds_spent=0.0,
+            updated_at=_time(response["updated_at"]),
+            problem=problem,
+        )
+
+
+def _answer(response: Mapping[str, Any]) -> tuple[Answer | None, str | None]:
+    # A discarded answer keeps what was prefilled.
+    if response["status"] != "submitted":
+        return None, None
+    try:
+        return from_values(response.get("values")), None
+    except InvalidAnswer as error:
+        return None, str(error)
+
+
+def _time(value: str) -> datetime:
+    time = datetime.fromisoformat(value)
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

@@ -1,0 +1,116 @@
+"""A real Argilla for tests: started on a free port with its embedded search, with accounts, and ended afterwards."""
+
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from annotation.argilla_results import to_values
+from annotation.types import Answer
+from service import argilla_server as server
+from service import tool_server
+from tests.label_studio import cache_dir, free_port
+
+START_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class RunningArgilla:
+    url: str
+    admin_token: str
+    accounts: tuple[tool_server.Account, ...]
+    data_dir: Path
+    process: subprocess.Popen
+
+
+@contextmanager
+def running_argilla(
+    data_dir: Path, redis_url: str, names: Sequence[str] = ("ann", "ben")
+) -> Iterator[RunningArgilla]:
+    """Run Argilla over an empty database until the block ends; nobody else may use the Redis database."""
+    installation = server.install(cache_dir(), lambda line: None)
+    secrets = server.prepare(installation, data_dir)
+    port = free_port()
+    argv, environment = server.command(installation, data_dir, secrets, port=port, redis_url=redis_url)
+    url = f"http://127.0.0.1:{port}"
+    with (
+        (data_dir / "argilla.log").open("wb") as log,
+        subprocess.Popen(argv, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as process,
+    ):
+        try:
+            tool_server.wait_until_ready(
+                url,
+                title=server.TITLE,
+                is_up=server.is_up,
+                is_alive=lambda: process.poll() is None,
+                timeout_seconds=START_SECONDS,
+            )
+            accounts = tuple(server.ensure_accounts(url, data_dir, names))
+            yield RunningArgilla(url, secrets.admin.token, accounts, data_dir, process)
+        finally:
+            process.terminate()
+
+
+class ArgillaPeople:
+    """Plays experts and operators through Argilla's own API."""
+
+    def __init__(self, running: RunningArgilla) -> None:
+        self.running = running
+        self._tokens = {account.name: account.token for account in running.accounts}
+
+    def answer(self, project: str, task: str, annotator: str, answer: Answer) -> str:
+        return self._respond(task, annotator, {"status": "submitted", "values": to_values(answer)})
+
+    def skip(self, project: str, task: str, annotator: str) -> str:
+        return self._respond(task, annotator, {"status": "discarded", "values": None})
+
+    def send_nonsense(self, project: str, task: str, annotator: str) -> str:
+        values = {"verdict": {"value": "perhaps"}}
+        return self._respond(task, annotator, {"status": "submitted", "values": values})
+
+    def edit(self, project: str, annotation: str, by: str, answer: Answer) -> None:
+        body = {"status": "submitted", "values": to_values(answer)}
+        self.call("PUT", f"/api/v1/responses/{annotation}", self._tokens[by], body)
+
+    def projects(self, slug: str) -> list[str]:
+        listed = self.read("/api/v1/me/workspaces")["items"]
+        return [workspace["id"] for workspace in listed if workspace["name"] == slug]
+
+    def hooks(self, project: str) -> list[tuple[str, str]]:
+        return [(hook["url"], hook["secret"]) for hook in self.read("/api/v1/webhooks")["items"]]
+
+    def tasks(self, project: str) -> int:
+        datasets = self.read(f"/api/v1/me/datasets?workspace_id={project}")["items"]
+        return sum(self.read(f"/api/v1/datasets/{each['id']}/progress")["total"] for each in datasets)
+
+    def shown(self, project: str, task: str, annotator: str) -> list[str]:
+        """Return the answers to a task that the labelling page gets for an annotator."""
+        token = self._tokens[annotator]
+        [dataset] = self.call("GET", f"/api/v1/me/datasets?workspace_id={project}", token)["items"]
+        path = f"/api/v1/me/datasets/{dataset['id']}/records/search?include=responses"
+        items = self.call("POST", path, token, {})["items"]
+        [record] = [item["record"] for item in items if item["record"]["id"] == task]
+        return [response["id"] for response in record["responses"]]
+
+    def read(self, path: str, annotator: str | None = None) -> Any:
+        return self.call("GET", path, self._tokens[annotator] if annotator else self.running.admin_token)
+
+    def call(self, method: str, path: str, token: str, body: Any = None) -> Any:
+        answer = httpx.request(
+            method,
+            self.running.url + path,
+            headers={"X-Argilla-Api-Key": token},
+            json=body,
+            timeout=30,
+            trust_env=False,
+        )
+        return answer.raise_for_status().json()
+
+    def _respond(self, task: str, annotator: str, body: dict[str, Any]) -> str:
+        return str(
+            self.call("POST", f"/api/v1/records/{task}/responses", self._tokens[annotator], body)["id"]
+        )
