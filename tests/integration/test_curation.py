@@ -1,6 +1,5 @@
 """Training sets: what enters them, what people decide about their audit, and what caused each difference."""
 
-import errno
 from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
@@ -10,8 +9,7 @@ from sqlmodel import col, select
 
 from annotation.types import Cause, Verdict
 from retrain import parquet
-from retrain.audit import Finding, Repair, RepairKind, Severity, checks
-from retrain.errors import RetrainError
+from retrain.audit import Finding, Repair, RepairKind, Severity
 from retrain.recipe import Recipe
 from retrain.types import Example, Form, Kind
 from service import glossary, people
@@ -30,9 +28,7 @@ from service.tables import (
     AuditFinding,
     ConnectorKind,
     Feedback,
-    Job,
     JobKind,
-    JobState,
     LedgerEntry,
     Mirror,
     ProjectKind,
@@ -503,60 +499,6 @@ class TestPage:
         page = self.page(desk, desk.curate())
         assert "<del>, regards</del>" in page
         assert "a repair" in page
-
-
-class TestBadInput:
-    def sets(self, desk) -> int:
-        with desk.runtime.db.reading() as session:
-            return len(session.exec(select(TrainingSet)).all())
-
-    def test_without_a_settlement_there_is_nothing_to_build(self, desk):
-        with pytest.raises(Invalid, match="no settlement"):
-            desk.curate()
-
-    def test_a_full_disk_leaves_no_set_and_the_next_attempt_succeeds(self, desk, monkeypatch):
-        desk.settle("who?", "Ann")
-
-        def full(examples, path):
-            path.write_bytes(b"half")
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        monkeypatch.setattr(desk.reviewer, "write", full, raising=False)
-        with pytest.raises(OSError, match="No space left"):
-            desk.curate()
-        assert self.sets(desk) == 0
-        monkeypatch.undo()
-        with desk.runtime.db.transaction() as session:
-            for job in session.exec(select(Job)):
-                job.state = JobState.DEAD
-        assert desk.curate().version == 1
-
-    def test_a_flipped_bit_in_a_kept_set_is_noticed(self, desk):
-        desk.settle("who?", "Ann")
-        training_set = desk.curate()
-        digest = training_set.artifact.removeprefix("sha256:")
-        [kept] = (path for path in desk.runtime.settings.data_dir.rglob("*") if digest[2:] in path.name)
-        kept.chmod(0o644)
-        content = bytearray(kept.read_bytes())
-        content[len(content) // 2] ^= 1
-        kept.write_bytes(content)
-        with pytest.raises(RetrainError, match=training_set.artifact[:20]):
-            desk.rebuild(training_set)
-
-    def test_an_unknown_check_is_named_before_anything_is_written(self, desk):
-        desk.settle("who?", "Ann")
-        desk.reviewer.audit = checks.run_all
-        with pytest.raises(checks.UnknownCheck, match="tarot"):
-            desk.curate(checks=("tarot",))
-        assert self.sets(desk) == 0
-
-    def test_one_label_only_is_not_trained_on(self, runtime):
-        desk = Desk(runtime, ProjectKind.CLASSIFICATION)
-        desk.reviewer.audit = checks.run_all
-        for number in range(6):
-            desk.settle(f"question {number} about bills", builders.LABELS[0])
-        with pytest.raises(AuditBlocked, match="have one label"):
-            desk.train(desk.curate(validation_share=0.0, regression_share=0.0))
 
 
 class TestRecipes:
