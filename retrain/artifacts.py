@@ -63,13 +63,13 @@ class ArtifactStore:
         return self.put_bytes(canonical_json(manifest))
 
     def put(self, source: BinaryIO) -> str:
-        """Store a stream; nobody sees the object before all of it is there."""
+        """Store a stream; nobody sees the object before all of it is there. One that is damaged is replaced."""
         with self._scratch() as scratch:
             with scratch.open("wb") as target:
                 name = _copy(source, target)
                 target.flush()
                 os.fsync(target.fileno())
-            if not self.exists(name):
+            if not self._is_whole(name):
                 self._publish(scratch, self._object(name))
         return name
 
@@ -126,6 +126,13 @@ class ArtifactStore:
             raise MissingArtifact(f"{name!r} is no artifact's name")
         digest = name.removeprefix("sha256:")
         return f"{self._root}/objects/{digest[:2]}/{digest[2:]}"
+
+    def _is_whole(self, name: str) -> bool:
+        try:
+            self.verify(name)
+        except (MissingArtifact, BrokenArtifact):
+            return False
+        return True
 
     @contextmanager
     def _scratch(self) -> Iterator[Path]:

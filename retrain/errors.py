@@ -10,7 +10,7 @@ class EmptySplit(RetrainError):
 
 
 class BrokenArtifact(RetrainError):
-    """An artifact's bytes do not hash to its name; restore it from a backup."""
+    """An artifact's bytes do not hash to its name; restore a backup, or store the same again (build the set)."""
 
 
 class MissingArtifact(RetrainError):

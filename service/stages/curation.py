@@ -99,24 +99,29 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
         settled = settled_answers(session, project_id)
         history = _history(session, project_id)
         repaired, touched = apply(settled, accepted_repairs(session, project_id))
-        context = context_of(session, session.get_one(Project, project_id), tools.encode)
+        project = session.get_one(Project, project_id)
+        context = context_of(session, project, tools.encode)
     if not settled:
-        raise Invalid(f"project {project_id}: no settlement can be learned from yet")
+        raise Invalid(f"project {project.slug}: no settlement can be learned from yet")
     built = build(repaired, earlier=history.placed, assigned=history.assigned, recipe=recipe)
+    left = {one.key for one in repaired}
+    out = {one.key: f"repair {touched[one.key][-1]}" for one in settled if one.key not in left}
+    dropped = out | dict(built.dropped)
     if not built.examples:
-        raise Invalid(f"project {project_id}: repairs and recipe leave none of {len(settled)} settlements")
+        why = ", ".join(sorted(set(dropped.values()))[:3])
+        raise Invalid(
+            f"project {project.slug}: repairs and recipe leave none of {len(settled)} settlements: {why}"
+        )
     findings = tools.audit(
         built.examples,
         replace(context, earlier=_held_out(history, built)),
         checks=recipe.checks,
         report=lambda *step: _report(lease, *step),
     )
-    left = {one.key for one in repaired}
-    out = {one.key: f"repair {touched[one.key][-1]}" for one in settled if one.key not in left}
     frozen = Frozen(
         built=built,
         touched=touched,
-        dropped=out | dict(built.dropped),
+        dropped=dropped,
         findings=findings,
         recipe=recipe,
         artifact=_stored(built.examples, tools.write, runtime.artifacts.put_file),

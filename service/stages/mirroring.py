@@ -77,27 +77,19 @@ def run(
     """Publish a set and its judged runs, and push what the remote lacks; what is there already stays as it is.
 
     Raises:
+        RetrainError: it cannot be put into the repository.
         TryAgain: the remote or the tracker refuses; everything is kept here, and the next attempt sends it.
     """
     with lease.transaction() as session:
         training_set = session.get_one(TrainingSet, set_id)
         project = session.get_one(Project, training_set.project_id)
-        facts = _facts(runtime, session, training_set)
         judged = _judged(session, project, training_set)
-    slug, tag = project.slug, f"{project.slug}/v{training_set.version}"
-    with TemporaryDirectory() as folder:
-        rows = Path(folder) / "part-00000.parquet"
-        rows.write_bytes(runtime.artifacts.get_bytes(training_set.artifact))
-        contents = Contents({"rows/part-00000.parquet": rows}, facts, training_set.created_at)
-        # A tag is what it was: rows may have been erased, and lineage salted anew, since it was made.
-        commit = repository.commit_of(tag) or repository.publish(slug, training_set.version, contents)
-        tagged = [
-            repository.commit_of(f"{slug}/run-{each.name}")
-            or repository.add_run(
-                slug, training_set.version, each.name, _run_contents(runtime, each, Path(folder) / each.name)
-            )
-            for each in judged
-        ]
+    tag = f"{project.slug}/v{training_set.version}"
+    try:
+        commit, tagged = _tag(runtime, project.slug, training_set, judged, repository)
+    except RetrainError as error:
+        _record(lease, set_id, "", failure=str(error))
+        raise
     with runtime.db.reading() as session:
         is_emptied = erased_rows(session, training_set) > 0
     if is_emptied:  # before, or while its rows were copied
@@ -142,6 +134,27 @@ def needed_tags(session: Session) -> list[str]:
     )
 
 
+def _tag(
+    runtime: Runtime, slug: str, training_set: TrainingSet, judged: Sequence[Judged], repository: Repository
+) -> tuple[str, list[str]]:
+    """Publish what has no tag yet; return the set's commit and each run's."""
+    version = training_set.version
+    with TemporaryDirectory() as folder:
+        rows = Path(folder) / "part-00000.parquet"
+        rows.write_bytes(runtime.artifacts.get_bytes(training_set.artifact))
+        facts = _facts(runtime, training_set)
+        contents = Contents({"rows/part-00000.parquet": rows}, facts, training_set.created_at)
+        # A tag is what it was: rows may have been erased, and lineage salted anew, since it was made.
+        commit = repository.commit_of(f"{slug}/v{version}") or repository.publish(slug, version, contents)
+        return commit, [
+            repository.commit_of(f"{slug}/run-{each.name}")
+            or repository.add_run(
+                slug, version, each.name, _run_contents(runtime, each, Path(folder) / each.name)
+            )
+            for each in judged
+        ]
+
+
 def _try(lease: Lease, set_id: UUID, commit: str, act: Any) -> Any:
     """Do what needs another machine; when that refuses, write down why."""
     try:
@@ -154,19 +167,17 @@ def _try(lease: Lease, set_id: UUID, commit: str, act: Any) -> Any:
 def _record(lease: Lease, set_id: UUID, commit: str, *, failure: str | None) -> None:
     with lease.transaction() as session:
         mirror = session.exec(select(Mirror).where(Mirror.training_set_id == set_id)).first()
-        mirror = mirror or Mirror(training_set_id=set_id, git_commit=commit)
-        mirror.failure = failure
+        mirror = mirror or Mirror(training_set_id=set_id, git_commit="")
+        mirror.git_commit, mirror.failure = commit or mirror.git_commit, failure
         mirror.pushed_at = mirror.pushed_at if failure else utcnow()
         session.add(mirror)
 
 
-def _facts(runtime: Runtime, session: Session, training_set: TrainingSet) -> dict[str, bytes]:
+def _facts(runtime: Runtime, training_set: TrainingSet) -> dict[str, bytes]:
     """Return what Git holds of a set: how it was made, what its audit found, and which rows go back to what."""
-    rows = session.exec(
-        select(TrainingSetExample)
-        .where(TrainingSetExample.training_set_id == training_set.id)
-        .order_by(col(TrainingSetExample.settlement_id))
-    )
+    of_set = select(TrainingSetExample).where(TrainingSetExample.training_set_id == training_set.id)
+    with runtime.db.reading() as session:
+        rows = session.exec(of_set.order_by(col(TrainingSetExample.settlement_id))).all()
     salted = runtime.secrets.salted
     lineage = [
         {

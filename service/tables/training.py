@@ -107,7 +107,7 @@ class AcceptedRepair(Row, table=True):
 
 
 class Mirror(Row, table=True):
-    """Where a set stands in the data repository; `failure` is why it is not in the remote yet."""
+    """Where a set stands in the data repository; `failure` is why it is not there, or not in the remote yet."""
 
     __tablename__ = "mirror"
 

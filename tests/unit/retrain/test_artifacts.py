@@ -14,6 +14,7 @@ import pytest
 from retrain.artifacts import ArtifactStore, name_of
 from retrain.errors import BrokenArtifact, MissingArtifact
 from retrain.types import canonical_json
+from tests.limits import on_a_full_disk
 
 ABSENT = f"sha256:{'0' * 64}"
 KILLED_HALF_WAY = """
@@ -131,6 +132,20 @@ def test_a_writer_that_fails_half_way_leaves_nothing(store, root):
     with pytest.raises(OSError, match="disk on fire"):
         store.put(Fails(b"half written"))
     assert [path for path in root.rglob("*") if path.is_file()] == []
+
+
+def test_a_full_disk_leaves_nothing_and_the_next_attempt_succeeds(store, root):
+    content = bytes(100_000)
+    assert "File too large" in on_a_full_disk(lambda: store.put_bytes(content), max_bytes=50_000)
+    assert [path for path in root.rglob("*") if path.is_file()] == []
+    assert store.get_bytes(store.put_bytes(content)) == content
+
+
+def test_a_damaged_object_is_replaced_when_it_is_stored_again(store, root):
+    name = store.put_bytes(b"content")
+    the_object(root, name).write_bytes(b"c0ntent")
+    assert store.put_bytes(b"content") == name
+    assert store.get_bytes(name) == b"content"
 
 
 def test_a_writer_killed_half_way_leaves_no_object(store, root):
