@@ -1,7 +1,7 @@
 """A project in the middle of its work, with rows on every page of the console, and where those pages are."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
 
 from flask import Flask
@@ -168,7 +168,7 @@ def open_clinic(runtime: Runtime, client: FlaskClient, said: str = QUESTION) -> 
         _taught(session, evaluation, [won, lost])
         _judged(runtime, session, evaluation, said)
         _goes_on(session, project)
-        _brought_along(session, project, said)
+        _brought_along(runtime, session, project, said)
         conversation = _attacked(session, project, said)
     return Clinic(runtime, client, project, said, conversation)
 
@@ -361,16 +361,18 @@ def _goes_on(session: Session, project: Project) -> None:
     session.add_all([at_work, gave_up])
 
 
-def _brought_along(session: Session, project: Project, said: str) -> None:
-    """Have a team bring data along, one row of it set aside, and audit it."""
+def _brought_along(runtime: Runtime, session: Session, project: Project, said: str) -> None:
+    """Have a team bring data along, one row of it set aside, and audit it, in a set as well."""
     source = corpus.ensure_source(session, project, corpus.NewSource(said[:100], said[:200]))
     rows = [CorpusRow((Message("user", f"{said} {label}"),), label=label) for label in ("Billing", "Surgery")]
     corpus.import_rows(session, source, rows, actor="test")
     aside = session.exec(select(Response).where(col(Response.set_aside).is_not(None))).one()
     found = Finding("personal", 1, Severity.BLOCK, (str(aside.id),), "1 row holds a name", "Leave it out.")
-    examples = [example_of(row, str(aside.id)) for row in rows]
+    told = report([replace(example_of(row, str(aside.id)), source=source.name) for row in rows], [found])
+    first = session.exec(select(TrainingSet).where(TrainingSet.version == 1)).one()
+    first.audit_report = runtime.artifacts.put_bytes(canonical_json(told))
     job = Job(kind=JobKind.CORPUS, project_id=project.id, row_id=project.id, not_before=utcnow())
-    done = {"state": JobState.DONE, "result": report(examples, [found]), "finished_at": utcnow()}
+    done = {"state": JobState.DONE, "result": told, "finished_at": utcnow()}
     job.sqlmodel_update(done | {"options": {"audit": True}})
     session.add(job)
 

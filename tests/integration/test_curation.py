@@ -686,7 +686,7 @@ class TestRecipeForm:
         [
             ({"test_share": "most"}, "is no number"),
             ({"test_share": "0.95"}, "must leave some for training"),
-            ({"near_threshold": "nan"}, "near_threshold must be above 0"),
+            ({"near_threshold": "nan"}, "“How alike near-duplicates are” must be above 0"),
             ({"source_cap": ""}, "is no number"),
             ({"colour": "7"}, "has no field"),
         ],

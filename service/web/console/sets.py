@@ -32,6 +32,31 @@ CHECKS = (
     *("personal", "poison", "bias", "mislabelled", "imbalance", "representativeness"),
     *("outdated", "terminology", "off_topic", "tone", "boilerplate", "noise"),
 )
+# A recipe's fields as people read them; `checks` stands beside them, and `version` is not theirs to choose.
+NUMBERS = {
+    "test_share": (
+        "Share for the test",
+        "Of the groups that nothing else places; the test part is frozen for ever. 0 is none.",
+    ),
+    "validation_share": ("Share for validation", "By which a training notices that it has learned enough."),
+    "regression_share": (
+        "Share of the flags kept for regression",
+        "Corrected and never trained on: later models must still get them right.",
+    ),
+    "near_threshold": (
+        "How alike near-duplicates are",
+        "Above 0, at most 1: the share of word pieces that two texts must have in common.",
+    ),
+    "source_cap": (
+        "Most that one source may give",
+        "Above 0, at most 1: of the training rows, where there are several sources.",
+    ),
+    "seed": ("Seed", "Of the draw; the same recipe and rows give the same set."),
+}
+BOXES = {
+    "test_from_random": "Answers drawn at random are the test, so that it looks like what users ask",
+    "group_by_subject": "All rows of one person stand in one part",
+}
 CHANGES = ("added", "removed", "changed", "moved")
 
 
@@ -148,11 +173,15 @@ def train(desk: Desk, form: TrainForm, row_id: UUID) -> Response:
 
 def _sets(desk: Desk, recipe: Mapping[str, Any], refused: str = "") -> str | Response:
     settled = select(Settlement.id).where(Settlement.project_id == desk.project.id).limit(1)
+    for name, (label, _) in NUMBERS.items():
+        refused = refused.replace(name, f"“{label}”")
     return SETS.answer(
         desk,
         "sets.html",
         recipe=recipe,
         refused=refused,
+        numbers=NUMBERS,
+        boxes=BOXES,
         checks=CHECKS,
         is_settled=desk.session.exec(settled).first() is not None,
     )
@@ -174,7 +203,7 @@ def _read(sent: Mapping[str, str], newest: Recipe) -> Recipe:
     ticked = sent.get("checks", "").split()
     checks = newest.checks if set(ticked) == set(newest.checks) else ticked
     document: dict[str, Any] = {"checks": [] if len(checks) == len(CHECKS) else checks}
-    document |= {name: name in sent for name in ("test_from_random", "group_by_subject")}
+    document |= {name: name in sent for name in BOXES}
     for name in sent.keys() - document.keys():
         text = sent[name]
         try:
