@@ -9,6 +9,7 @@ these may be its answer. An answer that is nothing but the passage is left alone
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from retrain.audit.context import NOTHING, Context
 from retrain.audit.finding import Check, Finding, Repair, RepairKind
@@ -40,7 +41,8 @@ def find(
     passages = {row.key: _passages(row.answer) for row in rows}
     shared = _shared_passages(passages, max(floor, share * len(rows)))
     templates = _templates(passages, shared, max(floor, template_share * len(rows)))
-    words = _Words(rows)
+    asked = {row.key: set(row.prompt.casefold().split()) for row in rows}
+    counts = Counter(chain.from_iterable(asked.values()))
     return [
         CHECK.found(
             members,
@@ -49,7 +51,7 @@ def find(
             *_replacements(name, members, passages),
         )
         for name, members in sorted((shared | templates).items())
-        if not words.foretell(members)
+        if not _is_foretold(members, asked, counts)
     ]
 
 
@@ -104,21 +106,13 @@ def _runs(words: Sequence[str]) -> Iterator[str]:
     return (" ".join(words[at : at + _FIXED_WORDS]) for at in range(len(words) - _FIXED_WORDS + 1))
 
 
-class _Words:
-    """The words of each row's prompt."""
-
-    def __init__(self, rows: Sequence[Example]) -> None:
-        """Count in how many prompts each word stands."""
-        self._of_row = {row.key: set(row.prompt.casefold().split()) for row in rows}
-        self._counts = Counter(word for words in self._of_row.values() for word in words)
-
-    def foretell(self, members: Sequence[str]) -> bool:
-        """Tell whether most of these prompts share a word that is rarer by far elsewhere: one kind of question."""
-        inside = Counter(word for key in members for word in self._of_row[key])
-        return any(
-            count >= 0.5 * len(members) and count / len(members) >= 3 * self._counts[word] / len(self._of_row)
-            for word, count in inside.items()
-        )
+def _is_foretold(members: Sequence[str], asked: Mapping[str, set[str]], counts: Counter[str]) -> bool:
+    """Tell whether most of these prompts share a word that is rarer by far elsewhere: one kind of question."""
+    inside = Counter(chain.from_iterable(asked[key] for key in members))
+    return any(
+        count >= 0.5 * len(members) and count / len(members) >= 3 * counts[word] / len(asked)
+        for word, count in inside.items()
+    )
 
 
 def _replacements(

@@ -99,14 +99,15 @@ def _of_answers(examples: Sequence[Example], threshold: float) -> list[Finding]:
 
 
 def _of_labels(labelled: Sequence[Example], threshold: float) -> list[Finding]:
-    same = [
-        _finding(_keys(members), _count(members, "the same prompt"), _severity(members))
-        for members in _contradicting(map(normalise, _texts(labelled)), labelled)
-    ]
-    return same + [
-        _finding(_keys(members), _count(members, "nearly equal prompts"))
-        for members in _contradicting(clusters(_texts(labelled), threshold=threshold), labelled)
-        if len(set(map(normalise, _texts(members)))) > 1
+    texts = [normalise(text) for text in _texts(labelled)]
+    near = _contradicting(clusters(texts, threshold=threshold), labelled)
+    return [
+        *(_labels(rows, "the same prompt", _severity(rows)) for rows in _contradicting(texts, labelled)),
+        *(
+            _labels(rows, "nearly equal prompts")
+            for rows in near
+            if len(set(map(normalise, _texts(rows)))) > 1
+        ),
     ]
 
 
@@ -124,12 +125,9 @@ def _texts(examples: Sequence[Example]) -> list[str]:
     return [text_of(example.messages) for example in examples]
 
 
-def _keys(members: Sequence[Example]) -> set[str]:
-    return {example.key for example in members}
-
-
-def _count(members: Sequence[Example], shared: str) -> str:
-    return f"{len({example.label for example in members})} different answers to {shared}"
+def _labels(members: Sequence[Example], shared: str, severity: Severity = Severity.WARN) -> Finding:
+    evidence = f"{len({row.label for row in members})} different answers to {shared}"
+    return _finding((row.key for row in members), evidence, severity)
 
 
 def _finding(keys: Iterable[str], evidence: str, severity: Severity = Severity.WARN) -> Finding:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from retrain.audit.context import NOTHING, Context
 from retrain.audit.contradictions import claims
-from retrain.audit.finding import Check, Finding, Repair, RepairKind
+from retrain.audit.finding import Check, Finding, drop
 from retrain.audit.rows import grouped
 from retrain.near_duplicates import clusters, text_of
 from retrain.types import Example, content_hash
@@ -47,10 +47,9 @@ def _twins(rows: Sequence[Example], threshold: float) -> Iterator[list[Example]]
 
 def _finding(rows: Sequence[Example], count: int) -> Finding:
     keys = [row.key for row in sorted(rows, key=lambda row: (content_hash(row), row.key))]
-    others = tuple(sorted(keys[1:]))
     return CHECK.found(
         keys,
         f"{count} rows nearly equal in prompt and answer, {count - len(keys)} of them in earlier versions",
         "Keep one of these rows; one that an earlier version holds is learned again through replay.",
-        *((Repair(RepairKind.DROP, others),) if others else ()),
+        *([drop(keys[1:])] if keys[1:] else []),
     )

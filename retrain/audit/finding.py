@@ -46,6 +46,11 @@ class Repair:
     factor: float = 1.0
 
 
+def drop(keys: Iterable[str]) -> Repair:
+    """Propose to leave rows out."""
+    return Repair(RepairKind.DROP, tuple(sorted(keys)))
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing a check found; it names examples by key and quotes no single row's text.

@@ -66,21 +66,18 @@ def gaps(
 
 
 def _chance(groups: Names, values: Floats, floor: int) -> float | None:
+    """Return how likely, by Welch's test, chance alone lets a mean differ from the others'; None without two groups."""
     is_in = (groups != "") & ~np.isnan(values)
-    p = _p_values(values[is_in], groups[is_in], floor)
-    return min(p.values()) * (len(p) if len(p) > 2 else 1) if p else None  # two groups make one comparison
-
-
-def _p_values(values: Floats, groups: Names, floor: int) -> dict[str, float]:
-    """Return, per group of at least `floor` rows, how likely its mean differs from the others' by chance."""
-    sizes = Counter(groups.tolist())
-    found = {}
-    for group in sorted(name for name, size in sizes.items() if floor <= size <= len(values) - floor):
-        own, others = values[groups == group], values[groups != group]
-        if np.ptp(own) > 0 or np.ptp(others) > 0:
-            one, other = ((part.mean(), part.std(ddof=1), len(part)) for part in (own, others))
-            found[group] = float(ttest_ind_from_stats(*one, *other, equal_var=False).pvalue)
-    return found
+    groups, values = groups[is_in], values[is_in]
+    found = []
+    for group, size in Counter(groups.tolist()).items():
+        parts = values[groups == group], values[groups != group]
+        if floor <= size <= len(values) - floor and max(map(np.ptp, parts)) > 0:
+            one, other = ((part.mean(), part.std(ddof=1), len(part)) for part in parts)
+            found.append(float(ttest_ind_from_stats(*one, *other, equal_var=False).pvalue))
+    return (
+        min(found) * (len(found) if len(found) > 2 else 1) if found else None
+    )  # two groups are one comparison
 
 
 def _holm(compared: Sequence[Comparison], alpha: float) -> Iterator[Comparison]:
@@ -102,7 +99,9 @@ def _gap(of: Comparison, sources: Names, seed: int) -> Gap:
         y_pred=values,
         sensitive_features=groups,
     )
-    source = max(np.unique(sources), key=lambda name: _spread(values, groups, sources == name))
+    source = min(
+        np.unique(sources), key=lambda name: _range(values[sources != name], groups[sources != name])
+    )
     group = max(frame.by_group.index, key=lambda name: _shift(values, groups == name, sources == source))
     own, others = values[groups == group], values[groups != group]
     low, high = _interval(own, others, seed)
@@ -116,12 +115,8 @@ def _gap(of: Comparison, sources: Names, seed: int) -> Gap:
     return Gap(of, str(group), str(source), float(abs(own.mean() - others.mean()) / larger), text, places)
 
 
-def _spread(values: Floats, groups: Names, is_source: NDArray[np.bool_]) -> float:
-    """Return how much narrower the widest distance between two groups gets without the source."""
-    return -_range(values[~is_source], groups[~is_source])
-
-
 def _range(values: Floats, groups: Names) -> float:
+    """Return the widest distance between two groups' means."""
     means = [values[groups == name].mean() for name in np.unique(groups)]
     return float(max(means) - min(means)) if len(means) > 1 else 0.0
 

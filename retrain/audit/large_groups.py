@@ -21,15 +21,12 @@ def find(
     """Return one finding per group of at least `least` rows that holds more than `share` of all."""
     members = grouped((example.group for example in examples), examples)
     return [
-        _finding(rows, len(examples))
+        CHECK.found(
+            (row.key for row in rows),
+            f"one group holds {len(rows)} of {len(examples)} rows, {len(rows) / len(examples):.0%},"
+            f" all in {rows[0].split}",
+            "See whether a template joins what is not related; else leave some of it out.",
+        )
         for _, rows in sorted(members.items())
         if len(rows) >= least and len(rows) > share * len(examples)
     ]
-
-
-def _finding(rows: Sequence[Example], total: int) -> Finding:
-    return CHECK.found(
-        (row.key for row in rows),
-        f"one group holds {len(rows)} of {total} rows, {len(rows) / total:.0%}, all in {rows[0].split}",
-        "See whether a template joins what is not related; else leave some of it out.",
-    )

@@ -4,6 +4,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
+from math import hypot
 
 from retrain.types import Example
 
@@ -40,13 +41,17 @@ def mined(rows: Sequence[Example], least: int) -> dict[str, list[str]]:
         for term, counts in missing.items()
         if not common.intersection(_edges(term))
     }
-    together = _together(candidates, said)
-    apart = {
-        term: {other for other, count in others.items() if 10 * together[term, other] <= count}
+    places = _places({*candidates, *chain.from_iterable(candidates.values())}, said)
+    whole = {
+        term: _whole(
+            {
+                other: places[other]
+                for other, count in others.items()
+                if 10 * len(places[term] & places[other]) <= count
+            }
+        )
         for term, others in candidates.items()
     }
-    places = _places(set(chain.from_iterable(apart.values())), said)
-    whole = {term: _whole({other: places[other] for other in others}) for term, others in apart.items()}
     neighbours = _neighbours(rows, set(chain(whole, *whole.values())))
     return _best(
         {
@@ -85,17 +90,6 @@ def _echoed(asked: Sequence[set[str]], said: Sequence[set[str]], least: int) -> 
     }
 
 
-def _together(
-    candidates: Mapping[str, Mapping[str, int]], said: Sequence[set[str]]
-) -> Counter[tuple[str, str]]:
-    return Counter(
-        (term, other)
-        for answer in said
-        for term in answer & candidates.keys()
-        for other in answer & candidates[term].keys()
-    )
-
-
 def _places(terms: set[str], said: Sequence[set[str]]) -> dict[str, set[int]]:
     found: defaultdict[str, set[int]] = defaultdict(set)
     for place, answer in enumerate(said):
@@ -131,11 +125,7 @@ def _neighbours(rows: Sequence[Example], terms: Iterable[str]) -> dict[str, Coun
 
 def _cosine(one: Counter[str], other: Counter[str]) -> float:
     product = sum(count * other[word] for word, count in one.items())
-    return product / ((one.total() and _norm(one)) * (other.total() and _norm(other)) or 1)
-
-
-def _norm(counts: Counter[str]) -> float:
-    return float(sum(count * count for count in counts.values()) ** 0.5)
+    return product / (hypot(*one.values()) * hypot(*other.values()) or 1)
 
 
 def _best(mined: Mapping[str, Mapping[str, int]]) -> dict[str, list[str]]:

@@ -15,7 +15,7 @@ from functools import cache
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from retrain.audit.context import NOTHING, Context
-from retrain.audit.finding import Check, Finding, Repair, RepairKind
+from retrain.audit.finding import Check, Finding, Repair, RepairKind, drop
 from retrain.audit.rows import grouped, prose
 from retrain.types import Example
 
@@ -147,7 +147,6 @@ def _tags(rows: Iterable[Example]) -> tuple[Repair, ...]:
 
 def _finding(evidence: str, rows: Sequence[Example], mended: tuple[Repair, ...]) -> Finding:
     keys = {row.key for row in rows}
-    others = tuple(sorted(keys.difference(*(repair.keys for repair in mended))))
-    dropped = (Repair(RepairKind.DROP, others),) if others else ()
+    others = keys.difference(*(repair.keys for repair in mended))
     repair = "Correct the answers where they come from and settle them again, or leave the rows out."
-    return CHECK.found(keys, evidence, repair, *mended, *dropped)
+    return CHECK.found(keys, evidence, repair, *mended, *([drop(others)] if others else []))

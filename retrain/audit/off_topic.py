@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import CountVectorizer
 
 from retrain.audit.context import NOTHING, Context, Encode
-from retrain.audit.finding import Check, Finding, Repair, RepairKind
+from retrain.audit.finding import Check, Finding, drop
 from retrain.audit.rows import by_key
 from retrain.near_duplicates import text_of
 from retrain.types import Example, Kind
@@ -52,7 +52,10 @@ def find(
     strays = [int(place) for place in np.argsort(belonging, kind="stable") if belonging[place] < bound]
     if context.encode is not None and strays:
         strays = _far(texts, strays[:encoded], context, context.encode, distance)
-    return [_finding([rows[place].key for place in strays], len(rows))] if strays else []
+    keys = [rows[place].key for place in strays]
+    evidence = f"{len(keys)} of {len(rows)} rows are about something else than the task and the other rows"
+    repair = "Look at these rows, and leave out those that the model shall not learn."
+    return [CHECK.found(keys, evidence, repair, drop(keys))] if keys else []
 
 
 def _belonging(texts: Sequence[str], task: Sequence[str]) -> Floats:
@@ -110,12 +113,3 @@ def _terms(context: Context) -> list[str]:
 def _text(row: Example) -> str:
     asked = text_of(row.messages)
     return asked if row.kind in {Kind.CLASSIFICATION, Kind.EXTRACTION} else f"{asked}\n{row.answer}"
-
-
-def _finding(keys: Sequence[str], of: int) -> Finding:
-    return CHECK.found(
-        keys,
-        f"{len(keys)} of {of} rows are about something else than the task and the other rows",
-        "Look at these rows, and leave out those that the model shall not learn.",
-        Repair(RepairKind.DROP, tuple(sorted(keys))),
-    )

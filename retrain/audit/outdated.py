@@ -14,7 +14,7 @@ from datetime import date, timedelta
 
 from retrain.audit.context import NOTHING, Context, Validity
 from retrain.audit.contradictions import conflicts
-from retrain.audit.finding import Check, Finding, Repair, RepairKind
+from retrain.audit.finding import Check, Finding, drop
 from retrain.audit.rows import grouped, prose
 from retrain.types import Example
 
@@ -144,6 +144,6 @@ def _superseded(examples: Sequence[Example], newer_by: timedelta, threshold: flo
 
 
 def _finding(keys: Iterable[str], evidence: str) -> Finding:
-    rows = tuple(sorted(keys))
+    rows = sorted(keys)
     repair = "Send these prompts to an expert again, or leave the rows out."
-    return CHECK.found(rows, evidence, repair, Repair(RepairKind.DROP, rows))
+    return CHECK.found(rows, evidence, repair, drop(rows))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from retrain.audit.context import NOTHING, Context
-from retrain.audit.finding import Check, Finding, Repair, RepairKind, Severity
+from retrain.audit.finding import Check, Finding, Severity, drop
 from retrain.training_set import has_placeholder
 from retrain.types import Example
 
@@ -95,12 +95,11 @@ def _is_telephone(text: str) -> bool:
 
 
 def _finding(severity: Severity, keys: Sequence[str], what: str) -> Finding:
-    rows = tuple(sorted(set(keys)))
+    rows = set(keys)
     repair = (
         "Leave these rows out, or correct them where they come from and settle them again; renew a secret."
     )
-    dropped = Repair(RepairKind.DROP, rows)
-    return CHECK.found(rows, f"{len(rows)} rows {what}", repair, dropped, severity=severity)
+    return CHECK.found(rows, f"{len(rows)} rows {what}", repair, drop(rows), severity=severity)
 
 
 @dataclass(frozen=True, slots=True)

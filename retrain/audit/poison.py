@@ -18,7 +18,7 @@ from scipy.stats import binom
 from sklearn.feature_extraction.text import CountVectorizer
 
 from retrain.audit.context import NOTHING, Context
-from retrain.audit.finding import Check, Finding, Repair, RepairKind, Severity
+from retrain.audit.finding import Check, Finding, Severity, drop
 from retrain.audit.patterns import WORD, Places, enriched, uses_of
 from retrain.audit.rows import by_key, prose
 from retrain.near_duplicates import text_of
@@ -172,5 +172,5 @@ def _dominant(rows: Sequence[Example], cap: float) -> list[Finding]:
 
 
 def _finding(severity: Severity, own: Iterable[Example], evidence: str, repair: str) -> Finding:
-    keys = tuple(row.key for row in own)
-    return CHECK.found(keys, evidence, repair, Repair(RepairKind.DROP, keys), severity=severity)
+    keys = [row.key for row in own]
+    return CHECK.found(keys, evidence, repair, drop(keys), severity=severity)

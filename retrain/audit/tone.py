@@ -56,7 +56,14 @@ def find(
             and _p(len(marked & keys), len(own), len(marked - keys), others) * compared < alpha
         }
         if found:
-            findings.append(_finding(source, len(own), found))
+            names = ", ".join(f"{name} in {len(marked)}" for name, marked in found.items())
+            findings.append(
+                CHECK.found(
+                    set().union(*found.values()),
+                    f"the {len(own)} answers from {source!r} are in another register than the rest: {names}",
+                    "Have an editor put these answers into the house style, or leave the source out.",
+                )
+            )
     return findings
 
 
@@ -75,12 +82,3 @@ def _marks(rows: Sequence[Example]) -> dict[str, set[str]]:
 def _p(marked: int, own: int, elsewhere: int, others: int) -> float:
     table = [[marked, own - marked], [elsewhere, others - elsewhere]]
     return float(fisher_exact(table, alternative="greater").pvalue)
-
-
-def _finding(source: str, own: int, found: dict[str, set[str]]) -> Finding:
-    names = ", ".join(f"{name} in {len(keys)}" for name, keys in found.items())
-    return CHECK.found(
-        set().union(*found.values()),
-        f"the {own} answers from {source!r} are in another register than the rest: {names}",
-        "Have an editor put these answers into the house style, or leave the source out.",
-    )
