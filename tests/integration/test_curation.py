@@ -611,7 +611,7 @@ class TestPage:
         assert "<del>, regards</del>" in page
         assert "a repair" in page
 
-    def test_settled_answers_are_read_for_a_difference_alone_and_only_where_sets_differ(
+    def test_answers_are_read_for_a_difference_alone_and_only_where_sets_differ(
         self, desk, blocked, monkeypatch
     ):
         desk.accept(desk.finding(blocked))
