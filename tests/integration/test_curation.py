@@ -605,6 +605,16 @@ class TestPage:
         assert otto.post(f"/p/clinic/repairs/{accepted.id}/undo").status_code == 303
         assert otto.post(f"/p/clinic/repairs/{accepted.id}/undo").status_code == 409
 
+    def test_each_kind_of_repair_is_told_in_words(self, desk):
+        key = desk.settle("who?", "Ann")
+        desk.finds(key, proposals=[Repair(kind, (key,), find="wife", put="man") for kind in RepairKind])
+        page = self.page(desk, desk.curate())
+        for words in (
+            *("Leave out 1 rows", "Replace in 1 rows", "keep in the glossary", "Swap words in 1 rows"),
+            *("Relabel 1 rows", "Weigh 1 rows", "Ask experts about 1 responses: <q>wife</q>"),
+        ):
+            assert words in page
+
     def test_a_difference_shows_the_words_that_changed_and_their_cause(self, desk, blocked):
         desk.accept(desk.finding(blocked))
         page = self.page(desk, desk.curate(), part="/diff")
