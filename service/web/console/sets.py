@@ -149,7 +149,8 @@ def set_diff(desk: Desk, row_id: UUID) -> str:
     wanted = [each for each in others if against in (None, each.version)]
     if not wanted:
         raise NotFound(f"no set v{against} here" if others else "there is no other set")
-    other = next((each for each in wanted if each.id == found.parent_id), wanted[0])
+    chosen = next((each for each in wanted if each.id == found.parent_id), wanted[0])
+    other = desk.session.get_one(TrainingSet, chosen.id)
     return desk.show(
         "diff.html",
         set=found,
@@ -213,9 +214,9 @@ def _read(sent: Mapping[str, str], newest: Recipe) -> Recipe:
     return Recipe.from_json(document)
 
 
-def _others(desk: Desk, found: TrainingSet) -> Sequence[TrainingSet]:
-    """Return the project's other sets, the newest first."""
-    others = select(TrainingSet).where(
-        TrainingSet.project_id == desk.project.id, col(TrainingSet.id) != found.id
+def _others(desk: Desk, found: TrainingSet) -> Sequence[Any]:
+    """Return id and version of the project's other sets, the newest first; a whole set is large."""
+    others = select_columns(col(TrainingSet.id), col(TrainingSet.version)).where(
+        col(TrainingSet.project_id) == desk.project.id, col(TrainingSet.id) != found.id
     )
-    return desk.session.exec(others.order_by(col(TrainingSet.version).desc())).all()
+    return desk.session.execute(others.order_by(col(TrainingSet.version).desc())).all()
