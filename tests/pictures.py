@@ -1,21 +1,24 @@
 """Takes the README's pictures: `python -m tests.pictures SIGN_IN_LINK` of a console whose demo has walked.
 
-Without a link it takes the one of a training set, built of messy data of its own.
+Without a link it takes those of a training set, built of messy data of its own, and of a task in Argilla.
 """
 
 import os
 import sys
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import urljoin
 from uuid import UUID
 
 from playwright.sync_api import Error, Page
 from sqlmodel import Session
 
-from annotation.types import Verdict
+from annotation.argilla import ArgillaConnector
+from annotation.label_schema import default_guidelines
+from annotation.types import LabelSchema, NewTask, TaskKind, Verdict
 from retrain.recipe import Recipe
-from service import people
+from service import people, valkey
 from service.answers.audits import blocking
 from service.clock import utcnow
 from service.jobs.sets import Tools
@@ -24,11 +27,13 @@ from service.stages import auditing, curation
 from service.supervisor import commands
 from service.tables import JobKind, Project, ProjectKind, Role, TaskPurpose, TrainingSet
 from tests import builders
+from tests.argilla import running_argilla
 from tests.benchmarks.installation import installation
 from tests.benchmarks.processes import running
 from tests.chromium import running_browser
 from tests.label_studio import free_port
 from tests.scenarios import clean, text_faults
+from tests.servers import start_valkey
 from tests.waiting import eventually
 
 FOLDER = Path(__file__).resolve().parent.parent / "deploy" / "pictures"
@@ -70,6 +75,35 @@ def messy_set() -> None:
         show(runtime, f"sign-in/{link}", f"p/{project.slug}/sets/{made['id']}")
 
 
+def task_in_argilla() -> None:
+    """Show what an expert sees of one task there."""
+    schema = LabelSchema(kind=TaskKind.GENERATION, guidelines=default_guidelines(TaskKind.GENERATION))
+    task = NewTask(
+        key="1",
+        prompt="When is the pharmacy in the north wing open on Sundays?",
+        response="The pharmacy is open around the clock, every day of the year.",
+        context="Pharmacy, north wing: Monday to Saturday 8 to 20, Sundays 10 to 14.",
+        reasons="wrong · I stood before a closed door",
+    )
+    with TemporaryDirectory() as folder, running_browser() as browser:
+        queue = start_valkey(Path(folder))
+        with running_argilla(Path(folder), valkey.url(Path(folder))) as argilla:
+            connector = ArgillaConnector(argilla.url, argilla.admin_token)
+            made = connector.set_up(slug="clinic", schema=schema, hook_url="", hook_secret="")
+            connector.push(made.external_id, [task])
+            page = browser.new_context(viewport=SIZE, color_scheme="light").new_page()
+            page.goto(f"{argilla.url}/sign-in")
+            page.locator("[name=Username]").fill(argilla.accounts[0].name)
+            page.locator("[name=Password]").fill(argilla.accounts[0].password)
+            page.keyboard.press("Enter")
+            page.wait_for_url(lambda here: "/sign-in" not in here)
+            page.goto(made.url)
+            page.get_by_text(task.prompt).wait_for()
+            picture(page, "argilla")
+        queue.terminate()
+        queue.wait()
+
+
 def settled(session: Session) -> Project:
     """Add a bank's answers, which experts found right, faults and all."""
     project = builders.add_project(session, "bank")
@@ -88,8 +122,8 @@ def decided(session: Session, project: Project, set_id: UUID) -> str:
     training_set, today = session.get_one(TrainingSet, set_id), utcnow().date()
     [first, *_] = blocking(session, training_set, today)
     until = today + timedelta(days=90)
-    auditing.waive(session, project, first, user=olga, reason="A number we publish.", until=until)
-    auditing.accept(session, project, first, 0, user=olga, reason="")
+    auditing.waive(session, project, first.id, user=olga, reason="A number we publish.", until=until)
+    auditing.accept(session, project, first.id, place=0, user=olga, reason="")
     return link
 
 
@@ -130,4 +164,8 @@ def picture(page: Page, name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1]) if len(sys.argv) > 1 else messy_set()
+    if len(sys.argv) > 1:
+        main(sys.argv[1])
+    else:
+        messy_set()
+        task_in_argilla()
