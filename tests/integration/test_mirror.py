@@ -1,12 +1,19 @@
 """Each set is a tag of a Git and DVC repository, from which a data team works the way it always does."""
 
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from sqlmodel import select
 
-from retrain.types import Split
+from annotation.types import Verdict
+from retrain import export, parquet
+from retrain.base_models import locate
+from retrain.types import Example, Split
 from service import settings as service_settings
 from service.clock import utcnow
 from service.errors import ConfigurationError, TryAgain
@@ -93,11 +100,28 @@ class Team(Desk):
             return session.exec(select(Mirror).where(Mirror.training_set_id == training_set.id)).first()
 
 
+def learned_by_trl(rows: Sequence[Example], folder: Path, base: Path) -> dict[str, list[list[object]]]:
+    """Train on each format in a process that may not tell the hub of it, as TRL would; return what each row taught."""
+    files = []
+    for wanted in (export.Format.SFT, export.Format.PREFERENCE, export.Format.KTO):
+        files.append(folder / f"{wanted}.jsonl")
+        files[-1].write_bytes(export.to_jsonl(export.export(rows, wanted).rows))
+    command = [sys.executable, "-m", "tests.trl_trainers", base, *files]
+    offline = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=offline, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return {name: sorted(said) for name, said in json.loads(done.stdout.splitlines()[-1]).items()}
+
+
 @pytest.fixture
-def team(runtime, tmp_path) -> Team:
-    remote = tmp_path / "remote"
-    remote.mkdir()
-    return Team(runtime, str(remote))
+def team(request, runtime, tmp_path) -> Iterator[Team]:
+    """A team whose remote is a directory, or an HTTP server where a test asks for "http"."""
+    if getattr(request, "param", "") == "http":
+        with running_storage() as storage:
+            yield Team(runtime, storage.url, {"method": "PUT"})
+    else:
+        (tmp_path / "remote").mkdir()
+        yield Team(runtime, str(tmp_path / "remote"))
 
 
 def test_a_set_asks_for_its_mirror_when_it_is_frozen(team):
@@ -108,6 +132,7 @@ def test_a_set_asks_for_its_mirror_when_it_is_frozen(team):
     assert [job.row_id for job in asked] == [training_set.id]
 
 
+@pytest.mark.parametrize("team", ["directory", "http"], indirect=True)
 def test_a_clone_at_a_tag_brings_the_very_bytes_that_training_read(team, tmp_path):
     team.settle("who?", MARKER)
     first = team.curate()
@@ -121,6 +146,21 @@ def test_a_clone_at_a_tag_brings_the_very_bytes_that_training_read(team, tmp_pat
     assert json.loads((clone / "sets/clinic/recipe.json").read_text())["fingerprint"] == first.fingerprint
     assert json.loads((clone / "sets/clinic/audit.json").read_text())["rows"] == 1
     assert first.fingerprint in (clone / "sets/clinic/README.md").read_text()
+
+
+@pytest.mark.parametrize("team", ["http"], indirect=True)
+def test_what_a_clone_brings_trains_with_trl_as_it_is_exported(team, tmp_path, cache_dir):
+    team.settle("who?", "Ann")
+    team.settle("where?", "here", Verdict.INCORRECT, correction="there")
+    team.settle("when?", "now", Verdict.INCORRECT)
+    team.mirror(team.curate())
+    clone = checked_out(team.repository.data, "clinic/v1", tmp_path / "clone")
+    assert dvc(clone, "pull").returncode == 0
+    rows = parquet.read(clone / "sets/clinic/rows/part-00000.parquet")
+    learned = learned_by_trl(rows, tmp_path, locate("bundled:tiny", cache_dir).directory)
+    assert learned["sft"] == [["Ann"], ["there"]]
+    assert learned["preference"] == [["there", "here"]]
+    assert learned["kto"] == [["Ann", True], ["here", False], ["now", False], ["there", True]]
 
 
 def test_no_word_of_a_row_is_in_git(team):
