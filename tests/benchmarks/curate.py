@@ -15,9 +15,10 @@ from datasketch import MinHash, MinHashLSH
 from retrain import parquet
 from retrain.recipe import Recipe
 from retrain.training_set import Settled, build, diff, fingerprint
-from retrain.types import Example, Split
+from retrain.types import Split
 from tests.benchmarks.report import Aim, Report
 from tests.repetitions import Repetitions
+from tests.scenarios import clean
 from tests.scenarios.many import many_rows
 
 
@@ -53,7 +54,7 @@ def _row(step: str, small: dict[str, float], large: dict[str, float], rows: int)
 
 
 def _sizes(count: int) -> dict[str, float]:
-    settled = [_settled(row) for row in many_rows(count)]
+    settled = clean.settled(many_rows(count))
     recipe = Recipe(validation_share=0.05, test_share=0.05)
     seconds: dict[str, float] = {}
     built = _timed(seconds, "build", lambda: build(settled, earlier=[], assigned={}, recipe=recipe))
@@ -118,7 +119,3 @@ def _rival(count: int) -> float:
             ),
         )
     return seconds["rival"]
-
-
-def _settled(row: Example) -> Settled:
-    return Settled(row.key, row.messages, row.answer, row.kind, source=row.source)
