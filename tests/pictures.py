@@ -131,7 +131,8 @@ def show(runtime: Runtime, sign_in: str, path: str) -> None:
     environment = {**os.environ, "ERRATA_DATA_DIR": str(runtime.settings.data_dir)}
     environment["ERRATA_PORT"] = str(runtime.settings.port)
     with running(commands(runtime.settings)["web"], environment), running_browser() as browser:
-        page = browser.new_context(viewport=SIZE, color_scheme="light").new_page()
+        tall = SIZE | {"height": 1100}  # down to what people decided
+        page = browser.new_context(viewport=tall, color_scheme="light").new_page()
         eventually(lambda: answers(page, runtime.settings.own_url), seconds=60)
         page.goto(urljoin(runtime.settings.own_url, sign_in))
         page.get_by_role("button", name="Sign in").click()
