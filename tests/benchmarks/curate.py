@@ -12,9 +12,10 @@ from typing import Any
 from retrain import parquet
 from retrain.recipe import Recipe
 from retrain.training_set import Settled, build, diff, fingerprint
-from retrain.types import Example, Split
+from retrain.types import Split
 from tests.benchmarks.report import Aim, Report
 from tests.repetitions import Repetitions
+from tests.scenarios import clean
 from tests.scenarios.many import many_rows
 
 
@@ -39,7 +40,7 @@ def measure(repetitions: Repetitions) -> Report:
 
 
 def _sizes(count: int) -> dict[str, float]:
-    settled = [_settled(row) for row in many_rows(count)]
+    settled = clean.settled(many_rows(count))
     recipe = Recipe(validation_share=0.05, test_share=0.05)
     seconds: dict[str, float] = {}
     built = _timed(seconds, "build", lambda: build(settled, earlier=[], assigned={}, recipe=recipe))
@@ -70,7 +71,3 @@ def _floor(settled: Sequence[Settled], folder: Path) -> None:
             files[list(Split)[digest[0] % 4]].write(line + b"\n")
     for file in files.values():
         file.close()
-
-
-def _settled(row: Example) -> Settled:
-    return Settled(row.key, row.messages, row.answer, row.kind, source=row.source)

@@ -1,10 +1,12 @@
 """A bank's question-and-answer data without a fault: a few hundred rows that say different things in one voice."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from datetime import date, timedelta
 
 from retrain.near_duplicates import clusters
+from retrain.training_set import Settled
 from retrain.types import Example, Kind, Message, Split
 
 PRODUCTS = {
@@ -96,6 +98,12 @@ def rows(seed: int, count: int = 600, *, kind: Kind = Kind.GENERATION) -> list[E
     drawn = [_texts(topic, chance) for topic in chance.sample(topics, min(2 * count, len(topics)))]
     kept = [drawn[place] for place in _apart(drawn)][:count]
     return [_row(number, texts, chance, kind) for number, texts in enumerate(kept)]
+
+
+def settled(rows: Iterable[Example]) -> list[Settled]:
+    """Take rows back to what was settled, before they had a group and a split."""
+    names = [field.name for field in fields(Settled)]
+    return [Settled(**{name: getattr(row, name) for name in names if hasattr(row, name)}) for row in rows]
 
 
 def _texts(topic: tuple[int, str, str], chance: random.Random) -> tuple[str, str, str]:
