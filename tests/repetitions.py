@@ -16,6 +16,7 @@ class Repetitions:
     audit_seeds: int
     settled: int  # rows that a set is built of
     racing_threads: int = 8
+    taught_seeds: int = 5  # six trainings each
 
 
 CI = Repetitions(
@@ -32,6 +33,7 @@ FULL = Repetitions(
     page_views=200,
     audit_seeds=20,
     settled=1_000_000,
+    taught_seeds=20,
 )
 
 CHOSEN = {"ci": CI, "bench": BENCH, "full": FULL}[os.environ.get("REPETITIONS", "ci")]

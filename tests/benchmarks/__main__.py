@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
-from tests.benchmarks import audit, console, curate, hook, kill_jobs, start
+from tests.benchmarks import audit, console, curate, garbage, hook, kill_jobs, start
 from tests.benchmarks.report import MissingData, Report
 from tests.repetitions import BENCH, FULL, Repetitions
 
@@ -12,6 +12,7 @@ BENCHES: Mapping[str, Callable[[Repetitions], Report]] = {
     "audit": audit.measure,
     "console": console.measure,
     "curate": curate.measure,
+    "garbage": garbage.measure,
     "hook": hook.measure,
     "kill-jobs": kill_jobs.measure,
     "start": start.measure,
