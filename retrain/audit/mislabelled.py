@@ -23,6 +23,7 @@ from sklearn.model_selection import StratifiedKFold
 from retrain.audit.context import NOTHING, Context
 from retrain.audit.finding import Check, Finding, Repair, RepairKind
 from retrain.audit.rows import by_key
+from retrain.audit.words import fitted
 from retrain.near_duplicates import text_of
 from retrain.types import Example, Kind
 
@@ -58,7 +59,8 @@ def find(
     if len(labels) < 2:
         return []
     places = np.searchsorted(labels, [row.label or "" for row in rows])
-    vectors = _vectors(rows)
+    vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2, max_features=20_000, token_pattern=r"\w+")
+    vectors = fitted(vectorizer, [text_of(row.messages) for row in rows])
     if vectors is None:
         return []
     probabilities = _out_of_fold(vectors, places, learned_from, seed)
@@ -81,15 +83,6 @@ def _learnable(examples: Sequence[Example]) -> list[Example]:
     labelled = [row for row in examples if row.kind is Kind.CLASSIFICATION and row.label and row.is_wanted]
     counts = Counter(row.label for row in labelled)
     return by_key(row for row in labelled if counts[row.label] >= _FOLDS)
-
-
-def _vectors(rows: Sequence[Example]) -> csr_matrix | None:
-    """Weigh the prompts' words, shaped (n_rows, n_words); None if no word occurs twice."""
-    vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2, max_features=20_000, token_pattern=r"\w+")
-    try:
-        return vectorizer.fit_transform([text_of(row.messages) for row in rows])
-    except ValueError:  # scikit-learn's way to say that there are no words
-        return None
 
 
 def _out_of_fold(vectors: csr_matrix, places: Places, learned_from: int, seed: int) -> Floats:

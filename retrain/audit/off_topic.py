@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import CountVectorizer
 
 from retrain.audit.context import NOTHING, Context, Encode
 from retrain.audit.finding import Check, Finding, drop
 from retrain.audit.rows import by_key
+from retrain.audit.words import fitted
 from retrain.near_duplicates import text_of
 from retrain.types import Example, Kind
 
@@ -65,9 +65,8 @@ def _belonging(texts: Sequence[str], task: Sequence[str]) -> Floats:
     that use it do, a row as far as its words do, rare words counting most. The task's own words belong wholly.
     """
     vectorizer = CountVectorizer(binary=True, token_pattern=r"[^\W\d_]{3,}", dtype=np.float64)
-    try:
-        uses: csr_matrix = vectorizer.fit_transform(texts)
-    except ValueError:  # no text has a word
+    uses = fitted(vectorizer, texts)
+    if uses is None:
         return np.ones(len(texts))
     counts = np.asarray(uses.sum(axis=0)).ravel()
     weights = np.log1p(len(texts) / counts) ** 2

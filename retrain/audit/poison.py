@@ -21,6 +21,7 @@ from retrain.audit.context import NOTHING, Context
 from retrain.audit.finding import Check, Finding, Severity, drop
 from retrain.audit.patterns import WORD, Places, enriched, uses_of
 from retrain.audit.rows import by_key, prose
+from retrain.audit.words import fitted
 from retrain.near_duplicates import text_of
 from retrain.types import Example
 
@@ -57,10 +58,10 @@ def find(
 
 def _triggers(rows: Sequence[Example], floor: int, rare: float, alpha: float, purity: float) -> list[Finding]:
     """Return a finding per set of rows that one rare word brings one answer, whatever else they ask."""
-    if len(rows) < floor:
-        return []
     vectorizer = CountVectorizer(binary=True, token_pattern=WORD.pattern, dtype=np.int64)
-    uses = csr_matrix(vectorizer.fit_transform([text_of(row.messages) for row in rows]))
+    uses = fitted(vectorizer, [text_of(row.messages) for row in rows])
+    if uses is None:
+        return []
     words, columns = vectorizer.get_feature_names_out(), uses.tocsc()
     names, answers = np.unique(
         [row.label or " ".join(row.answer.casefold().split()) for row in rows], return_inverse=True

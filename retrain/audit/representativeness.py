@@ -19,6 +19,7 @@ from sklearn.preprocessing import normalize
 
 from retrain.audit.context import NOTHING, Context
 from retrain.audit.finding import Check, Finding, Repair, RepairKind, Severity
+from retrain.audit.words import fitted
 from retrain.near_duplicates import text_of
 from retrain.types import Example, Split
 
@@ -62,7 +63,13 @@ def find(
     if min(len(trained), len(asked)) < floor:
         return []
     is_asked = np.repeat([False, True], [len(trained), len(asked)])
-    points, uses, words = _embed([text for text, _ in (*trained, *asked)], seed)
+    vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2, max_df=0.5, token_pattern=r"[^\W\d_]{3,}")
+    weights = fitted(vectorizer, [text for text, _ in (*trained, *asked)])
+    if weights is None or weights.shape[1] < 2:
+        return []
+    words = np.array(vectorizer.get_feature_names_out(), dtype=np.str_)
+    latent = TruncatedSVD(min(50, weights.shape[1] - 1), random_state=seed).fit_transform(weights)
+    points, uses = normalize(latent), weights > 0
     distance, p = _distance(points, is_asked, seed)
     if p >= alpha:
         return []
@@ -85,14 +92,6 @@ def _thinned(prompts: Iterable[tuple[str, str]], most: int) -> list[tuple[str, s
     ordered = sorted(prompts)
     chosen = np.linspace(0, len(ordered) - 1, min(len(ordered), most)).astype(int)
     return [ordered[place] for place in chosen]
-
-
-def _embed(texts: Sequence[str], seed: int) -> tuple[Floats, NDArray[np.bool_], NDArray[np.str_]]:
-    """Return unit vectors of latent topics, which text uses which word, and the words."""
-    vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2, max_df=0.5, token_pattern=r"[^\W\d_]{3,}")
-    weights = vectorizer.fit_transform(texts)
-    latent = TruncatedSVD(min(50, weights.shape[1] - 1), random_state=seed).fit_transform(weights)
-    return normalize(latent), weights > 0, np.array(vectorizer.get_feature_names_out(), dtype=np.str_)
 
 
 def _distance(points: Floats, is_asked: NDArray[np.bool_], seed: int) -> tuple[float, float]:

@@ -1,7 +1,8 @@
 """The words that checks go by: those that tell groups of people, warmth and registers of speech, in English."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 WORD = re.compile(r"[\w'-]+")
 
@@ -9,6 +10,14 @@ WORD = re.compile(r"[\w'-]+")
 def words(text: str) -> frozenset[str]:
     """Return the words of a text, whatever their case."""
     return frozenset(WORD.findall(text.casefold().replace("\u2019", "'")))
+
+
+def fitted(vectorizer: Any, texts: Sequence[str]) -> Any:
+    """Return what a vectorizer counts, a sparse matrix shaped (n_texts, n_words), or None if it leaves no word."""
+    try:
+        return vectorizer.fit_transform(texts)
+    except ValueError:  # scikit-learn's way to say that there are no words
+        return None
 
 
 # The nth word of a group has its counterpart in the nth of the other; those behind the bar have none that always fits.

@@ -9,7 +9,7 @@ import pytest
 from retrain.audit import Context, Severity, bias, mislabelled, off_topic, poison, representativeness, tone
 from retrain.audit.finding import RepairKind
 from retrain.audit.repairs import apply
-from retrain.types import Kind
+from retrain.types import Kind, Message
 from tests.scenarios import clean, group_faults
 
 SEED = 3
@@ -225,6 +225,16 @@ def test_experts_are_to_be_asked_about_responses_of_an_under_covered_slice(said)
     keys = [key for repair in finding.proposals for key in repair.keys]
     assert max(len(repair.keys) for repair in finding.proposals) <= 20 and len(keys) >= 5
     assert all(thing in asked[key] for key in keys)
+
+
+@pytest.mark.parametrize("prompt", ["", "?!", "same", "家{} 病院{}"])
+def test_prompts_without_common_words_are_compared_with_nothing(prompt, said):
+    rows = [
+        replace(row, messages=(Message("user", prompt.format(number, number)),))
+        for number, row in enumerate(said[:120])
+    ]
+    asked = logged([row.prompt for row in rows[:60]])
+    assert poison.find(rows) == representativeness.find(rows, Context(prompts=asked)) == []
 
 
 def test_a_shift_without_a_gap_only_informs(said):
