@@ -1,7 +1,14 @@
 """Training sets: what enters them, what people decide about their audit, and what caused each difference."""
 
+import json
+import os
 import re
+import shutil
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import timedelta
 from html import unescape
 from uuid import UUID
@@ -313,6 +320,30 @@ class TestRepairs:
         assert changed["cause"] == {"kind": "repair", "id": str(accepted.id)}
         assert changed["asked"] == "may my wife pay by card"
         assert any_desk.rebuild(second)["equal"]
+
+    def test_a_restored_copy_gives_the_same_bytes_in_another_process(self, desk, tmp_path):
+        keys = [desk.settle(f"who answers question {number}?", f"Ann {number}") for number in range(4)]
+        replaced = Repair(RepairKind.REPLACE, (keys[0],), find="Ann", put="Ben")
+        desk.finds(keys[0], proposals=[replaced])
+        desk.accept(desk.finding(desk.curate()))
+        repaired, kept, copy = desk.curate(), desk.runtime.settings.data_dir, tmp_path / "restored"
+        shutil.copytree(kept, copy, ignore=shutil.ignore_patterns("errata.db*"))
+        pair = sqlite3.connect(kept / "errata.db"), sqlite3.connect(copy / "errata.db")
+        with closing(pair[0]) as source, closing(pair[1]) as target:
+            source.backup(target)
+        environment = os.environ | {
+            "ERRATA_DATA_DIR": str(copy),
+            "ERRATA_REDIS_URL": desk.runtime.settings.redis_url,
+            "PYTHONHASHSEED": "7",
+        }
+        command = ["-m", "service.cli", "rebuild", "--verify", f"clinic/v{repaired.version}", "--json"]
+        done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, check=True)
+        answer = json.loads(done.stdout)
+        assert (answer["equal"], answer["fingerprint"], answer["artifact"]) == (
+            True,
+            repaired.fingerprint,
+            repaired.artifact,
+        )
 
     def test_a_repair_taken_back_gives_the_first_set_again(self, any_desk, rows):
         first = any_desk.curate()
