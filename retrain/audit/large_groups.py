@@ -12,11 +12,11 @@ from retrain.audit.finding import Check, Finding
 from retrain.audit.rows import grouped
 from retrain.types import Example
 
-CHECK = Check("large_groups", version=1)
+CHECK = Check("large_groups", version=2)
 
 
 def find(
-    examples: Sequence[Example], context: Context = NOTHING, *, share: float = 0.05, least: int = 10
+    examples: Sequence[Example], context: Context = NOTHING, *, share: float = 0.05, least: int = 4
 ) -> list[Finding]:
     """Return one finding per group of at least `least` rows that holds more than `share` of all."""
     members = grouped((example.group for example in examples), examples)

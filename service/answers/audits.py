@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 
 from retrain import audit
 from retrain.audit import Severity
+from retrain.types import Split
 from service import projects
 from service.clock import utcnow
 from service.tables import (
@@ -49,6 +50,7 @@ def context_of(
         .join(TrainingRun, col(TrainingRun.training_set_id) == TrainingSetExample.training_set_id)
         .join(ModelVersion, col(ModelVersion.training_run_id) == TrainingRun.id)
         .where(ModelVersion.project_id == project.id, ModelVersion.state == ModelState.CHAMPION)
+        .where(TrainingSetExample.split == Split.TRAIN)
     )
     return audit.Context(
         today=utcnow().date(),

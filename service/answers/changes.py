@@ -32,7 +32,7 @@ def compare(session: Session, a: TrainingSet, b: TrainingSet) -> dict[str, Any]:
     """Say how b differs from a, row by row, each with what caused it."""
     rows = {side.id: _rows(session, side) for side in (a, b)}
     held = [list(rows[side.id].values()) for side in (a, b)]
-    left, right = apart(held[0], held[1], lambda row: row.content_sha256)
+    left, right = apart(held[0], held[1], _name)
     before = examples_of(session, a, left)
     changes = diff(before, examples_of(session, b, right))
     known = {row.key for row in before}
@@ -67,6 +67,11 @@ def compare(session: Session, a: TrainingSet, b: TrainingSet) -> dict[str, Any]:
             _told(row, Cause("merge", row.group)) | {"was": old.split.value} for old, row in changes.moved
         ],
     }
+
+
+def _name(row: TrainingSetExample) -> str:
+    """Return what equal rows share; what was erased of one is equal to nothing else."""
+    return row.content_sha256 or str(row.settlement_id)
 
 
 def _rows(session: Session, training_set: TrainingSet) -> dict[str, TrainingSetExample]:

@@ -111,7 +111,8 @@ def take(lease: Lease, source_id: UUID, read: Iterable[Found], *, actor: str) ->
         ]
         problems += unread[: PROBLEMS_KEPT - len(problems)]
         with lease.transaction() as session:
-            added, known = _add(session, source, [(row, answer) for row, answer in rows if answer])
+            answered = [(row, answer) for row, answer in rows if answer]
+            added, known = _add(session, source, answered, labels)
         told.update(added=added, known=known, unread=len(unread))
         lease.report(**told)
     if not told["added"] + told["known"]:
@@ -134,7 +135,7 @@ def import_rows(session: Session, source: Source, rows: Sequence[CorpusRow], *, 
     for place, (_, answer) in enumerate(answered):
         if not answer:
             raise Invalid(f"rows/{place}: {NO_ANSWER}")
-    added, known = _add(session, source, answered)
+    added, known = _add(session, source, answered, labels)
     return _imported(session, source, {"added": added, "known": known}, actor=actor)
 
 
@@ -252,10 +253,11 @@ def _hold(session: Session, source: Source) -> None:
     session.execute(select_columns(col(Source.id)).where(col(Source.id) == source.id).with_for_update())
 
 
-def _add(session: Session, source: Source, rows: Sequence[tuple[CorpusRow, str]]) -> tuple[int, int]:
+def _add(
+    session: Session, source: Source, rows: Sequence[tuple[CorpusRow, str]], labels: Sequence[str]
+) -> tuple[int, int]:
     """Add rows with their answers; return how many are new and how many the source had."""
     _hold(session, source)
-    labels = _labels(session, source)
     named = {_content(row, answer): (row, answer) for row, answer in rows}
     of_source = select(Response.body_sha256).where(Response.source_id == source.id)
     known = set(session.exec(of_source.where(col(Response.body_sha256).in_(list(named)))))

@@ -153,25 +153,34 @@ def rebuild(runtime: Runtime, lease: Lease, set_id: UUID, tools: Tools) -> dict[
         rows = session.exec(
             select(TrainingSetExample).where(TrainingSetExample.training_set_id == set_id)
         ).all()
+        readable = {one.key for one in placed_answers(session, stored.project_id)}
     runtime.artifacts.verify(stored.artifact)
     name = fingerprint(examples, stored.recipe)
     artifact = _stored(examples, tools.write, name_of) if examples else ""
     left = {example.key: content_hash(example) for example in examples}
-    erased, emptied = len(rows) - len(left), sum(row.erased_at is not None for row in rows)
+    gone = [row for row in rows if str(row.settlement_id) not in left]
+    erased = sum(row.erased_at is not None for row in gone)
+    withheld = sum(str(row.settlement_id) in readable for row in gone)
+    missing = len(gone) - erased - withheld
     # The file still holds rows that only may not be read any more.
     equal = (
-        set(left.values()) <= {row.content_sha256 for row in rows}
-        and (name == stored.fingerprint or erased > 0)
-        and (artifact == stored.artifact or erased > emptied or not left)
+        not missing
+        and set(left.values()) <= {row.content_sha256 for row in rows}
+        and (name == stored.fingerprint or bool(gone))
+        and (artifact == stored.artifact or bool(withheld) or not left)
     )
+    told = {"erased": erased, "not to be learned from any more": withheld, "missing": missing}
+    lost = ", ".join(f"{count} rows {what}" for what, count in told.items() if count)
     was = "as it was" if equal else "not as it was"
     return {
         "set": stored.fingerprint,
         "fingerprint": name,
         "artifact": artifact,
         "erased": erased,
+        "withheld": withheld,
+        "missing": missing,
         "equal": equal,
-        "sentence": f"{erased} rows erased, what is left is {was}" if erased else f"it is {was}",
+        "sentence": f"{lost}, what is left is {was}" if lost else f"it is {was}",
     }
 
 

@@ -301,13 +301,13 @@ def test_doctor_waits_for_what_is_starting_but_not_for_ever(errata, project):
     with supervisor._data_dir(settings):
         status, document = errata("doctor")
         states = {check["name"]: check["state"] for check in document["checks"]}
-        assert {states[name] for name in ("web", "worker heavy", "schedule", "label studio")} == {"starting"}
+        assert {states[name] for name in ("web", "worker heavy", "schedule", "label-studio")} == {"starting"}
         assert (status, states["database"], "failed" in states.values()) == (75, "ok", False)
         began = time.time() - supervisor.START_SECONDS
         os.utime(supervisor._lock_file(settings), (began, began))
         status, document = errata("doctor")
     states = {check["name"]: check["state"] for check in document["checks"]}
-    assert (status, states["web"], states["label studio"]) == (1, "failed", "starting")
+    assert (status, states["web"], states["label-studio"]) == (1, "failed", "starting")
 
 
 def test_doctor_sees_that_others_can_read_the_secrets(errata, project, tmp_path):

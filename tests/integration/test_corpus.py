@@ -664,6 +664,8 @@ class TestConsole:
         assert "holds a password" in newest and 'rel="next"' in newest and question(0) not in newest
         found = olga.get(f"{path}?aside=holds+a+password&format=json").json["items"]
         assert [(row["asked"], row["state"]) for row in found] == [(SECRET, "set aside")]
+        eve = person(team.runtime, Role.AUDITOR, password="")
+        assert SECRET not in eve.get(f"{path}?aside=holds+a+password&format=json").text
         every = olga.get(f"{path}?format=json").json["items"]
         assert Counter(row["state"] for row in every) == {"selected": 1, "not asked": 2, "set aside": 1}
         assert olga.get(f"{path}?q={question(1)[:20]}&format=json").json["items"][0]["asked"] == question(1)

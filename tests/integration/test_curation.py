@@ -427,7 +427,17 @@ class TestCauses:
                 "cause": {"kind": "consent", "id": key},
             }
         ]
-        assert any_desk.rebuild(first)["erased"] == 1
+        rebuilt = any_desk.rebuild(first)
+        assert (rebuilt["withheld"], rebuilt["erased"], rebuilt["equal"]) == (1, 0, True)
+
+    def test_a_row_that_nobody_took_back_and_that_is_gone_makes_a_set_unequal(self, any_desk):
+        any_desk.settle("who?", "Ann")
+        any_desk.settle("where?", "there")
+        made = any_desk.curate()
+        with any_desk.runtime.db.transaction() as session:
+            session.exec(select(Settlement)).first().verdict = Verdict.UNSURE
+        rebuilt = any_desk.rebuild(made)
+        assert (rebuilt["missing"], rebuilt["erased"], rebuilt["equal"]) == (1, 0, False)
 
     def test_a_row_that_experts_added_by_themselves_is_caused_by_an_annotation(self, desk):
         desk.settle("who?", "Ann")

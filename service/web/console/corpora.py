@@ -42,6 +42,7 @@ def _cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
     ]
 
 
+HIDDEN = "set aside: operators may read it"
 CORPORA = Listing(
     title="Corpora",
     rows=lambda: select_columns(Source).where(col(Source.is_corpus)),
@@ -70,10 +71,12 @@ def corpora(desk: Desk) -> str | WebResponse:
 
 
 def _row_cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
+    """Tell of rows; what was set aside may be a secret, so that operators alone read it."""
+    is_shown = desk.may(Access.OPERATOR)
     return [
         {
-            "asked": row.messages[-1]["content"],
-            "answer": row.text,
+            "asked": row.messages[-1]["content"] if is_shown or not row.set_aside else HIDDEN,
+            "answer": row.text if is_shown or not row.set_aside else HIDDEN,
             "author": row.host_metadata.get("author"),
             "written": row.host_metadata.get("written"),
             "language": row.language,

@@ -289,6 +289,11 @@ def test_no_group_stands_in_train_and_test_over_ten_growing_versions(seed):
         assert all(assigned[group] is Split.TEST for group in once_test)
         assert all(assigned[row.group] is row.split for row in built.examples)
         once_test |= {row.group for row in built.examples if row.split is Split.TEST}
+    # Every pair, so that what the sketches miss would show.
+    tested, learned = (
+        [row.prompt for row in built.examples if row.split is split] for split in (Split.TEST, Split.TRAIN)
+    )
+    assert max((similarity(one, other) for one in tested for other in learned), default=0) < 0.8
 
 
 @settings(max_examples=25, deadline=None)
