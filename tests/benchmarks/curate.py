@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import orjson
 from datasets import Dataset, disable_progress_bars
 from datasketch import MinHash, MinHashLSH
 
@@ -79,7 +80,7 @@ def _floor(settled: Sequence[Settled], folder: Path) -> None:
     seen = set()
     files = {split: (folder / f"{split}.jsonl").open("wb") for split in Split}
     for row in settled:
-        line = json.dumps({"asked": row.messages[-1].content, "answer": row.answer}).encode()
+        line = orjson.dumps({"asked": row.messages[-1].content, "answer": row.answer})
         digest = hashlib.sha256(line).digest()
         if digest not in seen:
             seen.add(digest)

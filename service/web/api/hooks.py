@@ -1,5 +1,7 @@
 """Annotation tools tell us that something changed: a hint to read it again, never the truth."""
 
+from typing import Any
+
 import structlog
 from flask import Blueprint, Response, request
 from sqlalchemy.exc import IntegrityError
@@ -48,8 +50,8 @@ def argilla() -> Response:
     return _store(ConnectorKind.ARGILLA, parse_argilla(body))
 
 
-def _store(source: ConnectorKind, event: HookEvent) -> Response:
-    facts = {
+def _facts(event: HookEvent) -> dict[str, Any]:
+    return {
         "action": event.action.value,
         "project": event.project,
         "tasks": list(event.task_keys),
@@ -57,6 +59,10 @@ def _store(source: ConnectorKind, event: HookEvent) -> Response:
         "annotations": list(event.annotation_ids),
         "updated_at": event.updated_at.isoformat() if event.updated_at else None,
     }
+
+
+def _store(source: ConnectorKind, event: HookEvent) -> Response:
+    facts = _facts(event)
     with runtime().db.transaction() as session:
         project = session.exec(
             select(Project).where(
