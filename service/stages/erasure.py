@@ -7,10 +7,10 @@ before. Every step starts from what the database says is erased: one that broke 
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -20,6 +20,7 @@ from sqlmodel import Session, SQLModel, col, select
 from retrain.errors import RemoteRefused
 from retrain.types import canonical_json
 from service import ledger
+from service.answers.erasures import ERASED_SETS, Repository, erased_shards
 from service.clock import utcnow
 from service.errors import TryAgain
 from service.runtime import Runtime
@@ -34,7 +35,6 @@ from service.tables import (
     JobKind,
     JobState,
     LedgerEntry,
-    Project,
     Response,
     RunState,
     Settlement,
@@ -56,18 +56,9 @@ ERASED_SETTLEMENTS = (
     .join(Response, col(AnnotationTask.response_id) == Response.id)
     .where(col(Response.erased_at).is_not(None))
 )
-ERASED_SETS = select(TrainingSetExample.training_set_id).where(col(TrainingSetExample.erased_at).is_not(None))
 
 LeaveOut = Callable[[Path, Collection[str], Path], None]
 log = structlog.get_logger()
-
-
-class Repository(Protocol):
-    """`retrain.versions.DataRepository`, whose libraries only a worker loads."""
-
-    def tags(self) -> list[str]: ...
-    def shards(self, tag: str) -> dict[str, str]: ...
-    def forget(self, digests: Iterable[str]) -> None: ...
 
 
 def run(
@@ -271,13 +262,7 @@ def _remove_files(runtime: Runtime) -> None:
 
 def _forget_mirrored(runtime: Runtime, repository: Repository) -> None:
     """Take the rows of emptied sets out of the mirror: their tags stay and name what is no more."""
-    with runtime.db.reading() as session:
-        named = select(Project.slug, TrainingSet.version).join(
-            TrainingSet, col(TrainingSet.project_id) == Project.id
-        )
-        emptied = session.exec(named.where(col(TrainingSet.id).in_(ERASED_SETS))).all()
-    tags = {f"{slug}/v{version}" for slug, version in emptied}.intersection(repository.tags())
     try:
-        repository.forget({digest for tag in tags for digest in repository.shards(tag).values()})
+        repository.forget(erased_shards(runtime, repository, ERASED_SETS))
     except RemoteRefused as error:
         raise TryAgain(f"all is erased here, but {error}") from error

@@ -41,7 +41,7 @@ from service.tables import (
     TrainingSetExample,
 )
 from tests import builders
-from tests.clones import git_objects
+from tests.clones import checked_out, dvc, git_objects
 from tests.console import person
 from tests.integration.test_mirror import Team
 from tests.storage import running_storage
@@ -360,6 +360,22 @@ def test_rows_that_were_being_mirrored_while_they_were_erased_do_not_come_back(c
     clinic.mirror(third)
     assert "clinic/v3" in clinic.repository.tags()
     assert clinic.holding() == set()
+
+
+def test_a_set_is_not_forgotten_with_an_emptied_one_of_the_same_rows(clinic, tmp_path):
+    clinic.told("may i ask?")
+    emptied = clinic.curate()
+    clinic.erase()
+    clinic.mirror(emptied)
+    after = clinic.curate()
+    clinic.mirror(after)
+    clinic.mirror(emptied)
+    clinic.erase()
+    assert after.version == 4 and clinic.examples(after).keys() == {clinic.other}
+    clone = checked_out(clinic.repository, "clinic/v4", tmp_path / "clone")
+    assert dvc(clone, "pull").returncode == 0
+    rows = clone / "sets/clinic/rows/part-00000.parquet"
+    assert rows.read_bytes() == clinic.runtime.artifacts.get_bytes(after.artifact)
 
 
 def test_nothing_can_be_said_about_what_was_erased(clinic):
