@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import case, func, null, update
+from sqlalchemy import case, func, null, tuple_, update
 from sqlmodel import Session, SQLModel, col, select
 
 from retrain.errors import RemoteRefused
@@ -91,7 +91,9 @@ def run(
 def _erase_words(session: Session, subject: str) -> dict[str, int]:
     """Empty the rows that hold the person's words, or what experts wrote instead of them; return how many."""
     at = utcnow()
-    own = select(Response.id).where(Response.subject == subject)
+    # First, for what follows changes who said what, and waits there for an import that holds such a row.
+    responses = _change(session, Response, _is_of(subject), {"erased_at": at})
+    own = select(Response.id).where(Response.erased_at == at)
     tasks = select(AnnotationTask.id).where(col(AnnotationTask.response_id).in_(own))
     _erase_imported_answers(session, {str(row_id) for row_id in session.exec(own)})
     said: dict[str, Any] = {
@@ -110,7 +112,6 @@ def _erase_words(session: Session, subject: str) -> dict[str, int]:
         "host_metadata": {},
         "may_train": False,
         "triaged_at": func.coalesce(Response.triaged_at, at),
-        "erased_at": at,
     }
     of_person = (col(Feedback.subject) == subject) | col(Feedback.response_id).in_(own)
     feedback = _change(session, Feedback, of_person, said)
@@ -118,8 +119,24 @@ def _erase_words(session: Session, subject: str) -> dict[str, int]:
     _change(session, Settlement, col(Settlement.task_id).in_(tasks), {"correction": None})
     unsettled = col(AnnotationTask.id).in_(tasks) & col(AnnotationTask.state).in_(UNSETTLED)
     _change(session, AnnotationTask, unsettled, {"state": TaskState.WITHDRAWN})
-    responses = _change(session, Response, col(Response.subject) == subject, answered)
+    _change(session, Response, col(Response.erased_at) == at, answered)
     return {"responses": responses, "feedback": feedback}
+
+
+def _is_of(subject: str) -> Any:
+    """Say which responses are a person's: those in their name, and in nobody's those on which they had a word.
+
+    All turns of a conversation repeat what was said before: those in nobody's name go with the others.
+    """
+    nobody = col(Response.subject).is_(None)
+    judged = select(Feedback.response_id).where(
+        Feedback.subject == subject, col(Feedback.response_id).is_not(None)
+    )
+    named = (col(Response.subject) == subject) | nobody & col(Response.id).in_(judged)
+    talks = select(Response.project_id, Response.conversation_id).where(
+        named, col(Response.conversation_id).is_not(None)
+    )
+    return named | nobody & tuple_(col(Response.project_id), col(Response.conversation_id)).in_(talks)
 
 
 def _erase_imported_answers(session: Session, responses: set[str]) -> None:

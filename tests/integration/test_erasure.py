@@ -7,7 +7,7 @@ from uuid import UUID
 import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import inspect, text
-from sqlmodel import select
+from sqlmodel import col, select
 
 from annotation.types import Verdict
 from retrain import parquet
@@ -99,6 +99,11 @@ class Clinic(Team):
             settlement = session.get_one(Settlement, UUID(self.own[0]))
             response = session.exec(select(Response).where(Response.subject == PATIENT)).first()
             builders.add_flag(session, self.project, response, correction=f"a {MARKER}").subject = PATIENT
+            response.conversation_id = "a talk"
+            turn = {"asked": f"and the other {MARKER}?", "conversation_id": "a talk"}
+            builders.add_response(session, self.project, **turn)
+            judged = builders.add_response(session, self.project, f"your {MARKER} is lost")
+            builders.add_flag(session, self.project, judged).subject = PATIENT
             expert = Annotator(connector=ConnectorKind.NONE, account="ada")
             session.add(expert)
             session.flush()
@@ -181,7 +186,7 @@ def any_clinic(any_runtime, tmp_path) -> Clinic:
 def test_after_an_erasure_no_word_is_left_anywhere(clinic):
     clinic.spread()
     assert clinic.holding() == FILES | COLUMNS
-    assert clinic.erase() == {"responses": 3, "feedback": 4, "sets": 2}
+    assert clinic.erase() == {"responses": 5, "feedback": 5, "sets": 2}
     assert clinic.holding() == set()
 
 
@@ -205,6 +210,23 @@ def test_each_step_of_an_erasure_is_needed(clinic, monkeypatch, step, places):
         monkeypatch.setattr(erasure, step, lambda *_, **__: {} if step == "_erase_words" else 0)
     clinic.erase()
     assert clinic.holding() >= places
+
+
+def test_what_others_said_is_not_a_persons(any_clinic):
+    with any_clinic.runtime.db.transaction() as session:
+        response = session.exec(select(Response).where(Response.subject == PATIENT)).first()
+        response.conversation_id = "a talk"
+        talk = {"conversation_id": "a talk", "asked": "and i?"}
+        builders.add_response(session, any_clinic.project, "turn", **talk)
+        builders.add_response(session, any_clinic.project, "Ben's turn", **talk, subject="Ben")
+        judged = builders.add_response(session, any_clinic.project, "Ben's", subject="Ben")
+        builders.add_flag(session, any_clinic.project, judged).subject = PATIENT
+        elsewhere = builders.add_project(session, "elsewhere")
+        builders.add_response(session, elsewhere, "elsewhere", **talk)
+    assert any_clinic.erase()["responses"] == 4
+    with any_clinic.runtime.db.reading() as session:
+        left = select(Response.text).where(col(Response.erased_at).is_(None))
+        assert set(session.exec(left)) == {"long", "Ben's turn", "Ben's", "elsewhere"}
 
 
 def test_what_is_left_of_a_set_is_what_it_was(any_clinic):
