@@ -95,7 +95,7 @@ def _erase_words(session: Session, subject: str) -> dict[str, int]:
     responses = _change(session, Response, _is_of(subject), {"erased_at": at})
     own = select(Response.id).where(Response.erased_at == at)
     tasks = select(AnnotationTask.id).where(col(AnnotationTask.response_id).in_(own))
-    _erase_imported_answers(session, {str(row_id) for row_id in session.exec(own)})
+    _erase_imported_answers(session, set(session.exec(own)))
     said: dict[str, Any] = {
         **dict.fromkeys(("comment", "correction", "subject", "session", "trace_id", "span_id")),
         **dict.fromkeys(("response_ref", "body_sha256"), ""),
@@ -139,11 +139,21 @@ def _is_of(subject: str) -> Any:
     return named | nobody & tuple_(col(Response.project_id), col(Response.conversation_id)).in_(talks)
 
 
-def _erase_imported_answers(session: Session, responses: set[str]) -> None:
+def _erase_imported_answers(session: Session, responses: Collection[UUID]) -> None:
     """Take answers about these responses out of the files that jobs were asked to import."""
     for job in session.exec(select(Job).where(Job.kind == JobKind.IMPORT)):
         answers = job.options.get("answers", [])
-        job.options = {"answers": [one for one in answers if str(one.get("response_id")) not in responses]}
+        others = [one for one in answers if _response_of(one) not in responses]
+        if len(others) < len(answers):
+            job.options = job.options | {"answers": others}
+
+
+def _response_of(answer: Mapping[str, Any]) -> UUID | None:
+    """Read an answer's id as the import does, in all its spellings; one that cannot be read is no response's."""
+    try:
+        return UUID(str(answer.get("response_id")))
+    except ValueError:
+        return None
 
 
 def _change(session: Session, table: type[SQLModel], condition: Any, values: Mapping[str, Any]) -> int:

@@ -28,6 +28,7 @@ from service.tables import (
     Annotator,
     ConnectorKind,
     Evaluation,
+    Job,
     JobKind,
     ModelState,
     ModelVersion,
@@ -117,7 +118,8 @@ class Clinic(Team):
                     problem=f"no label {MARKER}",
                 )
             )
-            answers = [{"response_id": str(response.id), "correction": MARKER}, {"response_id": "another"}]
+            spellings = (str(response.id), str(response.id).upper(), response.id.hex)
+            answers = [{"response_id": each, "correction": MARKER} for each in spellings]
             self.runtime.queue.ask(
                 session,
                 JobKind.IMPORT,
@@ -210,6 +212,22 @@ def test_each_step_of_an_erasure_is_needed(clinic, monkeypatch, step, places):
         monkeypatch.setattr(erasure, step, lambda *_, **__: {} if step == "_erase_words" else 0)
     clinic.erase()
     assert clinic.holding() >= places
+
+
+def test_an_import_keeps_what_else_it_was_asked(clinic):
+    with clinic.runtime.db.transaction() as session:
+        response = session.exec(select(Response).where(Response.subject == PATIENT)).first()
+        kept, gone = {"response_id": "another"}, {"response_id": str(response.id)}
+        asked = [
+            clinic.runtime.queue.ask(
+                session, JobKind.IMPORT, clinic.project.id, project_id=clinic.project.id, options=options
+            )
+            for options in ({"answers": [gone, kept], "by": "olga"}, {"by": "olga"})
+        ]
+    clinic.erase()
+    with clinic.runtime.db.reading() as session:
+        left = [session.get_one(Job, job).options for job in asked]
+    assert left == [{"answers": [kept], "by": "olga"}, {"by": "olga"}]
 
 
 def test_what_others_said_is_not_a_persons(any_clinic):
