@@ -239,7 +239,7 @@ def _salt_groups(session: Session, secrets: Secrets, project_id: UUID, names: Co
 
 
 def _empty_reports(runtime: Runtime, hashes: Collection[str]) -> None:
-    """Take what models answered to erased rows out of the reports of evaluations."""
+    """Take what models answered to erased rows, and the rows' digests, out of the reports of evaluations."""
     with runtime.db.reading() as session:
         of_projects = select(Evaluation).where(col(Evaluation.project_id).in_(ERASED_PROJECTS))
         evaluations = session.exec(of_projects).all()
@@ -247,15 +247,20 @@ def _empty_reports(runtime: Runtime, hashes: Collection[str]) -> None:
         if not evaluation.report or not runtime.artifacts.exists(evaluation.report):
             continue
         report = json.loads(runtime.artifacts.get_bytes(evaluation.report))
-        before = report["answers"]
-        report["answers"] = {
-            who: {key: answer for key, answer in said.items() if key not in hashes}
-            for who, said in before.items()
-        }
-        if report["answers"] != before:
-            name = runtime.artifacts.put_bytes(canonical_json(report))
+        left = _without(report, hashes)
+        if left != report:
+            name = runtime.artifacts.put_bytes(canonical_json(left))
             with runtime.db.transaction() as session:
                 _replace(session, evaluation, "report", name)
+
+
+def _without(told: Any, hashes: Collection[str]) -> Any:
+    """Return a document without the entries and list items that these hashes name."""
+    if isinstance(told, dict):
+        return {key: _without(value, hashes) for key, value in told.items() if key not in hashes}
+    if isinstance(told, list):
+        return [_without(one, hashes) for one in told if not (isinstance(one, str) and one in hashes)]
+    return told
 
 
 def _replace(session: Session, row: TrainingSet | Evaluation, column: str, name: str, **facts: int) -> None:

@@ -130,13 +130,18 @@ class Clinic(Team):
             evaluation = session.exec(select(Evaluation)).one()
             rows = session.exec(select(TrainingSetExample)).all()
             hashes = [row.content_sha256 for row in rows if str(row.settlement_id) in self.own]
-            report = {"answers": {"champion": dict.fromkeys(hashes, f"the {MARKER} plays")}, "right": {}}
-            evaluation.report = self.runtime.artifacts.put_bytes(canonical_json(report))
+            evaluation.report = self.report(dict.fromkeys(hashes, f"the {MARKER} plays"))
             failed = session.get_one(TrainingRun, self.model(session).training_run_id)
             failed.state = RunState.FAILED
         work = self.runtime.settings.work / str(failed.id)
         work.mkdir(parents=True)
         (work / "train.parquet").write_bytes(self.runtime.artifacts.get_bytes(self.second.artifact))
+
+    def report(self, answers: dict[str, str]) -> str:
+        """A report of an evaluation with these answers to cases, all of them right."""
+        keys = list(answers)
+        told = {"answers": {"champion": answers}, "suites": {"test": keys}, "right": {"champion": keys}}
+        return self.runtime.artifacts.put_bytes(canonical_json({"verdict": "passed", **told}))
 
     def model(self, session) -> ModelVersion:
         return session.exec(select(ModelVersion).where(ModelVersion.number == 7)).one()
@@ -228,6 +233,20 @@ def test_an_import_keeps_what_else_it_was_asked(clinic):
     with clinic.runtime.db.reading() as session:
         left = [session.get_one(Job, job).options for job in asked]
     assert left == [{"answers": [kept], "by": "olga"}, {"by": "olga"}]
+
+
+def test_a_report_keeps_what_it_says_of_the_rows_of_others(clinic):
+    clinic.spread()
+    with clinic.runtime.db.transaction() as session:
+        evaluation = session.exec(select(Evaluation)).one()
+        rows = session.exec(select(TrainingSetExample)).all()
+        hashes = {row.content_sha256: str(row.settlement_id) for row in rows}
+        evaluation.report = clinic.report(dict.fromkeys(hashes, "yes"))
+    clinic.erase()
+    with clinic.runtime.db.reading() as session:
+        left = session.exec(select(Evaluation.report)).one()
+    [kept] = {name for name, key in hashes.items() if key == clinic.other}
+    assert left == clinic.report({kept: "yes"})
 
 
 def test_what_others_said_is_not_a_persons(any_clinic):
