@@ -9,6 +9,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from sqlite3 import OperationalError
 from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import UUID
@@ -81,9 +82,10 @@ def run(
         _erase_findings(session)
     told["sets"] = _empty_sets(runtime, leave_out)
     _remove_files(runtime)
-    if not runtime.db.vacuum():
-        raise TryAgain("somebody reads the database, whose files therefore still hold what was erased")
-    _forget_mirrored(runtime, repository)
+    try:
+        _forget_mirrored(runtime, repository)
+    finally:  # whatever the remote says
+        _vacuum(runtime)
     log.info("subject_erased", **told)
     return told
 
@@ -290,6 +292,15 @@ def _remove_files(runtime: Runtime) -> None:
         runtime.artifacts.remove(name)
     for run_id in runs:
         shutil.rmtree(runtime.settings.work / str(run_id), ignore_errors=True)
+
+
+def _vacuum(runtime: Runtime) -> None:
+    still = "the database's files still hold what was erased"
+    try:
+        if not runtime.db.vacuum():
+            raise TryAgain(f"somebody reads the database: {still}")
+    except OperationalError as error:
+        raise TryAgain(f"{still}: {error}") from error
 
 
 def _forget_mirrored(runtime: Runtime, repository: Repository) -> None:

@@ -1,6 +1,9 @@
 """Nothing that a person said outlives its erasure: in no file, row, Git object, cache or remote."""
 
 import json
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -16,7 +19,7 @@ from retrain.audit import Finding, Repair, RepairKind, Severity
 from retrain.recipe import Recipe
 from retrain.types import Split, canonical_json
 from retrain.versions import DataRepository
-from service import ledger
+from service import db, ledger
 from service.answers.erasures import erased_rows, learned_from_erased
 from service.clock import utcnow
 from service.db import Database
@@ -404,6 +407,29 @@ def test_a_remote_that_refuses_is_emptied_when_it_no_longer_does(runtime):
         storage.is_refusing = False
         clinic.erase()
         assert not storage.objects
+
+
+@pytest.mark.parametrize(
+    ("busy", "refusal"), [("BEGIN; SELECT * FROM job", "reads"), ("BEGIN IMMEDIATE", "is locked")]
+)
+def test_a_busy_database_does_not_keep_rows_in_the_mirror(clinic, monkeypatch, busy, refusal):
+    monkeypatch.setattr(db, "BUSY_SECONDS", 0.1)
+    clinic.runtime = replace(clinic.runtime, db=Database(clinic.runtime.db.url))
+    forget = DataRepository.forget
+    with closing(sqlite3.connect(clinic.runtime.settings.data_dir / "errata.db")) as other:
+
+        def forget_while_busy(*arguments):
+            forget(*arguments)
+            for statement in busy.split(";"):
+                other.execute(statement).fetchone()
+
+        monkeypatch.setattr(DataRepository, "forget", forget_while_busy)
+        with pytest.raises(TryAgain, match=refusal):
+            clinic.erase()
+    assert not clinic.holding() & {"data-repository", "remote"}
+    monkeypatch.undo()
+    clinic.erase()
+    assert clinic.holding() == set()
 
 
 def test_rows_that_were_being_mirrored_while_they_were_erased_do_not_come_back(clinic, monkeypatch):
