@@ -295,6 +295,21 @@ def test_the_next_set_is_built_without_erased_rows_and_says_why(any_clinic):
     }
 
 
+def test_an_emptied_set_has_all_its_rows_again_once_others_say_the_same(any_clinic):
+    whole = any_clinic.runtime.artifacts.get_bytes(any_clinic.second.artifact)
+    any_clinic.erase()
+    others = [
+        any_clinic.told(f"how is my {MARKER}?", subject="Ben"),
+        any_clinic.told(f"when will the {MARKER} play again?", subject="Ben", of_flag={"comment": "no"}),
+        any_clinic.told(f"where did it go, that {MARKER} of mine?", subject="Ben"),
+    ]
+    again = any_clinic.curate()
+    assert (again.id, again.fingerprint) == (any_clinic.second.id, any_clinic.second.fingerprint)
+    assert any_clinic.examples(again).keys() == {any_clinic.other, *others}
+    assert any_clinic.runtime.artifacts.get_bytes(again.artifact) == whole
+    assert any_clinic.rebuild(again)["equal"]
+
+
 def test_a_set_of_one_person_is_empty_afterwards(clinic):
     clinic.told("what else?")
     with clinic.runtime.db.transaction() as session:
