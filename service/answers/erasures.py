@@ -1,7 +1,7 @@
 """What erasures left their mark on: sets that lost rows, their mirror, and models that had learned from them."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -25,7 +25,7 @@ class Repository(Protocol):
     def shards(self, tag: str) -> dict[str, str]: ...
     def forget(self, digests: Iterable[str]) -> None: ...
     def push(self) -> int: ...
-    def collect(self, keep: Iterable[str]) -> int: ...
+    def collect(self, keep: Callable[[], Iterable[str]]) -> int: ...
 
 
 def erased_rows(session: Session, training_set: TrainingSet) -> int:

@@ -92,9 +92,15 @@ def run(
 
 def collect(lease: Lease, repository: Repository) -> dict[str, Any]:
     """Free the room of sets that no model needs: their rows leave DVC's cache here, never a remote."""
-    with lease.transaction() as session:
-        keep = needed_tags(session)
-    return {"kept": len(keep), "removed": repository.collect(keep)}
+    kept: list[str] = []
+
+    def needed() -> list[str]:
+        with lease.transaction() as session:
+            kept.extend(needed_tags(session))
+        return kept
+
+    removed = repository.collect(needed)
+    return {"kept": len(kept), "removed": removed}
 
 
 def needed_tags(session: Session) -> list[str]:
