@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -180,6 +181,12 @@ def readable(path: Path) -> str:
     if content.startswith(b"PAR1"):
         return json.dumps(pq.read_table(path).to_pylist())
     return content.decode(errors="replace")
+
+
+def corrected(response: Response) -> dict[str, str]:
+    """An expert's answer about a response, as a file brings it."""
+    said = {"verdict": "incorrect", "correction": MARKER, "cause": "model"}
+    return {"response_id": str(response.id), "annotator": "ada", **said}
 
 
 @pytest.fixture
@@ -478,6 +485,25 @@ def test_a_set_is_not_forgotten_with_an_emptied_one_of_the_same_rows(clinic, tmp
     assert rows.read_bytes() == clinic.runtime.artifacts.get_bytes(after.artifact)
 
 
+def test_an_answer_taken_in_during_an_erasure_is_erased_too(any_clinic, monkeypatch):
+    schema_of, queue = labelling._schema_of, any_clinic.runtime.queue
+    with any_clinic.runtime.db.transaction() as session:
+        response = session.exec(select(Response).where(Response.subject == PATIENT)).first()
+        job = queue.ask(session, JobKind.IMPORT, any_clinic.project.id, project_id=any_clinic.project.id)
+    with ThreadPoolExecutor(1) as pool:
+        erasing = []
+
+        def erase_meanwhile(*arguments):
+            erasing.append(pool.submit(any_clinic.erase))
+            wait(erasing, timeout=1)
+            return schema_of(*arguments)
+
+        monkeypatch.setattr(labelling, "_schema_of", erase_meanwhile)
+        taken = labelling.import_answers(queue.lease(job), any_clinic.project.id, [corrected(response)])
+    assert taken["annotations"] == 1 and erasing[0].result()["responses"] == 3
+    assert any_clinic.columns() == set()
+
+
 def test_nothing_can_be_said_about_what_was_erased(clinic):
     with clinic.runtime.db.transaction() as session:
         response = session.exec(select(Response).where(Response.subject == PATIENT)).first()
@@ -485,19 +511,14 @@ def test_nothing_can_be_said_about_what_was_erased(clinic):
     clinic.erase()
     with clinic.runtime.db.transaction() as session, pytest.raises(NotFound):
         builders.add_flag(session, clinic.project, response, comment="again")
-    answer = {
-        "response_id": str(response.id),
-        "annotator": "ada",
-        "verdict": "incorrect",
-        "correction": "again",
-        "cause": "model",
-    }
     with clinic.runtime.db.transaction() as session:
         assert session.get_one(AnnotationTask, task.id).state is TaskState.WITHDRAWN
         job = clinic.runtime.queue.ask(
             session, JobKind.IMPORT, clinic.project.id, project_id=clinic.project.id
         )
-    taken = labelling.import_answers(clinic.runtime.queue.lease(job), clinic.project.id, [answer])
+    taken = labelling.import_answers(
+        clinic.runtime.queue.lease(job), clinic.project.id, [corrected(response)]
+    )
     assert taken == {"annotations": 0, "settled": 0, "contested": 0}
 
 
