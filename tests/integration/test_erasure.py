@@ -53,7 +53,11 @@ from tests.storage import running_storage
 
 MARKER = "xylophone-of-a-patient"
 PATIENT = f"{MARKER}, Ann"
+NAMES_OF_RESPONSE = ("conversation_id", "external_id", "language", "trace_id")
+NAMES_OF_FEEDBACK = ("response_ref", "session", "span_id", "trace_id")
 COLUMNS = {
+    *(f"response.{name}" for name in (*NAMES_OF_RESPONSE, "attributes", "context", "host_metadata")),
+    *(f"feedback.{name}" for name in (*NAMES_OF_FEEDBACK, "selection")),
     *("annotation.correction", "annotation.problem", "audit_finding.evidence", "audit_finding.proposals"),
     *(
         "feedback.comment",
@@ -103,9 +107,13 @@ class Clinic(Team):
         with self.runtime.db.transaction() as session:
             settlement = session.get_one(Settlement, UUID(self.own[0]))
             response = session.exec(select(Response).where(Response.subject == PATIENT)).first()
-            builders.add_flag(session, self.project, response, correction=f"a {MARKER}").subject = PATIENT
-            response.conversation_id = "a talk"
-            turn = {"asked": f"and the other {MARKER}?", "conversation_id": "a talk"}
+            flag = builders.add_flag(session, self.project, response, correction=f"a {MARKER}")
+            flag.sqlmodel_update({**dict.fromkeys(NAMES_OF_FEEDBACK, MARKER), "subject": PATIENT})
+            flag.selection = {"text": MARKER}
+            response.sqlmodel_update(dict.fromkeys(NAMES_OF_RESPONSE, MARKER))
+            response.context, response.attributes = [{"text": MARKER}], {"ward": MARKER}
+            response.host_metadata = {"patient": MARKER}
+            turn = {"asked": f"and the other {MARKER}?", "conversation_id": MARKER}
             builders.add_response(session, self.project, **turn)
             judged = builders.add_response(session, self.project, f"your {MARKER} is lost")
             builders.add_flag(session, self.project, judged).subject = PATIENT
