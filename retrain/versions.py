@@ -5,7 +5,7 @@ tag, so that a set appears whole or not at all.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -118,14 +118,16 @@ class DataRepository:
             with self._turn("remote"):
                 self.remote.remove(gone)
 
-    def collect(self, keep: Iterable[str]) -> int:
+    def collect(self, keep: Callable[[], Iterable[str]]) -> int:
         """Remove from the cache, not from the remote, what none of these tags needs; return how many files.
+
+        They are asked for in our turn, so that nothing is published between the answer and the removal.
 
         Raises:
             UnknownVersion: there is no such tag; nothing is removed.
         """
         with self._writing():
-            return self._cache().remove_others(self._digests(keep))
+            return self._cache().remove_others(self._digests(keep()))
 
     @contextmanager
     def _writing(self) -> Iterator[Repository]:

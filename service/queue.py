@@ -117,13 +117,13 @@ class JobQueue:
 
     def ring(self, job_id: UUID, kind: JobKind, fence: int) -> None:
         """Tell a worker; when Redis is away the sweep will."""
-        heavy = QUEUE_OF[kind] == HEAVY
+        light = QUEUE_OF[kind] == LIGHT  # a machine elsewhere may be as slow as training is
         try:
             rq_queue(QUEUE_OF[kind], self.redis).enqueue_call(
                 ENTRY,
                 (str(job_id),),
                 job_id=_message_id(job_id, fence),
-                timeout=self.settings.heavy_job_seconds if heavy else self.settings.light_job_seconds,
+                timeout=self.settings.light_job_seconds if light else self.settings.heavy_job_seconds,
                 result_ttl=0,
                 failure_ttl=3600,
             )

@@ -1,12 +1,31 @@
-"""What erasures left their mark on: sets that lost rows, and models that had learned from them."""
+"""What erasures left their mark on: sets that lost rows, their mirror, and models that had learned from them."""
 
+import hashlib
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from retrain.types import Split
-from service.tables import ModelVersion, TrainingRun, TrainingSet, TrainingSetExample
+from retrain.types import Contents, Split
+from service.runtime import Runtime
+from service.tables import ModelVersion, Project, TrainingRun, TrainingSet, TrainingSetExample
+
+ERASED_SETS = select(TrainingSetExample.training_set_id).where(col(TrainingSetExample.erased_at).is_not(None))
+
+
+class Repository(Protocol):
+    """`retrain.versions.DataRepository`, whose libraries only a worker loads."""
+
+    def publish(self, name: str, version: int, contents: Contents) -> str: ...
+    def add_run(self, name: str, version: int, run: str, contents: Contents) -> str: ...
+    def commit_of(self, tag: str) -> str | None: ...
+    def tags(self) -> list[str]: ...
+    def shards(self, tag: str) -> dict[str, str]: ...
+    def forget(self, digests: Iterable[str]) -> None: ...
+    def push(self) -> int: ...
+    def collect(self, keep: Callable[[], Iterable[str]]) -> int: ...
 
 
 def erased_rows(session: Session, training_set: TrainingSet) -> int:
@@ -15,6 +34,23 @@ def erased_rows(session: Session, training_set: TrainingSet) -> int:
         TrainingSetExample.training_set_id == training_set.id, col(TrainingSetExample.erased_at).is_not(None)
     )
     return session.exec(gone).one()
+
+
+def erased_shards(runtime: Runtime, repository: Repository, sets: Any) -> set[str]:
+    """Return the digests of what these sets were mirrored with and no set's file is any more.
+
+    An emptied set's file may be to the byte the one of the set after it, or have been mirrored only after the erasure.
+    """
+    with runtime.db.reading() as session:
+        named = select(Project.slug, TrainingSet.version).join(
+            TrainingSet, col(TrainingSet.project_id) == Project.id
+        )
+        emptied = session.exec(named.where(col(TrainingSet.id).in_(sets))).all()
+        present = session.exec(select(TrainingSet.artifact).distinct()).all()
+    tags = {f"{slug}/v{version}" for slug, version in emptied}.intersection(repository.tags())
+    mirrored = {digest for tag in tags for digest in repository.shards(tag).values()}
+    files = (runtime.artifacts.get_bytes(name) for name in present if runtime.artifacts.exists(name))
+    return mirrored.difference(hashlib.md5(file, usedforsecurity=False).hexdigest() for file in files)
 
 
 def learned_from_erased(session: Session, project_id: UUID) -> set[UUID]:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 import structlog
-from sqlalchemy import func
+from sqlalchemy import delete, func
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
@@ -23,6 +23,7 @@ from retrain.types import Example, Kind, Split, canonical_json, content_hash
 from service import ledger
 from service.answers import describe_set, newest_set
 from service.answers.audits import context_of
+from service.answers.erasures import erased_rows
 from service.answers.examples import (
     accepted_repairs,
     examples_of,
@@ -246,6 +247,8 @@ def _add(
     same = select(TrainingSet).where(TrainingSet.project_id == project_id, TrainingSet.fingerprint == name)
     if known := session.exec(same).first():
         known.current_at = utcnow()
+        if erased_rows(session, known):
+            _fill_again(session, known, frozen)
         return _audited(session, known, frozen)
     added = TrainingSet(
         project_id=project_id,
@@ -274,6 +277,23 @@ def _add(
         facts={"version": added.version, "artifact": frozen.artifact, "dropped": len(frozen.dropped)},
     )
     return added
+
+
+def _fill_again(session: Session, emptied: TrainingSet, frozen: Frozen) -> None:
+    """Give an emptied set the rows that came since and equal the erased ones, whose marks stay."""
+    left = col(TrainingSetExample.training_set_id) == emptied.id, col(TrainingSetExample.erased_at).is_(None)
+    session.exec(delete(TrainingSetExample).where(*left))
+    session.add_all(_example_row(emptied.id, each, frozen.touched) for each in frozen.built.examples)
+    session.add_all(_assignments(emptied, frozen.built))
+    emptied.artifact, emptied.dropped = frozen.artifact, dict(frozen.dropped)
+    ledger.append(
+        session,
+        actor="curation",
+        action="training_set_filled_again",
+        subject=emptied.fingerprint,
+        project_id=emptied.project_id,
+        facts={"version": emptied.version, "artifact": frozen.artifact},
+    )
 
 
 def _next_version(session: Session, project_id: UUID) -> int:

@@ -7,19 +7,21 @@ before. Every step starts from what the database says is erased: one that broke 
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from sqlite3 import OperationalError
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import case, func, null, update
+from sqlalchemy import case, func, null, tuple_, update
 from sqlmodel import Session, SQLModel, col, select
 
 from retrain.errors import RemoteRefused
 from retrain.types import canonical_json
 from service import ledger
+from service.answers.erasures import ERASED_SETS, Repository, erased_shards
 from service.clock import utcnow
 from service.errors import TryAgain
 from service.runtime import Runtime
@@ -34,7 +36,6 @@ from service.tables import (
     JobKind,
     JobState,
     LedgerEntry,
-    Project,
     Response,
     RunState,
     Settlement,
@@ -56,18 +57,9 @@ ERASED_SETTLEMENTS = (
     .join(Response, col(AnnotationTask.response_id) == Response.id)
     .where(col(Response.erased_at).is_not(None))
 )
-ERASED_SETS = select(TrainingSetExample.training_set_id).where(col(TrainingSetExample.erased_at).is_not(None))
 
 LeaveOut = Callable[[Path, Collection[str], Path], None]
 log = structlog.get_logger()
-
-
-class Repository(Protocol):
-    """`retrain.versions.DataRepository`, whose libraries only a worker loads."""
-
-    def tags(self) -> list[str]: ...
-    def shards(self, tag: str) -> dict[str, str]: ...
-    def forget(self, digests: Iterable[str]) -> None: ...
 
 
 def run(
@@ -90,9 +82,10 @@ def run(
         _erase_findings(session)
     told["sets"] = _empty_sets(runtime, leave_out)
     _remove_files(runtime)
-    if not runtime.db.vacuum():
-        raise TryAgain("somebody reads the database, whose files therefore still hold what was erased")
-    _forget_mirrored(runtime, repository)
+    try:
+        _forget_mirrored(runtime, repository)
+    finally:  # whatever the remote says
+        _vacuum(runtime)
     log.info("subject_erased", **told)
     return told
 
@@ -100,9 +93,11 @@ def run(
 def _erase_words(session: Session, subject: str) -> dict[str, int]:
     """Empty the rows that hold the person's words, or what experts wrote instead of them; return how many."""
     at = utcnow()
-    own = select(Response.id).where(Response.subject == subject)
+    # First, for what follows changes who said what, and waits there for an import that holds such a row.
+    responses = _change(session, Response, _is_of(subject), {"erased_at": at})
+    own = select(Response.id).where(Response.erased_at == at)
     tasks = select(AnnotationTask.id).where(col(AnnotationTask.response_id).in_(own))
-    _erase_imported_answers(session, {str(row_id) for row_id in session.exec(own)})
+    _erase_imported_answers(session, set(session.exec(own)))
     said: dict[str, Any] = {
         **dict.fromkeys(("comment", "correction", "subject", "session", "trace_id", "span_id")),
         **dict.fromkeys(("response_ref", "body_sha256"), ""),
@@ -119,7 +114,6 @@ def _erase_words(session: Session, subject: str) -> dict[str, int]:
         "host_metadata": {},
         "may_train": False,
         "triaged_at": func.coalesce(Response.triaged_at, at),
-        "erased_at": at,
     }
     of_person = (col(Feedback.subject) == subject) | col(Feedback.response_id).in_(own)
     feedback = _change(session, Feedback, of_person, said)
@@ -127,15 +121,41 @@ def _erase_words(session: Session, subject: str) -> dict[str, int]:
     _change(session, Settlement, col(Settlement.task_id).in_(tasks), {"correction": None})
     unsettled = col(AnnotationTask.id).in_(tasks) & col(AnnotationTask.state).in_(UNSETTLED)
     _change(session, AnnotationTask, unsettled, {"state": TaskState.WITHDRAWN})
-    responses = _change(session, Response, col(Response.subject) == subject, answered)
+    _change(session, Response, col(Response.erased_at) == at, answered)
     return {"responses": responses, "feedback": feedback}
 
 
-def _erase_imported_answers(session: Session, responses: set[str]) -> None:
+def _is_of(subject: str) -> Any:
+    """Say which responses are a person's: those in their name, and in nobody's those on which they had a word.
+
+    All turns of a conversation repeat what was said before: those in nobody's name go with the others.
+    """
+    nobody = col(Response.subject).is_(None)
+    judged = select(Feedback.response_id).where(
+        Feedback.subject == subject, col(Feedback.response_id).is_not(None)
+    )
+    named = (col(Response.subject) == subject) | nobody & col(Response.id).in_(judged)
+    talks = select(Response.project_id, Response.conversation_id).where(
+        named, col(Response.conversation_id).is_not(None)
+    )
+    return named | nobody & tuple_(col(Response.project_id), col(Response.conversation_id)).in_(talks)
+
+
+def _erase_imported_answers(session: Session, responses: Collection[UUID]) -> None:
     """Take answers about these responses out of the files that jobs were asked to import."""
     for job in session.exec(select(Job).where(Job.kind == JobKind.IMPORT)):
         answers = job.options.get("answers", [])
-        job.options = {"answers": [one for one in answers if str(one.get("response_id")) not in responses]}
+        others = [one for one in answers if _response_of(one) not in responses]
+        if len(others) < len(answers):
+            job.options = job.options | {"answers": others}
+
+
+def _response_of(answer: Mapping[str, Any]) -> UUID | None:
+    """Read an answer's id as the import does, in all its spellings; one that cannot be read is no response's."""
+    try:
+        return UUID(str(answer.get("response_id")))
+    except ValueError:
+        return None
 
 
 def _change(session: Session, table: type[SQLModel], condition: Any, values: Mapping[str, Any]) -> int:
@@ -221,7 +241,7 @@ def _salt_groups(session: Session, secrets: Secrets, project_id: UUID, names: Co
 
 
 def _empty_reports(runtime: Runtime, hashes: Collection[str]) -> None:
-    """Take what models answered to erased rows out of the reports of evaluations."""
+    """Take what models answered to erased rows, and the rows' digests, out of the reports of evaluations."""
     with runtime.db.reading() as session:
         of_projects = select(Evaluation).where(col(Evaluation.project_id).in_(ERASED_PROJECTS))
         evaluations = session.exec(of_projects).all()
@@ -229,15 +249,20 @@ def _empty_reports(runtime: Runtime, hashes: Collection[str]) -> None:
         if not evaluation.report or not runtime.artifacts.exists(evaluation.report):
             continue
         report = json.loads(runtime.artifacts.get_bytes(evaluation.report))
-        before = report["answers"]
-        report["answers"] = {
-            who: {key: answer for key, answer in said.items() if key not in hashes}
-            for who, said in before.items()
-        }
-        if report["answers"] != before:
-            name = runtime.artifacts.put_bytes(canonical_json(report))
+        left = _without(report, hashes)
+        if left != report:
+            name = runtime.artifacts.put_bytes(canonical_json(left))
             with runtime.db.transaction() as session:
                 _replace(session, evaluation, "report", name)
+
+
+def _without(told: Any, hashes: Collection[str]) -> Any:
+    """Return a document without the entries and list items that these hashes name."""
+    if isinstance(told, dict):
+        return {key: _without(value, hashes) for key, value in told.items() if key not in hashes}
+    if isinstance(told, list):
+        return [_without(one, hashes) for one in told if not (isinstance(one, str) and one in hashes)]
+    return told
 
 
 def _replace(session: Session, row: TrainingSet | Evaluation, column: str, name: str, **facts: int) -> None:
@@ -269,15 +294,18 @@ def _remove_files(runtime: Runtime) -> None:
         shutil.rmtree(runtime.settings.work / str(run_id), ignore_errors=True)
 
 
+def _vacuum(runtime: Runtime) -> None:
+    still = "the database's files still hold what was erased"
+    try:
+        if not runtime.db.vacuum():
+            raise TryAgain(f"somebody reads the database: {still}")
+    except OperationalError as error:
+        raise TryAgain(f"{still}: {error}") from error
+
+
 def _forget_mirrored(runtime: Runtime, repository: Repository) -> None:
     """Take the rows of emptied sets out of the mirror: their tags stay and name what is no more."""
-    with runtime.db.reading() as session:
-        named = select(Project.slug, TrainingSet.version).join(
-            TrainingSet, col(TrainingSet.project_id) == Project.id
-        )
-        emptied = session.exec(named.where(col(TrainingSet.id).in_(ERASED_SETS))).all()
-    tags = {f"{slug}/v{version}" for slug, version in emptied}.intersection(repository.tags())
     try:
-        repository.forget({digest for tag in tags for digest in repository.shards(tag).values()})
+        repository.forget(erased_shards(runtime, repository, ERASED_SETS))
     except RemoteRefused as error:
         raise TryAgain(f"all is erased here, but {error}") from error

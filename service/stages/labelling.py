@@ -248,7 +248,8 @@ def _store(
 
 
 def _is_erased(session: Session, task: AnnotationTask) -> bool:
-    return session.get_one(Response, task.response_id).erased_at is not None
+    # Locked, so that on PostgreSQL an erasure waits for what we add and finds it.
+    return session.get_one(Response, task.response_id, with_for_update=True).erased_at is not None
 
 
 def _schema_of(session: Session, task: AnnotationTask) -> LabelSchema:

@@ -4,12 +4,12 @@ Personal text lies in the rows' files alone, which DVC holds and an erasure can 
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -19,7 +19,7 @@ from sqlmodel import Session, col, select
 from retrain.errors import RetrainError
 from retrain.types import Contents, canonical_json
 from service.answers import describe_evaluation
-from service.answers.erasures import erased_rows
+from service.answers.erasures import ERASED_SETS, Repository, erased_shards
 from service.clock import utcnow
 from service.errors import TryAgain
 from service.queue import Lease
@@ -39,18 +39,6 @@ from service.tables import (
 JUDGED = ("passed", "refused", "cannot_tell")
 
 log = structlog.get_logger()
-
-
-class Repository(Protocol):
-    """`retrain.versions.DataRepository`, whose libraries only a worker loads."""
-
-    def publish(self, name: str, version: int, contents: Contents) -> str: ...
-    def add_run(self, name: str, version: int, run: str, contents: Contents) -> str: ...
-    def commit_of(self, tag: str) -> str | None: ...
-    def shards(self, tag: str) -> dict[str, str]: ...
-    def forget(self, digests: Iterable[str]) -> None: ...
-    def push(self) -> int: ...
-    def collect(self, keep: Iterable[str]) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +78,9 @@ def run(
     except RetrainError as error:
         _record(lease, set_id, "", failure=str(error))
         raise
-    with runtime.db.reading() as session:
-        is_emptied = erased_rows(session, training_set) > 0
-    if is_emptied:  # before, or while its rows were copied
-        _try(lease, set_id, commit, partial(repository.forget, repository.shards(tag).values()))
+    this = ERASED_SETS.where(TrainingSetExample.training_set_id == set_id)
+    if gone := erased_shards(runtime, repository, this):  # before, or while its rows were copied
+        _try(lease, set_id, commit, partial(repository.forget, gone))
     sent = _try(lease, set_id, commit, repository.push)
     if track:
         for each, at in zip(judged, tagged, strict=True):
@@ -105,9 +92,15 @@ def run(
 
 def collect(lease: Lease, repository: Repository) -> dict[str, Any]:
     """Free the room of sets that no model needs: their rows leave DVC's cache here, never a remote."""
-    with lease.transaction() as session:
-        keep = needed_tags(session)
-    return {"kept": len(keep), "removed": repository.collect(keep)}
+    kept: list[str] = []
+
+    def needed() -> list[str]:
+        with lease.transaction() as session:
+            kept.extend(needed_tags(session))
+        return kept
+
+    removed = repository.collect(needed)
+    return {"kept": len(kept), "removed": removed}
 
 
 def needed_tags(session: Session) -> list[str]:

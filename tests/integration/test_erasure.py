@@ -1,13 +1,17 @@
 """Nothing that a person said outlives its erasure: in no file, row, Git object, cache or remote."""
 
 import json
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
 import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import inspect, text
-from sqlmodel import select
+from sqlmodel import col, select
 
 from annotation.types import Verdict
 from retrain import parquet
@@ -16,7 +20,7 @@ from retrain.audit import Finding, Repair, RepairKind, Severity
 from retrain.recipe import Recipe
 from retrain.types import Split, canonical_json
 from retrain.versions import DataRepository
-from service import ledger
+from service import db, ledger
 from service.answers.erasures import erased_rows, learned_from_erased
 from service.clock import utcnow
 from service.db import Database
@@ -28,6 +32,7 @@ from service.tables import (
     Annotator,
     ConnectorKind,
     Evaluation,
+    Job,
     JobKind,
     ModelState,
     ModelVersion,
@@ -41,14 +46,18 @@ from service.tables import (
     TrainingSetExample,
 )
 from tests import builders
-from tests.clones import git_objects
+from tests.clones import checked_out, dvc, git_objects
 from tests.console import person
 from tests.integration.test_mirror import Team
 from tests.storage import running_storage
 
 MARKER = "xylophone-of-a-patient"
 PATIENT = f"{MARKER}, Ann"
+NAMES_OF_RESPONSE = ("conversation_id", "external_id", "language", "trace_id")
+NAMES_OF_FEEDBACK = ("response_ref", "session", "span_id", "trace_id")
 COLUMNS = {
+    *(f"response.{name}" for name in (*NAMES_OF_RESPONSE, "attributes", "context", "host_metadata")),
+    *(f"feedback.{name}" for name in (*NAMES_OF_FEEDBACK, "selection")),
     *("annotation.correction", "annotation.problem", "audit_finding.evidence", "audit_finding.proposals"),
     *(
         "feedback.comment",
@@ -98,7 +107,16 @@ class Clinic(Team):
         with self.runtime.db.transaction() as session:
             settlement = session.get_one(Settlement, UUID(self.own[0]))
             response = session.exec(select(Response).where(Response.subject == PATIENT)).first()
-            builders.add_flag(session, self.project, response, correction=f"a {MARKER}").subject = PATIENT
+            flag = builders.add_flag(session, self.project, response, correction=f"a {MARKER}")
+            flag.sqlmodel_update({**dict.fromkeys(NAMES_OF_FEEDBACK, MARKER), "subject": PATIENT})
+            flag.selection = {"text": MARKER}
+            response.sqlmodel_update(dict.fromkeys(NAMES_OF_RESPONSE, MARKER))
+            response.context, response.attributes = [{"text": MARKER}], {"ward": MARKER}
+            response.host_metadata = {"patient": MARKER}
+            turn = {"asked": f"and the other {MARKER}?", "conversation_id": MARKER}
+            builders.add_response(session, self.project, **turn)
+            judged = builders.add_response(session, self.project, f"your {MARKER} is lost")
+            builders.add_flag(session, self.project, judged).subject = PATIENT
             expert = Annotator(connector=ConnectorKind.NONE, account="ada")
             session.add(expert)
             session.flush()
@@ -112,7 +130,8 @@ class Clinic(Team):
                     problem=f"no label {MARKER}",
                 )
             )
-            answers = [{"response_id": str(response.id), "correction": MARKER}, {"response_id": "another"}]
+            spellings = (str(response.id), str(response.id).upper(), response.id.hex)
+            answers = [{"response_id": each, "correction": MARKER} for each in spellings]
             self.runtime.queue.ask(
                 session,
                 JobKind.IMPORT,
@@ -123,13 +142,18 @@ class Clinic(Team):
             evaluation = session.exec(select(Evaluation)).one()
             rows = session.exec(select(TrainingSetExample)).all()
             hashes = [row.content_sha256 for row in rows if str(row.settlement_id) in self.own]
-            report = {"answers": {"champion": dict.fromkeys(hashes, f"the {MARKER} plays")}, "right": {}}
-            evaluation.report = self.runtime.artifacts.put_bytes(canonical_json(report))
+            evaluation.report = self.report(dict.fromkeys(hashes, f"the {MARKER} plays"))
             failed = session.get_one(TrainingRun, self.model(session).training_run_id)
             failed.state = RunState.FAILED
         work = self.runtime.settings.work / str(failed.id)
         work.mkdir(parents=True)
         (work / "train.parquet").write_bytes(self.runtime.artifacts.get_bytes(self.second.artifact))
+
+    def report(self, answers: dict[str, str]) -> str:
+        """A report of an evaluation with these answers to cases, all of them right."""
+        keys = list(answers)
+        told = {"answers": {"champion": answers}, "suites": {"test": keys}, "right": {"champion": keys}}
+        return self.runtime.artifacts.put_bytes(canonical_json({"verdict": "passed", **told}))
 
     def model(self, session) -> ModelVersion:
         return session.exec(select(ModelVersion).where(ModelVersion.number == 7)).one()
@@ -167,6 +191,12 @@ def readable(path: Path) -> str:
     return content.decode(errors="replace")
 
 
+def corrected(response: Response) -> dict[str, str]:
+    """An expert's answer about a response, as a file brings it."""
+    said = {"verdict": "incorrect", "correction": MARKER, "cause": "model"}
+    return {"response_id": str(response.id), "annotator": "ada", **said}
+
+
 @pytest.fixture
 def clinic(runtime, tmp_path) -> Clinic:
     (tmp_path / "remote").mkdir()
@@ -181,7 +211,7 @@ def any_clinic(any_runtime, tmp_path) -> Clinic:
 def test_after_an_erasure_no_word_is_left_anywhere(clinic):
     clinic.spread()
     assert clinic.holding() == FILES | COLUMNS
-    assert clinic.erase() == {"responses": 3, "feedback": 4, "sets": 2}
+    assert clinic.erase() == {"responses": 5, "feedback": 5, "sets": 2}
     assert clinic.holding() == set()
 
 
@@ -205,6 +235,53 @@ def test_each_step_of_an_erasure_is_needed(clinic, monkeypatch, step, places):
         monkeypatch.setattr(erasure, step, lambda *_, **__: {} if step == "_erase_words" else 0)
     clinic.erase()
     assert clinic.holding() >= places
+
+
+def test_an_import_keeps_what_else_it_was_asked(clinic):
+    with clinic.runtime.db.transaction() as session:
+        response = session.exec(select(Response).where(Response.subject == PATIENT)).first()
+        kept, gone = {"response_id": "another"}, {"response_id": str(response.id)}
+        asked = [
+            clinic.runtime.queue.ask(
+                session, JobKind.IMPORT, clinic.project.id, project_id=clinic.project.id, options=options
+            )
+            for options in ({"answers": [gone, kept], "by": "olga"}, {"by": "olga"})
+        ]
+    clinic.erase()
+    with clinic.runtime.db.reading() as session:
+        left = [session.get_one(Job, job).options for job in asked]
+    assert left == [{"answers": [kept], "by": "olga"}, {"by": "olga"}]
+
+
+def test_a_report_keeps_what_it_says_of_the_rows_of_others(clinic):
+    clinic.spread()
+    with clinic.runtime.db.transaction() as session:
+        evaluation = session.exec(select(Evaluation)).one()
+        rows = session.exec(select(TrainingSetExample)).all()
+        hashes = {row.content_sha256: str(row.settlement_id) for row in rows}
+        evaluation.report = clinic.report(dict.fromkeys(hashes, "yes"))
+    clinic.erase()
+    with clinic.runtime.db.reading() as session:
+        left = session.exec(select(Evaluation.report)).one()
+    [kept] = {name for name, key in hashes.items() if key == clinic.other}
+    assert left == clinic.report({kept: "yes"})
+
+
+def test_what_others_said_is_not_a_persons(any_clinic):
+    with any_clinic.runtime.db.transaction() as session:
+        response = session.exec(select(Response).where(Response.subject == PATIENT)).first()
+        response.conversation_id = "a talk"
+        talk = {"conversation_id": "a talk", "asked": "and i?"}
+        builders.add_response(session, any_clinic.project, "turn", **talk)
+        builders.add_response(session, any_clinic.project, "Ben's turn", **talk, subject="Ben")
+        judged = builders.add_response(session, any_clinic.project, "Ben's", subject="Ben")
+        builders.add_flag(session, any_clinic.project, judged).subject = PATIENT
+        elsewhere = builders.add_project(session, "elsewhere")
+        builders.add_response(session, elsewhere, "elsewhere", **talk)
+    assert any_clinic.erase()["responses"] == 4
+    with any_clinic.runtime.db.reading() as session:
+        left = select(Response.text).where(col(Response.erased_at).is_(None))
+        assert set(session.exec(left)) == {"long", "Ben's turn", "Ben's", "elsewhere"}
 
 
 def test_what_is_left_of_a_set_is_what_it_was(any_clinic):
@@ -231,6 +308,21 @@ def test_the_next_set_is_built_without_erased_rows_and_says_why(any_clinic):
     assert {(row["row"]["key"], row["cause"]["kind"], row["row"]["prompt"]) for row in gone} == {
         (key, "erasure", "") for key in any_clinic.own
     }
+
+
+def test_an_emptied_set_has_all_its_rows_again_once_others_say_the_same(any_clinic):
+    whole = any_clinic.runtime.artifacts.get_bytes(any_clinic.second.artifact)
+    any_clinic.erase()
+    others = [
+        any_clinic.told(f"how is my {MARKER}?", subject="Ben"),
+        any_clinic.told(f"when will the {MARKER} play again?", subject="Ben", of_flag={"comment": "no"}),
+        any_clinic.told(f"where did it go, that {MARKER} of mine?", subject="Ben"),
+    ]
+    again = any_clinic.curate()
+    assert (again.id, again.fingerprint) == (any_clinic.second.id, any_clinic.second.fingerprint)
+    assert any_clinic.examples(again).keys() == {any_clinic.other, *others}
+    assert any_clinic.runtime.artifacts.get_bytes(again.artifact) == whole
+    assert any_clinic.rebuild(again)["equal"]
 
 
 def test_a_set_of_one_person_is_empty_afterwards(clinic):
@@ -347,6 +439,29 @@ def test_a_remote_that_refuses_is_emptied_when_it_no_longer_does(runtime):
         assert not storage.objects
 
 
+@pytest.mark.parametrize(
+    ("busy", "refusal"), [("BEGIN; SELECT * FROM job", "reads"), ("BEGIN IMMEDIATE", "is locked")]
+)
+def test_a_busy_database_does_not_keep_rows_in_the_mirror(clinic, monkeypatch, busy, refusal):
+    monkeypatch.setattr(db, "BUSY_SECONDS", 0.1)
+    clinic.runtime = replace(clinic.runtime, db=Database(clinic.runtime.db.url))
+    forget = DataRepository.forget
+    with closing(sqlite3.connect(clinic.runtime.settings.data_dir / "errata.db")) as other:
+
+        def forget_while_busy(*arguments):
+            forget(*arguments)
+            for statement in busy.split(";"):
+                other.execute(statement).fetchone()
+
+        monkeypatch.setattr(DataRepository, "forget", forget_while_busy)
+        with pytest.raises(TryAgain, match=refusal):
+            clinic.erase()
+    assert not clinic.holding() & {"data-repository", "remote"}
+    monkeypatch.undo()
+    clinic.erase()
+    assert clinic.holding() == set()
+
+
 def test_rows_that_were_being_mirrored_while_they_were_erased_do_not_come_back(clinic, monkeypatch):
     publish = DataRepository.publish
 
@@ -362,6 +477,41 @@ def test_rows_that_were_being_mirrored_while_they_were_erased_do_not_come_back(c
     assert clinic.holding() == set()
 
 
+def test_a_set_is_not_forgotten_with_an_emptied_one_of_the_same_rows(clinic, tmp_path):
+    clinic.told("may i ask?")
+    emptied = clinic.curate()
+    clinic.erase()
+    clinic.mirror(emptied)
+    after = clinic.curate()
+    clinic.mirror(after)
+    clinic.mirror(emptied)
+    clinic.erase()
+    assert after.version == 4 and clinic.examples(after).keys() == {clinic.other}
+    clone = checked_out(clinic.repository, "clinic/v4", tmp_path / "clone")
+    assert dvc(clone, "pull").returncode == 0
+    rows = clone / "sets/clinic/rows/part-00000.parquet"
+    assert rows.read_bytes() == clinic.runtime.artifacts.get_bytes(after.artifact)
+
+
+def test_an_answer_taken_in_during_an_erasure_is_erased_too(any_clinic, monkeypatch):
+    schema_of, queue = labelling._schema_of, any_clinic.runtime.queue
+    with any_clinic.runtime.db.transaction() as session:
+        response = session.exec(select(Response).where(Response.subject == PATIENT)).first()
+        job = queue.ask(session, JobKind.IMPORT, any_clinic.project.id, project_id=any_clinic.project.id)
+    with ThreadPoolExecutor(1) as pool:
+        erasing = []
+
+        def erase_meanwhile(*arguments):
+            erasing.append(pool.submit(any_clinic.erase))
+            wait(erasing, timeout=1)
+            return schema_of(*arguments)
+
+        monkeypatch.setattr(labelling, "_schema_of", erase_meanwhile)
+        taken = labelling.import_answers(queue.lease(job), any_clinic.project.id, [corrected(response)])
+    assert taken["annotations"] == 1 and erasing[0].result()["responses"] == 3
+    assert any_clinic.columns() == set()
+
+
 def test_nothing_can_be_said_about_what_was_erased(clinic):
     with clinic.runtime.db.transaction() as session:
         response = session.exec(select(Response).where(Response.subject == PATIENT)).first()
@@ -369,19 +519,14 @@ def test_nothing_can_be_said_about_what_was_erased(clinic):
     clinic.erase()
     with clinic.runtime.db.transaction() as session, pytest.raises(NotFound):
         builders.add_flag(session, clinic.project, response, comment="again")
-    answer = {
-        "response_id": str(response.id),
-        "annotator": "ada",
-        "verdict": "incorrect",
-        "correction": "again",
-        "cause": "model",
-    }
     with clinic.runtime.db.transaction() as session:
         assert session.get_one(AnnotationTask, task.id).state is TaskState.WITHDRAWN
         job = clinic.runtime.queue.ask(
             session, JobKind.IMPORT, clinic.project.id, project_id=clinic.project.id
         )
-    taken = labelling.import_answers(clinic.runtime.queue.lease(job), clinic.project.id, [answer])
+    taken = labelling.import_answers(
+        clinic.runtime.queue.lease(job), clinic.project.id, [corrected(response)]
+    )
     assert taken == {"annotations": 0, "settled": 0, "contested": 0}
 
 

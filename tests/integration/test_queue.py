@@ -19,7 +19,7 @@ from sqlmodel import Session, col, select
 
 from service import jobs
 from service.errors import LeaseLost, NotFound, TryAgain, WrongState
-from service.queue import ENTRY, HEAVY, LIGHT, REMOTE, AllowedJob, JobQueue, Lease, rq_queue
+from service.queue import ENTRY, HEAVY, LIGHT, QUEUE_OF, REMOTE, AllowedJob, JobQueue, Lease, rq_queue
 from service.runtime import Runtime
 from service.tables import (
     Document,
@@ -125,6 +125,16 @@ class TestAsking:
                 shop.ask_in(session)
             raise ZeroDivisionError
         assert shop.rung() == []
+
+    @pytest.mark.parametrize(
+        ("kind", "limit"),
+        [("TRIAGE", "light"), ("TRAIN", "heavy"), ("MIRROR", "heavy"), ("COLLECT", "heavy")],
+    )
+    def test_only_light_work_has_to_be_done_soon(self, runtime, kind, limit):
+        shop = Shop(runtime)
+        shop.ask(JobKind[kind])
+        [message] = rq_queue(QUEUE_OF[JobKind[kind]], shop.queue.redis).jobs
+        assert message.timeout == getattr(runtime.settings, f"{limit}_job_seconds")
 
     def test_training_and_evaluation_wait_in_a_queue_of_their_own(self, shop):
         shop.ask(JobKind.TRAIN)
