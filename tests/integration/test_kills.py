@@ -159,7 +159,7 @@ def test_jobs_outlive_a_flushed_and_a_killed_valkey(remote, own_valkey):
     assert remote.count(JobState.PENDING) > len(jobs) / 2, "without a sweep nobody rings again"
 
     assert remote.runtime.queue.sweep() > len(jobs) / 2
-    eventually(lambda: remote.waiting() < len(jobs) / 2)
+    eventually(lambda: remote.waiting() < len(jobs) / 2, seconds=60)
     own_valkey.kill()
     assert remote.runtime.queue.sweep() == 0
     own_valkey.ring()
