@@ -43,14 +43,16 @@ class ArgillaConnector:
         api_key: the key of an owner's account.
         overlap: how many annotators Argilla shows a record to before it calls it done. It knows neither settlement
             nor adjudication, hence so many that it never does; how many we ask is ours to decide.
+        members: who is let into each workspace that is set up, by name; in an Argilla that others use too, nobody.
     """
 
     name = "argilla"
 
-    def __init__(self, url: str, api_key: str, *, overlap: int = 100) -> None:
+    def __init__(self, url: str, api_key: str, *, overlap: int = 100, members: Sequence[str] = ()) -> None:
         self._url = url.rstrip("/")
         self._api_key = api_key
         self._overlap = overlap
+        self._members = members
         self._client: rg.Argilla | None = None
         self._current: dict[str, UUID] = {}  # the data set that tasks are pushed to, by project
 
@@ -134,9 +136,9 @@ class ArgillaConnector:
         return UUID(str(known.id))
 
     def _let_in(self, client: rg.Argilla, workspace: rg.Workspace) -> None:
-        members = {user.username for user in workspace.users}
+        missing = {*self._members} - {user.username for user in workspace.users}
         for user in client.users:
-            if user.role == "annotator" and user.username not in members:
+            if user.username in missing:
                 workspace.add_user(user)
 
     def _register(self, client: rg.Argilla, url: str) -> str:

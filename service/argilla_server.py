@@ -3,6 +3,7 @@
 import secrets as randomness
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -81,7 +82,7 @@ def is_up(url: str) -> bool:
 
 
 def ensure_accounts(url: str, data_dir: Path, names: Sequence[str]) -> list[Account]:
-    """Return one working annotator's account per name, and make those that do not exist.
+    """Return one working annotator's account per name, make those that do not exist, and let all into each workspace.
 
     Raises:
         ToolFailed: the server refuses, or does not answer.
@@ -89,7 +90,7 @@ def ensure_accounts(url: str, data_dir: Path, names: Sequence[str]) -> list[Acco
     home = home_of(data_dir)
     owner = tool_server.read_secrets(home).admin.token
     try:
-        return [
+        accounts = [
             tool_server.ensure_account(
                 home,
                 name,
@@ -99,8 +100,10 @@ def ensure_accounts(url: str, data_dir: Path, names: Sequence[str]) -> list[Acco
             )
             for name in names
         ]
+        _let_in(url, owner, names)
     except httpx.HTTPError as error:
         raise ToolFailed(f"Argilla at {url} made no account: {error}") from error
+    return accounts
 
 
 def _sign_up(url: str, owner: str, account: Account) -> str:
@@ -114,8 +117,27 @@ def _sign_up(url: str, owner: str, account: Account) -> str:
     made = _call(url, owner, "POST", "/api/v1/users", body)
     if made.status_code != httpx.codes.CONFLICT:
         made.raise_for_status()
-    users = _call(url, owner, "GET", "/api/v1/users").raise_for_status().json()["items"]
-    return next(str(user["api_key"]) for user in users if user["username"] == account.name)
+    return next(
+        str(user["api_key"])
+        for user in _items(url, owner, "/api/v1/users")
+        if user["username"] == account.name
+    )
+
+
+def _let_in(url: str, owner: str, names: Sequence[str]) -> None:
+    """Make accounts members of every workspace: all of them are ours, and their projects may be older."""
+    users = [user["id"] for user in _items(url, owner, "/api/v1/users") if user["username"] in names]
+    for workspace in _items(url, owner, "/api/v1/me/workspaces"):
+        path = f"/api/v1/workspaces/{workspace['id']}/users"
+        members = {user["id"] for user in _items(url, owner, path)}
+        for user in users:
+            if user not in members:
+                _call(url, owner, "POST", path, {"user_id": user}).raise_for_status()
+
+
+def _items(url: str, owner: str, path: str) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = _call(url, owner, "GET", path).raise_for_status().json()["items"]
+    return items
 
 
 def _call(url: str, key: str, method: str, path: str, body: object = None) -> httpx.Response:

@@ -76,10 +76,11 @@ class Secrets:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that answers, and the administrator's token."""
+    """A server that answers, the administrator's token, and whose accounts there are ours."""
 
     url: str
     token: str = field(repr=False)
+    members: tuple[str, ...] = ()
 
 
 def install(
@@ -194,10 +195,11 @@ def running(home: Path, is_up: Callable[[str], bool]) -> Running | None:
     """Return this directory's server, or None while it does not answer."""
     try:
         url = f"http://127.0.0.1:{int((home / 'port').read_text())}"
-        token = read_secrets(home).admin.token
+        kept = read_secrets(home)
     except (OSError, ValueError, KeyError):
         return None
-    return Running(url, token) if is_up(url) else None
+    members = tuple(account.name for account in kept.accounts)
+    return Running(url, kept.admin.token, members) if is_up(url) else None
 
 
 def choose_port(home: Path, wanted: int) -> int:

@@ -122,7 +122,8 @@ def _tool(runtime: Runtime, chosen: Settings, kind: ConnectorKind) -> Check:
     name, tool = kind.value, tools.bundled(kind)
     if theirs := tools.own(chosen, kind):
         remedy = f"correct ERRATA_{kind.name}_URL, or start it"
-        return _check(name, tool.is_up(theirs.url.rstrip("/")), theirs.url, remedy)
+        entry = "; its owner adds experts to each project's workspace" if kind is tools.ARGILLA else ""
+        return _check(name, tool.is_up(theirs.url.rstrip("/")), theirs.url + entry, remedy)
     running = tool.running(chosen.data_dir)
     if running:
         return Check(name, OK, running.url)

@@ -65,6 +65,10 @@ def accounts(
 ) -> None:
     """Show the experts' accounts in a bundled tool, and make those that are missing."""
     settings, bundled = from_environment().settings, tools.bundled(ConnectorKind(tool))
+    if theirs := tools.own(settings, ConnectorKind(tool)):
+        raise Invalid(
+            f"{theirs.url} is yours: make accounts there, and in Argilla add them to each workspace"
+        )
     running = bundled.running(settings.data_dir)
     if running is None:
         extra = " --with argilla" if tool is Tool.ARGILLA else ""

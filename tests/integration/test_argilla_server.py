@@ -11,6 +11,7 @@ from annotation.hooks import HookAction, is_signed, parse_argilla
 from annotation.types import Answer, Cause, LabelSchema, NewTask, TaskKind, Verdict
 from retrain.corpus_files import read_all
 from service import argilla_server as server
+from service import tools
 from service.tables import ConnectorKind, InboxEvent, Job, JobKind
 from service.tool_server import Installation
 from service.web.app import create_app
@@ -27,7 +28,7 @@ TASKS = [
 
 @pytest.fixture
 def connector(argilla):
-    return ArgillaConnector(argilla.url, argilla.admin_token)
+    return ArgillaConnector(argilla.url, argilla.admin_token, members=("ann", "ben"))
 
 
 @pytest.fixture
@@ -52,6 +53,34 @@ def test_secrets_are_for_their_owner_alone(tmp_path):
 def test_accounts_are_made_once(argilla):
     names = [account.name for account in argilla.accounts]
     assert server.ensure_accounts(argilla.url, argilla.data_dir, names) == list(argilla.accounts)
+
+
+def test_an_account_made_after_sending_is_let_in(argilla, people):
+    made = set_up(ArgillaConnector(argilla.url, argilla.admin_token), "sent-before")
+    assert "sent-before" not in workspaces(people, "ann")
+    [account] = server.ensure_accounts(argilla.url, argilla.data_dir, ["ann"])
+    path = f"/api/v1/me/datasets?workspace_id={made.external_id}"
+    assert len(people.call("GET", path, account.token)["items"]) == 1
+
+
+def test_nobody_is_let_in_who_is_not_ours(people, connector):
+    stranger = {"first_name": "s", "username": "stranger", "password": "p" * 12, "role": "annotator"}
+    token = people.call("POST", "/api/v1/users", people.running.admin_token, stranger)["api_key"]
+    set_up(connector, "ours-alone")
+    assert people.call("GET", "/api/v1/me/workspaces", token)["items"] == []
+    assert "ours-alone" in workspaces(people, "ann")
+
+
+def test_whose_accounts_are_ours_is_known_of_the_bundled_server_alone(argilla, settings):
+    (server.home_of(argilla.data_dir) / "port").write_text(argilla.url.rpartition(":")[2])
+    bundled = settings.model_copy(update={"data_dir": argilla.data_dir})
+    own = bundled.model_copy(update={"argilla_url": argilla.url})
+    assert {*tools.running(bundled, ConnectorKind.ARGILLA).members} == {"ann", "ben"}
+    assert tools.running(own, ConnectorKind.ARGILLA).members == ()
+
+
+def workspaces(people, who):
+    return {workspace["name"] for workspace in people.read("/api/v1/me/workspaces", annotator=who)["items"]}
 
 
 def test_its_webhook_is_signed_and_says_what_to_read_again(connector, people, receiver, runtime):
