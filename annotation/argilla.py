@@ -1,5 +1,6 @@
 """The connector to Argilla, through its SDK."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,6 @@ from annotation.errors import InvalidAnswer, ToolRefused, ToolUnavailable
 from annotation.types import Answer, LabelSchema, NewTask, PulledAnnotation, ToolProject
 
 HOOK_EVENTS = ("response.created", "response.updated", "response.deleted", "record.deleted")
-HOOK_DESCRIPTION = "Errata"
 TIMEOUT_SECONDS = 30
 PUSH_BATCH = 200
 LOOKUP_BATCH = 100
@@ -57,7 +57,9 @@ class ArgillaConnector:
         self._current: dict[str, UUID] = {}  # the data set that tasks are pushed to, by project
 
     def set_up(self, *, slug: str, schema: LabelSchema, hook_url: str, hook_secret: str) -> ToolProject:
-        """Make the workspace, its data set and the webhook, or bring them up to date; Argilla makes its own secret.
+        """Make the workspace, its data set and the webhook, or bring them up to date.
+
+        Argilla makes the hook's secret itself; `hook_secret` tells our hook from other installations'.
 
         Raises:
             InvalidSchema: Argilla cannot ask it.
@@ -70,7 +72,7 @@ class ArgillaConnector:
             workspace = next(known, None) or rg.Workspace(name=slug, client=client).create()
             dataset = self._dataset(client, workspace, slug, schema)
             self._let_in(client, workspace)
-            secret = self._register(client, hook_url)
+            secret = self._register(client, hook_url, hook_secret)
         self._current[str(workspace.id)] = dataset
         url = f"{self._url}/dataset/{dataset}/annotation-mode"
         return ToolProject(external_id=str(workspace.id), url=url, hook_secret=secret)
@@ -141,9 +143,13 @@ class ArgillaConnector:
             if user.username in missing:
                 workspace.add_user(user)
 
-    def _register(self, client: rg.Argilla, url: str) -> str:
-        """Leave one webhook of ours, enabled, and return the secret that it signs with; an empty `url` means none."""
-        ours = [hook for hook in client.webhooks if hook.description == HOOK_DESCRIPTION]
+    def _register(self, client: rg.Argilla, url: str, mark: str) -> str:
+        """Leave one webhook of ours, enabled, and return the secret that it signs with; an empty `url` means none.
+
+        Argilla's hooks belong to no workspace, and other installations have theirs: a digest of `mark` tells ours.
+        """
+        description = f"Errata {hashlib.sha256(mark.encode()).hexdigest()[:16]}"
+        ours = [hook for hook in client.webhooks if hook.description == description]
         right = [
             hook for hook in ours if hook.url == url and hook.enabled and {*hook.events} == {*HOOK_EVENTS}
         ]
@@ -153,7 +159,7 @@ class ArgillaConnector:
         if not url:
             return ""
         events = list(HOOK_EVENTS)
-        hook = right[0] if right else rg.Webhook(url, events, HOOK_DESCRIPTION, _client=client).create()
+        hook = right[0] if right else rg.Webhook(url, events, description, _client=client).create()
         return str(hook.secret)
 
     def _push_batch(self, dataset: UUID, tasks: Sequence[NewTask]) -> dict[str, str]:
