@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 import httpx
+from redis.connection import parse_url
 
 from service import migrations, secrets, tool_server, tools, valkey
 from service.db import Database
@@ -202,6 +203,14 @@ def commands(settings: Settings) -> dict[str, list[str]]:
     }  # fmt: skip
 
 
+def another_database(redis_url: str) -> str:
+    """Return the address of a database beside ours on the same server; all other options stay."""
+    number = 2 if parse_url(redis_url).get("db") == 1 else 1
+    address, _, options = redis_url.partition("?")
+    kept = [option for option in options.split("&") if option and not option.startswith("db=")]
+    return f"{address}?{'&'.join([*kept, f'db={number}'])}"
+
+
 @contextmanager
 def _data_dir(settings: Settings) -> Iterator[None]:
     """Hold the data directory, so that two trees never share it."""
@@ -270,7 +279,7 @@ def _provide(supervisor: Supervisor, kind: ConnectorKind) -> None:
         wanted = settings.label_studio_port if kind is LABEL_STUDIO else settings.argilla_port
         port = tool_server.choose_port(tool.home_of(settings.data_dir), wanted)
         # A database of its own: our workers must not take its jobs.
-        redis_url = f"{(settings.redis_url or valkey.url(settings.data_dir)).partition('?')[0]}?db=1"
+        redis_url = another_database(settings.redis_url or valkey.url(settings.data_dir))
         argv, environment = tool.command(installed, settings.data_dir, keys, port=port, redis_url=redis_url)
         if supervisor.is_stopping:
             return
@@ -284,5 +293,5 @@ def _provide(supervisor: Supervisor, kind: ConnectorKind) -> None:
             timeout_seconds=TOOL_SECONDS,
         )
         say(f"running at {url}")
-    except (ToolFailed, OSError) as error:
+    except (ToolFailed, OSError, ValueError, KeyError) as error:
         say(f"not available: {error}")
