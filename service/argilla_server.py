@@ -155,6 +155,5 @@ def _signing_key(home: Path) -> str:
     """Return what signs the sessions of people who are signed in, made at the first start."""
     file = home / "signing-key"
     if not file.exists():
-        file.touch(mode=0o600)
-        file.write_text(randomness.token_urlsafe(40))
+        tool_server.write_private(file, randomness.token_urlsafe(40))
     return file.read_text()

@@ -191,6 +191,13 @@ def ensure_account(
     return made
 
 
+def write_private(file: Path, text: str) -> None:
+    """Write a file for its owner alone, wholly or not at all."""
+    with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as unfinished:
+        unfinished.write(text)
+    Path(unfinished.name).replace(file)
+
+
 def running(home: Path, is_up: Callable[[str], bool]) -> Running | None:
     """Return this directory's server, or None while it does not answer."""
     try:
@@ -265,9 +272,7 @@ def _build(
 
 
 def _write_secrets(home: Path, secrets: Secrets) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=home, delete=False) as file:  # for its owner alone
-        json.dump(asdict(secrets), file, indent=1)
-    Path(file.name).replace(home / "secrets.json")
+    write_private(home / "secrets.json", json.dumps(asdict(secrets), indent=1))
 
 
 def _is_free(port: int) -> bool:

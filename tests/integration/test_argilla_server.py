@@ -11,12 +11,14 @@ from annotation.hooks import HookAction, is_signed, parse_argilla
 from annotation.types import Answer, Cause, LabelSchema, NewTask, TaskKind, Verdict
 from retrain.corpus_files import read_all
 from service import argilla_server as server
-from service import tools
+from service import supervisor, tools
 from service.tables import ConnectorKind, InboxEvent, Job, JobKind
 from service.tool_server import Installation
 from service.web.app import create_app
 from tests import builders
 from tests.argilla import ArgillaPeople
+from tests.label_studio import cache_dir
+from tests.limits import on_a_full_disk
 
 SCHEMA = LabelSchema(kind=TaskKind.GENERATION)
 TASKS = [
@@ -48,6 +50,30 @@ def test_secrets_are_for_their_owner_alone(tmp_path):
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
     assert not {secrets.admin.password, secrets.admin.token} & set(argv)
     assert server.command(installation, tmp_path, secrets, port=1, redis_url="redis://r/1")[1] == environment
+
+
+def test_a_full_disk_leaves_no_empty_signing_key(tmp_path):
+    installation = Installation(tmp_path)
+    secrets = server.prepare(installation, tmp_path)
+
+    def start():
+        return server.command(installation, tmp_path, secrets, port=1, redis_url="")[1]
+
+    assert "File too large" in on_a_full_disk(start, max_bytes=0)
+    assert len(start()["ARGILLA_AUTH_SECRET_KEY"]) > 40
+
+
+@pytest.mark.parametrize(
+    ("damaged", "text"), [("port", ""), ("secrets.json", ""), ("secrets.json", '{"accounts": []}')]
+)
+def test_damaged_files_are_reported_by_up(settings, damaged, text):
+    chosen = settings.model_copy(update={"cache_dir": cache_dir()})
+    server.prepare(server.install(chosen.cache_dir, str), chosen.data_dir)
+    (server.home_of(chosen.data_dir) / damaged).write_text(text)
+    told = []
+    supervisor._provide(supervisor.Supervisor(chosen, lambda *said: told.append(said)), ConnectorKind.ARGILLA)
+    [(name, state)] = told
+    assert (name, state.partition(":")[0]) == ("argilla", "not available")
 
 
 def test_accounts_are_made_once(argilla):
