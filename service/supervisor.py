@@ -28,6 +28,7 @@ from service.tools import ARGILLA, LABEL_STUDIO
 
 START_SECONDS = 60
 TOOL_SECONDS = 300
+FIRST_TOOL_SECONDS = 600
 MAX_BACKOFF_SECONDS = 30
 QUICK_SECONDS = 10
 QUIET = {"TOKENIZERS_PARALLELISM": "false"}
@@ -150,13 +151,17 @@ def up(settings: Settings, report: Report, *, ready: Callable[[], None]) -> None
                 supervisor.add(name, argv)
                 report(name, "started")
             _when_ready(supervisor, ready)
-            wanted = {LABEL_STUDIO: settings.label_studio, ARGILLA: settings.argilla}
-            for kind, is_wanted in wanted.items():
-                if is_wanted and not tools.own(settings, kind):
-                    threading.Thread(target=_provide, args=(supervisor, kind), daemon=True).start()
+            for kind in _wanted(settings):
+                threading.Thread(target=_provide, args=(supervisor, kind), daemon=True).start()
             supervisor.run()
         finally:
             supervisor.end()
+
+
+def is_bringing(settings: Settings, kind: ConnectorKind) -> bool:
+    """Say whether a tree began lately that brings a tool, which its first start installs; its own options count."""
+    is_young = is_starting(settings, seconds=FIRST_TOOL_SECONDS)
+    return is_young and kind.value in _lock_file(settings).read_text().split()
 
 
 def is_starting(settings: Settings, *, seconds: float = START_SECONDS) -> bool:
@@ -229,14 +234,19 @@ def _data_dir(settings: Settings) -> Iterator[None]:
             raise ConfigurationError(
                 f"ERRATA_DATA_DIR: errata up runs already in {settings.data_dir}"
             ) from error
-        _lock_file(settings).touch()
+        _lock_file(settings).write_text(" ".join(["up", *_wanted(settings)]))
         settings.responder_socket.unlink(missing_ok=True)
         yield
 
 
 def _lock_file(settings: Settings) -> Path:
-    """Return the file that a tree holds, touched when it began."""
+    """Return the file that a tree holds, written when it began: it names the tools that the tree brings."""
     return settings.data_dir.resolve() / "run" / "up.lock"
+
+
+def _wanted(settings: Settings) -> list[ConnectorKind]:
+    wanted = {LABEL_STUDIO: settings.label_studio, ARGILLA: settings.argilla}
+    return [kind for kind, is_wanted in wanted.items() if is_wanted and not tools.own(settings, kind)]
 
 
 def _check_port(settings: Settings) -> None:
