@@ -210,7 +210,8 @@ def commands(settings: Settings) -> dict[str, list[str]]:
 
 def another_database(redis_url: str) -> str:
     """Return the address of a database beside ours on the same server; all other options stay."""
-    number = 2 if parse_url(redis_url).get("db") == 1 else 1
+    options_of: Callable[[str], Mapping[str, object]] = parse_url  # redis ships it without types
+    number = 2 if options_of(redis_url).get("db") == 1 else 1
     address, _, options = redis_url.partition("?")
     kept = [option for option in options.split("&") if option and not option.startswith("db=")]
     return f"{address}?{'&'.join([*kept, f'db={number}'])}"
