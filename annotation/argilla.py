@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +13,8 @@ from argilla._exceptions import ArgillaAPIError, ArgillaCredentialsError, Argill
 
 from annotation.argilla_page import asked_sha256, settings_of
 from annotation.argilla_results import from_values
-from annotation.errors import InvalidAnswer, ToolRefused, ToolUnavailable
+from annotation.errors import ToolRefused, ToolUnavailable
+from annotation.exchange import MARGIN, answer_or_problem, refusal, shown, time_of
 from annotation.types import Answer, LabelSchema, NewTask, PulledAnnotation, ToolProject
 
 HOOK_EVENTS = ("response.created", "response.updated", "response.deleted", "record.deleted")
@@ -21,10 +22,7 @@ TIMEOUT_SECONDS = 30
 PUSH_BATCH = 200
 LOOKUP_BATCH = 100
 PAGE = 500
-# A writer's clock, and a write that was stamped before the last pull and committed after it.
-MARGIN = timedelta(minutes=1)
 
-_BUSY = {408, 429}
 _REMEDIES = {
     401: "the token is not accepted: take the API key of an owner's account",
     403: "the account may not do this: take an owner's",
@@ -70,7 +68,7 @@ class ArgillaConnector:
             # Looking one up by name would warn when there is none.
             known = (workspace for workspace in client.workspaces if workspace.name == slug)
             workspace = next(known, None) or rg.Workspace(name=slug, client=client).create()
-            dataset = self._dataset(client, workspace, slug, schema)
+            dataset = self._dataset(client, workspace, schema)
             self._let_in(client, workspace)
             secret = self._register(client, hook_url, hook_secret)
         self._current[str(workspace.id)] = dataset
@@ -104,7 +102,7 @@ class ArgillaConnector:
         start = None if since is None else since - MARGIN
         names = self._names()
         for dataset in self._datasets(project):
-            if start is None or _time(dataset["last_activity_at"]) >= start:
+            if start is None or time_of(dataset["last_activity_at"]) >= start:
                 for record in self._records(UUID(dataset["id"])):
                     for found in _pulled(record, names):
                         if start is None or found.updated_at > start:
@@ -123,9 +121,9 @@ class ArgillaConnector:
             document = response.raise_for_status().json()
         return list(_pulled(document, self._names()))
 
-    def _dataset(self, client: rg.Argilla, workspace: rg.Workspace, slug: str, schema: LabelSchema) -> UUID:
+    def _dataset(self, client: rg.Argilla, workspace: rg.Workspace, schema: LabelSchema) -> UUID:
         """Return the data set that asks these questions, made first if there is none."""
-        name = f"{slug}-{asked_sha256(schema)[:8]}"
+        name = f"{workspace.name}-{asked_sha256(schema)[:8]}"
         known = next((dataset for dataset in workspace.datasets if dataset.name == name), None)
         if known is None:
             settings = settings_of(schema, overlap=self._overlap, client=client)
@@ -164,7 +162,7 @@ class ArgillaConnector:
 
     def _push_batch(self, dataset: UUID, tasks: Sequence[NewTask]) -> dict[str, str]:
         with self._mapped() as client:
-            records = [rg.Record(id=task.key, fields=_fields(task)).api_model() for task in tasks]
+            records = [rg.Record(id=task.key, fields=shown(task)).api_model() for task in tasks]
             # records.log() shows a bar and keeps the new ids to itself.
             made, _ = client.api.records.bulk_upsert(dataset_id=dataset, records=records)
         return {str(record.external_id): str(record.id) for record in made}
@@ -250,20 +248,7 @@ class ArgillaConnector:
             raise ToolRefused(f"{self._url} does not answer like Argilla: {error!r:.200}") from error
 
     def _problem(self, status: int, detail: str) -> ToolUnavailable | ToolRefused:
-        if status >= 500 or status in _BUSY:
-            return ToolUnavailable(f"Argilla at {self._url} answered {status}")
-        return ToolRefused(f"Argilla at {self._url} answered {status}: {_REMEDIES.get(status, detail[:500])}")
-
-
-def _fields(task: NewTask) -> dict[str, str]:
-    """Return what the page shows; its texts must not be empty."""
-    texts = {
-        "prompt": task.prompt,
-        "response": task.response,
-        "context": task.context,
-        "reasons": task.reasons,
-    }
-    return {name: text or "\u2013" for name, text in texts.items()}
+        return refusal(f"Argilla at {self._url}", status, detail, remedies=_REMEDIES)
 
 
 def _pulled(record: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[PulledAnnotation]:
@@ -281,7 +266,7 @@ def _pulled(record: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[Pul
             changed_by=who,
             answer=answer,
             seconds_spent=0.0,
-            updated_at=_time(response["updated_at"]),
+            updated_at=time_of(response["updated_at"]),
             problem=problem,
         )
 
@@ -290,12 +275,4 @@ def _answer(response: Mapping[str, Any]) -> tuple[Answer | None, str | None]:
     # A discarded answer keeps what was prefilled.
     if response["status"] != "submitted":
         return None, None
-    try:
-        return from_values(response.get("values")), None
-    except InvalidAnswer as error:
-        return None, str(error)
-
-
-def _time(value: str) -> datetime:
-    time = datetime.fromisoformat(value)
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    return answer_or_problem(from_values, response.get("values"))
