@@ -31,7 +31,7 @@ def install(cache_dir: Path, report: Report) -> Installation:
     """
     if not LAUNCHER.exists():
         raise ToolFailed(f"{LAUNCHER} is missing: run Errata from its repository, or set ERRATA_ARGILLA_URL")
-    return tool_server.install(cache_dir, PACKAGE, report, lambda installation, run: None)
+    return tool_server.install(cache_dir, PACKAGE, report, lambda installation, installer: None)
 
 
 def prepare(_installation: Installation, data_dir: Path) -> Secrets:
@@ -95,7 +95,7 @@ def ensure_accounts(url: str, data_dir: Path, names: Sequence[str]) -> list[Acco
                 home,
                 name,
                 name,
-                is_valid=lambda token: _call(url, token, "GET", "/api/v1/me").is_success,
+                is_valid=lambda token: _call("GET", f"{url}/api/v1/me", key=token).is_success,
                 make=lambda account: _sign_up(url, owner, account),
             )
             for name in names
@@ -114,7 +114,7 @@ def _sign_up(url: str, owner: str, account: Account) -> str:
         "password": account.password,
         "role": "annotator",
     }
-    made = _call(url, owner, "POST", "/api/v1/users", body)
+    made = _call("POST", f"{url}/api/v1/users", key=owner, body=body)
     if made.status_code != httpx.codes.CONFLICT:
         made.raise_for_status()
     return next(
@@ -132,18 +132,18 @@ def _let_in(url: str, owner: str, names: Sequence[str]) -> None:
         members = {user["id"] for user in _items(url, owner, path)}
         for user in users:
             if user not in members:
-                _call(url, owner, "POST", path, {"user_id": user}).raise_for_status()
+                _call("POST", url + path, key=owner, body={"user_id": user}).raise_for_status()
 
 
 def _items(url: str, owner: str, path: str) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = _call(url, owner, "GET", path).raise_for_status().json()["items"]
+    items: list[dict[str, Any]] = _call("GET", url + path, key=owner).raise_for_status().json()["items"]
     return items
 
 
-def _call(url: str, key: str, method: str, path: str, body: object = None) -> httpx.Response:
+def _call(method: str, url: str, *, key: str, body: object = None) -> httpx.Response:
     return httpx.request(
         method,
-        url + path,
+        url,
         headers={"X-Argilla-Api-Key": key},
         json=body,
         timeout=tool_server.TIMEOUT_SECONDS,

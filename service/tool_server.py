@@ -84,7 +84,7 @@ class Running:
 
 
 def install(
-    cache_dir: Path, package: Package, report: Report, finish: "Callable[[Installation, Run], None]"
+    cache_dir: Path, package: Package, report: Report, finish: "Callable[[Installation, Installer], None]"
 ) -> Installation:
     """Return the shared installation, made first if it is not there; `finish` does what comes after pip.
 
@@ -102,18 +102,18 @@ def install(
     cache_dir.mkdir(parents=True, exist_ok=True)
     with _locked(cache_dir / f"{name}.lock", package.title, report) as lock:
         if not installation.stamp.exists():
-            _build(installation, package, Run(lock, report), finish)
+            _build(installation, package, Installer(lock, report), finish)
     return installation
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Installer:
     """Runs the commands of an installation, which hold its lock, and reports each of their lines."""
 
     lock: IO[str]
     report: Report
 
-    def __call__(self, argv: Sequence[str], environment: Mapping[str, str], *, quiet: bool = False) -> None:
+    def run(self, argv: Sequence[str], environment: Mapping[str, str]) -> None:
         """Run a command to its end.
 
         Raises:
@@ -133,8 +133,7 @@ class Run:
             try:
                 for line in process.stdout or ():
                     last = line.strip() or last
-                    if not quiet:
-                        self.report(line.strip())
+                    self.report(line.strip())
             except BaseException:
                 process.kill()
                 raise
@@ -252,7 +251,10 @@ def _locked(path: Path, title: str, report: Report) -> Iterator[IO[str]]:
 
 
 def _build(
-    installation: Installation, package: Package, run: Run, finish: Callable[[Installation, Run], None]
+    installation: Installation,
+    package: Package,
+    installer: Installer,
+    finish: Callable[[Installation, Installer], None],
 ) -> None:
     place = installation.root.parent
     free = shutil.disk_usage(place).free
@@ -261,13 +263,13 @@ def _build(
         raise ToolFailed(f"{package.title} needs {need}")
     if installation.root.exists():
         shutil.rmtree(installation.root)
-    run.report(f"installing {package.title} into {installation.root}")
+    installer.report(f"installing {package.title} into {installation.root}")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    run([sys.executable, "-m", "venv", str(installation.root / "venv")], inherited)
+    installer.run([sys.executable, "-m", "venv", str(installation.root / "venv")], inherited)
     options = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
     pip = [str(installation.bin / "python"), "-m", "pip", "install", *options]
-    run([*pip, *package.requirements], inherited)
-    finish(installation, run)
+    installer.run([*pip, *package.requirements], inherited)
+    finish(installation, installer)
     installation.stamp.touch()
 
 
