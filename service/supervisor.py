@@ -298,7 +298,7 @@ def _provide(supervisor: Supervisor, kind: ConnectorKind) -> None:
         url = f"http://127.0.0.1:{port}"
         tool_server.wait_until_ready(
             url,
-            title=tool.title,
+            title=tool.TITLE,
             is_up=tool.is_up,
             is_alive=lambda: child.is_running,
             timeout_seconds=TOOL_SECONDS,

@@ -51,7 +51,7 @@ def connector_for(runtime: Runtime, lease: Lease) -> Connector:
         raise WrongState(f"project {project.slug}: no tool is connected; use errata labelling import")
     running = tools.running(runtime.settings, project.connector)
     if running is None:
-        raise TryAgain(f"{tools.bundled(project.connector).title} is not up yet")
+        raise TryAgain(f"{tools.bundled(project.connector).TITLE} is not up yet")
     if project.connector is ConnectorKind.ARGILLA:
         return ArgillaConnector(running.url, running.token, members=running.members)
     return LabelStudioConnector(running.url, running.token)
