@@ -1,8 +1,9 @@
 """The connector to Argilla, through its SDK."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,19 +13,16 @@ from argilla._exceptions import ArgillaAPIError, ArgillaCredentialsError, Argill
 
 from annotation.argilla_page import asked_sha256, settings_of
 from annotation.argilla_results import from_values
-from annotation.errors import InvalidAnswer, ToolRefused, ToolUnavailable
+from annotation.errors import ToolRefused, ToolUnavailable
+from annotation.exchange import MARGIN, answer_or_problem, refusal, shown, time_of
 from annotation.types import Answer, LabelSchema, NewTask, PulledAnnotation, ToolProject
 
 HOOK_EVENTS = ("response.created", "response.updated", "response.deleted", "record.deleted")
-HOOK_DESCRIPTION = "Errata"
 TIMEOUT_SECONDS = 30
 PUSH_BATCH = 200
 LOOKUP_BATCH = 100
 PAGE = 500
-# A writer's clock, and a write that was stamped before the last pull and committed after it.
-MARGIN = timedelta(minutes=1)
 
-_BUSY = {408, 429}
 _REMEDIES = {
     401: "the token is not accepted: take the API key of an owner's account",
     403: "the account may not do this: take an owner's",
@@ -43,19 +41,23 @@ class ArgillaConnector:
         api_key: the key of an owner's account.
         overlap: how many annotators Argilla shows a record to before it calls it done. It knows neither settlement
             nor adjudication, hence so many that it never does; how many we ask is ours to decide.
+        members: who is let into each workspace that is set up, by name; in an Argilla that others use too, nobody.
     """
 
     name = "argilla"
 
-    def __init__(self, url: str, api_key: str, *, overlap: int = 100) -> None:
+    def __init__(self, url: str, api_key: str, *, overlap: int = 100, members: Sequence[str] = ()) -> None:
         self._url = url.rstrip("/")
         self._api_key = api_key
         self._overlap = overlap
+        self._members = members
         self._client: rg.Argilla | None = None
         self._current: dict[str, UUID] = {}  # the data set that tasks are pushed to, by project
 
     def set_up(self, *, slug: str, schema: LabelSchema, hook_url: str, hook_secret: str) -> ToolProject:
-        """Make the workspace, its data set and the webhook, or bring them up to date; Argilla makes its own secret.
+        """Make the workspace, its data set and the webhook, or bring them up to date.
+
+        Argilla makes the hook's secret itself; `hook_secret` tells our hook from other installations'.
 
         Raises:
             InvalidSchema: Argilla cannot ask it.
@@ -66,9 +68,9 @@ class ArgillaConnector:
             # Looking one up by name would warn when there is none.
             known = (workspace for workspace in client.workspaces if workspace.name == slug)
             workspace = next(known, None) or rg.Workspace(name=slug, client=client).create()
-            dataset = self._dataset(client, workspace, slug, schema)
+            dataset = self._dataset(client, workspace, schema)
             self._let_in(client, workspace)
-            secret = self._register(client, hook_url)
+            secret = self._register(client, hook_url, hook_secret)
         self._current[str(workspace.id)] = dataset
         url = f"{self._url}/dataset/{dataset}/annotation-mode"
         return ToolProject(external_id=str(workspace.id), url=url, hook_secret=secret)
@@ -100,7 +102,7 @@ class ArgillaConnector:
         start = None if since is None else since - MARGIN
         names = self._names()
         for dataset in self._datasets(project):
-            if start is None or _time(dataset["last_activity_at"]) >= start:
+            if start is None or time_of(dataset["last_activity_at"]) >= start:
                 for record in self._records(UUID(dataset["id"])):
                     for found in _pulled(record, names):
                         if start is None or found.updated_at > start:
@@ -119,9 +121,9 @@ class ArgillaConnector:
             document = response.raise_for_status().json()
         return list(_pulled(document, self._names()))
 
-    def _dataset(self, client: rg.Argilla, workspace: rg.Workspace, slug: str, schema: LabelSchema) -> UUID:
+    def _dataset(self, client: rg.Argilla, workspace: rg.Workspace, schema: LabelSchema) -> UUID:
         """Return the data set that asks these questions, made first if there is none."""
-        name = f"{slug}-{asked_sha256(schema)[:8]}"
+        name = f"{workspace.name}-{asked_sha256(schema)[:8]}"
         known = next((dataset for dataset in workspace.datasets if dataset.name == name), None)
         if known is None:
             settings = settings_of(schema, overlap=self._overlap, client=client)
@@ -134,14 +136,18 @@ class ArgillaConnector:
         return UUID(str(known.id))
 
     def _let_in(self, client: rg.Argilla, workspace: rg.Workspace) -> None:
-        members = {user.username for user in workspace.users}
+        missing = {*self._members} - {user.username for user in workspace.users}
         for user in client.users:
-            if user.role == "annotator" and user.username not in members:
+            if user.username in missing:
                 workspace.add_user(user)
 
-    def _register(self, client: rg.Argilla, url: str) -> str:
-        """Leave one webhook of ours, enabled, and return the secret that it signs with; an empty `url` means none."""
-        ours = [hook for hook in client.webhooks if hook.description == HOOK_DESCRIPTION]
+    def _register(self, client: rg.Argilla, url: str, mark: str) -> str:
+        """Leave one webhook of ours, enabled, and return the secret that it signs with; an empty `url` means none.
+
+        Argilla's hooks belong to no workspace, and other installations have theirs: a digest of `mark` tells ours.
+        """
+        description = f"Errata {hashlib.sha256(mark.encode()).hexdigest()[:16]}"
+        ours = [hook for hook in client.webhooks if hook.description == description]
         right = [
             hook for hook in ours if hook.url == url and hook.enabled and {*hook.events} == {*HOOK_EVENTS}
         ]
@@ -151,12 +157,12 @@ class ArgillaConnector:
         if not url:
             return ""
         events = list(HOOK_EVENTS)
-        hook = right[0] if right else rg.Webhook(url, events, HOOK_DESCRIPTION, _client=client).create()
+        hook = right[0] if right else rg.Webhook(url, events, description, _client=client).create()
         return str(hook.secret)
 
     def _push_batch(self, dataset: UUID, tasks: Sequence[NewTask]) -> dict[str, str]:
         with self._mapped() as client:
-            records = [rg.Record(id=task.key, fields=_fields(task)).api_model() for task in tasks]
+            records = [rg.Record(id=task.key, fields=shown(task)).api_model() for task in tasks]
             # records.log() shows a bar and keeps the new ids to itself.
             made, _ = client.api.records.bulk_upsert(dataset_id=dataset, records=records)
         return {str(record.external_id): str(record.id) for record in made}
@@ -242,20 +248,7 @@ class ArgillaConnector:
             raise ToolRefused(f"{self._url} does not answer like Argilla: {error!r:.200}") from error
 
     def _problem(self, status: int, detail: str) -> ToolUnavailable | ToolRefused:
-        if status >= 500 or status in _BUSY:
-            return ToolUnavailable(f"Argilla at {self._url} answered {status}")
-        return ToolRefused(f"Argilla at {self._url} answered {status}: {_REMEDIES.get(status, detail[:500])}")
-
-
-def _fields(task: NewTask) -> dict[str, str]:
-    """Return what the page shows; its texts must not be empty."""
-    texts = {
-        "prompt": task.prompt,
-        "response": task.response,
-        "context": task.context,
-        "reasons": task.reasons,
-    }
-    return {name: text or "\u2013" for name, text in texts.items()}
+        return refusal(f"Argilla at {self._url}", status, detail, remedies=_REMEDIES)
 
 
 def _pulled(record: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[PulledAnnotation]:
@@ -273,7 +266,7 @@ def _pulled(record: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[Pul
             changed_by=who,
             answer=answer,
             seconds_spent=0.0,
-            updated_at=_time(response["updated_at"]),
+            updated_at=time_of(response["updated_at"]),
             problem=problem,
         )
 
@@ -282,12 +275,4 @@ def _answer(response: Mapping[str, Any]) -> tuple[Answer | None, str | None]:
     # A discarded answer keeps what was prefilled.
     if response["status"] != "submitted":
         return None, None
-    try:
-        return from_values(response.get("values")), None
-    except InvalidAnswer as error:
-        return None, str(error)
-
-
-def _time(value: str) -> datetime:
-    time = datetime.fromisoformat(value)
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    return answer_or_problem(from_values, response.get("values"))

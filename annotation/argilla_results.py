@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from annotation.errors import InvalidAnswer
-from annotation.types import Answer, Cause, Verdict
+from annotation.exchange import cause_of, verdict_of
+from annotation.types import Answer
 
 _NOT_RATINGS = frozenset({"verdict", "label", "correction", "cause"})
 
@@ -20,16 +21,11 @@ def from_values(values: Any) -> Answer:
         for name, value in (values if isinstance(values, Mapping) else {}).items()
         if isinstance(value, Mapping)
     }
-    verdict, cause = _text(given, "verdict"), _text(given, "cause")
-    if verdict not in set(Verdict):
-        raise InvalidAnswer(f"verdict {verdict!r} is none of {[str(v) for v in Verdict]}")
-    if cause is not None and cause not in set(Cause):
-        raise InvalidAnswer(f"cause {cause!r} is none of {[str(c) for c in Cause]}")
     return Answer(
-        verdict=Verdict(verdict),
+        verdict=verdict_of(_text(given, "verdict")),
         label=_text(given, "label"),
         correction=_text(given, "correction"),
-        cause=None if cause is None else Cause(cause),
+        cause=cause_of(_text(given, "cause")),
         ratings={name: _number(name, value) for name, value in given.items() if name not in _NOT_RATINGS},
     )
 

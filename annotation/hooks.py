@@ -4,7 +4,7 @@ import hmac
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -12,6 +12,7 @@ from uuid import UUID
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook, WebhookVerificationError
 
 from annotation.errors import InvalidHook
+from annotation.exchange import time_of
 
 MAX_KEY_CHARS = 200
 MAX_ID = 2**63 - 1
@@ -194,8 +195,7 @@ def _time(thing: Mapping[str, Any], name: str = "updated_at") -> datetime | None
     if value is None:
         return None
     try:
-        time = datetime.fromisoformat(value)
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        return time_of(value)
     except (TypeError, ValueError, OverflowError):
         raise InvalidHook(f"{name} is not a time") from None
 

@@ -4,7 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -16,7 +16,8 @@ from label_studio_sdk.label_interface.interface import LabelInterface
 from label_studio_sdk.types.import_api_request import ImportApiRequest
 
 from annotation import label_studio_page
-from annotation.errors import InvalidAnswer, InvalidSchema, ToolRefused, ToolUnavailable
+from annotation.errors import InvalidSchema, ToolRefused, ToolUnavailable
+from annotation.exchange import MARGIN, answer_or_problem, refusal, shown, time_of
 from annotation.label_studio_results import from_result
 from annotation.types import Answer, LabelSchema, NewTask, PulledAnnotation, ToolProject
 
@@ -32,10 +33,7 @@ TIMEOUT_SECONDS = 30.0
 PUSH_BATCH = 250
 LOOKUP_BATCH = 50
 PAGE = 100
-# A writer's clock, and a write that was stamped before the last pull and committed after it.
-MARGIN = timedelta(minutes=1)
 
-_BUSY = {408, 429}
 _REMEDIES = {
     401: "the token is not accepted: take the account's legacy token, or a personal access token as issued",
     403: "the account may not do this; for a webhook, take its address off Label Studio's forbidden subnets",
@@ -233,11 +231,9 @@ class LabelStudioConnector:
                 self._client = _sdk(self._url, self._token)
             yield self._client
         except ApiError as error:
-            status = error.status_code or 0
-            if status >= 500 or status in _BUSY:
-                raise ToolUnavailable(f"Label Studio at {self._url} answered {status}") from error
-            remedy = _REMEDIES.get(status, str(error.body)[:500])
-            raise ToolRefused(f"Label Studio at {self._url} answered {status}: {remedy}") from error
+            raise refusal(
+                f"Label Studio at {self._url}", error.status_code or 0, str(error.body), remedies=_REMEDIES
+            ) from error
         except httpx.UnsupportedProtocol as error:
             raise ToolRefused(f"{self._url!r} is not an address of Label Studio") from error
         except httpx.TransportError as error:
@@ -272,14 +268,7 @@ def _sdk(url: str, token: str) -> LabelStudio:
 
 
 def _data(task: NewTask) -> dict[str, str]:
-    """Return what the page shows; its texts must not be empty."""
-    texts = {
-        "prompt": task.prompt,
-        "response": task.response,
-        "context": task.context,
-        "reasons": task.reasons,
-    }
-    return {"external_id": task.key, **{name: text or "\u2013" for name, text in texts.items()}}
+    return {"external_id": task.key, **shown(task)}
 
 
 def _filter(column: str, operator: str, value: str | int | list[str]) -> dict[str, Any]:
@@ -298,7 +287,7 @@ def _pulled(key: str, annotation: Mapping[str, Any], emails: Mapping[int, str]) 
         changed_by=_email(author if editor is None else editor, emails),
         answer=answer,
         seconds_spent=float(annotation.get("lead_time") or 0),
-        updated_at=_time(annotation["updated_at"]),
+        updated_at=time_of(annotation["updated_at"]),
         problem=problem,
     )
 
@@ -306,10 +295,7 @@ def _pulled(key: str, annotation: Mapping[str, Any], emails: Mapping[int, str]) 
 def _answer(annotation: Mapping[str, Any]) -> tuple[Answer | None, str | None]:
     if annotation.get("was_cancelled"):
         return None, None
-    try:
-        return from_result(annotation.get("result")), None
-    except InvalidAnswer as error:
-        return None, str(error)
+    return answer_or_problem(from_result, annotation.get("result"))
 
 
 def _person(value: Any) -> int | None:
@@ -320,11 +306,6 @@ def _person(value: Any) -> int | None:
 
 def _email(person: int | None, emails: Mapping[int, str]) -> str:
     return "" if person is None else emails.get(person, f"user {person}")
-
-
-def _time(value: str) -> datetime:
-    time = datetime.fromisoformat(value)
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def _text(time: datetime) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from annotation.errors import InvalidAnswer
-from annotation.types import Answer, Cause, Verdict
+from annotation.exchange import cause_of, verdict_of
+from annotation.types import Answer
 
 
 def from_result(result: Any) -> Answer:
@@ -22,16 +23,11 @@ def from_result(result: Any) -> Answer:
         if name in regions:
             raise InvalidAnswer(f"{name} was answered twice")
         regions[name] = (kind, value)
-    verdict, cause = _choice(regions, "verdict"), _choice(regions, "cause")
-    if verdict not in set(Verdict):
-        raise InvalidAnswer(f"verdict {verdict!r} is none of {[str(v) for v in Verdict]}")
-    if cause is not None and cause not in set(Cause):
-        raise InvalidAnswer(f"cause {cause!r} is none of {[str(c) for c in Cause]}")
     return Answer(
-        verdict=Verdict(verdict),
+        verdict=verdict_of(_choice(regions, "verdict")),
         label=_choice(regions, "label"),
         correction=_text(regions, "correction"),
-        cause=None if cause is None else Cause(cause),
+        cause=cause_of(_choice(regions, "cause")),
         ratings={name: _rating(name, value) for name, (kind, value) in regions.items() if kind == "rating"},
     )
 

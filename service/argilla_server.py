@@ -3,6 +3,7 @@
 import secrets as randomness
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -30,7 +31,7 @@ def install(cache_dir: Path, report: Report) -> Installation:
     """
     if not LAUNCHER.exists():
         raise ToolFailed(f"{LAUNCHER} is missing: run Errata from its repository, or set ERRATA_ARGILLA_URL")
-    return tool_server.install(cache_dir, PACKAGE, report, lambda installation, run: None)
+    return tool_server.install(cache_dir, PACKAGE, report, lambda installation, installer: None)
 
 
 def prepare(_installation: Installation, data_dir: Path) -> Secrets:
@@ -81,7 +82,7 @@ def is_up(url: str) -> bool:
 
 
 def ensure_accounts(url: str, data_dir: Path, names: Sequence[str]) -> list[Account]:
-    """Return one working annotator's account per name, and make those that do not exist.
+    """Return one working annotator's account per name, make those that do not exist, and let all into each workspace.
 
     Raises:
         ToolFailed: the server refuses, or does not answer.
@@ -89,18 +90,20 @@ def ensure_accounts(url: str, data_dir: Path, names: Sequence[str]) -> list[Acco
     home = home_of(data_dir)
     owner = tool_server.read_secrets(home).admin.token
     try:
-        return [
+        accounts = [
             tool_server.ensure_account(
                 home,
                 name,
                 name,
-                is_valid=lambda token: _call(url, token, "GET", "/api/v1/me").is_success,
+                is_valid=lambda token: _call("GET", f"{url}/api/v1/me", key=token).is_success,
                 make=lambda account: _sign_up(url, owner, account),
             )
             for name in names
         ]
+        _let_in(url, owner, names)
     except httpx.HTTPError as error:
         raise ToolFailed(f"Argilla at {url} made no account: {error}") from error
+    return accounts
 
 
 def _sign_up(url: str, owner: str, account: Account) -> str:
@@ -111,17 +114,36 @@ def _sign_up(url: str, owner: str, account: Account) -> str:
         "password": account.password,
         "role": "annotator",
     }
-    made = _call(url, owner, "POST", "/api/v1/users", body)
+    made = _call("POST", f"{url}/api/v1/users", key=owner, body=body)
     if made.status_code != httpx.codes.CONFLICT:
         made.raise_for_status()
-    users = _call(url, owner, "GET", "/api/v1/users").raise_for_status().json()["items"]
-    return next(str(user["api_key"]) for user in users if user["username"] == account.name)
+    return next(
+        str(user["api_key"])
+        for user in _items(url, owner, "/api/v1/users")
+        if user["username"] == account.name
+    )
 
 
-def _call(url: str, key: str, method: str, path: str, body: object = None) -> httpx.Response:
+def _let_in(url: str, owner: str, names: Sequence[str]) -> None:
+    """Make accounts members of every workspace: all of them are ours, and their projects may be older."""
+    users = [user["id"] for user in _items(url, owner, "/api/v1/users") if user["username"] in names]
+    for workspace in _items(url, owner, "/api/v1/me/workspaces"):
+        path = f"/api/v1/workspaces/{workspace['id']}/users"
+        members = {user["id"] for user in _items(url, owner, path)}
+        for user in users:
+            if user not in members:
+                _call("POST", url + path, key=owner, body={"user_id": user}).raise_for_status()
+
+
+def _items(url: str, owner: str, path: str) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = _call("GET", url + path, key=owner).raise_for_status().json()["items"]
+    return items
+
+
+def _call(method: str, url: str, *, key: str, body: object = None) -> httpx.Response:
     return httpx.request(
         method,
-        url + path,
+        url,
         headers={"X-Argilla-Api-Key": key},
         json=body,
         timeout=tool_server.TIMEOUT_SECONDS,
@@ -133,6 +155,5 @@ def _signing_key(home: Path) -> str:
     """Return what signs the sessions of people who are signed in, made at the first start."""
     file = home / "signing-key"
     if not file.exists():
-        file.touch(mode=0o600)
-        file.write_text(randomness.token_urlsafe(40))
+        tool_server.write_private(file, randomness.token_urlsafe(40))
     return file.read_text()

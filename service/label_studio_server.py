@@ -7,12 +7,22 @@ import sqlite3
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 
 from service import tool_server
-from service.tool_server import Account, Installation, Package, Report, Run, Running, Secrets, ToolFailed
+from service.tool_server import (
+    Account,
+    Installation,
+    Installer,
+    Package,
+    Report,
+    Running,
+    Secrets,
+    ToolFailed,
+)
 
 TITLE = "Label Studio"
 LABEL_STUDIO_VERSION = "1.23.2"
@@ -141,11 +151,12 @@ def _template(installation: Installation) -> Path:
     return installation.root / "template.sqlite3"
 
 
-def _migrate_template(installation: Installation, run: Run) -> None:
-    run.report("preparing Label Studio's database")
+def _migrate_template(installation: Installation, installer: Installer) -> None:
+    installer.report("preparing Label Studio's database")
     with tempfile.TemporaryDirectory(dir=installation.root) as folder:
         # Printing its version migrates its database first, and makes no user.
-        run([str(_program(installation)), "version"], _environment(Path(folder), {}), quiet=True)
+        silent = replace(installer, report=lambda line: None)
+        silent.run([str(_program(installation)), "version"], _environment(Path(folder), {}))
         database = Path(folder) / "label_studio.sqlite3"
         with closing(sqlite3.connect(database)) as connection:
             # Kept in the file: writers no longer block readers, and each commit syncs once.

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 import httpx
+from redis.connection import parse_url
 
 from service import migrations, secrets, tool_server, tools, valkey
 from service.db import Database
@@ -27,6 +28,7 @@ from service.tools import ARGILLA, LABEL_STUDIO
 
 START_SECONDS = 60
 TOOL_SECONDS = 300
+FIRST_TOOL_SECONDS = 600
 MAX_BACKOFF_SECONDS = 30
 QUICK_SECONDS = 10
 QUIET = {"TOKENIZERS_PARALLELISM": "false"}
@@ -149,13 +151,17 @@ def up(settings: Settings, report: Report, *, ready: Callable[[], None]) -> None
                 supervisor.add(name, argv)
                 report(name, "started")
             _when_ready(supervisor, ready)
-            wanted = {LABEL_STUDIO: settings.label_studio, ARGILLA: settings.argilla}
-            for kind, is_wanted in wanted.items():
-                if is_wanted and not tools.own(settings, kind):
-                    threading.Thread(target=_provide, args=(supervisor, kind), daemon=True).start()
+            for kind in _wanted(settings):
+                threading.Thread(target=_provide, args=(supervisor, kind), daemon=True).start()
             supervisor.run()
         finally:
             supervisor.end()
+
+
+def is_bringing(settings: Settings, kind: ConnectorKind) -> bool:
+    """Say whether a tree began lately that brings a tool, which its first start installs; its own options count."""
+    is_young = is_starting(settings, seconds=FIRST_TOOL_SECONDS)
+    return is_young and kind.value in _lock_file(settings).read_text().split()
 
 
 def is_starting(settings: Settings, *, seconds: float = START_SECONDS) -> bool:
@@ -202,6 +208,15 @@ def commands(settings: Settings) -> dict[str, list[str]]:
     }  # fmt: skip
 
 
+def another_database(redis_url: str) -> str:
+    """Return the address of a database beside ours on the same server; all other options stay."""
+    options_of: Callable[[str], Mapping[str, object]] = parse_url  # redis ships it without types
+    number = 2 if options_of(redis_url).get("db") == 1 else 1
+    address, _, options = redis_url.partition("?")
+    kept = [option for option in options.split("&") if option and not option.startswith("db=")]
+    return f"{address}?{'&'.join([*kept, f'db={number}'])}"
+
+
 @contextmanager
 def _data_dir(settings: Settings) -> Iterator[None]:
     """Hold the data directory, so that two trees never share it."""
@@ -220,14 +235,19 @@ def _data_dir(settings: Settings) -> Iterator[None]:
             raise ConfigurationError(
                 f"ERRATA_DATA_DIR: errata up runs already in {settings.data_dir}"
             ) from error
-        _lock_file(settings).touch()
+        _lock_file(settings).write_text(" ".join(["up", *_wanted(settings)]))
         settings.responder_socket.unlink(missing_ok=True)
         yield
 
 
 def _lock_file(settings: Settings) -> Path:
-    """Return the file that a tree holds, touched when it began."""
+    """Return the file that a tree holds, written when it began: it names the tools that the tree brings."""
     return settings.data_dir.resolve() / "run" / "up.lock"
+
+
+def _wanted(settings: Settings) -> list[ConnectorKind]:
+    wanted = {LABEL_STUDIO: settings.label_studio, ARGILLA: settings.argilla}
+    return [kind for kind, is_wanted in wanted.items() if is_wanted and not tools.own(settings, kind)]
 
 
 def _check_port(settings: Settings) -> None:
@@ -270,7 +290,7 @@ def _provide(supervisor: Supervisor, kind: ConnectorKind) -> None:
         wanted = settings.label_studio_port if kind is LABEL_STUDIO else settings.argilla_port
         port = tool_server.choose_port(tool.home_of(settings.data_dir), wanted)
         # A database of its own: our workers must not take its jobs.
-        redis_url = f"{(settings.redis_url or valkey.url(settings.data_dir)).partition('?')[0]}?db=1"
+        redis_url = another_database(settings.redis_url or valkey.url(settings.data_dir))
         argv, environment = tool.command(installed, settings.data_dir, keys, port=port, redis_url=redis_url)
         if supervisor.is_stopping:
             return
@@ -278,11 +298,11 @@ def _provide(supervisor: Supervisor, kind: ConnectorKind) -> None:
         url = f"http://127.0.0.1:{port}"
         tool_server.wait_until_ready(
             url,
-            title=tool.title,
+            title=tool.TITLE,
             is_up=tool.is_up,
             is_alive=lambda: child.is_running,
             timeout_seconds=TOOL_SECONDS,
         )
         say(f"running at {url}")
-    except (ToolFailed, OSError) as error:
+    except (ToolFailed, OSError, ValueError, KeyError) as error:
         say(f"not available: {error}")

@@ -76,14 +76,15 @@ class Secrets:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that answers, and the administrator's token."""
+    """A server that answers, the administrator's token, and whose accounts there are ours."""
 
     url: str
     token: str = field(repr=False)
+    members: tuple[str, ...] = ()
 
 
 def install(
-    cache_dir: Path, package: Package, report: Report, finish: "Callable[[Installation, Run], None]"
+    cache_dir: Path, package: Package, report: Report, finish: "Callable[[Installation, Installer], None]"
 ) -> Installation:
     """Return the shared installation, made first if it is not there; `finish` does what comes after pip.
 
@@ -101,18 +102,18 @@ def install(
     cache_dir.mkdir(parents=True, exist_ok=True)
     with _locked(cache_dir / f"{name}.lock", package.title, report) as lock:
         if not installation.stamp.exists():
-            _build(installation, package, Run(lock, report), finish)
+            _build(installation, package, Installer(lock, report), finish)
     return installation
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Installer:
     """Runs the commands of an installation, which hold its lock, and reports each of their lines."""
 
     lock: IO[str]
     report: Report
 
-    def __call__(self, argv: Sequence[str], environment: Mapping[str, str], *, quiet: bool = False) -> None:
+    def run(self, argv: Sequence[str], environment: Mapping[str, str]) -> None:
         """Run a command to its end.
 
         Raises:
@@ -132,8 +133,7 @@ class Run:
             try:
                 for line in process.stdout or ():
                     last = line.strip() or last
-                    if not quiet:
-                        self.report(line.strip())
+                    self.report(line.strip())
             except BaseException:
                 process.kill()
                 raise
@@ -190,14 +190,22 @@ def ensure_account(
     return made
 
 
+def write_private(file: Path, text: str) -> None:
+    """Write a file for its owner alone, wholly or not at all."""
+    with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as unfinished:
+        unfinished.write(text)
+    Path(unfinished.name).replace(file)
+
+
 def running(home: Path, is_up: Callable[[str], bool]) -> Running | None:
     """Return this directory's server, or None while it does not answer."""
     try:
         url = f"http://127.0.0.1:{int((home / 'port').read_text())}"
-        token = read_secrets(home).admin.token
+        kept = read_secrets(home)
     except (OSError, ValueError, KeyError):
         return None
-    return Running(url, token) if is_up(url) else None
+    members = tuple(account.name for account in kept.accounts)
+    return Running(url, kept.admin.token, members) if is_up(url) else None
 
 
 def choose_port(home: Path, wanted: int) -> int:
@@ -243,7 +251,10 @@ def _locked(path: Path, title: str, report: Report) -> Iterator[IO[str]]:
 
 
 def _build(
-    installation: Installation, package: Package, run: Run, finish: Callable[[Installation, Run], None]
+    installation: Installation,
+    package: Package,
+    installer: Installer,
+    finish: Callable[[Installation, Installer], None],
 ) -> None:
     place = installation.root.parent
     free = shutil.disk_usage(place).free
@@ -252,20 +263,18 @@ def _build(
         raise ToolFailed(f"{package.title} needs {need}")
     if installation.root.exists():
         shutil.rmtree(installation.root)
-    run.report(f"installing {package.title} into {installation.root}")
+    installer.report(f"installing {package.title} into {installation.root}")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    run([sys.executable, "-m", "venv", str(installation.root / "venv")], inherited)
+    installer.run([sys.executable, "-m", "venv", str(installation.root / "venv")], inherited)
     options = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
     pip = [str(installation.bin / "python"), "-m", "pip", "install", *options]
-    run([*pip, *package.requirements], inherited)
-    finish(installation, run)
+    installer.run([*pip, *package.requirements], inherited)
+    finish(installation, installer)
     installation.stamp.touch()
 
 
 def _write_secrets(home: Path, secrets: Secrets) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=home, delete=False) as file:  # for its owner alone
-        json.dump(asdict(secrets), file, indent=1)
-    Path(file.name).replace(home / "secrets.json")
+    write_private(home / "secrets.json", json.dumps(asdict(secrets), indent=1))
 
 
 def _is_free(port: int) -> bool:

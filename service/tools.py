@@ -1,8 +1,8 @@
 """Where the annotation tools run: an operator's own, or those that come with Errata."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from service import argilla_server, label_studio_server
 from service.settings import Settings
@@ -12,33 +12,25 @@ from service.tool_server import Account, Installation, Report, Running, Secrets
 LABEL_STUDIO, ARGILLA = ConnectorKind.LABEL_STUDIO, ConnectorKind.ARGILLA
 
 
-@dataclass(frozen=True, slots=True)
-class Bundled:
-    """A tool that comes with Errata: what both of their modules can do."""
+class Bundled(Protocol):
+    """A tool that comes with Errata: what the modules of both can do."""
 
-    title: str
-    home_of: Callable[[Path], Path]
-    install: Callable[[Path, Report], Installation]
-    prepare: Callable[[Installation, Path], Secrets]
-    command: Callable[..., tuple[list[str], dict[str, str]]]
-    running: Callable[[Path], Running | None]
-    is_up: Callable[[str], bool]
-    ensure_accounts: Callable[[str, Path, Sequence[str]], list[Account]]
+    TITLE: str
+
+    def home_of(self, data_dir: Path) -> Path: ...
+    def install(self, cache_dir: Path, report: Report) -> Installation: ...
+    def prepare(self, installation: Installation, data_dir: Path, /) -> Secrets: ...
+    def command(
+        self, installation: Installation, data_dir: Path, secrets: Secrets, *, port: int, redis_url: str
+    ) -> tuple[list[str], dict[str, str]]: ...
+    def running(self, data_dir: Path) -> Running | None: ...
+    def is_up(self, url: str) -> bool: ...
+    def ensure_accounts(self, url: str, data_dir: Path, names: Sequence[str]) -> list[Account]: ...
 
 
 def bundled(kind: ConnectorKind) -> Bundled:
     """Return the tool of a kind as it comes with Errata."""
-    module = {LABEL_STUDIO: label_studio_server, ARGILLA: argilla_server}[kind]
-    return Bundled(
-        title=module.TITLE,
-        home_of=module.home_of,
-        install=module.install,
-        prepare=module.prepare,
-        command=module.command,
-        running=module.running,
-        is_up=module.is_up,
-        ensure_accounts=module.ensure_accounts,
-    )
+    return label_studio_server if kind is LABEL_STUDIO else argilla_server
 
 
 def own(chosen: Settings, kind: ConnectorKind) -> Running | None:

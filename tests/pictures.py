@@ -88,7 +88,8 @@ def task_in_argilla() -> None:
     with TemporaryDirectory() as folder, running_browser() as browser:
         queue = start_valkey(Path(folder))
         with running_argilla(Path(folder), valkey.url(Path(folder))) as argilla:
-            connector = ArgillaConnector(argilla.url, argilla.admin_token)
+            members = [account.name for account in argilla.accounts]
+            connector = ArgillaConnector(argilla.url, argilla.admin_token, members=members)
             made = connector.set_up(slug="clinic", schema=schema, hook_url="", hook_secret="")
             connector.push(made.external_id, [task])
             page = browser.new_context(viewport=SIZE, color_scheme="light").new_page()

@@ -24,7 +24,6 @@ from service.tables import ApiKey, ConnectorKind, DocumentKind, Project, Role, U
 
 OK, STARTING, WARNING, FAILED = "ok", "starting", "warning", "failed"
 MIN_FREE_GB = 2
-FIRST_START_SECONDS = 600  # of Label Studio, which is installed then
 UP, WAIT = "run: ./run up", "it comes up; look again in a moment"
 app = typer.Typer()
 
@@ -122,12 +121,12 @@ def _tool(runtime: Runtime, chosen: Settings, kind: ConnectorKind) -> Check:
     name, tool = kind.value, tools.bundled(kind)
     if theirs := tools.own(chosen, kind):
         remedy = f"correct ERRATA_{kind.name}_URL, or start it"
-        return _check(name, tool.is_up(theirs.url.rstrip("/")), theirs.url, remedy)
+        entry = "; its owner adds experts to each project's workspace" if kind is tools.ARGILLA else ""
+        return _check(name, tool.is_up(theirs.url.rstrip("/")), theirs.url + entry, remedy)
     running = tool.running(chosen.data_dir)
     if running:
         return Check(name, OK, running.url)
-    is_ours = {tools.LABEL_STUDIO: chosen.label_studio, tools.ARGILLA: chosen.argilla}[kind]
-    if is_ours and supervisor.is_starting(chosen, seconds=FIRST_START_SECONDS):
+    if supervisor.is_bringing(chosen, kind):
         return Check(name, STARTING, "not running yet; the first start takes minutes", WAIT)
     try:
         with runtime.db.reading() as session:

@@ -1,9 +1,8 @@
 """Labelling by hand: send, sync, accounts, and answers given without a tool."""
 
 import json
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from sqlmodel import func, select
@@ -16,13 +15,6 @@ from service.tables import AnnotationTask, ConnectorKind, JobKind, TaskState
 from service.tool_server import ToolFailed
 
 EXPERTS = ("expert-1", "expert-2", "expert-3")
-
-
-class Tool(StrEnum):
-    """A tool that comes with Errata."""
-
-    LABEL_STUDIO = "label-studio"
-    ARGILLA = "argilla"
 
 
 app = typer.Typer()
@@ -60,15 +52,22 @@ def accounts(
         list[str] | None,
         typer.Option(help="An expert to make an account for; three experts when there is no account yet."),
     ] = None,
-    tool: Annotated[Tool, typer.Option(help="The bundled tool.")] = Tool.LABEL_STUDIO,
+    tool: Annotated[
+        Literal["label-studio", "argilla"], typer.Option(help="The bundled tool.")
+    ] = "label-studio",
     as_json: AsJson = False,
 ) -> None:
     """Show the experts' accounts in a bundled tool, and make those that are missing."""
-    settings, bundled = from_environment().settings, tools.bundled(ConnectorKind(tool))
+    settings, kind = from_environment().settings, ConnectorKind(tool)
+    bundled = tools.bundled(kind)
+    if theirs := tools.own(settings, kind):
+        raise Invalid(
+            f"{theirs.url} is yours: make accounts there, and in Argilla add them to each workspace"
+        )
     running = bundled.running(settings.data_dir)
     if running is None:
-        extra = " --with argilla" if tool is Tool.ARGILLA else ""
-        raise TryAgain(f"{bundled.title} is not up yet; errata up{extra} starts it")
+        extra = " --with argilla" if kind is tools.ARGILLA else ""
+        raise TryAgain(f"{bundled.TITLE} is not up yet; errata up{extra} starts it")
     try:
         known = tool_server.read_secrets(bundled.home_of(settings.data_dir)).accounts
         names = [*dict.fromkeys([account.name for account in known] + (name or []))]

@@ -3,8 +3,7 @@
 import os
 import sys
 import time
-from enum import StrEnum
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 from uuid import UUID
 
 import typer
@@ -23,19 +22,13 @@ app.add_typer(jobs_app, name="jobs", help="Background work.")
 app.add_typer(ledger_app, name="ledger", help="The chained record of decisions.")
 
 
-class Extra(StrEnum):
-    """What `up` runs only when it is asked to."""
-
-    ARGILLA = "argilla"
-
-
 @app.command()
 def up(
-    extras: Annotated[list[Extra] | None, typer.Option("--with", help="What else to run.")] = None,
+    extra: Annotated[Literal["argilla"] | None, typer.Option("--with", help="What else to run.")] = None,
 ) -> None:
     """Run everything on this machine until Ctrl-C."""
     chosen = settings.load()
-    if extras:
+    if extra:
         chosen = chosen.model_copy(update={"argilla": True})
     out = Console(stderr=True, highlight=False, markup=False, emoji=False)
     started = time.monotonic()

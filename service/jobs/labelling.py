@@ -1,6 +1,5 @@
 """Jobs with the annotation tools: the connectors are made here, and only here."""
 
-from collections.abc import Callable
 from typing import Any
 
 from annotation.argilla import ArgillaConnector
@@ -13,11 +12,6 @@ from service.runtime import Runtime
 from service.stages import labelling
 from service.stages import triage as triage_stage
 from service.tables import ConnectorKind, Project
-
-CONNECTORS: dict[ConnectorKind, Callable[[str, str], Connector]] = {
-    ConnectorKind.LABEL_STUDIO: LabelStudioConnector,
-    ConnectorKind.ARGILLA: ArgillaConnector,
-}
 
 
 def triage(_runtime: Runtime, lease: Lease) -> dict[str, Any]:
@@ -57,5 +51,7 @@ def connector_for(runtime: Runtime, lease: Lease) -> Connector:
         raise WrongState(f"project {project.slug}: no tool is connected; use errata labelling import")
     running = tools.running(runtime.settings, project.connector)
     if running is None:
-        raise TryAgain(f"{tools.bundled(project.connector).title} is not up yet")
-    return CONNECTORS[project.connector](running.url, running.token)
+        raise TryAgain(f"{tools.bundled(project.connector).TITLE} is not up yet")
+    if project.connector is ConnectorKind.ARGILLA:
+        return ArgillaConnector(running.url, running.token, members=running.members)
+    return LabelStudioConnector(running.url, running.token)

@@ -6,6 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from annotation.types import Answer, Cause, Verdict
+from service.argilla_server import ensure_accounts
 from service.projects import NewProject
 from service.tables import ConnectorKind, ProjectKind, TaskState
 from tests.argilla import ArgillaPeople
@@ -24,11 +25,12 @@ BETTER = Answer(
 )
 
 
-def test_what_experts_write_in_argilla_becomes_what_the_model_learns(letters, ann, people):
+def test_what_experts_write_in_argilla_becomes_what_the_model_learns(letters, argilla, ann, people):
     for prompt in (RASH, HEART):
         letters.flag(letters.respond(prompt, "Paint them blue."), comment="this is dangerous")
     letters.triage(random_share=0.0)
     letters.send()
+    ensure_accounts(argilla.url, argilla.data_dir, ("ann", "ben"))
 
     # An expert opens the project in her browser, finds what she needs, and answers.
     tool = letters.tool_project()

@@ -11,11 +11,14 @@ from annotation.hooks import HookAction, is_signed, parse_argilla
 from annotation.types import Answer, Cause, LabelSchema, NewTask, TaskKind, Verdict
 from retrain.corpus_files import read_all
 from service import argilla_server as server
+from service import supervisor, tools
 from service.tables import ConnectorKind, InboxEvent, Job, JobKind
 from service.tool_server import Installation
 from service.web.app import create_app
 from tests import builders
 from tests.argilla import ArgillaPeople
+from tests.label_studio import cache_dir
+from tests.limits import on_a_full_disk
 
 SCHEMA = LabelSchema(kind=TaskKind.GENERATION)
 TASKS = [
@@ -27,7 +30,7 @@ TASKS = [
 
 @pytest.fixture
 def connector(argilla):
-    return ArgillaConnector(argilla.url, argilla.admin_token)
+    return ArgillaConnector(argilla.url, argilla.admin_token, members=("ann", "ben"))
 
 
 @pytest.fixture
@@ -49,9 +52,61 @@ def test_secrets_are_for_their_owner_alone(tmp_path):
     assert server.command(installation, tmp_path, secrets, port=1, redis_url="redis://r/1")[1] == environment
 
 
+def test_a_full_disk_leaves_no_empty_signing_key(tmp_path):
+    installation = Installation(tmp_path)
+    secrets = server.prepare(installation, tmp_path)
+
+    def start():
+        return server.command(installation, tmp_path, secrets, port=1, redis_url="")[1]
+
+    assert "File too large" in on_a_full_disk(start, max_bytes=0)
+    assert len(start()["ARGILLA_AUTH_SECRET_KEY"]) > 40
+
+
+@pytest.mark.parametrize(
+    ("damaged", "text"), [("port", ""), ("secrets.json", ""), ("secrets.json", '{"accounts": []}')]
+)
+def test_damaged_files_are_reported_by_up(settings, damaged, text):
+    chosen = settings.model_copy(update={"cache_dir": cache_dir()})
+    server.prepare(server.install(chosen.cache_dir, str), chosen.data_dir)
+    (server.home_of(chosen.data_dir) / damaged).write_text(text)
+    told = []
+    supervisor._provide(supervisor.Supervisor(chosen, lambda *said: told.append(said)), ConnectorKind.ARGILLA)
+    [(name, state)] = told
+    assert (name, state.partition(":")[0]) == ("argilla", "not available")
+
+
 def test_accounts_are_made_once(argilla):
     names = [account.name for account in argilla.accounts]
     assert server.ensure_accounts(argilla.url, argilla.data_dir, names) == list(argilla.accounts)
+
+
+def test_an_account_made_after_sending_is_let_in(argilla, people):
+    made = set_up(ArgillaConnector(argilla.url, argilla.admin_token), "sent-before")
+    assert "sent-before" not in workspaces(people, "ann")
+    [account] = server.ensure_accounts(argilla.url, argilla.data_dir, ["ann"])
+    path = f"/api/v1/me/datasets?workspace_id={made.external_id}"
+    assert len(people.call("GET", path, account.token)["items"]) == 1
+
+
+def test_nobody_is_let_in_who_is_not_ours(people, connector):
+    stranger = {"first_name": "s", "username": "stranger", "password": "p" * 12, "role": "annotator"}
+    token = people.call("POST", "/api/v1/users", people.running.admin_token, stranger)["api_key"]
+    set_up(connector, "ours-alone")
+    assert people.call("GET", "/api/v1/me/workspaces", token)["items"] == []
+    assert "ours-alone" in workspaces(people, "ann")
+
+
+def test_whose_accounts_are_ours_is_known_of_the_bundled_server_alone(argilla, settings):
+    (server.home_of(argilla.data_dir) / "port").write_text(argilla.url.rpartition(":")[2])
+    bundled = settings.model_copy(update={"data_dir": argilla.data_dir})
+    own = bundled.model_copy(update={"argilla_url": argilla.url})
+    assert {*tools.running(bundled, ConnectorKind.ARGILLA).members} == {"ann", "ben"}
+    assert tools.running(own, ConnectorKind.ARGILLA).members == ()
+
+
+def workspaces(people, who):
+    return {workspace["name"] for workspace in people.read("/api/v1/me/workspaces", annotator=who)["items"]}
 
 
 def test_its_webhook_is_signed_and_says_what_to_read_again(connector, people, receiver, runtime):

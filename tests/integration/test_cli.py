@@ -13,7 +13,7 @@ from sqlmodel import col, select
 from service import cli, label_studio_server, runtime, supervisor, tool_server
 from service.cli import console, loop
 from service.errors import JobFailed
-from service.tables import ApiKey, JobKind
+from service.tables import ApiKey, ConnectorKind, JobKind
 from service.tool_server import Account, Running, Secrets
 from tests.builders import add_challenger, add_evaluation, add_set
 
@@ -308,6 +308,18 @@ def test_doctor_waits_for_what_is_starting_but_not_for_ever(errata, project):
         status, document = errata("doctor")
     states = {check["name"]: check["state"] for check in document["checks"]}
     assert (status, states["web"], states["label-studio"]) == (1, "failed", "starting")
+
+
+def test_doctor_waits_for_a_tool_that_up_alone_was_asked_for(errata, project):
+    opened = runtime.from_environment()
+    with opened.db.transaction() as session:
+        _project(session).connector = ConnectorKind.ARGILLA
+    found = []
+    for is_asked_for in (False, True):
+        with supervisor._data_dir(opened.settings.model_copy(update={"argilla": is_asked_for})):
+            checks = errata("doctor")[1]["checks"]
+        found += [check["state"] for check in checks if check["name"] == "argilla"]
+    assert found == ["failed", "starting"]
 
 
 def test_doctor_sees_that_others_can_read_the_secrets(errata, project, tmp_path):

@@ -118,10 +118,13 @@ class ArgillaTool:
         self.running = running
         self.connector = self.another_connector()
         self.people = ArgillaPeople(running)
-        self.projects, self.hooks, self.tasks = self.people.projects, self.people.hooks, self.people.tasks
+        self.projects, self.tasks = self.people.projects, self.people.tasks
+
+    def hooks(self, project):
+        return [hook for hook in self.people.hooks(project) if hook[0] == HOOK]
 
     def another_connector(self):
-        return ArgillaConnector(self.running.url, self.running.admin_token)
+        return ArgillaConnector(self.running.url, self.running.admin_token, members=("ann", "ben"))
 
     @contextmanager
     def losing_an_answer(self):
@@ -347,6 +350,17 @@ def test_an_address_that_is_none_is_refused():
 @pytest.fixture
 def argilla_tool(argilla):
     return ArgillaTool(argilla)
+
+
+def test_in_argilla_another_installation_keeps_its_webhook(argilla_tool, slug):
+    theirs, ours = "http://127.0.0.1:9/hooks/theirs", "http://127.0.0.1:9/hooks/moved"
+    for url, secret in ((theirs, "theirs"), (HOOK, SECRET), (ours, SECRET)):
+        argilla_tool.connector.set_up(slug=slug, schema=SCHEMA, hook_url=url, hook_secret=secret)
+    kept = {url for url, _ in argilla_tool.people.hooks("")}
+    assert (theirs in kept, HOOK in kept, ours in kept) == (True, False, True)
+    for secret in ("theirs", SECRET):
+        argilla_tool.connector.set_up(slug=slug, schema=SCHEMA, hook_url="", hook_secret=secret)
+    assert not {theirs, ours} & {url for url, _ in argilla_tool.people.hooks("")}
 
 
 def test_argilla_takes_no_answer_that_it_did_not_ask_for(argilla_tool, slug):

@@ -13,6 +13,7 @@ from service import ledger, projects
 from service.runtime import Runtime
 from service.tables import (
     ApiKey,
+    ConnectorKind,
     Document,
     DocumentKind,
     Job,
@@ -231,6 +232,10 @@ class TestForms:
         sent = head + b"x" * 2 * MAX_FORM_BYTES + b"\r\n--x--\r\n"
         answer = client.post("/sign-in", data=sent, content_type="multipart/form-data; boundary=x")
         assert answer.status_code == 413
+
+    def test_a_new_project_can_choose_every_tool(self, ada):
+        page = ada.get("/projects/new").text
+        assert all(f'<option value="{kind}"' in page for kind in ConnectorKind)
 
     def test_a_project_is_made_in_the_browser(self, ada, runtime):
         answer = ada.post(

@@ -1,12 +1,15 @@
 """Label Studio's webhooks: hints that are stored and answered at once, and never believed."""
 
 import json
+from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
 from sqlmodel import select
+from standardwebhooks.webhooks import Webhook
 
 from annotation.label_studio import LabelStudioConnector
-from service.tables import InboxEvent, Job, JobKind, JobState
+from service.tables import ConnectorKind, InboxEvent, Job, JobKind, JobState
 from service.web.app import create_app
 from tests import builders
 
@@ -122,6 +125,19 @@ def test_a_wrong_secret_is_refused_and_leaves_nothing(hook, wrong):
 def test_another_installations_project_is_ignored(hook):
     answer = hook.send(EVENT | {"project": {"id": 8}})
     assert answer.status_code == 204
+    assert not hook.events() and not hook.jobs()
+
+
+def test_a_workspace_that_is_another_tools_project_is_ignored(hook):
+    workspace, secret, at = {"id": str(UUID(int=1))}, "whsec_c2VjcmV0c2VjcmV0", datetime.now(UTC)
+    with hook.runtime.db.transaction() as session:
+        builders.add_project(session, "letters", tool_project=workspace["id"])
+        ours = builders.add_project(session, "songs", tool_project=str(UUID(int=2)))
+        ours.connector, ours.tool_hook_secret = ConnectorKind.ARGILLA, secret
+    body = json.dumps({"type": "record.deleted", "data": workspace | {"dataset": {"workspace": workspace}}})
+    signature, stamp = Webhook(secret).sign("m", at, body), str(int(at.timestamp()))
+    headers = {"webhook-id": "m", "webhook-timestamp": stamp, "webhook-signature": signature}
+    assert hook.client.post("/hooks/argilla", data=body, headers=headers).status_code == 204
     assert not hook.events() and not hook.jobs()
 
 

@@ -1,0 +1,69 @@
+"""What connectors exchange with their tools, each in one way: times, texts to show, answers and refusals."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from annotation.errors import InvalidAnswer, ToolRefused, ToolUnavailable
+from annotation.types import Answer, Cause, NewTask, Verdict
+
+# A writer's clock, and a write that was stamped before the last pull and committed after it.
+MARGIN = timedelta(minutes=1)
+
+_BUSY = {408, 429}
+
+
+def time_of(value: str) -> datetime:
+    """Read a time in ISO 8601; one without an offset is in UTC."""
+    time = datetime.fromisoformat(value)
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def shown(task: NewTask) -> dict[str, str]:
+    """Return what the page shows; its texts must not be empty."""
+    texts = {
+        "prompt": task.prompt,
+        "response": task.response,
+        "context": task.context,
+        "reasons": task.reasons,
+    }
+    return {name: text or "\u2013" for name, text in texts.items()}
+
+
+def answer_or_problem(read: Callable[[Any], Answer], written: Any) -> tuple[Answer | None, str | None]:
+    """Return the answer, or else why what was sent is none."""
+    try:
+        return read(written), None
+    except InvalidAnswer as error:
+        return None, str(error)
+
+
+def verdict_of(text: str | None) -> Verdict:
+    """Read a verdict.
+
+    Raises:
+        InvalidAnswer: it is none.
+    """
+    if text not in set(Verdict):
+        raise InvalidAnswer(f"verdict {text!r} is none of {[str(v) for v in Verdict]}")
+    return Verdict(text)
+
+
+def cause_of(text: str | None) -> Cause | None:
+    """Read a cause, which may be missing.
+
+    Raises:
+        InvalidAnswer: it is none.
+    """
+    if text is not None and text not in set(Cause):
+        raise InvalidAnswer(f"cause {text!r} is none of {[str(c) for c in Cause]}")
+    return None if text is None else Cause(text)
+
+
+def refusal(
+    where: str, status: int, detail: str, *, remedies: Mapping[int, str]
+) -> ToolUnavailable | ToolRefused:
+    """Return the error that a tool's status means; `remedies` say what a person can do about some."""
+    if status >= 500 or status in _BUSY:
+        return ToolUnavailable(f"{where} answered {status}")
+    return ToolRefused(f"{where} answered {status}: {remedies.get(status, detail[:500])}")
