@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import inspect, text
 from sqlmodel import col, select
 
-from annotation.types import Verdict
+from annotation.types import TaskKind, Verdict
 from retrain import parquet
 from retrain.artifacts import ArtifactStore
 from retrain.audit import Finding, Repair, RepairKind, Severity
@@ -504,7 +504,7 @@ def test_an_answer_taken_in_during_an_erasure_is_erased_too(any_clinic, monkeypa
         def erase_meanwhile(*arguments):
             erasing.append(pool.submit(any_clinic.erase))
             wait(erasing, timeout=1)
-            return schema_of(*arguments)
+            return replace(schema_of(*arguments), kind=TaskKind.GENERATION, labels=())
 
         monkeypatch.setattr(labelling, "_schema_of", erase_meanwhile)
         taken = labelling.import_answers(queue.lease(job), any_clinic.project.id, [corrected(response)])
