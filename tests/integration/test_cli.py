@@ -197,6 +197,12 @@ def test_a_fresh_label_studio_gets_experts_accounts(errata, monkeypatch, asked, 
     assert (status, [account["name"] for account in document["accounts"]]) == (0, made)
 
 
+def test_accounts_in_an_argilla_of_ones_own_are_its_owners(errata, monkeypatch):
+    monkeypatch.setenv("ERRATA_ARGILLA_URL", "http://127.0.0.1:1")
+    status, document = errata("labelling", "accounts", "--tool", "argilla")
+    assert (status, document["code"]) == (1, "invalid")
+
+
 def test_without_a_live_worker_a_job_runs_in_a_child(errata, project):
     status, document = errata("triage", "--project", project)
     assert (status, document) == (0, {"tasks_from_flags": 0, "tasks_drawn": 0})
