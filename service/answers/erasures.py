@@ -60,6 +60,7 @@ def learned_from_erased(session: Session, project_id: UUID) -> set[UUID]:
         select(TrainingRun.id)
         .join(TrainingSetExample, col(TrainingSetExample.training_set_id) == TrainingRun.training_set_id)
         .where(TrainingSetExample.split == Split.TRAIN, col(TrainingSetExample.erased_at) > began)
+        .where(col(TrainingSetExample.erased_at).is_not(None))  # as the index of erased rows wants it
     )
     runs = set(session.exec(taught.where(TrainingRun.project_id == project_id).distinct()))
     marked: set[UUID] = set()

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy import Index, UniqueConstraint, text
 from sqlmodel import Field
 
 from retrain.types import Split
@@ -49,7 +49,16 @@ class TrainingSetExample(Row, table=True):
     """
 
     __tablename__ = "training_set_example"
-    __table_args__ = (UniqueConstraint("training_set_id", "settlement_id"),)
+    __table_args__ = (
+        UniqueConstraint("training_set_id", "settlement_id"),
+        Index(
+            "ix_training_set_example_training_set_id_erased_at",
+            "training_set_id",
+            "erased_at",
+            sqlite_where=text("erased_at IS NOT NULL"),
+            postgresql_where=text("erased_at IS NOT NULL"),
+        ),
+    )
 
     training_set_id: UUID = Field(foreign_key="training_set.id", index=True)
     settlement_id: UUID = Field(foreign_key="settlement.id", index=True)

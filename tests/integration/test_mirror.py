@@ -154,7 +154,7 @@ def test_what_a_clone_brings_trains_with_trl_as_it_is_exported(team, tmp_path, c
     team.settle("where?", "here", Verdict.INCORRECT, correction="there")
     team.settle("when?", "now", Verdict.INCORRECT)
     team.mirror(team.curate())
-    clone = checked_out(team.repository.data, "clinic/v1", tmp_path / "clone")
+    clone = checked_out(team.repository, "clinic/v1", tmp_path / "clone")
     assert dvc(clone, "pull").returncode == 0
     rows = parquet.read(clone / "sets/clinic/rows/part-00000.parquet")
     learned = learned_by_trl(rows, tmp_path, locate("bundled:tiny", cache_dir).directory)

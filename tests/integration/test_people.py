@@ -219,7 +219,7 @@ class TestPasswords:
             ("x" * 12, "it has 1 different characters, not 6"),
             ("Olga olga is here", "your name is in it"),
             ("y" * 201, "it has 201 characters"),
-            ("", "new_password: "),
+            ("", "New password: "),
         ],
     )
     def test_a_password_that_is_easy_to_guess_is_refused_with_rule_and_reason(self, runtime, password, why):

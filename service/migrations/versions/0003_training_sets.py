@@ -35,6 +35,7 @@ INDEXES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("response", ("source_id", "body_sha256")),
 )
 CAUSES = (("settlement", "admission_id", "admission"), ("annotation_task", "repair_id", "accepted_repair"))
+SELDOM = (("response", "source_id", "set_aside"), ("training_set_example", "training_set_id", "erased_at"))
 REPORTS = ("audit_report", "card")
 ERASABLE = ("response", "training_set_example")
 
@@ -63,20 +64,22 @@ def upgrade() -> None:
         )
     for table, columns in INDEXES:
         op.create_index(f"ix_{table}_{'_'.join(columns)}", table, list(columns), unique=False)
-    is_aside = sa.text("set_aside IS NOT NULL")
-    op.create_index(
-        "ix_response_source_id_set_aside",
-        "response",
-        ["source_id", "set_aside"],
-        sqlite_where=is_aside,
-        postgresql_where=is_aside,
-    )
+    for table, column, other in SELDOM:
+        is_there = sa.text(f"{other} IS NOT NULL")
+        op.create_index(
+            f"ix_{table}_{column}_{other}",
+            table,
+            [column, other],
+            sqlite_where=is_there,
+            postgresql_where=is_there,
+        )
     op.drop_index("ix_response_source_id", "response")
 
 
 def downgrade() -> None:
     op.create_index("ix_response_source_id", "response", ["source_id"], unique=False)
-    op.drop_index("ix_response_source_id_set_aside", "response")
+    for table, column, other in SELDOM:
+        op.drop_index(f"ix_{table}_{column}_{other}", table)
     for table, columns in INDEXES:
         op.drop_index(f"ix_{table}_{'_'.join(columns)}", table)
     op.drop_column("training_set", "current_at")
