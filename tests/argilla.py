@@ -1,64 +1,18 @@
-"""A real Argilla for tests: started on a free port with its embedded search, with accounts, and ended afterwards."""
+"""Experts and operators at work in a real Argilla, for tests."""
 
-import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
 
 from annotation.argilla_results import to_values
 from annotation.types import Answer
-from service import argilla_server as server
-from service import tool_server
-from tests.label_studio import cache_dir, free_port
-
-START_SECONDS = 120
-
-
-@dataclass(frozen=True)
-class RunningArgilla:
-    url: str
-    admin_token: str
-    accounts: tuple[tool_server.Account, ...]
-    data_dir: Path
-    process: subprocess.Popen
-
-
-@contextmanager
-def running_argilla(
-    data_dir: Path, redis_url: str, names: Sequence[str] = ("ann", "ben")
-) -> Iterator[RunningArgilla]:
-    """Run Argilla over an empty database until the block ends; nobody else may use the Redis database."""
-    installation = server.install(cache_dir(), lambda line: None)
-    secrets = server.prepare(installation, data_dir)
-    port = free_port()
-    argv, environment = server.command(installation, data_dir, secrets, port=port, redis_url=redis_url)
-    url = f"http://127.0.0.1:{port}"
-    with (
-        (data_dir / "argilla.log").open("wb") as log,
-        subprocess.Popen(argv, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as process,
-    ):
-        try:
-            tool_server.wait_until_ready(
-                url,
-                title=server.TITLE,
-                is_up=server.is_up,
-                is_alive=lambda: process.poll() is None,
-                timeout_seconds=START_SECONDS,
-            )
-            accounts = tuple(server.ensure_accounts(url, data_dir, names))
-            yield RunningArgilla(url, secrets.admin.token, accounts, data_dir, process)
-        finally:
-            process.terminate()
+from tests.servers import RunningTool
 
 
 class ArgillaPeople:
     """Plays experts and operators through Argilla's own API."""
 
-    def __init__(self, running: RunningArgilla) -> None:
+    def __init__(self, running: RunningTool) -> None:
         self.running = running
         self._tokens = {account.name: account.token for account in running.accounts}
 

@@ -14,10 +14,9 @@ from service.db import Database
 from service.runtime import Runtime, build
 from service.settings import Settings
 from service.tables import Job, JobState
+from service.tools import ARGILLA, LABEL_STUDIO, bundled
 from service.web.app import create_app
-from tests.argilla import RunningArgilla, running_argilla
-from tests.label_studio import RunningLabelStudio, running_label_studio
-from tests.servers import start_valkey
+from tests.servers import RunningTool, running_tool, start_valkey
 
 logs.configure()
 
@@ -39,18 +38,19 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLabelStudio]:
+def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTool]:
     """A real Label Studio with the accounts ann, ben and cleo; it lasts for the whole run."""
-    with running_label_studio(tmp_path_factory.mktemp("label-studio")) as running:
+    home, names = tmp_path_factory.mktemp("label-studio"), ["ann", "ben", "cleo"]
+    with running_tool(bundled(LABEL_STUDIO), home, names) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def argilla(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningArgilla]:
+def argilla(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTool]:
     """A real Argilla with the accounts ann and ben, and a Valkey of its own; it lasts for the whole run."""
     home = tmp_path_factory.mktemp("argilla")
     queue = start_valkey(home)
-    with running_argilla(home, valkey.url(home)) as running:
+    with running_tool(bundled(ARGILLA), home, ["ann", "ben"], redis_url=valkey.url(home)) as running:
         yield running
     queue.terminate()
     queue.wait()

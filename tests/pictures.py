@@ -26,14 +26,13 @@ from service.runtime import Runtime
 from service.stages import auditing, curation
 from service.supervisor import commands
 from service.tables import JobKind, Project, ProjectKind, Role, TaskPurpose, TrainingSet
+from service.tools import ARGILLA, bundled
 from tests import builders
-from tests.argilla import running_argilla
 from tests.benchmarks.installation import installation
 from tests.benchmarks.processes import running
 from tests.chromium import running_browser
-from tests.label_studio import free_port
 from tests.scenarios import clean, text_faults
-from tests.servers import start_valkey
+from tests.servers import free_port, running_tool, start_valkey
 from tests.waiting import eventually
 
 FOLDER = Path(__file__).resolve().parent.parent / "deploy" / "pictures"
@@ -87,7 +86,8 @@ def task_in_argilla() -> None:
     )
     with TemporaryDirectory() as folder, running_browser() as browser:
         queue = start_valkey(Path(folder))
-        with running_argilla(Path(folder), valkey.url(Path(folder))) as argilla:
+        url = valkey.url(Path(folder))
+        with running_tool(bundled(ARGILLA), Path(folder), ["ann"], redis_url=url) as argilla:
             members = [account.name for account in argilla.accounts]
             connector = ArgillaConnector(argilla.url, argilla.admin_token, members=members)
             made = connector.set_up(slug="clinic", schema=schema, hook_url="", hook_secret="")

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from tests.label_studio import free_port
+from tests.servers import free_port
 from tests.waiting import eventually
 
 READY_SECONDS = 60

@@ -18,8 +18,8 @@ from tests.benchmarks.installation import installation
 from tests.benchmarks.processes import running
 from tests.benchmarks.report import Aim, Report, percentile
 from tests.crowded import Crowd, fill
-from tests.label_studio import free_port
 from tests.repetitions import Repetitions
+from tests.servers import free_port
 from tests.waiting import eventually
 
 FEEDBACK, STEPS_DOWN, AIM_MS = 100_000, 5, 200

@@ -15,8 +15,8 @@ from service.tables import ConnectorKind, JobKind, Project, ProjectKind
 from tests.benchmarks.installation import installation
 from tests.benchmarks.processes import running
 from tests.benchmarks.report import Aim, Report, percentile
-from tests.label_studio import free_port
 from tests.repetitions import Repetitions
+from tests.servers import free_port
 from tests.waiting import eventually
 
 TOOL_PROJECT = 7

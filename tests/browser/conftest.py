@@ -14,7 +14,7 @@ from service.runtime import Runtime
 from service.settings import Settings
 from service.web.app import create_app
 from tests.chromium import offline_page, running_browser
-from tests.label_studio import free_port
+from tests.servers import free_port
 
 REPORT = """addEventListener("securitypolicyviolation", (event) =>
     console.error("Content Security Policy", event.effectiveDirective, event.blockedURI, event.sample));"""

@@ -19,7 +19,7 @@ from service.tables import Feedback, KeyKind, Rating
 from service.web import widget
 from tests import builders
 from tests.browser.conftest import served
-from tests.label_studio import free_port
+from tests.servers import free_port
 
 GOOD, BAD = "Good answer", "Bad answer"
 ANSWER = {"messages": [{"role": "user", "content": "who bills me?"}], "response": "Cardiology"}

@@ -12,7 +12,7 @@ from service.tables import ConnectorKind, ProjectKind, TaskState
 from tests.argilla import ArgillaPeople
 from tests.chromium import offline_page
 from tests.e2e.world import World
-from tests.label_studio import free_port
+from tests.servers import free_port
 from tests.waiting import eventually
 
 RASH, HEART = "these red spots on both arms itch every single night", "my heart beats too fast on the stairs"

@@ -11,7 +11,8 @@ from service.tables import JobKind, ProjectKind, TaskState
 from tests.chromium import offline_page
 from tests.e2e.expert import Expert
 from tests.e2e.world import World
-from tests.label_studio import LabelStudioPeople, free_port
+from tests.label_studio import LabelStudioPeople
+from tests.servers import free_port
 from tests.waiting import eventually
 
 BEN, CLEO = "ben@errata.local", "cleo@errata.local"

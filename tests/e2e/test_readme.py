@@ -11,7 +11,7 @@ from service.tables import Response
 from service.web.app import create_app
 from tests import builders
 from tests.browser.conftest import served
-from tests.label_studio import free_port
+from tests.servers import free_port
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 

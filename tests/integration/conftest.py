@@ -17,6 +17,8 @@ from service import cli
 from service import runtime as runtimes
 from service.runtime import Runtime, build
 from service.settings import Settings
+from service.tables import ProjectKind
+from tests.desk import Desk
 from tests.postgres import Cluster, running_postgres
 from tests.waiting import eventually
 
@@ -162,3 +164,13 @@ def receiver():
         yield f"http://127.0.0.1:{http.server_port}/hooks/x", received
         http.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def desk(runtime) -> Desk:
+    return Desk(runtime, ProjectKind.GENERATION)
+
+
+@pytest.fixture
+def any_desk(any_runtime) -> Desk:
+    return Desk(any_runtime, ProjectKind.GENERATION)

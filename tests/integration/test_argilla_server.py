@@ -17,8 +17,8 @@ from service.tool_server import Installation
 from service.web.app import create_app
 from tests import builders
 from tests.argilla import ArgillaPeople
-from tests.label_studio import cache_dir
 from tests.limits import on_a_full_disk
+from tests.servers import cache_dir
 
 SCHEMA = LabelSchema(kind=TaskKind.GENERATION)
 TASKS = [

@@ -11,16 +11,11 @@ from retrain.errors import BrokenArtifact, ForeignChanges
 from retrain.recipe import BrokenRecipe
 from service.errors import AuditBlocked, Invalid
 from service.stages import intake
-from service.tables import Job, JobKind, Response, TrainingSet
+from service.tables import Job, JobKind, ProjectKind, Response, TrainingSet
 from tests import builders
-from tests.integration.test_curation import Desk, ProjectKind
+from tests.desk import Desk
 from tests.integration.test_mirror import Team
 from tests.limits import on_a_full_disk
-
-
-@pytest.fixture
-def desk(runtime) -> Desk:
-    return Desk(runtime, ProjectKind.GENERATION)
 
 
 @pytest.fixture

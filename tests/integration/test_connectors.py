@@ -16,7 +16,8 @@ from annotation.label_studio import LabelStudioConnector, label_config
 from annotation.types import Answer, Cause, LabelSchema, NewTask, TaskKind, Verdict
 from tests.argilla import ArgillaPeople
 from tests.fakes import FakeConnector
-from tests.label_studio import LabelStudioPeople, free_port
+from tests.label_studio import LabelStudioPeople
+from tests.servers import free_port
 
 ANN, BEN = "ann@errata.local", "ben@errata.local"
 HOOK, SECRET = "http://127.0.0.1:9/hooks/label-studio/x", "s3cret"

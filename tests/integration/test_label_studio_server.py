@@ -14,7 +14,8 @@ from annotation.label_studio import SECRET_HEADER, LabelStudioConnector
 from annotation.types import Answer, LabelSchema, NewTask, TaskKind, Verdict
 from service import label_studio_server as server
 from service.tool_server import ToolFailed, read_secrets, wait_until_ready
-from tests.label_studio import LabelStudioPeople, cache_dir
+from tests.label_studio import LabelStudioPeople
+from tests.servers import cache_dir
 
 SCHEMA = LabelSchema(kind=TaskKind.GENERATION)
 

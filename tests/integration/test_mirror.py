@@ -24,6 +24,7 @@ from service.tables import (
     JobKind,
     JobState,
     Mirror,
+    ProjectKind,
     Score,
     TrainingRun,
     TrainingSet,
@@ -31,7 +32,7 @@ from service.tables import (
 )
 from tests import builders
 from tests.clones import checked_out, dvc, git_objects, holding
-from tests.integration.test_curation import Desk, ProjectKind
+from tests.desk import Desk
 from tests.storage import running_storage
 
 MARKER = "xylophone-of-a-patient"

@@ -12,8 +12,7 @@ import pytest
 from service import valkey
 from service.db import Database
 from service.queue import QUEUES
-from tests.label_studio import free_port
-from tests.servers import start_valkey
+from tests.servers import free_port, start_valkey
 from tests.tree import READY_SECONDS, Tree, grown
 from tests.waiting import eventually
 

@@ -1,0 +1,125 @@
+"""A project whose settlements become training sets, and those who decide about them."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from sqlmodel import select
+
+from annotation.types import Cause, Verdict
+from retrain import parquet
+from retrain.audit import Finding, Repair, Severity
+from retrain.recipe import Recipe
+from retrain.types import Example
+from service.answers.audits import findings_of
+from service.answers.changes import compare
+from service.answers.examples import examples_of
+from service.clock import utcnow
+from service.stages import auditing, curation, training
+from service.tables import (
+    AcceptedRepair,
+    AuditFinding,
+    JobKind,
+    LedgerEntry,
+    ProjectKind,
+    Role,
+    TrainingSet,
+)
+from tests import builders
+
+TOMORROW = timedelta(days=1)
+
+
+class Reviewer:
+    """An audit that finds what a test puts before it, in sets that hold the rows; the rest is real."""
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self.seen = None
+        self.encode = None
+
+    write = staticmethod(parquet.write)
+
+    def audit(self, examples, context, *, checks, report):
+        self.seen = context
+        held = {example.key for example in examples}
+        return [finding for finding in self.findings if held & set(finding.keys)]
+
+
+class Desk:
+    """A project whose settlements become sets."""
+
+    def __init__(self, runtime, kind: ProjectKind) -> None:
+        self.runtime, self.reviewer = runtime, Reviewer()
+        with runtime.db.transaction() as session:
+            self.project = builders.add_project(session)
+            self.project.kind = kind
+            session.add(self.project)
+            builders.add_criteria(session, self.project)
+            self.olga, _ = builders.add_person(session, Role.APPROVER, "olga")
+
+    def settle(self, asked: str, text: str, verdict=Verdict.CORRECT, **more) -> str:
+        of_flag = more.pop("of_flag", {})
+        of_response = {name: more.pop(name) for name in ("may_train", "subject") if name in more}
+        with self.runtime.db.transaction() as session:
+            response = builders.add_response(session, self.project, text, asked=asked, **of_response)
+            flag = builders.add_flag(session, self.project, response, "wrong", **of_flag)
+            task = builders.add_task(session, self.project, response, flag=flag)
+            facts = {"verdict": verdict, "label": None, "cause": Cause.MODEL} | more
+            return str(builders.add_settlement(session, task, **facts).id)
+
+    def curate(self, **recipe) -> TrainingSet:
+        with self.runtime.db.transaction() as session:
+            job = self.runtime.queue.ask(session, JobKind.CURATE, self.project.id, project_id=self.project.id)
+        lease = self.runtime.queue.lease(job)
+        made = curation.run(self.runtime, lease, self.project.id, Recipe(**recipe), self.reviewer)
+        lease.finish(made)
+        with self.runtime.db.reading() as session:
+            return session.get_one(TrainingSet, UUID(made["id"]))
+
+    def rebuild(self, training_set: TrainingSet) -> dict:
+        with self.runtime.db.transaction() as session:
+            job = self.runtime.queue.ask(
+                session, JobKind.REBUILD, training_set.id, project_id=self.project.id
+            )
+        return curation.rebuild(self.runtime, self.runtime.queue.lease(job), training_set.id, self.reviewer)
+
+    def examples(self, training_set: TrainingSet) -> dict[str, Example]:
+        with self.runtime.db.reading() as session:
+            return {row.key: row for row in examples_of(session, training_set)}
+
+    def compare(self, a: TrainingSet, b: TrainingSet) -> dict:
+        with self.runtime.db.reading() as session:
+            return compare(session, a, b)
+
+    def finds(self, *keys: str, severity=Severity.BLOCK, proposals: Sequence[Repair] = ()) -> None:
+        self.reviewer.findings.append(
+            Finding("noise", 1, severity, keys, "rows say nothing", "Leave them out.", tuple(proposals))
+        )
+
+    def finding(self, training_set: TrainingSet) -> AuditFinding:
+        with self.runtime.db.reading() as session:
+            return findings_of(session, training_set)[0]
+
+    def waive(self, finding: AuditFinding, until=None) -> None:
+        with self.runtime.db.transaction() as session:
+            until = until or utcnow().date() + TOMORROW
+            auditing.waive(session, self.project, finding.id, user=self.olga, reason="known", until=until)
+
+    def accept(self, finding: AuditFinding, place: int = 0) -> AcceptedRepair:
+        with self.runtime.db.transaction() as session:
+            return auditing.accept(
+                session, self.project, finding.id, place=place, user=self.olga, reason="yes"
+            )
+
+    def undo(self, accepted: AcceptedRepair) -> None:
+        with self.runtime.db.transaction() as session:
+            auditing.undo(session, self.project, accepted.id, user=self.olga)
+
+    def train(self, training_set: TrainingSet) -> None:
+        with self.runtime.db.transaction() as session:
+            training.request(self.runtime, session, training_set, {})
+
+    def actions(self) -> list[str]:
+        with self.runtime.db.reading() as session:
+            return [entry.action for entry in session.exec(select(LedgerEntry).order_by(LedgerEntry.seq))]
