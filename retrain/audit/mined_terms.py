@@ -28,19 +28,7 @@ def mined(rows: Sequence[Example], least: int) -> dict[str, list[str]]:
     for prompt, answer in zip(asked, said, strict=True):
         for term in (prompt & terms) - answer:
             missing[term].update(answer - prompt)
-    in_answers = Counter(chain.from_iterable(said))
-    common = {word for word, count in in_answers.items() if 5 * count >= 3 * len(said)} | set(
-        _FUNCTION_WORDS.split()
-    )
-    candidates = {
-        term: {
-            other: count
-            for other, count in counts.items()
-            if count >= least and 2 * count >= in_answers[other] and not common.intersection(_edges(other))
-        }
-        for term, counts in missing.items()
-        if not common.intersection(_edges(term))
-    }
+    candidates = _candidates(missing, said, least)
     places = _places({*candidates, *chain.from_iterable(candidates.values())}, said)
     whole = {
         term: _whole(
@@ -63,6 +51,25 @@ def mined(rows: Sequence[Example], least: int) -> dict[str, list[str]]:
             for term, others in whole.items()
         }
     )
+
+
+def _candidates(
+    missing: Mapping[str, Counter[str]], said: Sequence[set[str]], least: int
+) -> dict[str, dict[str, int]]:
+    """Keep the terms and replacements that stand often enough and do not begin or end with a common word."""
+    in_answers = Counter(chain.from_iterable(said))
+    common = {word for word, count in in_answers.items() if 5 * count >= 3 * len(said)} | set(
+        _FUNCTION_WORDS.split()
+    )
+    return {
+        term: {
+            other: count
+            for other, count in counts.items()
+            if count >= least and 2 * count >= in_answers[other] and not common.intersection(_edges(other))
+        }
+        for term, counts in missing.items()
+        if not common.intersection(_edges(term))
+    }
 
 
 def _grams(text: str) -> set[str]:

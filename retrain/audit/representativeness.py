@@ -74,17 +74,20 @@ def find(
     if p >= alpha:
         return []
     keys = [key for _, key in (*trained, *asked)]
-    slices = [
+    sizes = len(trained), len(asked)
+    wanting = [
         part
         for part in _slices(points, is_asked, keys, uses, words, seed=seed)
-        if len(part.asked) >= max(5, least * len(asked))
-        and len(part.trained) / len(trained) < cover * len(part.asked) / len(asked)
+        if len(part.asked) >= max(5, least * sizes[1])
+        and len(part.trained) / sizes[0] < cover * len(part.asked) / sizes[1]
     ]
-    rare = sorted(
-        (part for part in slices if _p(part, len(trained), len(asked)) * len(slices) < alpha),
-        key=lambda part: (-len(part.asked), part.words),
-    )
-    return [_finding(distance, p, rare, (len(trained), len(asked)), sent)]
+    return [_finding(distance, p, _rare(wanting, sizes, alpha), sizes, sent)]
+
+
+def _rare(slices: Sequence[_Slice], sizes: tuple[int, int], alpha: float) -> list[_Slice]:
+    """Return the slices that are short beyond chance after Bonferroni, those most asked for first."""
+    rare = (part for part in slices if _p(part, *sizes) * len(slices) < alpha)
+    return sorted(rare, key=lambda part: (-len(part.asked), part.words))
 
 
 def _thinned(prompts: Iterable[tuple[str, str]], most: int) -> list[tuple[str, str]]:

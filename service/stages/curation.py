@@ -109,10 +109,7 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
     out = {one.key: f"repair {touched[one.key][-1]}" for one in settled if one.key not in left}
     dropped = out | dict(built.dropped)
     if not built.examples:
-        why = ", ".join(sorted(set(dropped.values()))[:3])
-        raise Invalid(
-            f"project {project.slug}: repairs and recipe leave none of {len(settled)} settlements: {why}"
-        )
+        raise _nothing_left(project, dropped)
     findings = tools.audit(
         built.examples,
         replace(context, earlier=_held_out(history, built)),
@@ -134,6 +131,13 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
         answer = describe_set(session, training_set)
     log.info("training_set_frozen", fingerprint=training_set.fingerprint, **training_set.counts)
     return answer
+
+
+def _nothing_left(project: Project, dropped: Mapping[str, str]) -> Invalid:
+    why = ", ".join(sorted(set(dropped.values()))[:3])
+    return Invalid(
+        f"project {project.slug}: repairs and recipe leave none of {len(dropped)} settlements: {why}"
+    )
 
 
 def newest_recipe(runtime: Runtime, project_id: UUID) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from pydantic import SecretStr
 from annotation.types import Answer, Cause, Verdict
 from service.argilla_server import ensure_accounts
 from service.projects import NewProject
-from service.tables import ConnectorKind, ProjectKind, TaskState
+from service.tables import ConnectorKind, ProjectKind, Role, TaskState
 from tests.argilla import ArgillaPeople
 from tests.chromium import offline_page
+from tests.console import person
 from tests.e2e.world import World
 from tests.servers import free_port
 from tests.waiting import eventually
@@ -54,6 +55,10 @@ def test_what_experts_write_in_argilla_becomes_what_the_model_learns(letters, ar
     settled = letters.settlement(RASH)
     assert (settled.verdict, settled.correction, settled.cause) == (Verdict.INCORRECT, CORRECTED, Cause.MODEL)
     assert letters.states() == {RASH: TaskState.SETTLED, HEART: TaskState.SENT}
+
+    # How long they took, Argilla does not say, and neither do we.
+    annotators = person(letters.runtime, Role.AUDITOR, password="").get("/p/letters/annotators").text
+    assert annotators.count("<td>argilla</td>") == annotators.count("<td>\u2013</td><td>100 %") == 2
 
     letters.curate()
     assert {prompt: row.answer for prompt, row in letters.examples().items()} == {RASH: CORRECTED}

@@ -682,6 +682,8 @@ class TestConsole:
         assert f"/p/clinic/audits/{job_id}" in olga.get("/p/clinic/corpora").text
         report = olga.get(f"/p/clinic/audits/{job_id}").text
         assert "1 rows hold a password" in report and SECRET in report and "4 rows of 1 source" in report
+        eve = person(team.runtime, Role.AUDITOR, password="")
+        assert SECRET not in eve.get(f"/p/clinic/audits/{job_id}").text
 
     def test_a_reader_sees_corpora_without_buttons(self, team):
         team.take([1])

@@ -158,9 +158,14 @@ def _tally(counts: Iterable[tuple[str, str, int]]) -> Tally:
 
 
 def _asked(desk: Desk, report: dict[str, Any]) -> dict[str, str]:
-    """Return what was asked in the first rows that findings name, where they are rows of a corpus."""
+    """Return what was asked in the first rows that findings name, where they are rows of a corpus.
+
+    What was set aside may be a secret, so that operators alone read it.
+    """
     named = {UUID(key) for finding in report["findings"] for key in finding["keys"][:ROWS_NAMED]}
     rows = select(Row).where(Row.project_id == desk.project.id, col(Row.id).in_(named))
+    if not desk.may(Access.OPERATOR):
+        rows = rows.where(col(Row.set_aside).is_(None))
     return {str(row.id): row.messages[-1]["content"] for row in desk.session.exec(rows)}
 
 
