@@ -14,16 +14,22 @@ class Repetitions:
     starts: int
     page_views: int
     audit_seeds: int
-    settled: int  # rows that a set is built of
+    settled: tuple[int, ...]  # rows that sets are built of; the first also by rivals
     racing_threads: int = 8
     taught_seeds: int = 5  # six trainings each
 
 
 CI = Repetitions(
-    kill_rounds=2, pending_jobs=200, hook_calls=20, starts=1, page_views=1, audit_seeds=2, settled=1000
+    kill_rounds=2, pending_jobs=200, hook_calls=20, starts=1, page_views=1, audit_seeds=2, settled=(100, 1000)
 )
 BENCH = Repetitions(
-    kill_rounds=20, pending_jobs=200, hook_calls=100, starts=5, page_views=20, audit_seeds=20, settled=100_000
+    kill_rounds=20,
+    pending_jobs=200,
+    hook_calls=100,
+    starts=5,
+    page_views=20,
+    audit_seeds=20,
+    settled=(10_000, 100_000),
 )
 FULL = Repetitions(
     kill_rounds=200,
@@ -32,7 +38,7 @@ FULL = Repetitions(
     starts=50,
     page_views=200,
     audit_seeds=20,
-    settled=1_000_000,
+    settled=(100_000, 1_000_000, 4_000_000),
     taught_seeds=20,
 )
 

@@ -16,7 +16,7 @@ from ipaddress import ip_address
 
 from retrain.audit.context import NOTHING, Context
 from retrain.audit.finding import Check, Finding, Severity, drop
-from retrain.training_set import has_placeholder
+from retrain.choosing import has_placeholder
 from retrain.types import Example
 
 CHECK = Check("personal", version=1)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlmodel import Session, col, select
 
-from retrain.training_set import apart, diff
+from retrain.difference import apart, diff
 from retrain.types import Example
 from service.answers.examples import LOOKED_UP, examples_of
 from service.tables import (

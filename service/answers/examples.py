@@ -14,8 +14,8 @@ from annotation.types import Cause, Verdict
 from retrain.audit import Repair, RepairKind
 from retrain.audit.repairs import apply
 from retrain.export import BrokenEntities, canonical_entities
-from retrain.training_set import Settled, to_example
-from retrain.types import Example, Kind, Message
+from retrain.training_set import to_example
+from retrain.types import Example, Kind, Message, Settled
 from service.tables import (
     AcceptedRepair,
     AnnotationTask,

@@ -18,8 +18,8 @@ from retrain.artifacts import name_of
 from retrain.audit.repairs import apply
 from retrain.audit.report import report, wordless
 from retrain.recipe import Recipe
-from retrain.training_set import Built, Placed, build, fingerprint, to_example
-from retrain.types import Example, Kind, Split, canonical_json, content_hash
+from retrain.training_set import Built, build, fingerprint, to_example
+from retrain.types import Example, Kind, Placed, Split, canonical_json, content_hash
 from service import ledger
 from service.answers import describe_set, newest_set
 from service.answers.audits import context_of
