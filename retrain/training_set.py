@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, TypeVar
 
+from retrain.caps import within_caps
 from retrain.near_duplicates import clusters_of_normalised, join, normalise, root, similarity, text_of
-from retrain.recipe import BrokenRecipe, Recipe
+from retrain.recipe import Recipe
 from retrain.types import Example, Kind, Message, Split, content_hash, sha256_of
 
 Row = TypeVar("Row")
@@ -27,6 +28,7 @@ class Settled:
 
     `is_random` says that its response was drawn at random and nobody had flagged it, `is_flag` that somebody had;
     `was_wrong` what experts found of it, if it is the model's own, and `reasons` what those said who flagged it.
+    `subject` is who asked, `person` who caused the settlement: the first to flag, else who asked.
     """
 
     key: str
@@ -43,6 +45,7 @@ class Settled:
     written: date | None = None
     conversation: str | None = None
     subject: str | None = None
+    person: str = ""
     is_random: bool = False
     is_flag: bool = False
     was_wrong: bool | None = None
@@ -114,7 +117,7 @@ def build(
     known = {content_hash(example) for example in examples[: len(earlier)]}
     sayable, unsayable = _without_placeholders(examples[len(earlier) :])
     kept, duplicates = _without_duplicates(sayable, known=known, recipe=recipe)
-    kept, surplus = _without_surplus(kept, recipe)
+    kept, surplus = within_caps(kept, recipe)
     splits = {name: group.split for group in groups for name in group.names}
     return Built(
         examples=tuple(kept),
@@ -139,6 +142,7 @@ def to_example(row: Settled, group: str, split: Split) -> Example:
         is_wanted=row.is_wanted,
         attributes=row.attributes,
         source=row.source,
+        person=row.person,
         language=row.language,
         written=row.written,
         was_wrong=row.was_wrong,
@@ -304,42 +308,6 @@ def _without_placeholders(examples: Iterable[Example]) -> tuple[list[Example], l
         else:
             said.append(example)
     return said, sorted(dropped)
-
-
-def _without_surplus(
-    examples: Sequence[Example], recipe: Recipe
-) -> tuple[list[Example], list[tuple[str, str]]]:
-    """Keep of each source at most its share of the training rows; those with the smallest content hash stay."""
-    counts = Counter(example.source for example in examples if example.split is Split.TRAIN)
-    if recipe.source_cap == 1 or len(counts) < 2:
-        return list(examples), []
-    room = _room(counts, recipe.source_cap)
-    kept, dropped = [], []
-    for example in examples:
-        if example.split is Split.TRAIN:
-            room[example.source] -= 1
-        if example.split is Split.TRAIN and room[example.source] < 0:
-            dropped.append((example.key, f"source cap: {example.source}"))
-        else:
-            kept.append(example)
-    return kept, dropped
-
-
-def _room(counts: Counter[str], cap: float) -> dict[str, int]:
-    """Return how many rows each source may keep, so that none has more than its share of all that are kept.
-
-    Raises:
-        BrokenRecipe: so few sources cannot all stay under the cap.
-    """
-    total = counts.total()
-    while True:
-        room = {source: min(count, int(cap * total + 1e-9)) for source, count in counts.items()}
-        if sum(room.values()) == total:
-            break
-        total = sum(room.values())
-    if not total:
-        raise BrokenRecipe(f"source_cap: {len(counts)} sources cannot all stay under {cap:g} of the rows")
-    return room
 
 
 def _without_duplicates(

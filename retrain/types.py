@@ -62,8 +62,8 @@ class Example:
 
     For classification `answer` is the label's text. `rejected` is the answer that people corrected; without
     `is_wanted` they only said that `answer` is wrong. `key` (our settlement), `group` (near-duplicate cluster or
-    conversation) and what follows `attributes` belong to the lineage, not to the content. `was_wrong` tells what
-    experts found of the model's own answer, None where it gave none; `reasons` are those of the flags.
+    conversation) and what follows `attributes` belong to the lineage, not to the content. `person` caused the row;
+    `was_wrong` tells what experts found of the model's own answer, None where it gave none; `reasons` are the flags'.
     """
 
     key: str
@@ -78,6 +78,7 @@ class Example:
     is_wanted: bool = True
     attributes: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
+    person: str = ""
     language: str | None = None
     written: date | None = None
     was_wrong: bool | None = None

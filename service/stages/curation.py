@@ -247,13 +247,12 @@ def _add(
     runtime: Runtime, session: Session, project_id: UUID, history: History, frozen: Frozen
 ) -> TrainingSet:
     examples, recipe = frozen.built.examples, frozen.recipe.to_json()
-    name = fingerprint(examples, recipe)
-    same = select(TrainingSet).where(TrainingSet.project_id == project_id, TrainingSet.fingerprint == name)
-    if known := session.exec(same).first():
+    if known := _same(session, project_id, examples, frozen.recipe):
         known.current_at = utcnow()
         if erased_rows(session, known):
             _fill_again(session, known, frozen)
         return _audited(session, known, frozen)
+    name = fingerprint(examples, recipe)
     added = TrainingSet(
         project_id=project_id,
         parent_id=history.newest.id if history.newest else None,
@@ -281,6 +280,19 @@ def _add(
         facts={"version": added.version, "artifact": frozen.artifact, "dropped": len(frozen.dropped)},
     )
     return added
+
+
+def _same(
+    session: Session, project_id: UUID, examples: Sequence[Example], recipe: Recipe
+) -> TrainingSet | None:
+    """Return the set of these rows by this recipe, also by one written down when it had fewer fields."""
+    written = session.exec(select(TrainingSet.recipe).where(TrainingSet.project_id == project_id))
+    forms = {canonical_json(form): form for form in written if Recipe.from_json(form) == recipe}
+    names = [fingerprint(examples, form) for form in forms.values()]
+    same = select(TrainingSet).where(
+        TrainingSet.project_id == project_id, col(TrainingSet.fingerprint).in_(names)
+    )
+    return session.exec(same.order_by(col(TrainingSet.version).desc())).first()
 
 
 def _fill_again(session: Session, emptied: TrainingSet, frozen: Frozen) -> None:

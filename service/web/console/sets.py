@@ -51,8 +51,21 @@ NUMBERS = {
         "Most that one source may give",
         "Above 0, at most 1: of the training rows, where there are several sources.",
     ),
+    "subject_cap": (
+        "Most that one person may give",
+        "Above 0, at most 1: of the training rows that came of their conversations and flags.",
+    ),
+    "replay_earlier": (
+        "Share of earlier rows that a training repeats",
+        "From 0 to 1: what the set before held already, mixed in against forgetting.",
+    ),
+    "replay_general": (
+        "General answers that a training repeats",
+        "How many of the base model's own, mixed in against forgetting.",
+    ),
     "seed": ("Seed", "Of the draw; the same recipe and rows give the same set."),
 }
+WHOLE = ("seed", "replay_general")
 BOXES = {
     "test_from_random": "Answers drawn at random are the test, so that it looks like what users ask",
     "group_by_subject": "All rows of one person stand in one part",
@@ -182,6 +195,7 @@ def _sets(desk: Desk, recipe: Mapping[str, Any], refused: str = "") -> str | Res
         recipe=recipe,
         refused=refused,
         numbers=NUMBERS,
+        whole=WHOLE,
         boxes=BOXES,
         checks=CHECKS,
         is_settled=desk.session.exec(settled).first() is not None,
@@ -208,7 +222,7 @@ def _read(sent: Mapping[str, str], newest: Recipe) -> Recipe:
     for name in sent.keys() - document.keys():
         text = sent[name]
         try:
-            document[name] = int(text) if name == "seed" else float(text)
+            document[name] = int(text) if name in WHOLE else float(text)
         except ValueError as error:
             raise BrokenRecipe(f"{name}: {text!r} is no number") from error
     return Recipe.from_json(document)
