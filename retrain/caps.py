@@ -39,7 +39,7 @@ def _capped(
     if cap == 1 or len(counts) < 2:
         return list(examples), []
     room = _room(counts, what, cap)
-    kept, surplus = [], []
+    kept, surplus = list[Example](), list[Example]()
     for row in examples:
         if row.split is Split.TRAIN:
             room[giver(row)] -= 1

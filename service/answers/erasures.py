@@ -1,7 +1,7 @@
 """What erasures left their mark on: sets that lost rows, their mirror, and models that had learned from them."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -62,10 +62,16 @@ def learned_from_erased(session: Session, project_id: UUID) -> set[UUID]:
         .where(TrainingSetExample.split == Split.TRAIN, col(TrainingSetExample.erased_at) > began)
         .where(col(TrainingSetExample.erased_at).is_not(None))  # as the index of erased rows wants it
     )
-    runs = set(session.exec(taught.where(TrainingRun.project_id == project_id).distinct()))
-    marked: set[UUID] = set()
+    return learned_by(
+        session, project_id, set(session.exec(taught.where(TrainingRun.project_id == project_id).distinct()))
+    )
+
+
+def learned_by(session: Session, project_id: UUID, runs: Collection[UUID]) -> set[UUID]:
+    """Return the model versions that these runs made, and those that were trained on from such."""
+    learned: set[UUID] = set()
     versions = select(ModelVersion).where(ModelVersion.project_id == project_id)
     for version in session.exec(versions.order_by(col(ModelVersion.number))):
-        if version.training_run_id in runs or version.parent_id in marked:
-            marked.add(version.id)
-    return marked
+        if version.training_run_id in runs or version.parent_id in learned:
+            learned.add(version.id)
+    return learned

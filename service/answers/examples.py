@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from annotation.types import Cause, Verdict
@@ -61,16 +62,16 @@ def placed_answers(session: Session, project_id: UUID) -> list[Settled]:
 
 
 def _read(session: Session, project_id: UUID, *conditions: Any) -> list[Settled]:
-    rows = session.exec(
-        select(Settlement, AnnotationTask, Response, Document, Feedback.subject)
+    rows = session.execute(
+        select_columns(Settlement, AnnotationTask, Response, Document, col(Feedback.subject))
         .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
         .join(Response, col(AnnotationTask.response_id) == Response.id)
         .join(Document, col(AnnotationTask.schema_id) == Document.id)
         .join(Feedback, col(AnnotationTask.flag_id) == Feedback.id, isouter=True)
-        .where(Settlement.project_id == project_id, col(Response.erased_at).is_(None), *conditions)
+        .where(col(Settlement.project_id) == project_id, col(Response.erased_at).is_(None), *conditions)
         .where(
-            (Settlement.verdict == Verdict.CORRECT)
-            | ((Settlement.verdict == Verdict.INCORRECT) & (Settlement.cause == Cause.MODEL))
+            (col(Settlement.verdict) == Verdict.CORRECT)
+            | ((col(Settlement.verdict) == Verdict.INCORRECT) & (col(Settlement.cause) == Cause.MODEL))
         )
         .order_by(col(Settlement.id))
     ).all()

@@ -31,6 +31,7 @@ from service.answers.examples import (
     settled_answers,
     to_document,
 )
+from service.answers.quarantines import held_settlements
 from service.clock import utcnow
 from service.errors import Invalid
 from service.queue import Lease
@@ -98,16 +99,19 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
     """
     with runtime.db.reading() as session:
         settled = settled_answers(session, project_id)
+        held = held_settlements(session, project_id)
+        free = [one for one in settled if one.key not in held]
         history = _history(session, project_id)
-        repaired, touched = apply(settled, accepted_repairs(session, project_id))
+        repaired, touched = apply(free, accepted_repairs(session, project_id))
         project = session.get_one(Project, project_id)
         context = context_of(session, project, tools.encode)
     if not settled:
         raise Invalid(f"project {project.slug}: no settlement can be learned from yet")
     built = build(repaired, earlier=history.placed, assigned=history.assigned, recipe=recipe)
     left = {one.key for one in repaired}
-    out = {one.key: f"repair {touched[one.key][-1]}" for one in settled if one.key not in left}
-    dropped = out | dict(built.dropped)
+    out = {one.key: f"repair {touched[one.key][-1]}" for one in free if one.key not in left}
+    kept_out = {one.key: f"quarantined: {held[one.key]}" for one in settled if one.key in held}
+    dropped = kept_out | out | dict(built.dropped)
     if not built.examples:
         raise _nothing_left(project, dropped)
     findings = tools.audit(

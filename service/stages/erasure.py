@@ -36,6 +36,7 @@ from service.tables import (
     JobKind,
     JobState,
     LedgerEntry,
+    Quarantine,
     Response,
     RunState,
     Settlement,
@@ -115,6 +116,9 @@ def _erase_words(session: Session, subject: str) -> dict[str, int]:
         "may_train": False,
         "triaged_at": func.coalesce(Response.triaged_at, at),
     }
+    # What comes from them later is a stranger's: the quarantine ends with what it knew them by.
+    known = {"subject": None, "reason": "", "lifted_at": func.coalesce(Quarantine.lifted_at, at)}
+    _change(session, Quarantine, col(Quarantine.subject) == subject, known)
     of_person = (col(Feedback.subject) == subject) | col(Feedback.response_id).in_(own)
     feedback = _change(session, Feedback, of_person, said)
     _change(session, Annotation, col(Annotation.task_id).in_(tasks), {"correction": None, "problem": None})

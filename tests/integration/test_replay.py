@@ -7,8 +7,7 @@ from retrain.recipe import BrokenRecipe, Recipe
 from retrain.training_set import fingerprint
 from service.stages import training
 from service.tables import TrainingRun, TrainingSet
-from tests import builders
-from tests.integration.test_training_stage import Workshop, WorkerLostError
+from tests.integration.test_training_stage import Workshop
 
 LATER = ("subject_cap", "replay_earlier", "replay_general")
 
