@@ -31,6 +31,7 @@ from service.answers.examples import (
     settled_answers,
     to_document,
 )
+from service.answers.lineage import consents
 from service.answers.quarantines import held_settlements
 from service.clock import utcnow
 from service.errors import Invalid
@@ -65,6 +66,7 @@ class Tools(Protocol):
         checks: Iterable[str],
         report: Callable[[str, int, int], None],
     ) -> list[audit.Finding]: ...
+    def versions(self, checks: Iterable[str], /) -> dict[str, int]: ...
     def encode(self, texts: Sequence[str], /) -> Any: ...
 
 
@@ -120,6 +122,7 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
         checks=recipe.checks,
         report=lambda *step: _report(lease, *step),
     )
+    told = wordless(report(built.examples, findings)) | {"versions": tools.versions(recipe.checks)}
     frozen = Frozen(
         built=built,
         touched=touched,
@@ -128,7 +131,7 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
         recipe=recipe,
         artifact=_stored(built.examples, tools.write, runtime.artifacts.put_file),
         # What findings quote stands in rows of the database, where an erasure finds it.
-        report=runtime.artifacts.put_bytes(canonical_json(wordless(report(built.examples, findings)))),
+        report=runtime.artifacts.put_bytes(canonical_json(told)),
     )
     with lease.transaction() as session:
         training_set = _add(runtime, session, project_id, history, frozen)
@@ -271,7 +274,7 @@ def _add(
     session.flush()
     key = f"{JobKind.MIRROR}:{added.id}"
     runtime.queue.ask(session, JobKind.MIRROR, added.id, project_id=project_id, unique_key=key)
-    session.add_all(_example_row(added.id, example, frozen.touched) for example in examples)
+    session.add_all(_example_rows(session, added.id, frozen))
     session.add_all(_assignments(added, frozen.built))
     _audited(session, added, frozen)
     added.card = runtime.artifacts.put_bytes(_card(session, added, frozen).encode())
@@ -303,7 +306,7 @@ def _fill_again(session: Session, emptied: TrainingSet, frozen: Frozen) -> None:
     """Give an emptied set the rows that came since and equal the erased ones, whose marks stay."""
     left = col(TrainingSetExample.training_set_id) == emptied.id, col(TrainingSetExample.erased_at).is_(None)
     session.exec(delete(TrainingSetExample).where(*left))
-    session.add_all(_example_row(emptied.id, each, frozen.touched) for each in frozen.built.examples)
+    session.add_all(_example_rows(session, emptied.id, frozen))
     session.add_all(_assignments(emptied, frozen.built))
     emptied.artifact, emptied.dropped = frozen.artifact, dict(frozen.dropped)
     ledger.append(
@@ -391,15 +394,21 @@ def _assignments(added: TrainingSet, built: Built) -> list[SplitAssignment]:
     ]
 
 
-def _example_row(set_id: UUID, example: Example, touched: Mapping[str, list[str]]) -> TrainingSetExample:
-    return TrainingSetExample(
-        training_set_id=set_id,
-        settlement_id=UUID(example.key),
-        content_sha256=content_hash(example),
-        split=example.split,
-        group_name=example.group,
-        repairs=touched.get(example.key, []),
-    )
+def _example_rows(session: Session, set_id: UUID, frozen: Frozen) -> list[TrainingSetExample]:
+    """Return the rows of a set, each with the consent that it has now."""
+    consent = consents(session, [UUID(example.key) for example in frozen.built.examples])
+    return [
+        TrainingSetExample(
+            training_set_id=set_id,
+            settlement_id=UUID(example.key),
+            content_sha256=content_hash(example),
+            split=example.split,
+            group_name=example.group,
+            repairs=frozen.touched.get(example.key, []),
+            consent=consent[UUID(example.key)],
+        )
+        for example in frozen.built.examples
+    ]
 
 
 def _finding_row(set_id: UUID, finding: audit.Finding) -> AuditFinding:

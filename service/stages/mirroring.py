@@ -20,6 +20,7 @@ from retrain.errors import RetrainError
 from retrain.types import Contents, canonical_json
 from service.answers import describe_evaluation
 from service.answers.erasures import ERASED_SETS, Repository, erased_shards
+from service.answers.lineage import lineage_of
 from service.clock import utcnow
 from service.errors import TryAgain
 from service.queue import Lease
@@ -168,26 +169,17 @@ def _record(lease: Lease, set_id: UUID, commit: str, *, failure: str | None) -> 
 
 def _facts(runtime: Runtime, training_set: TrainingSet) -> dict[str, bytes]:
     """Return what Git holds of a set: how it was made, what its audit found, and which rows go back to what."""
-    of_set = select(TrainingSetExample).where(TrainingSetExample.training_set_id == training_set.id)
-    with runtime.db.reading() as session:
-        rows = session.exec(of_set.order_by(col(TrainingSetExample.settlement_id))).all()
-    salted = runtime.secrets.salted
-    lineage = [
-        {
-            "settlement": str(row.settlement_id),
-            "split": row.split.value,
-            "group": salted(row.group_name),
-            "content": salted(row.content_sha256),
-            "repairs": row.repairs,
-        }
-        for row in rows
-    ]
-    facts = {}
+    facts, report = {}, {}
     if training_set.card:
         facts["README.md"] = runtime.artifacts.get_bytes(training_set.card)
     if training_set.audit_report:
         report = json.loads(runtime.artifacts.get_bytes(training_set.audit_report))
         facts["audit.json"] = _pretty(report)
+    of_set = select(TrainingSetExample).where(TrainingSetExample.training_set_id == training_set.id)
+    with runtime.db.reading() as session:
+        rows = session.exec(of_set.order_by(col(TrainingSetExample.settlement_id))).all()
+        versions, salted = report.get("versions", {}), runtime.secrets.salted
+        lineage = list(lineage_of(session, rows, checks=versions, salted=salted))
     return facts | {
         "recipe.json": _pretty({"fingerprint": training_set.fingerprint, **training_set.recipe}),
         "lineage.jsonl": b"".join(canonical_json(row) + b"\n" for row in lineage),
