@@ -186,6 +186,11 @@ class Contents:
     at: datetime
 
 
+def version_tag(version: int, revision: int = 1) -> str:
+    """Return how a revision of a set's version is named in tags: `v3`, then `v3-2`."""
+    return f"v{version}" if revision == 1 else f"v{version}-{revision}"
+
+
 def canonical_json(value: object) -> bytes:
     """Encode as JSON that is the same for equal values: sorted keys, no spaces, UTF-8."""
     return json.dumps(

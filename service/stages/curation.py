@@ -23,7 +23,7 @@ from retrain.types import Example, Kind, Split, canonical_json, content_hash
 from service import ledger
 from service.answers import describe_set, newest_set
 from service.answers.audits import context_of
-from service.answers.erasures import erased_rows
+from service.answers.erasures import FILLED_AGAIN, erased_rows
 from service.answers.examples import (
     accepted_repairs,
     examples_of,
@@ -256,9 +256,13 @@ def _add(
     examples, recipe = frozen.built.examples, frozen.recipe.to_json()
     if known := _same(session, project_id, examples, frozen.recipe):
         known.current_at = utcnow()
-        if erased_rows(session, known):
-            _fill_again(session, known, frozen)
-        return _audited(session, known, frozen)
+        is_other = erased_rows(session, known) and _has_others(session, known, frozen)
+        if is_other:
+            _fill_again(runtime, session, known, frozen)
+        _audited(session, known, frozen)
+        if is_other:
+            known.card = runtime.artifacts.put_bytes(_card(session, known, frozen).encode())
+        return known
     name = fingerprint(examples, recipe)
     added = TrainingSet(
         project_id=project_id,
@@ -272,8 +276,7 @@ def _add(
     )
     session.add(added)
     session.flush()
-    key = f"{JobKind.MIRROR}:{added.id}"
-    runtime.queue.ask(session, JobKind.MIRROR, added.id, project_id=project_id, unique_key=key)
+    _ask_for_mirror(runtime, session, added)
     session.add_all(_example_rows(session, added.id, frozen))
     session.add_all(_assignments(added, frozen.built))
     _audited(session, added, frozen)
@@ -302,8 +305,16 @@ def _same(
     return session.exec(same.order_by(col(TrainingSet.version).desc())).first()
 
 
-def _fill_again(session: Session, emptied: TrainingSet, frozen: Frozen) -> None:
-    """Give an emptied set the rows that came since and equal the erased ones, whose marks stay."""
+def _has_others(session: Session, emptied: TrainingSet, frozen: Frozen) -> bool:
+    """Say whether an emptied set lacks rows that it is built with now."""
+    left = select(TrainingSetExample.settlement_id).where(
+        TrainingSetExample.training_set_id == emptied.id, col(TrainingSetExample.erased_at).is_(None)
+    )
+    return set(session.exec(left)) != {UUID(example.key) for example in frozen.built.examples}
+
+
+def _fill_again(runtime: Runtime, session: Session, emptied: TrainingSet, frozen: Frozen) -> None:
+    """Give an emptied set the rows that came since and equal the erased ones, whose marks stay; mirror it anew."""
     left = col(TrainingSetExample.training_set_id) == emptied.id, col(TrainingSetExample.erased_at).is_(None)
     session.exec(delete(TrainingSetExample).where(*left))
     session.add_all(_example_rows(session, emptied.id, frozen))
@@ -312,10 +323,18 @@ def _fill_again(session: Session, emptied: TrainingSet, frozen: Frozen) -> None:
     ledger.append(
         session,
         actor="curation",
-        action="training_set_filled_again",
+        action=FILLED_AGAIN,
         subject=emptied.fingerprint,
         project_id=emptied.project_id,
         facts={"version": emptied.version, "artifact": frozen.artifact},
+    )
+    _ask_for_mirror(runtime, session, emptied)
+
+
+def _ask_for_mirror(runtime: Runtime, session: Session, training_set: TrainingSet) -> None:
+    key = f"{JobKind.MIRROR}:{training_set.id}"
+    runtime.queue.ask(
+        session, JobKind.MIRROR, training_set.id, project_id=training_set.project_id, unique_key=key
     )
 
 

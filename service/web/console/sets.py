@@ -9,11 +9,11 @@ from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
 from retrain.recipe import BrokenRecipe, Recipe
-from retrain.types import Split
+from retrain.types import Split, version_tag
 from service.answers import newest_set
 from service.answers.audits import blocking, repairs_of, waivers
 from service.answers.changes import compare
-from service.answers.erasures import erased_rows
+from service.answers.erasures import erased_rows, revision_of
 from service.clock import utcnow
 from service.errors import NotFound
 from service.stages import training
@@ -146,6 +146,7 @@ def training_set(desk: Desk, row_id: UUID) -> str | Response:
         tally=tally_of(desk, found),
         sources=sources_of(found),
         erased=erased_rows(desk.session, found),
+        tag=f"{desk.project.slug}/{version_tag(found.version, revision_of(desk.session, found))}",
         mirror=desk.session.exec(select(Mirror).where(Mirror.training_set_id == found.id)).first(),
         has_others=bool(_others(desk, found)),
         runs=desk.session.exec(select(TrainingRun).where(TrainingRun.training_set_id == found.id)).all(),
