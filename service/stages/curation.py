@@ -1,6 +1,5 @@
 """Stage 4: make an immutable, audited training set of what experts settled on."""
 
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,19 +9,19 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import delete, func
-from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
-from retrain import audit, card
+from retrain import audit
 from retrain.artifacts import name_of
 from retrain.audit.repairs import apply
 from retrain.audit.report import report, wordless
 from retrain.recipe import Recipe
 from retrain.training_set import Built, Placed, build, fingerprint, to_example
-from retrain.types import Example, Kind, Split, canonical_json, content_hash
+from retrain.types import Example, Split, canonical_json, content_hash
 from service import ledger
 from service.answers import describe_set, newest_set
 from service.answers.audits import context_of
+from service.answers.cards import card_of
 from service.answers.erasures import FILLED_AGAIN, erased_rows
 from service.answers.examples import (
     accepted_repairs,
@@ -39,13 +38,9 @@ from service.queue import Lease
 from service.runtime import Runtime
 from service.tables import (
     AcceptedRepair,
-    AnnotationTask,
     AuditFinding,
     JobKind,
     Project,
-    Response,
-    Settlement,
-    Source,
     SplitAssignment,
     TrainingSet,
     TrainingSetExample,
@@ -81,7 +76,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """A set before it is a row: its examples, what repairs did to them, and what the audit found."""
+    """A set before it is a row: its examples, what repairs did to them, what the audit found, and what allows it."""
 
     built: Built
     touched: Mapping[str, list[str]]
@@ -90,6 +85,7 @@ class Frozen:
     recipe: Recipe
     artifact: str
     report: str
+    consent: Mapping[UUID, dict[str, Any]]
 
 
 def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools: Tools) -> dict[str, Any]:
@@ -110,10 +106,10 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
     if not settled:
         raise Invalid(f"project {project.slug}: no settlement can be learned from yet")
     built = build(repaired, earlier=history.placed, assigned=history.assigned, recipe=recipe)
-    left = {one.key for one in repaired}
-    out = {one.key: f"repair {touched[one.key][-1]}" for one in free if one.key not in left}
-    kept_out = {one.key: f"quarantined: {held[one.key]}" for one in settled if one.key in held}
-    dropped = kept_out | out | dict(built.dropped)
+    repaired_away = {one.key for one in free} - {one.key for one in repaired}
+    out = {key: f"repair {touched[key][-1]}" for key in repaired_away}
+    quarantined = {one.key: f"quarantined: {held[one.key]}" for one in settled if one.key in held}
+    dropped = quarantined | out | dict(built.dropped)
     if not built.examples:
         raise _nothing_left(project, dropped)
     findings = tools.audit(
@@ -123,6 +119,8 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
         report=lambda *step: _report(lease, *step),
     )
     told = wordless(report(built.examples, findings)) | {"versions": tools.versions(recipe.checks)}
+    with runtime.db.reading() as session:
+        consent = consents(session, [UUID(example.key) for example in built.examples])
     frozen = Frozen(
         built=built,
         touched=touched,
@@ -132,6 +130,7 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
         artifact=_stored(built.examples, tools.write, runtime.artifacts.put_file),
         # What findings quote stands in rows of the database, where an erasure finds it.
         report=runtime.artifacts.put_bytes(canonical_json(told)),
+        consent=consent,
     )
     with lease.transaction() as session:
         training_set = _add(runtime, session, project_id, history, frozen)
@@ -261,7 +260,9 @@ def _add(
             _fill_again(runtime, session, known, frozen)
         _audited(session, known, frozen)
         if is_other:
-            known.card = runtime.artifacts.put_bytes(_card(session, known, frozen).encode())
+            known.card = runtime.artifacts.put_bytes(
+                card_of(session, known, frozen.built.examples, frozen.findings).encode()
+            )
         return known
     name = fingerprint(examples, recipe)
     added = TrainingSet(
@@ -277,10 +278,12 @@ def _add(
     session.add(added)
     session.flush()
     _ask_for_mirror(runtime, session, added)
-    session.add_all(_example_rows(session, added.id, frozen))
+    session.add_all(_example_rows(added.id, frozen))
     session.add_all(_assignments(added, frozen.built))
     _audited(session, added, frozen)
-    added.card = runtime.artifacts.put_bytes(_card(session, added, frozen).encode())
+    added.card = runtime.artifacts.put_bytes(
+        card_of(session, added, frozen.built.examples, frozen.findings).encode()
+    )
     ledger.append(
         session,
         actor="curation",
@@ -317,7 +320,7 @@ def _fill_again(runtime: Runtime, session: Session, emptied: TrainingSet, frozen
     """Give an emptied set the rows that came since and equal the erased ones, whose marks stay; mirror it anew."""
     left = col(TrainingSetExample.training_set_id) == emptied.id, col(TrainingSetExample.erased_at).is_(None)
     session.exec(delete(TrainingSetExample).where(*left))
-    session.add_all(_example_rows(session, emptied.id, frozen))
+    session.add_all(_example_rows(emptied.id, frozen))
     session.add_all(_assignments(emptied, frozen.built))
     emptied.artifact, emptied.dropped = frozen.artifact, dict(frozen.dropped)
     ledger.append(
@@ -364,41 +367,6 @@ def _audited(session: Session, training_set: TrainingSet, frozen: Frozen) -> Tra
     return training_set
 
 
-def _card(session: Session, added: TrainingSet, frozen: Frozen) -> str:
-    """Describe a set for people, without a word of its rows."""
-    project = session.get_one(Project, added.project_id)
-    examples = frozen.built.examples
-    sources = session.exec(select(Source).where(Source.project_id == project.id)).all()
-    present = {example.source for example in examples}
-    of_set = (
-        select_columns(col(Response.legal_basis), col(Settlement.agreeing), col(Settlement.asked))
-        .select_from(TrainingSetExample)
-        .join(Settlement, col(TrainingSetExample.settlement_id) == Settlement.id)
-        .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
-        .join(Response, col(AnnotationTask.response_id) == Response.id)
-        .where(col(TrainingSetExample.training_set_id) == added.id)
-    )
-    people = session.execute(of_set).all()
-    shared = [agreeing == asked for _, agreeing, asked in people if asked > 1]
-    findings: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for finding in frozen.findings:
-        findings[finding.check][finding.severity.value] += 1
-    return card.render(
-        card.CardFacts(
-            name=f"{project.slug}/v{added.version}",
-            fingerprint=added.fingerprint,
-            kind=Kind(project.kind),
-            frozen=added.created_at.date(),
-            counts=card.count(examples),
-            recipe=frozen.recipe.to_json(),
-            findings=findings,
-            agreement={"rows on which all experts agreed": sum(shared) / len(shared)} if shared else {},
-            consent=Counter(basis or "not stated" for basis, _, _ in people),
-            licences={source.name: source.licence for source in sources if source.name in present},
-        )
-    )
-
-
 def _assignments(added: TrainingSet, built: Built) -> list[SplitAssignment]:
     contaminated = {name for merge in built.merges for name in merge.contaminated}
     return [
@@ -413,9 +381,7 @@ def _assignments(added: TrainingSet, built: Built) -> list[SplitAssignment]:
     ]
 
 
-def _example_rows(session: Session, set_id: UUID, frozen: Frozen) -> list[TrainingSetExample]:
-    """Return the rows of a set, each with the consent that it has now."""
-    consent = consents(session, [UUID(example.key) for example in frozen.built.examples])
+def _example_rows(set_id: UUID, frozen: Frozen) -> list[TrainingSetExample]:
     return [
         TrainingSetExample(
             training_set_id=set_id,
@@ -424,7 +390,7 @@ def _example_rows(session: Session, set_id: UUID, frozen: Frozen) -> list[Traini
             split=example.split,
             group_name=example.group,
             repairs=frozen.touched.get(example.key, []),
-            consent=consent[UUID(example.key)],
+            consent=frozen.consent[UUID(example.key)],
         )
         for example in frozen.built.examples
     ]

@@ -8,7 +8,6 @@ import json
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from sqlite3 import OperationalError
@@ -86,10 +85,11 @@ def run(
         _erase_findings(session)
     told["sets"] = _empty_sets(runtime, leave_out)
     _remove_files(runtime)
-    with ExitStack() as afterwards:  # whatever the remote says, and then the database
-        afterwards.callback(_ask_for_successors, runtime)
-        afterwards.callback(_vacuum, runtime)
+    try:
         _forget_mirrored(runtime, repository)
+    finally:  # whatever the remote says
+        _vacuum(runtime)
+        _ask_for_successors(runtime)  # last, for whoever builds a set is a reader
     log.info("subject_erased", **told)
     return told
 
