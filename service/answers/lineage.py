@@ -11,7 +11,6 @@ from sqlmodel import Session, col, select
 from service.answers.examples import LOOKED_UP
 from service.tables import (
     AcceptedRepair,
-    Annotation,
     AnnotationTask,
     AuditFinding,
     Feedback,
@@ -93,10 +92,9 @@ def _origins(session: Session, keys: Sequence[UUID]) -> dict[UUID, tuple[UUID, U
 
 def _annotations(session: Session, keys: Sequence[UUID]) -> Ids:
     rows = (
-        select_columns(col(SettlementAnnotation.settlement_id), col(Annotation.id))
-        .join(Annotation, col(Annotation.id) == SettlementAnnotation.annotation_id)
+        select_columns(col(SettlementAnnotation.settlement_id), col(SettlementAnnotation.annotation_id))
         .where(col(SettlementAnnotation.settlement_id).in_(keys))
-        .order_by(col(Annotation.id))
+        .order_by(col(SettlementAnnotation.annotation_id))
     )
     return _gathered(session, rows)
 
