@@ -1,13 +1,14 @@
 """Chooses which placed rows stay in a set: nothing unsayable, one of near-equal rows, no source beyond its cap."""
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from retrain.caps import beyond_caps
 from retrain.near_duplicates import normalise, overlap
 from retrain.placing import Facts, Placement
-from retrain.recipe import BrokenRecipe, Recipe
+from retrain.recipe import Recipe
 from retrain.types import Settled, Split, content_hash_in
 
 _PLACEHOLDER = re.compile(
@@ -19,7 +20,7 @@ _PLACEHOLDER = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What decides which rows stay, by row: content hash, source, whether its answer is unsayable.
+    """What decides which rows stay, by row: content hash, source, person, whether its answer is unsayable.
 
     `answers` are what two rows of one group must share for one of them to be a duplicate, by index; of rows that
     are alone in their group there is none.
@@ -27,6 +28,7 @@ class Contents:
 
     names: list[str]
     sources: list[str]
+    persons: list[str]
     is_unsayable: list[bool]
     answers: Mapping[int, Hashable]
 
@@ -44,6 +46,7 @@ def contents_of(rows: Sequence[Settled], placement: Placement) -> Contents:
     return Contents(
         names=[content_hash_in(split, row) for split, row in zip(placement.splits, rows, strict=True)],
         sources=[row.source for row in rows],
+        persons=[row.person for row in rows],
         is_unsayable=[is_unsayable(row) for row in rows],
         answers={
             at: told_apart(rows[at].label, rows[at].answer, is_wanted=rows[at].is_wanted)
@@ -72,15 +75,15 @@ def choose(facts: Facts, placement: Placement, contents: Contents, recipe: Recip
     sayable = [at for at in new if not contents.is_unsayable[at]]
     twins = _twins(sayable, facts, placement, contents, recipe)
     distinct = sorted((at for at in sayable if at not in twins), key=contents.names.__getitem__)
-    surplus = _surplus(distinct, placement, contents, recipe)
-    beyond = set(surplus)
+    taught = [at for at in distinct if placement.splits[at] is Split.TRAIN]
+    surplus = beyond_caps(taught, sources=contents.sources, persons=contents.persons, recipe=recipe)
     unsayable = sorted(facts.keys[at] for at in new if contents.is_unsayable[at])
     return Chosen(
-        kept=[at for at in distinct if at not in beyond],
+        kept=[at for at in distinct if at not in surplus],
         dropped=(
             *((key, "placeholder in the answer") for key in unsayable),
             *((facts.keys[at], f"duplicate of {facts.keys[twin]}") for at, twin in twins.items()),
-            *((facts.keys[at], f"source cap: {contents.sources[at]}") for at in surplus),
+            *((facts.keys[at], reason) for at, reason in surplus.items()),
         ),
     )
 
@@ -107,35 +110,3 @@ def _twins(
         else:
             twins[at] = twin
     return twins
-
-
-def _surplus(distinct: Sequence[int], placement: Placement, contents: Contents, recipe: Recipe) -> list[int]:
-    """Return what each source has beyond its share of the training rows; those with the smallest content hash stay."""
-    taught = [at for at in distinct if placement.splits[at] is Split.TRAIN]
-    counts = Counter(contents.sources[at] for at in taught)
-    if recipe.source_cap == 1 or len(counts) < 2:
-        return []
-    room = _room(counts, recipe.source_cap)
-    surplus = []
-    for at in taught:
-        room[contents.sources[at]] -= 1
-        if room[contents.sources[at]] < 0:
-            surplus.append(at)
-    return surplus
-
-
-def _room(counts: Counter[str], cap: float) -> dict[str, int]:
-    """Return how many rows each source may keep, so that none has more than its share of all that are kept.
-
-    Raises:
-        BrokenRecipe: so few sources cannot all stay under the cap.
-    """
-    total = counts.total()
-    while True:
-        room = {source: min(count, int(cap * total + 1e-9)) for source, count in counts.items()}
-        if sum(room.values()) == total:
-            break
-        total = sum(room.values())
-    if not total:
-        raise BrokenRecipe(f"source_cap: {len(counts)} sources cannot all stay under {cap:g} of the rows")
-    return room

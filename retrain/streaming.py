@@ -76,6 +76,7 @@ class _Runs:
         self._schema = parquet.FEATURES[kind].arrow_schema
         self._paths: list[Path] = []
         self._sources: list[str] = []
+        self._persons: list[str] = []
         self._is_unsayable: list[bool] = []
 
     def read(self, part: Sequence[Settled | Placed]) -> Facts:
@@ -83,6 +84,7 @@ class _Runs:
         rows = [row.settled if isinstance(row, Placed) else row for row in part]
         places = range(len(self._sources), len(self._sources) + len(rows))
         self._sources += [row.source for row in rows]
+        self._persons += [row.person for row in rows]
         self._is_unsayable += [is_unsayable(row) for row in rows]
         batch = parquet.batch_of(rows, [Split.TRAIN] * len(rows), self._schema)
         heads = pa.array([content_head(row) for row in rows], pa.binary())
@@ -104,7 +106,7 @@ class _Runs:
             table = table.set_column(table.column_names.index("split"), "split", [splits])
             _save(self._ranges(table.drop_columns(_HEAD), named), path)
             names += named
-        return Contents(names, self._sources, self._is_unsayable, answers)
+        return Contents(names, self._sources, self._persons, self._is_unsayable, answers)
 
     def merged(self, chosen: Chosen) -> Iterator[pa.RecordBatch]:
         """Yield the rows that stay, in the order of their content hashes."""

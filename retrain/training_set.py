@@ -66,6 +66,7 @@ def to_example(row: Settled, group: str, split: Split) -> Example:
         is_wanted=row.is_wanted,
         attributes=row.attributes,
         source=row.source,
+        person=row.person,
         language=row.language,
         written=row.written,
         was_wrong=row.was_wrong,

@@ -62,8 +62,8 @@ class Example:
 
     For classification `answer` is the label's text. `rejected` is the answer that people corrected; without
     `is_wanted` they only said that `answer` is wrong. `key` (our settlement), `group` (near-duplicate cluster or
-    conversation) and what follows `attributes` belong to the lineage, not to the content. `was_wrong` tells what
-    experts found of the model's own answer, None where it gave none; `reasons` are those of the flags.
+    conversation) and what follows `attributes` belong to the lineage, not to the content. `person` caused the row;
+    `was_wrong` tells what experts found of the model's own answer, None where it gave none; `reasons` are the flags'.
     """
 
     key: str
@@ -78,6 +78,7 @@ class Example:
     is_wanted: bool = True
     attributes: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
+    person: str = ""
     language: str | None = None
     written: date | None = None
     was_wrong: bool | None = None
@@ -107,6 +108,7 @@ class Settled:
 
     `is_random` says that its response was drawn at random and nobody had flagged it, `is_flag` that somebody had;
     `was_wrong` what experts found of it, if it is the model's own, and `reasons` what those said who flagged it.
+    `subject` is who asked, `person` who caused the settlement: the first to flag, else who asked.
     """
 
     key: str
@@ -123,6 +125,7 @@ class Settled:
     written: date | None = None
     conversation: str | None = None
     subject: str | None = None
+    person: str = ""
     is_random: bool = False
     is_flag: bool = False
     was_wrong: bool | None = None
@@ -208,6 +211,11 @@ class Contents:
     files: Mapping[str, Path]
     facts: Mapping[str, bytes]
     at: datetime
+
+
+def version_tag(version: int, revision: int = 1) -> str:
+    """Return how a revision of a set's version is named in tags: `v3`, then `v3-2`."""
+    return f"v{version}" if revision == 1 else f"v{version}-{revision}"
 
 
 def canonical_json(value: object) -> bytes:

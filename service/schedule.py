@@ -10,6 +10,7 @@ from rq.job import Job as RqJob
 from sqlmodel import col, exists, or_, select
 
 from service import logs, tools
+from service.answers.quarantines import is_feedback_held, is_held
 from service.runtime import Runtime, from_environment
 from service.tables import AnnotationTask, ConnectorKind, Feedback, JobKind, Project, Response, TaskState
 
@@ -61,13 +62,16 @@ def ticks(runtime: Runtime) -> list[tuple[Callable[[], None], int]]:
 
 def ask_for_triage(runtime: Runtime) -> None:
     """Ask for one triage of each project that has feedback nobody looked at."""
-    # Feedback that waits for its response cannot be triaged yet, and would ask for ever.
+    # Feedback that waits for its response, or is in quarantine, cannot be triaged yet, and would ask for ever.
     flagged = exists().where(
         col(Feedback.project_id) == Project.id,
         col(Feedback.triaged_at).is_(None),
-        col(Feedback.response_id).is_not(None),
+        col(Feedback.response_id) == Response.id,
+        ~is_feedback_held(),
     )
-    fresh = exists().where(col(Response.project_id) == Project.id, col(Response.triaged_at).is_(None))
+    fresh = exists().where(
+        col(Response.project_id) == Project.id, col(Response.triaged_at).is_(None), ~is_held()
+    )
     with runtime.db.reading() as session:
         waiting = session.exec(select(Project.id).where(or_(flagged, fresh)).order_by(col(Project.id))).all()
     for project_id in waiting:

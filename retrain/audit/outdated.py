@@ -74,7 +74,7 @@ def _past(answers: Sequence[Example], today: date) -> list[Finding]:
             for year in _passed_years(sentence, today):
                 keys[year].add(row.key)
     return [
-        _finding(rows, f"{len(rows)} answers speak of {year} as of the present or the future")
+        _finding(rows, f"{len(rows)} answers speak of {str(year)!r} as of the present or the future")
         for year, rows in sorted(keys.items())
     ]
 

@@ -19,6 +19,7 @@ from service.tables import (
     Admission,
     AnnotationTask,
     Project,
+    Quarantine,
     Response,
     Settlement,
     SettlementAnnotation,
@@ -57,6 +58,7 @@ def describe(session: Session, sources: Sequence[Source]) -> list[dict[str, Any]
     rows = {row[0]: row[1] for row in session.execute(counted.group_by(col(Response.source_id)))}
     aside = set_aside(session, ids)
     samples, admissions = open_samples(session, ids), newest_admissions(session, ids)
+    held = set(session.exec(select(Quarantine.source_id).where(col(Quarantine.lifted_at).is_(None))))
     return [
         {
             "source": source.name,
@@ -66,7 +68,8 @@ def describe(session: Session, sources: Sequence[Source]) -> list[dict[str, Any]
             "author": source.author,
             "valid_from": source.valid_from.date().isoformat() if source.valid_from else None,
             "valid_to": source.valid_to.date().isoformat() if source.valid_to else None,
-            "state": _state(samples.get(source.id), admissions.get(source.id)),
+            "state": ("in quarantine; " if source.id in held else "")
+            + _state(samples.get(source.id), admissions.get(source.id)),
         }
         for source in sources
     ]

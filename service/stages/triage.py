@@ -12,6 +12,7 @@ from annotation.triage import Flag, prioritise, random_share
 from retrain.near_duplicates import clusters
 from retrain.types import sha256_of
 from service import projects
+from service.answers.quarantines import is_feedback_held, is_held
 from service.clock import utcnow
 from service.db import Database
 from service.queue import Lease
@@ -45,6 +46,7 @@ class Batch:
 def run(lease: Lease, project_id: UUID) -> dict[str, Any]:
     """Turn flags nobody looked at into tasks, near-equal ones into one, and draw the random share.
 
+    What is in quarantine waits, as if it had not been looked at, until that is lifted.
     Works in batches of `BATCH`, each in one transaction, until nothing is left.
     """
     flagged = drawn = 0
@@ -86,7 +88,7 @@ def _untriaged_flags(session: Session, project_id: UUID) -> Sequence[tuple[Feedb
     waiting = (
         select(Feedback, Response)
         .join(Response, col(Feedback.response_id) == Response.id)
-        .where(Feedback.project_id == project_id, col(Feedback.triaged_at).is_(None))
+        .where(Feedback.project_id == project_id, col(Feedback.triaged_at).is_(None), ~is_feedback_held())
         .order_by(col(Feedback.id))
         .limit(BATCH)
     )
@@ -94,7 +96,9 @@ def _untriaged_flags(session: Session, project_id: UUID) -> Sequence[tuple[Feedb
 
 
 def _untriaged_responses(session: Session, project_id: UUID) -> Sequence[Response]:
-    waiting = select(Response).where(Response.project_id == project_id, col(Response.triaged_at).is_(None))
+    waiting = select(Response).where(
+        Response.project_id == project_id, col(Response.triaged_at).is_(None), ~is_held()
+    )
     return session.exec(waiting.order_by(col(Response.id)).limit(BATCH)).all()
 
 

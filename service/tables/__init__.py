@@ -1,7 +1,7 @@
 """Every table, in the order data flows through them. Alembic imports this module."""
 
 from service.tables.base import Row, uuid7
-from service.tables.feedback import Admission, Feedback, Rating, Response, Source
+from service.tables.feedback import Admission, Feedback, Quarantine, Rating, Response, Source
 from service.tables.labelling import (
     Annotation,
     AnnotationTask,
@@ -86,6 +86,7 @@ __all__ = [
     "ProjectKind",
     "Promotion",
     "PromotionKind",
+    "Quarantine",
     "Rating",
     "Response",
     "Role",

@@ -11,20 +11,30 @@ from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
 from service.answers.corpora import IS_CORPUS_ROW, describe, set_aside, why_no_decision, why_no_sample
+from service.answers.quarantines import describe_quarantine, in_force
 from service.clock import utcnow
 from service.errors import NotFound
-from service.stages import corpus
+from service.stages import corpus, quarantine
 from service.tables import AnnotationTask, Job, JobKind, JobState, Response, Settlement, Source, TaskPurpose
 from service.web.auth import Access
 from service.web.console.feedback import answer_says
 from service.web.console.listing import Badge, Cell, Filter, Link, Listing
 from service.web.console.page import Desk, Form, bp, page
+from service.web.state import runtime
 
 
 class SampleForm(Form):
     """About how many rows experts are asked."""
 
     size: int = Field(default=corpus.SAMPLE)
+
+
+class QuarantineForm(Form):
+    """What is to be kept from experts and sets: a source, or else a person; and why."""
+
+    source: str | None = None
+    subject: str | None = None
+    reason: str = Field(max_length=2000)
 
 
 def _cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
@@ -61,13 +71,38 @@ def corpora(desk: Desk) -> str | WebResponse:
     row = row.where(Source.project_id == desk.project.id, col(Source.is_corpus))
     settled = select(Settlement.id).where(Settlement.project_id == desk.project.id)
     audits = select(Job).where(Job.project_id == desk.project.id, Job.kind == JobKind.CORPUS)
+    sources = select(Source.name).where(Source.project_id == desk.project.id).order_by(col(Source.name))
+    held = [describe_quarantine(desk.session, each) for each in in_force(desk.session, desk.project.id)]
     audits = audits.where(Job.row_id == desk.project.id, Job.state == JobState.DONE)
     return CORPORA.answer(
         desk,
         "corpora.html",
         is_any=any(desk.session.exec(ids.limit(1)).first() for ids in (row, settled)),
+        quarantines=held,
+        free=[name for name in desk.session.exec(sources) if name not in {one["source"] for one in held}],
         audited=desk.session.exec(audits.order_by(col(Job.id).desc()).limit(1)).first(),
     )
+
+
+@bp.post("/p/<slug>/quarantines")
+@page(Access.OPERATOR, form=QuarantineForm)
+def impose_quarantine(desk: Desk, form: QuarantineForm) -> WebResponse:
+    """Put a source or a person into quarantine."""
+    named = {name: text or None for name, text in form.model_dump(include={"source", "subject"}).items()}
+    quarantine.impose(
+        desk.session, desk.project, runtime().secrets, user=desk.user, reason=form.reason, **named
+    )
+    told = "It is in quarantine: flags of it wait at intake, and the next set is without its rows."
+    return desk.done(told, "console.corpora", _anchor="quarantine")
+
+
+@bp.post("/p/<slug>/quarantines/<uuid:row_id>/lift")
+@page(Access.OPERATOR)
+def lift_quarantine(desk: Desk, row_id: UUID) -> WebResponse:
+    """Let a source or a person go."""
+    quarantine.lift(desk.session, desk.project, runtime().secrets, row_id, user=desk.user)
+    told = "The quarantine is lifted: its flags are triaged, and the next set has its rows again."
+    return desk.done(told, "console.corpora", _anchor="quarantine")
 
 
 def _row_cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
