@@ -1,7 +1,7 @@
 """Stage 0: take in what a team already has; it teaches only what experts judged, row by row or by a sample."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import islice
@@ -16,10 +16,10 @@ from sqlmodel import Session, col, select
 
 from annotation.types import Verdict
 from retrain.audit import personal
-from retrain.corpus import CorpusRow, Found, nothing_in
+from retrain.corpus import CorpusRow, Found, check_columns, nothing_in
 from retrain.intervals import wilson
 from retrain.types import sha256_of
-from service import ledger, projects
+from service import ledger, projects, tools
 from service.answers.corpora import (
     newest_admissions,
     set_aside,
@@ -37,6 +37,7 @@ from service.tables import (
     Annotation,
     AnnotationTask,
     Annotator,
+    ConnectorKind,
     DocumentKind,
     Project,
     Response,
@@ -90,6 +91,43 @@ def ensure_source(session: Session, project: Project, new: NewSource) -> Source:
     session.add(source)
     session.flush()
     return source
+
+
+def import_options(session: Session, place: str, columns: Mapping[str, str], *, actor: str) -> dict[str, Any]:
+    """Return what a job is told that imports what stands in a place.
+
+    Raises:
+        Invalid: a tool is named, and no project in it.
+        UnreadableCorpus: `columns` names what rows do not have.
+        WrongState: a project of ours asks its experts there, so that their answers come by themselves.
+    """
+    check_columns(columns)
+    if named := tools.named(place):
+        kind, there = named
+        is_there = Project.tool_project == there
+        if kind is ConnectorKind.ARGILLA:
+            is_there = Project.slug == there.partition("/")[0]
+        ours = select(Project.slug).where(Project.connector == kind, is_there)
+        if slug := session.exec(ours).first():
+            raise WrongState(
+                f"{place}: project {slug} asks its experts there; their answers come by themselves"
+            )
+    return {"path": place, "columns": dict(columns), "actor": actor}
+
+
+def columns_of(pairs: Iterable[str]) -> dict[str, str]:
+    """Read pairs such as answer=Reply: which column of a record has which role.
+
+    Raises:
+        Invalid: one of them is no pair.
+    """
+    columns = {}
+    for pair in pairs:
+        role, equals, name = pair.partition("=")
+        if not equals:
+            raise Invalid(f"column {pair}: write ROLE=NAME")
+        columns[role] = name
+    return columns
 
 
 def take(lease: Lease, source_id: UUID, read: Iterable[Found], *, actor: str) -> dict[str, Any]:

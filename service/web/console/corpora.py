@@ -10,6 +10,7 @@ from pydantic import Field
 from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
+from service import tools
 from service.answers.corpora import IS_CORPUS_ROW, describe, set_aside, why_no_decision, why_no_sample
 from service.clock import utcnow
 from service.errors import NotFound
@@ -25,6 +26,16 @@ class SampleForm(Form):
     """About how many rows experts are asked."""
 
     size: int = Field(default=corpus.SAMPLE)
+
+
+class ImportForm(Form):
+    """A project inside an annotation tool, and what it is to be called here; `columns` are pairs ROLE=NAME."""
+
+    place: str = Field(max_length=500)
+    source: str = Field(max_length=100)
+    licence: str = Field(max_length=200)
+    author: str | None = Field(default=None, max_length=200)
+    columns: str = Field(default="", max_length=1000)
 
 
 def _cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
@@ -49,7 +60,7 @@ CORPORA = Listing(
     key=col(Source.id),
     of_project=col(Source.project_id),
     cells=_cells,
-    empty="No data has been brought along. errata corpus import takes what a team already has.",
+    empty="No data has been brought along.",
 )
 
 
@@ -68,6 +79,19 @@ def corpora(desk: Desk) -> str | WebResponse:
         is_any=any(desk.session.exec(ids.limit(1)).first() for ids in (row, settled)),
         audited=desk.session.exec(audits.order_by(col(Job.id).desc()).limit(1)).first(),
     )
+
+
+@bp.post("/p/<slug>/corpora")
+@page(Access.OPERATOR, form=ImportForm)
+def import_corpus(desk: Desk, form: ImportForm) -> WebResponse:
+    """Ask for an import of what a project inside an annotation tool holds."""
+    columns = corpus.columns_of(form.columns.split())
+    place = tools.inside(form.place)
+    options = corpus.import_options(desk.session, place, columns, actor=desk.user.name)
+    new = corpus.NewSource(form.source, form.licence, form.author)
+    source = corpus.ensure_source(desk.session, desk.project, new)
+    job_id = desk.ask(JobKind.CORPUS, source.id, options=options)
+    return desk.done(f"{place} is being read.", "console.job", row_id=job_id)
 
 
 def _row_cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
