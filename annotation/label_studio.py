@@ -170,7 +170,7 @@ class LabelStudioConnector:
                 client.projects.import_tasks(int(project), request=request, return_task_ids=True)
             known |= self._look_up(project, list(missing))
         if lost := [key for key in keys if key not in known]:
-            raise ToolUnavailable(f"Label Studio took {len(lost)} tasks and does not show them yet")
+            raise ToolUnavailable(f"Label Studio took tasks and does not show them yet: {len(lost)}")
         return known
 
     def _look_up(self, project: str, keys: Sequence[str]) -> dict[str, str]:

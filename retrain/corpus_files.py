@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from datasets import Dataset, load_dataset
 
+from retrain.amounts import how_many
 from retrain.corpus import CorpusRow, Found, UnreadableCorpus, check_columns, nothing_in, row_of
 
 # Where a record stands, and the record or why there is none.
@@ -145,7 +146,7 @@ def _csv(path: Path) -> Records:
         if isinstance(fields, str):
             yield f"line {line}", fields
         elif fields and len(fields) != len(names):
-            yield f"line {line}", f"{len(fields)} fields, but the header has {len(names)}"
+            yield f"line {line}", f"{how_many(len(fields), 'field')}, but the header has {len(names)}"
         elif any(field.strip() for field in fields):
             yield f"line {line}", dict(zip(names, fields, strict=True))
 

@@ -11,6 +11,7 @@ from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from annotation.types import Verdict
+from retrain.amounts import how_many
 from retrain.training_set import to_example
 from retrain.types import Example, Kind, Message, Split
 from service.answers.examples import settled_answers
@@ -141,7 +142,9 @@ def why_no_decision(session: Session, source: Source) -> str:
         return "no sample was drawn since the last decision"
     settled = len(settled_by_experts(session, source))
     return (
-        f"experts have settled {settled} of {sample.total()} sampled rows" if settled < sample.total() else ""
+        f"experts have settled {settled} of {how_many(sample.total(), 'sampled row')}"
+        if settled < sample.total()
+        else ""
     )
 
 

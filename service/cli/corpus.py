@@ -164,7 +164,7 @@ def _at_a_glance(report: dict[str, Any]) -> dict[str, Any]:
     return {
         "audit": report["verdict"],
         **{f"source {number}": each["verdict"] for number, each in enumerate(report["sources"], start=1)},
-        "checks": report["checks"],
+        **({"checks": report["checks"]} if report["checks"] else {}),
         "gravest findings": findings[:FINDINGS_SHOWN],
         **({"more findings": more} if more > 0 else {}),
         **({"unread": report["unread"], "problems": report["problems"]} if report.get("unread") else {}),

@@ -10,6 +10,7 @@ from pydantic import Field
 from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
+from retrain.amounts import how_many
 from service import tools
 from service.answers.corpora import IS_CORPUS_ROW, describe, set_aside, why_no_decision, why_no_sample
 from service.clock import utcnow
@@ -159,7 +160,9 @@ def sample_corpus(desk: Desk, form: SampleForm, row_id: UUID) -> WebResponse:
     """Ask experts about a random sample."""
     source = _source(desk, row_id)
     drawn = corpus.draw_sample(desk.session, source, size=form.size, actor=desk.user.name)
-    return desk.done(f"Experts are asked about {drawn} rows.", "console.corpus_rows", row_id=row_id)
+    return desk.done(
+        f"Experts are asked about {how_many(drawn, 'row')}.", "console.corpus_rows", row_id=row_id
+    )
 
 
 @bp.post("/p/<slug>/corpora/<uuid:row_id>/decide")
