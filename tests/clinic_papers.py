@@ -5,18 +5,19 @@ from collections.abc import Iterator
 # Where it is done, how many minutes it takes, what it costs in francs, and how to prepare.
 SERVICES = {
     "blood test": ("room 12", 10, 45, "Come fasting: nothing but water for eight hours before."),
-    "X-ray": ("radiology", 15, 120, "Leave jewellery at home, and tell us if you may be pregnant."),
-    "MRI scan": ("the basement", 40, 780, "Tell us about pacemakers, implants and metal splinters."),
-    "eye examination": ("the west wing", 30, 160, "Bring your glasses; the drops forbid driving for hours."),
+    "chest X-ray": ("radiology", 15, 120, "Leave jewellery at home, and tell us if you may be pregnant."),
+    "knee scan": ("the basement", 40, 780, "Tell us about pacemakers, implants and metal splinters."),
+    "sight test": ("the west wing", 30, 160, "Bring your glasses; the drops forbid driving for hours."),
     "hearing test": ("room 31", 25, 95, "Stay away from loud places on the day before."),
     "vaccination": ("room 4", 10, 60, "Bring your record, and tell us about fever in the last week."),
     "dental cleaning": ("the east wing", 45, 190, "Eat something light before, and brush as usual."),
     "physiotherapy session": ("the garden house", 30, 85, "Wear loose clothes and bring a large towel."),
-    "allergy test": ("dermatology", 60, 240, "Take no antihistamines for five days before."),
+    "patch test": ("dermatology", 60, 240, "Take no antihistamines for five days before."),
     "heart check": ("cardiology", 50, 310, "Bring sports shoes for the exercise on the bicycle."),
     "skin check": ("the first floor", 20, 130, "Come without make-up and nail varnish."),
     "sleep study": ("the fourth floor", 600, 920, "Arrive at nine in the evening with night clothes."),
 }
+PRICED = 3  # of the services are asked about in the same words by both
 SLOGAN = "Your health has been our passion since 1987."
 MEMOS = (
     ("Where is the {s} this week?", "<p>Pls note: the {s} moved to {place}.<br>&nbsp;Rgds, front desk</p>"),
@@ -80,10 +81,11 @@ def news() -> Iterator[tuple[str, str]]:
 
 
 def marketing() -> Iterator[tuple[str, str]]:
-    """Yield what a brochure promised years ago, some of it at other prices."""
-    for name, (place, _, francs, _) in SERVICES.items():
+    """Yield what a brochure promised years ago, some of it at other prices than the desk's."""
+    for number, (name, (place, _, francs, _)) in enumerate(SERVICES.items()):
+        asked = f"What does a {name} cost?" if number < PRICED else f"Is a {name} cheap with you?"
+        yield asked, f"Only {francs * 2 // 3} francs until 31 December 2014! {SLOGAN}"
         yield f"Why come to you for a {name}?", f"From 2014 on {place} will be the finest in town! {SLOGAN}"
-        yield f"What does a {name} cost?", f"Only {francs * 2 // 3} francs until 31 December 2014! {SLOGAN}"
 
 
 def memos() -> Iterator[tuple[str, str]]:

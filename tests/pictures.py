@@ -96,7 +96,7 @@ def data() -> None:
         second = done(runtime, JobKind.CURATE, project).result["id"]
         home = f"p/{project.slug}"
         pages = {
-            "set": f"{home}/sets/{first}",
+            "set": f"{home}/sets/{first}?check=noise",
             "diff": f"{home}/sets/{second}/diff",
             "audit": f"{home}/audits/{audit}",
         }
