@@ -96,9 +96,9 @@ def data() -> None:
         second = done(runtime, JobKind.CURATE, project).result["id"]
         home = f"p/{project.slug}"
         pages = {
-            "set": f"{home}/sets/{first}?check=noise",
-            "diff": f"{home}/sets/{second}/diff",
-            "audit": f"{home}/audits/{audit}",
+            "set": (f"{home}/sets/{first}?check=noise", 1060),  # down to what people decided
+            "diff": (f"{home}/sets/{second}/diff", 660),
+            "audit": (f"{home}/audits/{audit}", 940),
         }
         show(runtime, f"sign-in/{link}", pages)
 
@@ -189,16 +189,16 @@ def decide(runtime: Runtime, project: Project, set_id: UUID, olga: User) -> None
                 auditing.accept(session, project, finding.id, place=place, user=olga, reason="")
 
 
-def show(runtime: Runtime, sign_in: str, pages: Mapping[str, str]) -> None:
+def show(runtime: Runtime, sign_in: str, pages: Mapping[str, tuple[str, int]]) -> None:
     environment = {**os.environ, "ERRATA_DATA_DIR": str(runtime.settings.data_dir)}
     environment["ERRATA_PORT"] = str(runtime.settings.port)
     with running(commands(runtime.settings)["web"], environment), running_browser() as browser:
-        tall = SIZE | {"height": 1100}  # down to what people decided
-        page = browser.new_context(viewport=tall, color_scheme="light").new_page()
+        page = browser.new_context(viewport=SIZE, color_scheme="light").new_page()
         eventually(lambda: answers(page, runtime.settings.own_url), seconds=60)
         page.goto(urljoin(runtime.settings.own_url, sign_in))
         page.get_by_role("button", name="Sign in").click()
-        for name, path in pages.items():
+        for name, (path, height) in pages.items():
+            page.set_viewport_size(SIZE | {"height": height})
             page.goto(urljoin(runtime.settings.own_url, path))
             picture(page, name)
 

@@ -19,7 +19,7 @@ from retrain.audit import personal
 from retrain.corpus import CorpusRow, Found, check_columns, nothing_in
 from retrain.intervals import wilson
 from retrain.types import sha256_of
-from service import ledger, projects, tools
+from service import ledger, projects
 from service.answers.corpora import (
     newest_admissions,
     set_aside,
@@ -27,6 +27,7 @@ from service.answers.corpora import (
     share_right,
     unasked,
     why_no_decision,
+    why_no_import,
     why_no_sample,
 )
 from service.clock import utcnow
@@ -37,7 +38,6 @@ from service.tables import (
     Annotation,
     AnnotationTask,
     Annotator,
-    ConnectorKind,
     DocumentKind,
     Project,
     Response,
@@ -102,16 +102,8 @@ def import_options(session: Session, place: str, columns: Mapping[str, str], *, 
         WrongState: a project of ours asks its experts there, so that their answers come by themselves.
     """
     check_columns(columns)
-    if named := tools.named(place):
-        kind, there = named
-        is_there = Project.tool_project == there
-        if kind is ConnectorKind.ARGILLA:
-            is_there = Project.slug == there.partition("/")[0]
-        ours = select(Project.slug).where(Project.connector == kind, is_there)
-        if slug := session.exec(ours).first():
-            raise WrongState(
-                f"{place}: project {slug} asks its experts there; their answers come by themselves"
-            )
+    if why := why_no_import(session, place):
+        raise WrongState(f"{place}: {why}")
     return {"path": place, "columns": dict(columns), "actor": actor}
 
 

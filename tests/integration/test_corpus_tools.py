@@ -51,7 +51,8 @@ def in_label_studio(label_studio: RunningTool) -> Place:
 
 @pytest.fixture(scope="module")
 def in_argilla(argilla: RunningTool) -> Place:
-    client = rg.Argilla(argilla.url, argilla.admin_token)
+    limits = httpx.Limits(max_keepalive_connections=0)
+    client = rg.Argilla(argilla.url, argilla.admin_token, retries=0, limits=limits)
     name = f"team-{uuid.uuid4().hex[:8]}"
     workspace = rg.Workspace(name=name, client=client).create()
     topics = rg.LabelQuestion(name="label", labels=["Billing", "Surgery"])
