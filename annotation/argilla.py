@@ -222,7 +222,9 @@ class ArgillaConnector:
         self, dataset: UUID, filters: Sequence[Mapping[str, Any]], include: str
     ) -> list[Mapping[str, Any]]:
         scope = {"entity": "record", "property": "inserted_at"}
-        body = {"filters": {"and": list(filters)}, "sort": [{"scope": scope, "order": "asc"}]}
+        body: dict[str, Any] = {"sort": [{"scope": scope, "order": "asc"}]}
+        if filters:  # an empty list of them is refused
+            body["filters"] = {"and": list(filters)}
         params = {"limit": PAGE, **({"include": include} if include else {})}
         with self._mapped() as client:
             # The SDK's records fail on an answer without values, and do not say when an answer was changed.

@@ -58,8 +58,14 @@ def in_argilla(argilla: RunningTool) -> Place:
     topics = rg.LabelQuestion(name="label", labels=["Billing", "Surgery"])
     settings = rg.Settings(fields=[rg.TextField(name="text")], questions=[topics])
     dataset = rg.Dataset(name="topics", workspace=workspace, settings=settings, client=client).create()
-    said = rg.Response("label", "Billing", user_id=client.me.id)
-    dataset.records.log([rg.Record({"text": "who?"}, responses=[said]), rg.Record({"text": "why?"})])
+    said = rg.Response("label", "Billing", user_id=client.me.id, status="submitted")
+    draft = rg.Response("label", "Surgery", user_id=client.me.id, status="draft")
+    dataset.records.log(
+        [
+            rg.Record(fields={"text": "who?"}, responses=[said]),
+            rg.Record(fields={"text": "why?"}, responses=[draft]),
+        ]
+    )
     client.http_client.close()
     url, token = {"argilla_url": argilla.url}, {"argilla_api_key": SecretStr(argilla.admin_token)}
     return Place(f"argilla:{name}/topics", f"argilla:{name}/none", url, token)
@@ -86,7 +92,9 @@ def imported(team: Team, place: Place, **changed: object) -> Job:
 
 
 def test_what_people_answered_there_is_taken_in_once(team, place):
-    told = [imported(team, place).result for _ in range(2)]
+    done = [imported(team, place) for _ in range(2)]
+    assert [job.failure for job in done] == [None, None]
+    told = [job.result for job in done]
     assert [(each["added"], each["known"], each["unread"]) for each in told] == [(1, 0, 1), (0, 1, 1)]
     [row] = team.rows(Response)
     assert (row.messages[-1]["content"], row.text, row.set_aside) == ("who?", "Billing", None)
