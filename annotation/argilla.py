@@ -1,6 +1,7 @@
 """The connector to Argilla, through its SDK."""
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -22,6 +23,11 @@ TIMEOUT_SECONDS = 30
 PUSH_BATCH = 200
 LOOKUP_BATCH = 100
 PAGE = 500
+_ANSWERED = {
+    "type": "terms",
+    "scope": {"entity": "response", "property": "status"},
+    "values": ["submitted", "discarded"],
+}
 
 _REMEDIES = {
     401: "the token is not accepted: take the API key of an owner's account",
@@ -103,7 +109,7 @@ class ArgillaConnector:
         names = self._names()
         for dataset in self._datasets(project):
             if start is None or time_of(dataset["last_activity_at"]) >= start:
-                for record in self._records(UUID(dataset["id"])):
+                for record in self._records(UUID(dataset["id"]), _ANSWERED):
                     for found in _pulled(record, names):
                         if start is None or found.updated_at > start:
                             yield found
@@ -120,6 +126,25 @@ class ArgillaConnector:
                 return []
             document = response.raise_for_status().json()
         return list(_pulled(document, self._names()))
+
+    def records(self, name: str) -> Iterator[Mapping[str, Any]]:
+        """Yield the records of any data set, named WORKSPACE/DATASET, as Argilla exports them, by ascending time.
+
+        Raises:
+            ToolUnavailable: try again later.
+            ToolRefused: there is no such data set, or the key does not open it.
+        """
+        workspace, _, dataset = name.partition("/")
+        with self._mapped() as client:
+            ids = [str(each.id) for each in client.workspaces if each.name == workspace]
+        datasets = self._datasets(ids[0]) if ids else []
+        found = [each["id"] for each in datasets if each["name"] == dataset]
+        if not found:
+            raise ToolRefused(
+                f"Argilla at {self._url} has no data set {dataset!r} in workspace {workspace!r}"
+            )
+        for record in self._records(UUID(found[0])):
+            yield _exported(record)
 
     def _dataset(self, client: rg.Argilla, workspace: rg.Workspace, schema: LabelSchema) -> UUID:
         """Return the data set that asks these questions, made first if there is none."""
@@ -176,20 +201,15 @@ class ArgillaConnector:
             found |= {record["external_id"]: record["id"] for record in page}
         return found
 
-    def _records(self, dataset: UUID) -> Iterator[Mapping[str, Any]]:
-        """Yield answered records by ascending time.
+    def _records(self, dataset: UUID, *filters: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """Yield the records that pass these filters by ascending time.
 
         Each page asks for what is not older than the last record: page numbers skip some when others go meanwhile.
         """
-        answered = {
-            "type": "terms",
-            "scope": {"entity": "response", "property": "status"},
-            "values": ["submitted", "discarded"],
-        }
         seen: set[str] = set()
         newer: list[dict[str, Any]] = []
         while True:
-            page = self._search(dataset, [answered, *newer], "responses")
+            page = self._search(dataset, [*filters, *newer], "responses")
             fresh = [record for record in page if record["id"] not in seen]
             yield from fresh
             if len(page) < PAGE or not fresh:
@@ -202,7 +222,9 @@ class ArgillaConnector:
         self, dataset: UUID, filters: Sequence[Mapping[str, Any]], include: str
     ) -> list[Mapping[str, Any]]:
         scope = {"entity": "record", "property": "inserted_at"}
-        body = {"filters": {"and": list(filters)}, "sort": [{"scope": scope, "order": "asc"}]}
+        body: dict[str, Any] = {"sort": [{"scope": scope, "order": "asc"}]}
+        if filters:  # an empty list of them is refused
+            body["filters"] = {"and": list(filters)}
         params = {"limit": PAGE, **({"include": include} if include else {})}
         with self._mapped() as client:
             # The SDK's records fail on an answer without values, and do not say when an answer was changed.
@@ -269,6 +291,16 @@ def _pulled(record: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[Pul
             updated_at=time_of(response["updated_at"]),
             problem=problem,
         )
+
+
+def _exported(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record as an export has it: to each question, what was submitted."""
+    said: defaultdict[str, list[Any]] = defaultdict(list)
+    for response in record.get("responses") or ():
+        if response["status"] == "submitted":
+            for question, answer in (response["values"] or {}).items():
+                said[question].append(answer)
+    return {"id": record["external_id"] or record["id"], "fields": record["fields"], "responses": said}
 
 
 def _answer(response: Mapping[str, Any]) -> tuple[Answer | None, str | None]:

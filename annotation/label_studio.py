@@ -97,6 +97,23 @@ class LabelStudioConnector:
         """Return the annotations of the task with this id in Label Studio; none if it is gone."""
         return list(self._annotations(project, [_filter("id", "equal", int(task))]))
 
+    def records(self, project: str) -> Iterator[Mapping[str, Any]]:
+        """Yield the tasks of any project as Label Studio exports them, by ascending id.
+
+        Raises:
+            ToolUnavailable: try again later.
+            ToolRefused: there is no such project, or the token does not open it.
+        """
+        with self._mapped() as client:
+            client.projects.get(int(project))  # the tasks of a project that is not there are none
+        emails = self._emails()
+        for task in self._tasks(project, [], {"fields": "all"}):
+            answers = [
+                answer | {"completed_by": {"email": _email(_person(answer["completed_by"]), emails)}}
+                for answer in task["annotations"]
+            ]
+            yield {**task, "annotations": answers}
+
     def _settings(self, slug: str, schema: LabelSchema) -> dict[str, Any]:
         return {
             "title": slug,
@@ -153,7 +170,7 @@ class LabelStudioConnector:
                 client.projects.import_tasks(int(project), request=request, return_task_ids=True)
             known |= self._look_up(project, list(missing))
         if lost := [key for key in keys if key not in known]:
-            raise ToolUnavailable(f"Label Studio took {len(lost)} tasks and does not show them yet")
+            raise ToolUnavailable(f"Label Studio took tasks and does not show them yet: {len(lost)}")
         return known
 
     def _look_up(self, project: str, keys: Sequence[str]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from filelock import FileLock
 from pygit2 import Commit, Oid, Repository, Tree
 from pygit2.enums import CheckoutStrategy, FileMode, Option, RepositoryOpenFlag
 
+from retrain.amounts import how_many
 from retrain.errors import ForeignChanges, UnknownVersion, VersionTaken
 from retrain.remotes import Cache, Remote, configuration, digest_of, pointed_to, pointer_to
 from retrain.types import Contents, version_tag
@@ -144,7 +145,9 @@ class DataRepository:
             if git.references["HEAD"].target != _MAIN:
                 raise ForeignChanges(f"{self.directory} has something else than main checked out")
             if changed := sorted(git.status()):
-                raise ForeignChanges(f"{self.directory} has {len(changed)} changes, {changed[0]} first")
+                raise ForeignChanges(
+                    f"{self.directory} has {how_many(len(changed), 'change')}, {changed[0]} first"
+                )
             yield git
 
     def _turn(self, what: str) -> FileLock:

@@ -20,6 +20,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
+from retrain.amounts import how_many
 from retrain.audit.context import NOTHING, Context
 from retrain.audit.finding import Check, Finding, Repair, RepairKind
 from retrain.audit.rows import by_key
@@ -102,12 +103,12 @@ def _out_of_fold(vectors: csr_matrix, places: Places, learned_from: int, seed: i
 def _finding(wrong: Sequence[Example], likely: Mapping[str, str]) -> Finding:
     pairs = Counter((row.label, likely[row.key]) for row in wrong if row.key in likely)
     told = ", ".join(
-        f"{count} {given!r} read like {other!r}"
+        f"{count} {given!r} in place of {other!r}"
         for (given, other), count in sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))[:3]
     )
     return CHECK.found(
         (row.key for row in wrong),
-        f"{len(wrong)} labels are likely wrong" + (f": {told}" if told else ""),
+        how_many(len(wrong), "label", "are likely wrong") + (f": {told}" if told else ""),
         "Let one more expert label these rows, or take the proposed labels.",
         *(
             Repair(

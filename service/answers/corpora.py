@@ -11,13 +11,16 @@ from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from annotation.types import Verdict
+from retrain.amounts import how_many
 from retrain.training_set import to_example
 from retrain.types import Example, Kind, Message, Split
+from service import tools
 from service.answers.examples import settled_answers
 from service.errors import NotFound
 from service.tables import (
     Admission,
     AnnotationTask,
+    ConnectorKind,
     Project,
     Quarantine,
     Response,
@@ -126,6 +129,23 @@ def share_right(admission: Admission) -> str:
     return f"{admission.right} of {admission.asked} right, at least {admission.low:.2f}"
 
 
+def why_no_import(session: Session, place: str) -> str:
+    """Return why nothing is imported from a place inside a tool: a project of ours asks there; empty if none does.
+
+    Raises:
+        Invalid: it names a tool, and no project in it.
+    """
+    named = tools.named(place)
+    if named is None:
+        return ""
+    kind, there = named
+    is_there = Project.tool_project == there
+    if kind is ConnectorKind.ARGILLA:
+        is_there = Project.slug == there.partition("/")[0]
+    slug = session.exec(select(Project.slug).where(Project.connector == kind, is_there)).first()
+    return f"project {slug} asks its experts there; their answers come by themselves" if slug else ""
+
+
 def why_no_sample(session: Session, source: Source) -> str:
     """Return why experts cannot be asked about a sample of a source; nothing where they can."""
     if sample := open_samples(session, [source.id]).get(source.id):
@@ -144,7 +164,9 @@ def why_no_decision(session: Session, source: Source) -> str:
         return "no sample was drawn since the last decision"
     settled = len(settled_by_experts(session, source))
     return (
-        f"experts have settled {settled} of {sample.total()} sampled rows" if settled < sample.total() else ""
+        f"experts have settled {settled} of {how_many(sample.total(), 'sampled row')}"
+        if settled < sample.total()
+        else ""
     )
 
 

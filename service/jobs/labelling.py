@@ -9,6 +9,7 @@ from service import tools
 from service.errors import TryAgain, WrongState
 from service.queue import Lease
 from service.runtime import Runtime
+from service.settings import Settings
 from service.stages import labelling
 from service.stages import triage as triage_stage
 from service.tables import ConnectorKind, Project
@@ -49,9 +50,18 @@ def connector_for(runtime: Runtime, lease: Lease) -> Connector:
         project = session.get_one(Project, lease.row_id)
     if project.connector is ConnectorKind.NONE:
         raise WrongState(f"project {project.slug}: no tool is connected; use errata labelling import")
-    running = tools.running(runtime.settings, project.connector)
+    return connect(runtime.settings, project.connector)
+
+
+def connect(chosen: Settings, kind: ConnectorKind) -> ArgillaConnector | LabelStudioConnector:
+    """Connect to the tool of a kind that the settings name, or that is bundled.
+
+    Raises:
+        TryAgain: the bundled tool is still being set up.
+    """
+    running = tools.running(chosen, kind)
     if running is None:
-        raise TryAgain(f"{tools.bundled(project.connector).TITLE} is not up yet")
-    if project.connector is ConnectorKind.ARGILLA:
+        raise TryAgain(f"{tools.bundled(kind).TITLE} is not up yet")
+    if kind is ConnectorKind.ARGILLA:
         return ArgillaConnector(running.url, running.token, members=running.members)
     return LabelStudioConnector(running.url, running.token)

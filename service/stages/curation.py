@@ -12,6 +12,7 @@ from sqlalchemy import delete, func
 from sqlmodel import Session, col, select
 
 from retrain import audit
+from retrain.amounts import how_many
 from retrain.artifacts import name_of
 from retrain.audit.repairs import apply
 from retrain.audit.report import report, wordless
@@ -142,7 +143,7 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
 def _nothing_left(project: Project, dropped: Mapping[str, str]) -> Invalid:
     why = ", ".join(sorted(set(dropped.values()))[:3])
     return Invalid(
-        f"project {project.slug}: repairs and recipe leave none of {len(dropped)} settlements: {why}"
+        f"project {project.slug}: repairs and recipe leave none of {how_many(len(dropped), 'settlement')}: {why}"
     )
 
 
@@ -181,7 +182,7 @@ def rebuild(runtime: Runtime, lease: Lease, set_id: UUID, tools: Tools) -> dict[
         and (artifact == stored.artifact or bool(withheld) or not left)
     )
     told = {"erased": erased, "not to be learned from any more": withheld, "missing": missing}
-    lost = ", ".join(f"{count} rows {what}" for what, count in told.items() if count)
+    lost = ", ".join(f"{how_many(count, 'row')} {what}" for what, count in told.items() if count)
     was = "as it was" if equal else "not as it was"
     return {
         "set": stored.fingerprint,

@@ -22,6 +22,7 @@ from annotation.types import (
     PulledAnnotation,
     Verdict,
 )
+from retrain.amounts import how_many
 from retrain.types import sha256_of
 from service import projects
 from service.clock import utcnow
@@ -353,7 +354,7 @@ def _add_settlement(
         cause=settled.answer.cause,
         agreeing=len(settled.annotators),
         asked=len(counted),
-        explanation=f"{len(settled.annotators)} of {len(counted)} annotators agree",
+        explanation=f"{len(settled.annotators)} of {how_many(len(counted), 'annotator', 'agree')}",
     )
     session.add(settlement)
     session.flush()

@@ -12,6 +12,7 @@ import structlog
 from flask import Flask, Response, g, request
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from retrain.amounts import how_many
 from service import logs, migrations
 from service.runtime import Runtime, from_environment
 from service.web import assets, console, problems, widget
@@ -64,7 +65,10 @@ def create_app(runtime: Runtime) -> Flask:
     app.extensions["runtime"] = runtime
     app.jinja_env.finalize = text.finalize
     app.jinja_env.globals.update(
-        asset=assets.asset, widget_script_path=widget.script_path, widget_integrity=widget.integrity
+        asset=assets.asset,
+        how_many=how_many,
+        widget_script_path=widget.script_path,
+        widget_integrity=widget.integrity,
     )
     app.jinja_env.filters.update(exact=text.exact, line=text.line, moment=text.moment, age=text.age)
     app.jinja_env.tests["moment"] = lambda value: isinstance(value, datetime)

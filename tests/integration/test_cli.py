@@ -291,6 +291,11 @@ def _project(session):
     return projects.find(session, "shop")
 
 
+def test_a_recipe_without_chosen_checks_is_said_to_run_them_all(capsys):
+    console.show({"recipe": {"seed": 1, "checks": []}, "labels": []}, as_json=False)
+    assert capsys.readouterr().out == "recipe: seed 1, checks all\nlabels: none\n"
+
+
 def test_doctor_says_how_to_mend_what_is_missing(errata, project):
     status, document = errata("doctor")
     found = {check["name"]: check for check in document["checks"]}

@@ -10,6 +10,8 @@ from pydantic import Field
 from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
+from retrain.amounts import how_many
+from service import tools
 from service.answers.corpora import IS_CORPUS_ROW, describe, set_aside, why_no_decision, why_no_sample
 from service.answers.quarantines import describe_quarantine, in_force
 from service.clock import utcnow
@@ -37,6 +39,16 @@ class QuarantineForm(Form):
     reason: str = Field(max_length=2000)
 
 
+class ImportForm(Form):
+    """A project inside an annotation tool, and what it is to be called here; `columns` are pairs ROLE=NAME."""
+
+    place: str = Field(max_length=500)
+    source: str = Field(max_length=100)
+    licence: str = Field(max_length=200)
+    author: str | None = Field(default=None, max_length=200)
+    columns: str = Field(default="", max_length=1000)
+
+
 def _cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
     return [
         {
@@ -59,7 +71,7 @@ CORPORA = Listing(
     key=col(Source.id),
     of_project=col(Source.project_id),
     cells=_cells,
-    empty="No data has been brought along. errata corpus import takes what a team already has.",
+    empty="No data has been brought along.",
 )
 
 
@@ -103,6 +115,19 @@ def lift_quarantine(desk: Desk, row_id: UUID) -> WebResponse:
     quarantine.lift(desk.session, desk.project, runtime().secrets, row_id, user=desk.user)
     told = "The quarantine is lifted: its flags are triaged, and the next set has its rows again."
     return desk.done(told, "console.corpora", _anchor="quarantine")
+
+
+@bp.post("/p/<slug>/corpora")
+@page(Access.OPERATOR, form=ImportForm)
+def import_corpus(desk: Desk, form: ImportForm) -> WebResponse:
+    """Ask for an import of what a project inside an annotation tool holds."""
+    columns = corpus.columns_of(form.columns.split())
+    place = tools.inside(form.place)
+    options = corpus.import_options(desk.session, place, columns, actor=desk.user.name)
+    new = corpus.NewSource(form.source, form.licence, form.author)
+    source = corpus.ensure_source(desk.session, desk.project, new)
+    job_id = desk.ask(JobKind.CORPUS, source.id, options=options)
+    return desk.done(f"{place} is being read.", "console.job", row_id=job_id)
 
 
 def _row_cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
@@ -170,7 +195,9 @@ def sample_corpus(desk: Desk, form: SampleForm, row_id: UUID) -> WebResponse:
     """Ask experts about a random sample."""
     source = _source(desk, row_id)
     drawn = corpus.draw_sample(desk.session, source, size=form.size, actor=desk.user.name)
-    return desk.done(f"Experts are asked about {drawn} rows.", "console.corpus_rows", row_id=row_id)
+    return desk.done(
+        f"Experts are asked about {how_many(drawn, 'row')}.", "console.corpus_rows", row_id=row_id
+    )
 
 
 @bp.post("/p/<slug>/corpora/<uuid:row_id>/decide")

@@ -70,7 +70,7 @@ BOXES = {
     "test_from_random": "Answers drawn at random are the test, so that it looks like what users ask",
     "group_by_subject": "All rows of one person stand in one part",
 }
-CHANGES = ("added", "removed", "changed", "moved")
+CHANGES = ("changed", "added", "removed", "moved")  # what people look for first
 
 
 class TrainForm(Form):
