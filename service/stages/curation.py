@@ -14,25 +14,22 @@ from sqlmodel import Session, col, select
 from retrain import audit
 from retrain.amounts import how_many
 from retrain.artifacts import name_of
-from retrain.audit.repairs import apply
 from retrain.audit.report import report, wordless
 from retrain.recipe import Recipe
-from retrain.training_set import Built, build, fingerprint, to_example
-from retrain.types import Example, Placed, Split, canonical_json, content_hash
+from retrain.training_set import Built, build, fingerprint
+from retrain.types import Example, Split, canonical_json, content_hash
 from service import ledger
 from service.answers import describe_set, newest_set
 from service.answers.audits import context_of
 from service.answers.cards import card_of
 from service.answers.erasures import FILLED_AGAIN, erased_rows
 from service.answers.examples import (
-    accepted_repairs,
     examples_of,
     placed_answers,
-    settled_answers,
     to_document,
 )
 from service.answers.lineage import consents
-from service.answers.quarantines import held_settlements
+from service.answers.material import History, held_out, material_of
 from service.clock import utcnow
 from service.errors import Invalid
 from service.queue import Lease
@@ -67,15 +64,6 @@ class Tools(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class History:
-    """All that earlier versions fixed: which rows are in which group, and which group is in which split."""
-
-    placed: list[Placed]
-    assigned: dict[str, Split]
-    newest: TrainingSet | None
-
-
-@dataclass(frozen=True, slots=True)
 class Frozen:
     """A set before it is a row: its examples, what repairs did to them, what the audit found, and what allows it."""
 
@@ -97,25 +85,17 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
         UnknownCheck: the recipe names a check that does not exist.
     """
     with runtime.db.reading() as session:
-        settled = settled_answers(session, project_id)
-        held = held_settlements(session, project_id)
-        free = [one for one in settled if one.key not in held]
-        history = _history(session, project_id)
-        repaired, touched = apply(free, accepted_repairs(session, project_id))
         project = session.get_one(Project, project_id)
+        material = material_of(session, project)
         context = context_of(session, project, tools.encode)
-    if not settled:
-        raise Invalid(f"project {project.slug}: no settlement can be learned from yet")
-    built = build(repaired, earlier=history.placed, assigned=history.assigned, recipe=recipe)
-    repaired_away = {one.key for one in free} - {one.key for one in repaired}
-    out = {key: f"repair {touched[key][-1]}" for key in repaired_away}
-    quarantined = {one.key: f"quarantined: {held[one.key]}" for one in settled if one.key in held}
-    dropped = quarantined | out | dict(built.dropped)
+    history = material.history
+    built = build(material.rows, earlier=history.placed, assigned=history.assigned, recipe=recipe)
+    dropped = dict(material.dropped) | dict(built.dropped)
     if not built.examples:
         raise _nothing_left(project, dropped)
     findings = tools.audit(
         built.examples,
-        replace(context, earlier=_held_out(history, built)),
+        replace(context, earlier=held_out(history, built.examples)),
         checks=recipe.checks,
         report=lambda *step: _report(lease, *step),
     )
@@ -124,7 +104,7 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
         consent = consents(session, [UUID(example.key) for example in built.examples])
     frozen = Frozen(
         built=built,
-        touched=touched,
+        touched=material.touched,
         dropped=dropped,
         findings=findings,
         recipe=recipe,
@@ -198,44 +178,6 @@ def rebuild(runtime: Runtime, lease: Lease, set_id: UUID, tools: Tools) -> dict[
 
 def _report(lease: Lease, check: str, done: int, of: int) -> None:
     lease.report(step=done, steps=of, checking=check)
-
-
-def _history(session: Session, project_id: UUID) -> History:
-    """Return each placed settlement under its newest group, and each group's newest split.
-
-    Rows that have left, by a repair or a withdrawn consent, are among them: what is near them stays in their split.
-    """
-    rows = session.exec(
-        select(TrainingSetExample.settlement_id, TrainingSetExample.group_name)
-        .join(TrainingSet, col(TrainingSetExample.training_set_id) == TrainingSet.id)
-        .where(TrainingSet.project_id == project_id)
-        .order_by(col(TrainingSet.version))
-    )
-    group_of = {str(settlement_id): group for settlement_id, group in rows}
-    assignments = select(SplitAssignment).where(SplitAssignment.project_id == project_id)
-    return History(
-        placed=[
-            Placed(one, group_of[one.key])
-            for one in placed_answers(session, project_id)
-            if one.key in group_of
-        ],
-        assigned={
-            row.group_name: row.split for row in session.exec(assignments.order_by(col(SplitAssignment.id)))
-        },
-        newest=newest_set(session, project_id),
-    )
-
-
-def _held_out(history: History, built: Built) -> list[Example]:
-    """Return rows of earlier versions that models are judged by and which are not in this one."""
-    present = {example.key for example in built.examples}
-    return [
-        to_example(each.settled, each.group, split)
-        for each in history.placed
-        if each.settled.key not in present
-        and (split := history.assigned.get(each.group)) in (Split.TEST, Split.REGRESSION)
-        and split is not None
-    ]
 
 
 def _stored(
