@@ -8,20 +8,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from statistics import median
-from typing import Any
 
 import pandas as pd
-from crowdkit.aggregation import DawidSkene
+from crowdkit.aggregation import OneCoinDawidSkene
 from scipy.stats import binomtest
 
 from annotation.settlement import BY_CHANCE, accuracy
 from annotation.votes import Vote
 
 STEPS = 100
+HALF_A_TASK = 0.5  # less than that was never right, as far as one can tell
+GOLD = ""  # as an annotator, whose name is nobody's
 ROLLING = 50  # how many gold answers tell how somebody does lately
 LATELY = 4  # weeks
 HASTE, HASTY_SHARE, MIN_TIMED = 0.25, 0.3, 10
-MIN_RUN, BY_LUCK = 10, 0.001
+MIN_RUN, WRONG_SHARE = 10, 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Consensus:
-    """What answers come to by the model of Dawid and Skene.
+    """What answers come to by the one-coin model of Dawid and Skene.
 
     `posteriors` gives, by task and by what might be right, how probable that is; `confusions`, by annotator and by
     what was right, how often they said what.
@@ -66,30 +67,39 @@ class Trust:
 def consensus(votes: Sequence[Vote], gold: Mapping[str, str] | None = None) -> Consensus:
     """Estimate what is right and how each annotator errs, from tasks with two answers or a gold answer.
 
+    The model gives each annotator one accuracy, as settlement does: to fit a whole confusion matrix for each is more
+    than a few hundred tasks tell, above all where one answer is nearly always right. Gold is one more annotator, whom
+    the model learns to believe.
+
     Source: A. P. Dawid, A. M. Skene (1979), "Maximum Likelihood Estimation of Observer Error-Rates Using the EM
     Algorithm", as crowd-kit implements it.
     """
     gold = gold or {}
     voices = Counter(vote.task for vote in votes)
-    told = [vote for vote in votes if voices[vote.task] > 1 or vote.task in gold]
-    if not told:
-        return Consensus({}, {})
+    told = [
+        (vote.task, vote.annotator, vote.said) for vote in votes if voices[vote.task] > 1 or vote.task in gold
+    ]
+    told += [(task, GOLD, said) for task, said in gold.items() if task in voices]
+    if len({said for _, _, said in told}) < 2:
+        return Consensus({task: {said: 1.0} for task, _, said in told}, {})
     # By numbers, which pandas joins seven times as fast as words.
-    tasks, task_names = pd.Series([vote.task for vote in told]).factorize()
-    workers, names = pd.Series([vote.annotator for vote in told]).factorize()
-    labels, words = pd.Series([vote.said for vote in told]).factorize()
+    (tasks, task_of), (workers, worker_of), (labels, word_of) = (
+        pd.Series(words).factorize() for words in zip(*told, strict=True)
+    )
     table = pd.DataFrame({"task": tasks, "worker": workers, "label": labels})
-    word_of, place_of = dict(enumerate(words)), {word: place for place, word in enumerate(words)}
-    # A gold answer that nobody ever gives is none that the model knows.
-    known = {place: place_of.get(gold.get(task, "")) for place, task in enumerate(task_names)}
-    truths = pd.Series({place: word for place, word in known.items() if word is not None}, dtype=int)
-    fitted: Any = DawidSkene(n_iter=STEPS).fit(table, truths if len(truths) else None)
+    probable = OneCoinDawidSkene(n_iter=STEPS).fit_predict_proba(table)
+    posteriors = {
+        task_of[task]: {word_of[label]: share for label, share in row.items()}
+        for task, row in probable.to_dict(orient="index").items()
+    }
+    often = table.join(probable, on="task").drop(columns="task").groupby(["worker", "label"]).sum()
+    totals = often.groupby("worker").sum()
     confusions: defaultdict[str, dict[str, dict[str, float]]] = defaultdict(dict)
-    for (worker, said), row in fitted.errors_.iterrows():
-        for right, often in row.items():
-            confusions[names[worker]].setdefault(word_of[right], {})[word_of[said]] = float(often)
-    posteriors = fitted.probas_.rename(columns=word_of).to_dict(orient="index")
-    return Consensus({task_names[place]: each for place, each in posteriors.items()}, dict(confusions))
+    for (worker, said), row in (often / totals.where(totals >= HALF_A_TASK)).iterrows():
+        for right, share in row.dropna().items():
+            confusions[worker_of[worker]].setdefault(word_of[right], {})[word_of[said]] = float(share)
+    confusions.pop(GOLD, None)
+    return Consensus(posteriors, dict(confusions))
 
 
 def trust(votes: Sequence[Vote], found: Consensus, gold: Mapping[str, str] | None = None) -> dict[str, Trust]:
@@ -97,7 +107,6 @@ def trust(votes: Sequence[Vote], found: Consensus, gold: Mapping[str, str] | Non
     by_annotator: defaultdict[str, list[Vote]] = defaultdict(list)
     for vote in sorted(votes, key=lambda vote: (vote.at, vote.task)):
         by_annotator[vote.annotator].append(vote)
-    said = Counter(vote.said for vote in votes)
     seconds = {
         annotator: median(timed)
         for annotator, own in by_annotator.items()
@@ -106,7 +115,6 @@ def trust(votes: Sequence[Vote], found: Consensus, gold: Mapping[str, str] | Non
     return {
         annotator: _trust(
             own,
-            said,
             found,
             gold or {},
             usual=median([each for other, each in seconds.items() if other != annotator] or [0.0]),
@@ -125,7 +133,6 @@ def share(successes: float, n: int) -> Share | None:
 
 def _trust(
     own: Sequence[Vote],
-    said: Mapping[str, int],
     found: Consensus,
     gold: Mapping[str, str],
     *,
@@ -138,7 +145,7 @@ def _trust(
     ]
     right = sum(posterior for _, posterior in rightness)
     known = [vote.said == gold[vote.task] for vote in own if vote.task in gold][-ROLLING:]
-    is_hasty, is_straight = _is_hasty(own, usual), _is_straight(own, said)
+    is_hasty, is_straight = _is_hasty(own, usual), _is_straight(rightness)
     # Who did not read is not trusted for having been lucky.
     weight = BY_CHANCE if is_hasty or is_straight else accuracy(right, len(rightness))
     return Trust(
@@ -159,15 +166,15 @@ def _is_hasty(own: Sequence[Vote], usual: float) -> bool:
     return sum(seconds < HASTE * usual for seconds in timed) >= HASTY_SHARE * len(timed)
 
 
-def _is_straight(own: Sequence[Vote], said: Mapping[str, int]) -> bool:
-    """Say whether someone said the same more often in a row than luck would, by how often others say it."""
-    runs = [(word, len(list(run))) for word, run in groupby(vote.said for vote in own)]
-    word, longest = max(runs, key=lambda run: run[1])
-    others = sum(said.values()) - len(own)
-    alike = said[word] - sum(vote.said == word for vote in own)
-    if longest < MIN_RUN or not others:
-        return False
-    return bool(len(own) * ((alike + 1) / (others + 2)) ** longest < BY_LUCK)
+def _is_straight(rightness: Sequence[tuple[Vote, float]]) -> bool:
+    """Say whether someone said the same many times in a row while something else was right in part of them."""
+    runs = [
+        [posterior for _, posterior in run] for _, run in groupby(rightness, key=lambda pair: pair[0].said)
+    ]
+    return any(
+        len(run) >= MIN_RUN and sum(posterior < BY_CHANCE for posterior in run) >= WRONG_SHARE * len(run)
+        for run in runs
+    )
 
 
 def _has_drifted(rightness: Sequence[tuple[Vote, float]]) -> bool:
