@@ -22,7 +22,7 @@ GOLD = ""  # as an annotator, whose name is nobody's
 ROLLING = 50  # how many gold answers tell how somebody does lately
 LATELY = 4  # weeks
 HASTE, HASTY_SHARE, MIN_TIMED = 0.25, 0.3, 10
-MIN_RUN, WRONG_SHARE = 10, 0.3
+MIN_RUN, WRONG_SHARE = 15, 0.4
 
 
 @dataclass(frozen=True, slots=True)
