@@ -7,7 +7,9 @@ import pytest
 from sqlmodel import select
 
 from annotation.types import Cause, Verdict
+from retrain.audit import Repair, RepairKind, Severity
 from service import schedule, settlements
+from service.clock import utcnow
 from service.jobs.quality import assess
 from service.runtime import Runtime
 from service.stages import labelling
@@ -22,6 +24,7 @@ from service.tables import (
     Role,
     Settlement,
     SettlementAnnotation,
+    TaskPurpose,
     TaskState,
 )
 from tests import builders
@@ -249,3 +252,29 @@ class TestPages:
         assert clinic.answers(clinic.task(), ann=RIGHT) is TaskState.SETTLED
         ada.post("/p/clinic/settings/switches", **switches, settlement_bar="0.95")
         assert clinic.answers(clinic.task(), ann=RIGHT) is TaskState.CONTESTED
+
+
+def test_an_accepted_repair_asks_again_about_settled_rows_once(desk):
+    key = desk.settle("who?", "Ann")
+    desk.finds(key, severity=Severity.WARN, proposals=[Repair(RepairKind.ASK, (key,))])
+    accepted = desk.accept(desk.finding(desk.curate()))
+    with desk.runtime.db.reading() as session:
+        again = session.exec(select(AnnotationTask).where(AnnotationTask.repair_id == accepted.id)).one()
+        settled = session.exec(select(Settlement)).one()
+    assert (again.purpose, again.rechecks_id) == (TaskPurpose.RECHECK, settled.task_id)
+    assert (again.state, again.response_id) == (TaskState.SELECTED, _response_of(desk, settled))
+
+
+def test_an_audit_doubts_what_later_knowledge_doubts(desk):
+    key = desk.settle("who?", "Ann")
+    with desk.runtime.db.transaction() as session:
+        task = session.exec(select(Settlement)).one().task_id
+        content = {"annotators": {}, "doubtful": {str(task): 0.2}}
+        session.add(QualityReport(project_id=desk.project.id, content=content, computed_at=utcnow()))
+    desk.curate()
+    assert desk.reviewer.seen.doubts == {key: pytest.approx(0.8)}
+
+
+def _response_of(desk, settled: Settlement):
+    with desk.runtime.db.reading() as session:
+        return session.get_one(AnnotationTask, settled.task_id).response_id
