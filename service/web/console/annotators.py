@@ -11,7 +11,7 @@ from service import ledger, people, settlements
 from service.answers import annotators as answers
 from service.answers.overview import effort
 from service.clock import utcnow
-from service.errors import Forbidden, NotFound
+from service.errors import NotFound
 from service.tables import AnnotationTask, Annotator, JobKind
 from service.web.auth import Access
 from service.web.console.page import Desk, Form, bp, page
@@ -63,10 +63,10 @@ def annotator(desk: Desk, row_id: UUID) -> str:
     """Show one annotator what their answers achieved; who only annotates sees their own page alone."""
     found = desk.session.get(Annotator, row_id)
     is_own = found is not None and settlements.is_of(found, desk.user)
-    if not is_own and not desk.may(Access.READER):
-        raise Forbidden("this page is for the annotator whose answers it is about")
-    if found is None or not answers.has_answered(desk.session, desk.project, found.id):
-        raise NotFound(f"nobody of that name answered in {desk.project.slug}")
+    # Who may not read this page does not learn either whose it would be.
+    is_shown = is_own or desk.may(Access.READER)
+    if found is None or not is_shown or not answers.has_answered(desk.session, desk.project, found.id):
+        raise NotFound("there is no page here about your answers")
     report = answers.report_of(desk.session, desk.project)
     return desk.show(
         "annotator.html",
