@@ -10,6 +10,7 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from annotation.label_schema import default_guidelines, from_json, to_json, validate
+from annotation.settlement import BEST, BY_CHANCE
 from annotation.types import RATINGS, LabelSchema, TaskKind
 from retrain.criteria import read_criteria, read_rules
 from retrain.suites import general_questions
@@ -33,6 +34,7 @@ from service.tables import (
     Source,
 )
 
+SWITCHES = ("random_share", "needs_two_persons", "admission_bar", "settlement_bar")
 PRODUCTION = "production"
 PLAYGROUND = "playground"  # the source of answers that operators asked for
 DEFAULT_REASONS = {
@@ -185,6 +187,7 @@ def change(
     random_share: float | None = None,
     needs_two_persons: bool | None = None,
     admission_bar: float | None = None,
+    settlement_bar: float | None = None,
     actor: str,
 ) -> None:
     """Change how a project works; None leaves as it is.
@@ -201,6 +204,10 @@ def change(
         if not 0 < admission_bar < 1:
             raise Invalid(f"admission_bar: {admission_bar:g} does not lie between 0 and 1")
         project.admission_bar = admission_bar
+    if settlement_bar is not None:
+        if not BY_CHANCE < settlement_bar < BEST:
+            raise Invalid(f"settlement_bar: {settlement_bar:g} does not lie between {BY_CHANCE} and {BEST}")
+        project.settlement_bar = settlement_bar
     session.add(project)
     ledger.append(
         session,
@@ -208,9 +215,7 @@ def change(
         action="project_changed",
         subject=project.slug,
         project_id=project.id,
-        facts={
-            name: getattr(project, name) for name in ("random_share", "needs_two_persons", "admission_bar")
-        },
+        facts={name: getattr(project, name) for name in SWITCHES},
     )
 
 

@@ -12,7 +12,17 @@ from sqlmodel import col, exists, or_, select
 from service import logs, tools
 from service.answers.quarantines import is_feedback_held, is_held
 from service.runtime import Runtime, from_environment
-from service.tables import AnnotationTask, ConnectorKind, Feedback, JobKind, Project, Response, TaskState
+from service.tables import (
+    Annotation,
+    AnnotationTask,
+    ConnectorKind,
+    Feedback,
+    JobKind,
+    Project,
+    QualityReport,
+    Response,
+    TaskState,
+)
 
 # Contested tasks are read again too: an adjudicator's answer may come without its webhook.
 NEXT = {
@@ -56,8 +66,16 @@ def ticks(runtime: Runtime) -> list[tuple[Callable[[], None], int]]:
     def sync() -> None:
         ask_for_sync(runtime)
 
+    def quality() -> None:
+        ask_for_quality(runtime)
+
     chosen = runtime.settings
-    return [(sweep, chosen.sweep_seconds), (triage, chosen.triage_seconds), (sync, chosen.sync_seconds)]
+    return [
+        (sweep, chosen.sweep_seconds),
+        (triage, chosen.triage_seconds),
+        (sync, chosen.sync_seconds),
+        (quality, chosen.quality_seconds),
+    ]
 
 
 def ask_for_triage(runtime: Runtime) -> None:
@@ -93,6 +111,23 @@ def ask_for_sync(runtime: Runtime) -> None:
     for tool, project_id, kind in sorted(due):
         if tool in up:
             _ask(runtime, kind, project_id)
+
+
+def ask_for_quality(runtime: Runtime) -> None:
+    """Ask for a fresh report on annotators wherever somebody has answered since the last one."""
+    answered = (
+        select(AnnotationTask.project_id)
+        .join(Annotation, col(Annotation.task_id) == AnnotationTask.id)
+        .join(QualityReport, col(QualityReport.project_id) == AnnotationTask.project_id, isouter=True)
+        .where(
+            col(QualityReport.id).is_(None) | (col(Annotation.created_at) > col(QualityReport.computed_at))
+        )
+        .distinct()
+    )
+    with runtime.db.reading() as session:
+        due = sorted(session.exec(answered))
+    for project_id in due:
+        _ask(runtime, JobKind.QUALITY, project_id)
 
 
 def _ask(runtime: Runtime, kind: JobKind, project_id: UUID) -> None:

@@ -41,7 +41,7 @@ class Repair:
     too, and the project's glossary learns that `find` is another name of `put`; `SWAP` exchanges the nth
     word of `find` with the nth of `put` in all their texts but labels; `RELABEL` gives them `put` as label and answer;
     `WEIGHT` multiplies their weight by `factor`. The original stays in the settlement. `ASK` changes no row: experts
-    are asked about the responses `keys`, which have the words `find` in common.
+    are asked about the responses `keys`, which have the words `find` in common, or about the rows `keys` again.
     """
 
     kind: RepairKind

@@ -109,6 +109,9 @@ def change_project(
     admission_bar: Annotated[
         float | None, typer.Option(help="How much of a corpus must be right, at least, to be admitted.")
     ] = None,
+    settlement_bar: Annotated[
+        float | None, typer.Option(help="How probable an answer must be, at least, to be settled.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Change how a project works."""
@@ -120,14 +123,10 @@ def change_project(
             random_share=random_share,
             needs_two_persons=two_persons,
             admission_bar=admission_bar,
+            settlement_bar=settlement_bar,
             actor=ACTOR,
         )
-        document = {
-            "project": project.slug,
-            "random_share": project.random_share,
-            "needs_two_persons": project.needs_two_persons,
-            "admission_bar": project.admission_bar,
-        }
+        document = {"project": project.slug} | {name: getattr(project, name) for name in projects.SWITCHES}
     show(document, as_json=as_json)
 
 

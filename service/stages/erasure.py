@@ -124,7 +124,12 @@ def _erase_words(session: Session, subject: str) -> dict[str, int]:
     _change(session, Quarantine, col(Quarantine.subject) == subject, known)
     of_person = (col(Feedback.subject) == subject) | col(Feedback.response_id).in_(own)
     feedback = _change(session, Feedback, of_person, said)
-    _change(session, Annotation, col(Annotation.task_id).in_(tasks), {"correction": None, "problem": None})
+    _change(
+        session,
+        Annotation,
+        col(Annotation.task_id).in_(tasks),
+        {"correction": None, "problem": None, "reason": None},
+    )
     _change(session, Settlement, col(Settlement.task_id).in_(tasks), {"correction": None})
     unsettled = col(AnnotationTask.id).in_(tasks) & col(AnnotationTask.state).in_(UNSETTLED)
     _change(session, AnnotationTask, unsettled, {"state": TaskState.WITHDRAWN})

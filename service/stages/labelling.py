@@ -12,7 +12,6 @@ from sqlmodel import Session, col, select
 
 from annotation.errors import InvalidAnswer
 from annotation.label_schema import check
-from annotation.settlement import Contested, Settled, settle
 from annotation.types import (
     Answer,
     Cause,
@@ -22,25 +21,22 @@ from annotation.types import (
     PulledAnnotation,
     Verdict,
 )
-from retrain.amounts import how_many
 from retrain.types import sha256_of
 from service import projects
 from service.clock import utcnow
 from service.errors import Invalid, NotFound
 from service.queue import Lease
+from service.settlements import schema_of, settle_task
 from service.tables import (
     Annotation,
     AnnotationTask,
     Annotator,
     ConnectorKind,
-    Document,
     Feedback,
     InboxEvent,
     Job,
     Project,
     Response,
-    Settlement,
-    SettlementAnnotation,
     TaskFlag,
     TaskState,
 )
@@ -109,7 +105,7 @@ def receive(
         project = session.get_one(Project, project_id)
         touched = [_store(session, project_id, one, connector) for one in pulled]
         tasks = {task.id: task for task in touched if task is not None}
-        states = [_settle(session, project, task) for task in tasks.values()]
+        states = [settle_task(session, project, task) for task in tasks.values()]
     outcome = {
         "annotations": sum(task is not None for task in touched),
         "settled": states.count(TaskState.SETTLED),
@@ -239,7 +235,7 @@ def _store(
     if session.exec(known).first():
         return None
     annotator = _annotator(session, connector, pulled.annotator)
-    revision = _revision(pulled, task, annotator, _schema_of(session, task))
+    revision = _revision(pulled, task, annotator, schema_of(session, task))
     # A tool says when an answer was revised, a file does not: the same file again must add nothing.
     if connector is ConnectorKind.NONE and _is_newest(session, revision):
         return None
@@ -251,13 +247,6 @@ def _store(
 def _is_erased(session: Session, task: AnnotationTask) -> bool:
     # Locked, so that on PostgreSQL an erasure waits for what we add and finds it.
     return session.get_one(Response, task.response_id, with_for_update=True).erased_at is not None
-
-
-def _schema_of(session: Session, task: AnnotationTask) -> LabelSchema:
-    """Return the questions as they were when the task was made."""
-    return projects.read_schema(
-        session.get_one(Document, task.schema_id), session.get_one(Document, task.guidelines_id)
-    )
 
 
 def _revision(
@@ -311,51 +300,3 @@ def _annotator(session: Session, connector: ConnectorKind, account: str) -> Anno
         session.add(found)
         session.flush()
     return found
-
-
-def _settle(session: Session, project: Project, task: AnnotationTask) -> TaskState:
-    """Settle or contest a task by the newest answer of each annotator; a settled task stays as it is."""
-    if task.state not in (TaskState.SENT, TaskState.CONTESTED, TaskState.SELECTED):
-        return task.state
-    newest: dict[UUID, Annotation] = {}
-    revisions = select(Annotation).where(Annotation.task_id == task.id)
-    for annotation in session.exec(revisions.order_by(col(Annotation.revised_at), col(Annotation.id))):
-        newest[annotation.annotator_id] = annotation
-    counted = [annotation for annotation in newest.values() if annotation.verdict]
-    answers = [(str(annotation.annotator_id), _answer(annotation)) for annotation in counted]
-    outcome = settle(answers, needed=project.needed, overlap=project.overlap)
-    if isinstance(outcome, Contested):
-        task.state = TaskState.CONTESTED
-    elif isinstance(outcome, Settled):
-        task.state = TaskState.SETTLED
-        _add_settlement(session, task, outcome, counted)
-    return task.state
-
-
-def _answer(annotation: Annotation) -> Answer:
-    return Answer(
-        verdict=annotation.verdict or Verdict.UNSURE,
-        label=annotation.label,
-        correction=annotation.correction,
-        cause=annotation.cause,
-        ratings=annotation.ratings,
-    )
-
-
-def _add_settlement(
-    session: Session, task: AnnotationTask, settled: Settled, counted: Sequence[Annotation]
-) -> None:
-    settlement = Settlement(
-        project_id=task.project_id,
-        task_id=task.id,
-        verdict=settled.answer.verdict,
-        label=settled.answer.label,
-        correction=settled.answer.correction,
-        cause=settled.answer.cause,
-        agreeing=len(settled.annotators),
-        asked=len(counted),
-        explanation=f"{len(settled.annotators)} of {how_many(len(counted), 'annotator', 'agree')}",
-    )
-    session.add(settlement)
-    session.flush()
-    session.add_all([SettlementAnnotation(settlement_id=settlement.id, annotation_id=a.id) for a in counted])

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Index, UniqueConstraint
@@ -85,7 +86,10 @@ class Annotator(Row, table=True):
 
 
 class Annotation(Row, table=True):
-    """One revision of one annotator's answer; revisions are only added, the newest counts."""
+    """One revision of one annotator's answer; revisions are only added, the newest counts.
+
+    One with a `reason` is an adjudicator's, and decides a contested task.
+    """
 
     __tablename__ = "annotation"
     __table_args__ = (UniqueConstraint("task_id", "external_id", "revised_at"),)
@@ -100,6 +104,7 @@ class Annotation(Row, table=True):
     label: str | None = Field(default=None, max_length=200)
     correction: str | None = None
     cause: Cause | None = Field(default=None, sa_type=text_enum(Cause))
+    reason: str | None = None
     ratings: dict[str, int] = Field(default_factory=dict, sa_type=Json)
     seconds_spent: float = 0.0
 
@@ -107,7 +112,8 @@ class Annotation(Row, table=True):
 class Settlement(Row, table=True):
     """What a task's annotations come to; only those whose cause is the model, or that find it right, teach it.
 
-    With an `admission` nobody was asked about this row: a sample of its source was found right.
+    With an `admission` nobody was asked about this row: a sample of its source was found right. `posterior` is how
+    probable it is that this is right, by what was known of the annotators when it was settled.
     """
 
     __tablename__ = "settlement"
@@ -122,14 +128,26 @@ class Settlement(Row, table=True):
     agreeing: int
     asked: int
     explanation: str = Field(max_length=500)
+    posterior: float | None = None
     admission_id: UUID | None = Field(default=None, foreign_key="admission.id")
 
 
 class SettlementAnnotation(Row, table=True):
-    """One annotation that a settlement counted."""
+    """One annotation that a settlement counted, and how often its annotator was taken to be right at that time."""
 
     __tablename__ = "settlement_annotation"
     __table_args__ = (UniqueConstraint("settlement_id", "annotation_id"),)
 
     settlement_id: UUID = Field(foreign_key="settlement.id", index=True)
     annotation_id: UUID = Field(foreign_key="annotation.id", index=True)
+    accuracy: float | None = None
+
+
+class QualityReport(Row, table=True):
+    """How far a project's annotators agree and can be trusted, as it was last computed."""
+
+    __tablename__ = "quality_report"
+
+    project_id: UUID = Field(foreign_key="project.id", unique=True)
+    content: dict[str, Any] = Field(sa_type=Json)
+    computed_at: datetime = Field(sa_type=UtcDateTime)

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import UniqueConstraint
 from sqlmodel import Field
 
+from annotation.settlement import BAR
 from service.db import Json, UtcDateTime, text_enum
 from service.tables.base import Row
 
@@ -73,6 +74,7 @@ class Project(Row, table=True):
     needed: int = 2
     random_share: float = 0.0
     admission_bar: float = 0.9
+    settlement_bar: float = BAR
     needs_two_persons: bool = False
     tool_project: str | None = Field(default=None, max_length=64)
     tool_url: str | None = Field(default=None, max_length=500)

@@ -65,7 +65,7 @@ def test_what_experts_agree_on_in_label_studio_becomes_a_training_set(clinic, an
     clinic.do_what_was_asked_for()
     settled = clinic.settlement(HEART)
     assert (settled.verdict, settled.label, settled.cause) == (Verdict.INCORRECT, "Cardiology", Cause.MODEL)
-    assert settled.explanation == "2 of 2 annotators agree"
+    assert settled.explanation == "2 of 2 annotators agree, posterior 0.99"
 
     # A webhook that is lost costs time and nothing else: polling finds the answers.
     web.end()

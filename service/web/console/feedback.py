@@ -7,13 +7,13 @@ from uuid import UUID
 
 from flask import Response as WebResponse
 from flask import url_for
-from sqlalchemy import String, case, cast, func, or_
+from sqlalchemy import String, cast, func, or_
 from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
 from service import projects
-from service.answers.overview import newest_tasks
 from service.answers.story import story
+from service.settlements import schema_of
 from service.stages.intake import joined_to_state, told_state
 from service.tables import (
     Annotation,
@@ -25,6 +25,7 @@ from service.tables import (
     Rating,
     Response,
     Settlement,
+    SettlementAnnotation,
     TaskFlag,
     TaskPurpose,
     TaskState,
@@ -183,40 +184,20 @@ def task(desk: Desk, row_id: UUID) -> str:
         .join(TaskFlag, col(TaskFlag.feedback_id) == Feedback.id)
         .where(TaskFlag.task_id == found.id)
     )
+    settlement = desk.session.exec(select(Settlement).where(Settlement.task_id == found.id)).first()
+    counted = select(SettlementAnnotation).where(
+        SettlementAnnotation.settlement_id == (settlement.id if settlement else None)
+    )
     return desk.show(
         "task.html",
         task=found,
+        schema=schema_of(desk.session, found),
         response=desk.session.get_one(Response, found.response_id),
         answers=desk.session.exec(answers).all(),
         flags=desk.session.exec(flags.limit(FLAGS_SHOWN)).all(),
-        settlement=desk.session.exec(select(Settlement).where(Settlement.task_id == found.id)).first(),
+        settlement=settlement,
+        trusted={each.annotation_id: each.accuracy for each in desk.session.exec(counted) if each.accuracy},
     )
-
-
-@bp.get("/p/<slug>/annotators")
-@page(Access.READER)
-def annotators(desk: Desk) -> str:
-    """Show who answers the newest tasks, how much, how fast, and how often others came to the same."""
-    same = (col(Settlement.verdict) == col(Annotation.verdict)) & (
-        func.coalesce(Settlement.label, "") == func.coalesce(Annotation.label, "")
-    )
-    tasks = newest_tasks(desk.project)
-    rows = desk.session.execute(
-        select_columns(
-            Annotator,
-            func.count(),
-            func.avg(Annotation.seconds_spent),
-            func.count(case((col(Annotation.verdict).is_not(None), col(Settlement.id)))),
-            func.sum(case((same, 1), else_=0)),
-            func.max(Annotation.revised_at),
-        )
-        .join(Annotation, col(Annotation.annotator_id) == Annotator.id)
-        .join(tasks, col(Annotation.task_id) == tasks.c.id)
-        .join(Settlement, col(Settlement.task_id) == tasks.c.id, isouter=True)
-        .group_by(col(Annotator.id))
-        .order_by(func.count().desc())
-    ).all()
-    return desk.show("annotators.html", rows=rows)
 
 
 def _asked(response: Response | None) -> str:

@@ -48,6 +48,7 @@ class SwitchesForm(Form):
     random_share: float = Field(ge=0, le=1)
     needs_two_persons: bool = False
     admission_bar: float = Field(default=0.9, gt=0, lt=1)
+    settlement_bar: float | None = None
 
 
 class KeyForm(Form):
@@ -107,6 +108,7 @@ def set_switches(desk: Desk, form: SwitchesForm) -> Response:
         random_share=form.random_share,
         needs_two_persons=form.needs_two_persons,
         admission_bar=form.admission_bar,
+        settlement_bar=form.settlement_bar,
         actor=desk.user.name,
     )
     return desk.done("The project works that way from now on.", "console.settings", _anchor="switches")
