@@ -36,15 +36,17 @@ def settle(
 ) -> Settled | Contested | Waiting:
     """Settle a task as soon as `needed` of the `overlap` annotators agree.
 
-    To agree is to give the same verdict, and for an incorrect response the same cause and the same label or
-    corrected response; corrections are compared after Unicode and white space are normalised, in any case.
+    To agree is to give the same verdict, and for an incorrect response the same cause and the same labels or
+    corrected response, whatever was marked in it; corrections are compared after Unicode and white space are
+    normalised, in any case.
 
     Args:
-        answers: annotator and answer, oldest first; of an annotator's several answers only the newest counts.
+        answers: annotator and answer, oldest first; of an annotator's several answers only the newest counts, and
+            one who abstains counts for nobody.
         needed: how many must agree.
         overlap: how many are asked; more answers than that (an adjudicator's) count as well.
     """
-    voices = dict(answers)
+    voices = {name: answer for name, answer in dict(answers).items() if isinstance(answer.verdict, Verdict)}
     camps: defaultdict[tuple[str | None, ...], list[str]] = defaultdict(list)
     for annotator, answer in voices.items():
         camps[_position(answer)].append(annotator)
@@ -68,7 +70,7 @@ def _position(answer: Answer) -> tuple[str | None, ...]:
     if answer.verdict is not Verdict.INCORRECT:
         return (answer.verdict,)
     correction = None if answer.correction is None else normalised(answer.correction)
-    return (answer.verdict, answer.cause, answer.label, correction)
+    return (answer.verdict, answer.cause, answer.label, correction, *sorted(answer.labels))
 
 
 def _answer_of(camp: list[Answer]) -> Answer:
@@ -82,6 +84,7 @@ def _answer_of(camp: list[Answer]) -> Answer:
         first = Answer(verdict=first.verdict)
     return replace(
         first,
+        spans=(),
         correction=_wording([a.correction for a in camp if a.correction is not None])
         if first.correction
         else None,

@@ -40,6 +40,7 @@ from service.tables import (
     RunState,
     Settlement,
     SplitAssignment,
+    TaskFlag,
     TaskState,
     TrainingRun,
     TrainingSet,
@@ -116,6 +117,11 @@ def _erase_words(session: Session, subject: str) -> dict[str, int]:
         "triaged_at": func.coalesce(Response.triaged_at, at),
     }
     of_person = (col(Feedback.subject) == subject) | col(Feedback.response_id).in_(own)
+    flagged = (
+        select(TaskFlag.task_id).join(Feedback, col(Feedback.id) == TaskFlag.feedback_id).where(of_person)
+    )
+    prefilled = col(AnnotationTask.id).in_(tasks) | col(AnnotationTask.id).in_(flagged)
+    _change(session, AnnotationTask, prefilled, {"suggestion": {}})
     feedback = _change(session, Feedback, of_person, said)
     _change(session, Annotation, col(Annotation.task_id).in_(tasks), {"correction": None, "problem": None})
     _change(session, Settlement, col(Settlement.task_id).in_(tasks), {"correction": None})

@@ -10,12 +10,13 @@ import structlog
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
+from annotation.answers import answer_of, check, values_of
 from annotation.errors import InvalidAnswer
-from annotation.label_schema import check
 from annotation.settlement import Contested, Settled, settle
+from annotation.suggestions import SuggestionSource, is_blind, suggested
 from annotation.types import (
+    Abstention,
     Answer,
-    Cause,
     Connector,
     LabelSchema,
     NewTask,
@@ -45,7 +46,10 @@ from service.tables import (
 )
 
 PUSH_BATCH = 200
-CONTENT = {"problem", "verdict", "label", "correction", "cause", "ratings"}
+MAX_PROBLEM_CHARS = 500
+CONTENT = {
+    *("problem", "abstention", "verdict", "label", "labels", "correction", "cause", "spans", "ratings"),
+}
 
 log = structlog.get_logger()
 
@@ -155,16 +159,12 @@ def _imported(
 ) -> PulledAnnotation:
     try:
         annotator = str(line["annotator"])
-        answer = Answer(
-            verdict=Verdict(line["verdict"]),
-            label=line.get("label"),
-            correction=line.get("correction"),
-            cause=Cause(line["cause"]) if line.get("cause") else None,
-            ratings=dict(line.get("ratings") or {}),
-        )
+        said = {name: line.get(name) for name in ("label", "labels", "correction", "spans")}
+        ratings = dict(line.get("ratings") or {})
+        answer = answer_of(ratings | said | {"verdict": line["verdict"], "cause": line.get("cause") or None})
         response_id = UUID(str(line["response_id"]))
         seconds = float(line.get("seconds_spent", 0))
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, InvalidAnswer) as error:
         raise Invalid(f"line {number}: {type(error).__name__}: {error}") from error
     task_key = task_key_of_response(session, project, response_id)
     return PulledAnnotation(
@@ -195,7 +195,21 @@ def _selected(lease: Lease, project_id: UUID) -> Sequence[tuple[AnnotationTask, 
         )
         for task_id, feedback in session.exec(about):
             flags[task_id].append(feedback)
+        _suggest(session, [(task, response, flags[task.id]) for task, response in rows])
     return [(task, response, flags[task.id]) for task, response in rows]
+
+
+def _suggest(session: Session, chosen: Sequence[tuple[AnnotationTask, Response, Sequence[Feedback]]]) -> None:
+    """Decide what each task suggests, and whether it is shown, before the tool hears of it; once decided it stays."""
+    for task, response, flags in chosen:
+        project = session.get_one(Project, task.project_id)
+        if task.is_blind is not None or project.suggestion is SuggestionSource.NONE:
+            continue
+        corrections = [flag.correction for flag in flags if flag.correction]
+        own = project.suggestion is SuggestionSource.RESPONSE
+        text = response.text if own else corrections[-1] if corrections else ""
+        task.suggestion = suggested(text, _schema_of(session, task))
+        task.is_blind = is_blind(str(task.id), project.blind_share)
 
 
 def _new_task(task: AnnotationTask, response: Response, flags: Sequence[Feedback]) -> NewTask:
@@ -209,6 +223,7 @@ def _new_task(task: AnnotationTask, response: Response, flags: Sequence[Feedback
         response=response.text,
         context="\n\n".join(passage["text"] for passage in response.context),
         reasons=" · ".join([*sorted(codes), *sorted(comments)]),
+        suggestion={} if task.is_blind else task.suggestion,
     )
 
 
@@ -238,7 +253,8 @@ def _store(
     if session.exec(known).first():
         return None
     annotator = _annotator(session, connector, pulled.annotator)
-    revision = _revision(pulled, task, annotator, _schema_of(session, task))
+    judged = session.get_one(Response, task.response_id).text
+    revision = _revision(pulled, task, annotator, schema=_schema_of(session, task), response=judged)
     # A tool says when an answer was revised, a file does not: the same file again must add nothing.
     if connector is ConnectorKind.NONE and _is_newest(session, revision):
         return None
@@ -260,9 +276,15 @@ def _schema_of(session: Session, task: AnnotationTask) -> LabelSchema:
 
 
 def _revision(
-    pulled: PulledAnnotation, task: AnnotationTask, annotator: Annotator, schema: LabelSchema
+    pulled: PulledAnnotation,
+    task: AnnotationTask,
+    annotator: Annotator,
+    *,
+    schema: LabelSchema,
+    response: str,
 ) -> Annotation:
-    answer, problem = _checked(pulled, schema)
+    answer, problem = _checked(pulled, schema, response)
+    abstention = answer.verdict if answer and isinstance(answer.verdict, Abstention) else None
     return Annotation(
         task_id=task.id,
         annotator_id=annotator.id,
@@ -270,10 +292,13 @@ def _revision(
         revised_at=pulled.updated_at,
         is_skipped=answer is None and problem is None,
         problem=problem,
-        verdict=answer.verdict if answer else None,
+        abstention=abstention,
+        verdict=answer.verdict if answer and isinstance(answer.verdict, Verdict) else None,
         label=answer.label if answer else None,
+        labels=list(answer.labels) if answer else [],
         correction=answer.correction if answer else None,
         cause=answer.cause if answer else None,
+        spans=values_of(answer).get("spans", []) if answer else [],
         ratings=dict(answer.ratings) if answer else {},
         seconds_spent=pulled.seconds_spent,
     )
@@ -290,16 +315,18 @@ def _is_newest(session: Session, revision: Annotation) -> bool:
     return newest is not None and newest.model_dump(include=CONTENT) == revision.model_dump(include=CONTENT)
 
 
-def _checked(pulled: PulledAnnotation, schema: LabelSchema) -> tuple[Answer | None, str | None]:
+def _checked(
+    pulled: PulledAnnotation, schema: LabelSchema, response: str
+) -> tuple[Answer | None, str | None]:
     """Return the answer as far as it counts, or why it cannot: neither tool checks what arrives by its API."""
     if pulled.annotator != pulled.changed_by:
         return None, "changed by another account"
     if pulled.answer is None:
-        return None, pulled.problem
+        return None, pulled.problem and pulled.problem[:MAX_PROBLEM_CHARS]
     try:
-        return check(pulled.answer, schema), None
+        return check(pulled.answer, schema, response), None
     except InvalidAnswer as error:
-        return None, str(error)
+        return None, str(error)[:MAX_PROBLEM_CHARS]
 
 
 def _annotator(session: Session, connector: ConnectorKind, account: str) -> Annotator:
@@ -335,6 +362,7 @@ def _answer(annotation: Annotation) -> Answer:
     return Answer(
         verdict=annotation.verdict or Verdict.UNSURE,
         label=annotation.label,
+        labels=tuple(annotation.labels),
         correction=annotation.correction,
         cause=annotation.cause,
         ratings=annotation.ratings,
@@ -347,8 +375,9 @@ def _add_settlement(
     settlement = Settlement(
         project_id=task.project_id,
         task_id=task.id,
-        verdict=settled.answer.verdict,
+        verdict=Verdict(settled.answer.verdict),
         label=settled.answer.label,
+        labels=list(settled.answer.labels),
         correction=settled.answer.correction,
         cause=settled.answer.cause,
         agreeing=len(settled.annotators),

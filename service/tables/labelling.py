@@ -2,12 +2,13 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Index, UniqueConstraint
 from sqlmodel import Field
 
-from annotation.types import Cause, Verdict
+from annotation.types import Abstention, Cause, Verdict
 from service.db import Json, UtcDateTime, text_enum
 from service.tables.base import Row
 from service.tables.project import ConnectorKind
@@ -37,7 +38,11 @@ class TaskState(StrEnum):
 
 
 class AnnotationTask(Row, table=True):
-    """One response for experts to judge; near-equal flags share one, and `flag_id` is the first of them."""
+    """One response for experts to judge; near-equal flags share one, and `flag_id` is the first of them.
+
+    `suggestion` is what was prefilled, by question, or would have been: who is asked about a blind task is not shown
+    it. Both are decided when the task is first sent.
+    """
 
     __tablename__ = "annotation_task"
     __table_args__ = (
@@ -59,6 +64,8 @@ class AnnotationTask(Row, table=True):
     schema_id: UUID = Field(foreign_key="document.id")
     guidelines_id: UUID = Field(foreign_key="document.id")
     priority: float
+    suggestion: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
+    is_blind: bool | None = None
     state: TaskState = Field(default=TaskState.SELECTED, sa_type=text_enum(TaskState))
     external_id: str | None = Field(default=None, max_length=64)
     sent_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
@@ -85,7 +92,10 @@ class Annotator(Row, table=True):
 
 
 class Annotation(Row, table=True):
-    """One revision of one annotator's answer; revisions are only added, the newest counts."""
+    """One revision of one annotator's answer; revisions are only added, the newest counts.
+
+    Which questions and guidelines it answers, its task says. With an abstention or a problem it counts for nobody.
+    """
 
     __tablename__ = "annotation"
     __table_args__ = (UniqueConstraint("task_id", "external_id", "revised_at"),)
@@ -96,10 +106,13 @@ class Annotation(Row, table=True):
     revised_at: datetime = Field(sa_type=UtcDateTime)
     is_skipped: bool = False
     problem: str | None = Field(default=None, max_length=500)
+    abstention: Abstention | None = Field(default=None, sa_type=text_enum(Abstention))
     verdict: Verdict | None = Field(default=None, sa_type=text_enum(Verdict))
     label: str | None = Field(default=None, max_length=200)
+    labels: list[str] = Field(default_factory=list, sa_type=Json)
     correction: str | None = None
     cause: Cause | None = Field(default=None, sa_type=text_enum(Cause))
+    spans: list[dict[str, Any]] = Field(default_factory=list, sa_type=Json)
     ratings: dict[str, int] = Field(default_factory=dict, sa_type=Json)
     seconds_spent: float = 0.0
 
@@ -117,6 +130,7 @@ class Settlement(Row, table=True):
     task_id: UUID = Field(foreign_key="annotation_task.id", unique=True)
     verdict: Verdict = Field(sa_type=text_enum(Verdict))
     label: str | None = Field(default=None, max_length=200)
+    labels: list[str] = Field(default_factory=list, sa_type=Json)
     correction: str | None = None
     cause: Cause | None = Field(default=None, sa_type=text_enum(Cause))
     agreeing: int

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import UniqueConstraint
 from sqlmodel import Field
 
+from annotation.suggestions import SuggestionSource
 from service.db import Json, UtcDateTime, text_enum
 from service.tables.base import Row
 
@@ -72,6 +73,8 @@ class Project(Row, table=True):
     overlap: int = 2
     needed: int = 2
     random_share: float = 0.0
+    suggestion: SuggestionSource = Field(default=SuggestionSource.NONE, sa_type=text_enum(SuggestionSource))
+    blind_share: float = 0.3
     admission_bar: float = 0.9
     needs_two_persons: bool = False
     tool_project: str | None = Field(default=None, max_length=64)
