@@ -59,13 +59,19 @@ def check(answer: Answer, schema: LabelSchema, response: str = "") -> Answer:
         answer = Answer(answer.verdict)
     if answer.verdict is not Verdict.INCORRECT:
         answer = replace(answer, label=None, labels=(), correction=None, cause=None)
-    for name, value in [*values_of(replace(answer, ratings={})).items(), *answer.ratings.items()]:
-        question = asked.get(name)
-        if question is None or (name in NAMES) == (question.type is QuestionType.RATING):
-            raise InvalidAnswer(f"{name} {value!r:.100} is not asked; the questions are {list(asked)}")
-        _CHECKS[question.type](question, value)
+    for name, value in values_of(replace(answer, ratings={})).items():
+        _check(name, value, asked, is_rating=False)
+    for name, rating in answer.ratings.items():
+        _check(name, rating, asked, is_rating=True)
     answer = replace(answer, spans=tuple(_inside(span, response) for span in answer.spans))
     return _check_corrected(answer, schema, response) if answer.verdict is Verdict.INCORRECT else answer
+
+
+def _check(name: str, value: Any, asked: Mapping[str, Question], *, is_rating: bool) -> None:
+    question = asked.get(name)
+    if question is None or (question.type is QuestionType.RATING) is not is_rating:
+        raise InvalidAnswer(f"{name} {value!r:.100} is not asked; the questions are {list(asked)}")
+    _CHECKS[question.type](question, value)
 
 
 def _check_corrected(answer: Answer, schema: LabelSchema, response: str) -> Answer:

@@ -31,6 +31,7 @@ from service.answers.examples import (
     settled_answers,
     to_document,
 )
+from service.answers.outdated import is_superseded
 from service.clock import utcnow
 from service.errors import Invalid
 from service.queue import Lease
@@ -97,7 +98,7 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
         UnknownCheck: the recipe names a check that does not exist.
     """
     with runtime.db.reading() as session:
-        settled = settled_answers(session, project_id)
+        settled = settled_answers(session, project_id, ~is_superseded())
         history = _history(session, project_id)
         repaired, touched = apply(settled, accepted_repairs(session, project_id))
         project = session.get_one(Project, project_id)

@@ -187,7 +187,9 @@ def _selected(lease: Lease, project_id: UUID) -> Sequence[tuple[AnnotationTask, 
             .order_by(col(AnnotationTask.priority).desc(), col(AnnotationTask.id))
             .limit(PUSH_BATCH)
         ).all()
-        flags: dict[UUID, list[Feedback]] = {task.id: [] for task, _ in rows}
+        # A task that asks again is about the flags of the one before.
+        first = {task.id: task.rechecks_id or task.id for task, _ in rows}
+        flags: dict[UUID, list[Feedback]] = {task_id: [] for task_id in first.values()}
         about = (
             select(TaskFlag.task_id, Feedback)
             .join(Feedback, col(TaskFlag.feedback_id) == Feedback.id)
@@ -195,8 +197,9 @@ def _selected(lease: Lease, project_id: UUID) -> Sequence[tuple[AnnotationTask, 
         )
         for task_id, feedback in session.exec(about):
             flags[task_id].append(feedback)
-        _suggest(session, [(task, response, flags[task.id]) for task, response in rows])
-    return [(task, response, flags[task.id]) for task, response in rows]
+        chosen = [(task, response, flags[first[task.id]]) for task, response in rows]
+        _suggest(session, chosen)
+    return chosen
 
 
 def _suggest(session: Session, chosen: Sequence[tuple[AnnotationTask, Response, Sequence[Feedback]]]) -> None:
@@ -288,6 +291,8 @@ def _revision(
     return Annotation(
         task_id=task.id,
         annotator_id=annotator.id,
+        schema_id=task.schema_id,
+        guidelines_id=task.guidelines_id,
         external_id=pulled.external_id,
         revised_at=pulled.updated_at,
         is_skipped=answer is None and problem is None,

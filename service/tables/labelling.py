@@ -94,7 +94,7 @@ class Annotator(Row, table=True):
 class Annotation(Row, table=True):
     """One revision of one annotator's answer; revisions are only added, the newest counts.
 
-    Which questions and guidelines it answers, its task says. With an abstention or a problem it counts for nobody.
+    It names the questions and guidelines that it answers. With an abstention or a problem it counts for nobody.
     """
 
     __tablename__ = "annotation"
@@ -102,6 +102,8 @@ class Annotation(Row, table=True):
 
     task_id: UUID = Field(foreign_key="annotation_task.id", index=True)
     annotator_id: UUID = Field(foreign_key="annotator.id", index=True)
+    schema_id: UUID | None = Field(default=None, foreign_key="document.id")
+    guidelines_id: UUID | None = Field(default=None, foreign_key="document.id")
     external_id: str = Field(max_length=64)
     revised_at: datetime = Field(sa_type=UtcDateTime)
     is_skipped: bool = False

@@ -15,7 +15,7 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from service import logs, migrations
 from service.runtime import Runtime, from_environment
 from service.web import assets, console, problems, widget
-from service.web.api import audits, corpus, feedback, hooks, loop, models, operation, responses
+from service.web.api import audits, corpus, feedback, hooks, loop, models, operation, questions, responses
 from service.web.auth import Access
 from service.web.console import text
 from service.web.console.page import MAX_FORM_BYTES
@@ -77,6 +77,7 @@ def create_app(runtime: Runtime) -> Flask:
         hooks.bp,
         loop.bp,
         audits.bp,
+        questions.bp,
         corpus.bp,
         models.bp,
         operation.bp,

@@ -19,6 +19,7 @@ COLUMNS = (
     ("annotation_task", "suggestion", JSON, "{}"),
     ("project", "blind_share", sa.Float(), "0.3"),
 )
+CAUSES = ("schema_id", "guidelines_id")
 # Table, column, constraint, values and what follows.
 ENUMS = (
     ("annotation", "abstention", "abstention", ("cannot_judge", "guideline_unclear"), ""),
@@ -38,6 +39,15 @@ def upgrade() -> None:
     for table, column, kind, default in COLUMNS:
         op.add_column(table, sa.Column(column, kind, nullable=False, server_default=default))
     op.add_column("annotation_task", sa.Column("is_blind", sa.Boolean(), nullable=True))
+    for column in CAUSES:
+        op.execute(
+            f"ALTER TABLE annotation ADD COLUMN {column} {'CHAR(32)' if _is_sqlite() else 'UUID'}"
+            f" CONSTRAINT fk_annotation_{column}_document REFERENCES document (id)"
+        )
+    op.execute(
+        "UPDATE annotation SET (schema_id, guidelines_id) = (SELECT schema_id, guidelines_id FROM annotation_task"
+        " WHERE annotation_task.id = annotation.task_id)"
+    )
     for table, column, name, values, rest in ENUMS:
         # In one statement: SQLite adds no constraint to a table that is there.
         op.execute(
@@ -51,6 +61,10 @@ def downgrade() -> None:
         if not _is_sqlite():
             op.drop_constraint(op.f(f"ck_{table}_{name}"), table)
         op.drop_column(table, column)
+    for column in CAUSES:
+        if not _is_sqlite():
+            op.drop_constraint(f"fk_annotation_{column}_document", "annotation")
+        op.drop_column("annotation", column)
     op.drop_column("annotation_task", "is_blind")
     for table, column, _, _ in reversed(COLUMNS):
         op.drop_column(table, column)

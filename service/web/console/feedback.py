@@ -7,11 +7,13 @@ from uuid import UUID
 
 from flask import Response as WebResponse
 from flask import url_for
-from sqlalchemy import String, case, cast, func, or_
+from sqlalchemy import String, case, cast, exists, func, or_
 from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
+from annotation.types import Abstention
 from service import projects
+from service.answers.anchoring import anchoring_of
 from service.answers.overview import newest_tasks
 from service.answers.story import story
 from service.stages.intake import joined_to_state, told_state
@@ -19,6 +21,7 @@ from service.tables import (
     Annotation,
     AnnotationTask,
     Annotator,
+    Document,
     DocumentKind,
     Feedback,
     ModelVersion,
@@ -143,6 +146,12 @@ _FLAGS = (
     .correlate(AnnotationTask)
     .scalar_subquery()
 )
+
+
+def _has_abstention(text: str) -> Any:
+    return exists().where(col(Annotation.task_id) == AnnotationTask.id, col(Annotation.abstention) == text)
+
+
 TASKS = Listing(
     title="Tasks",
     rows=lambda: select_columns(AnnotationTask, Response, _FLAGS).join(
@@ -155,6 +164,7 @@ TASKS = Listing(
     sorts=NEWEST | {"urgent": Sort("most urgent first", col(AnnotationTask.priority))},
     filters={
         "state": Filter("state", lambda text: AnnotationTask.state == text, lambda _: list(TaskState)),
+        "abstained": Filter("abstained", _has_abstention, lambda _: list(Abstention)),
         "why": Filter("why", lambda text: AnnotationTask.purpose == text, lambda _: list(TaskPurpose)),
     },
 )
@@ -186,6 +196,8 @@ def task(desk: Desk, row_id: UUID) -> str:
     return desk.show(
         "task.html",
         task=found,
+        schema=desk.session.get_one(Document, found.schema_id),
+        guidelines=desk.session.get_one(Document, found.guidelines_id),
         response=desk.session.get_one(Response, found.response_id),
         answers=desk.session.exec(answers).all(),
         flags=desk.session.exec(flags.limit(FLAGS_SHOWN)).all(),
@@ -216,7 +228,20 @@ def annotators(desk: Desk) -> str:
         .group_by(col(Annotator.id))
         .order_by(func.count().desc())
     ).all()
-    return desk.show("annotators.html", rows=rows)
+    sway = anchoring_of(desk.session, desk.project)
+    return desk.show("annotators.html", rows=rows, abstained=_abstained(desk), anchoring=sway)
+
+
+def _abstained(desk: Desk) -> Sequence[Any]:
+    """Return why experts gave no verdict, and on how many of the newest tasks."""
+    tasks = newest_tasks(desk.project)
+    statement = (
+        select_columns(col(Annotation.abstention), func.count(func.distinct(col(Annotation.task_id))))
+        .join(tasks, col(Annotation.task_id) == tasks.c.id)
+        .where(col(Annotation.abstention).is_not(None))
+        .group_by(col(Annotation.abstention))
+    )
+    return desk.session.execute(statement).all()
 
 
 def _asked(response: Response | None) -> str:
