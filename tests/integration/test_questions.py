@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from uuid import uuid4
 
 import pytest
 from sqlmodel import select
@@ -17,9 +18,11 @@ from service.stages.asking import ask_again
 from service.tables import (
     Annotation,
     AnnotationTask,
+    Annotator,
     ConnectorKind,
     Document,
     DocumentKind,
+    Feedback,
     JobKind,
     LedgerEntry,
     Project,
@@ -355,34 +358,25 @@ def test_erasure_forgets_what_a_person_had_suggested(writing):
 
 
 @pytest.mark.parametrize("kind", ["label_studio", "argilla"])
-def test_experts_see_neither_who_flagged_nor_what_others_answered(desk, request, kind):
+def test_a_tool_is_told_neither_who_flagged_nor_what_others_answered(writing, request, kind):
     tool = TOOLS[kind](request.getfixturevalue(kind))
-    with desk.runtime.db.transaction() as session:
-        session.get_one(Project, desk.project.id).slug = f"blind-{kind}-{desk.project.id}"
-    first = desk.add(flag={"comment": "sent to the wrong place", "session": "session-of-mallory"})
-    with desk.runtime.db.transaction() as session:
-        task = session.get_one(AnnotationTask, first)
-        for flag in labelling._selected(desk.lease(JobKind.SEND), desk.project.id)[0][2]:
-            row = session.merge(flag)
-            row.subject = "patient-mallory"
-        annotator = labelling._annotator(session, ConnectorKind.NONE, "expert-eve")
-        session.add(
-            Annotation(
-                task_id=task.id,
-                annotator_id=annotator.id,
-                external_id="earlier",
-                revised_at=task.created_at,
-                verdict=Verdict.INCORRECT,
-                correction="what-eve-wrote",
-            )
-        )
-    desk.send(tool.connector)
-    row, project = desk.row(AnnotationTask, first), desk.row(Project, desk.project.id)
-    path = (
-        f"/api/tasks/{row.external_id}/" if kind == "label_studio" else f"/api/v1/records/{row.external_id}"
+    task = writing.add("Paint it.", flag={"comment": "this is dangerous"})
+    with writing.runtime.db.transaction() as session:
+        session.get_one(Project, writing.project.id).slug = f"letters-{uuid4()}"
+        flag = session.exec(select(Feedback)).one()
+        flag.subject, flag.session, flag.trace_id = "patient-mallory", "mallorys-session", "mallorys-trace"
+        annotator = Annotator(connector=ConnectorKind.NONE, account="expert-4711")
+        session.add(annotator)
+        session.flush()
+        answered = {"verdict": Verdict.INCORRECT, "correction": "what 4711 wrote"}
+        row = session.get_one(AnnotationTask, task)
+        builders.add_annotation(session, row, annotator, **answered)
+    writing.send(tool.connector)
+    external = writing.row(AnnotationTask, task).external_id
+    held = json.dumps(
+        tool.people.read(f"/api/tasks/{external}/", {})
+        if kind == "label_studio"
+        else tool.people.read(f"/api/v1/records/{external}")
     )
-    held = json.dumps(tool.people.read(path, {}) if kind == "label_studio" else tool.people.read(path))
-    assert "sent to the wrong place" in held
-    assert project.tool_project
-    for secret in ("mallory", "eve", "what-eve-wrote", str(project.id)):
-        assert secret not in held.replace("believe", "")
+    assert "wrong \\u00b7 this is dangerous" in held
+    assert not [secret for secret in ("mallory", "4711", str(writing.project.id)) if secret in held]
