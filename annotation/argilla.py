@@ -11,11 +11,12 @@ from uuid import UUID
 import argilla as rg
 import httpx
 from argilla._exceptions import ArgillaAPIError, ArgillaCredentialsError, ArgillaError
+from argilla._models import RecordModel
 
 from annotation.argilla_page import asked_sha256, settings_of
 from annotation.argilla_results import from_values
 from annotation.errors import ToolRefused, ToolUnavailable
-from annotation.exchange import MARGIN, answer_or_problem, refusal, shown, time_of
+from annotation.exchange import MARGIN, SUGGESTED_BY, answer_or_problem, refusal, shown, time_of
 from annotation.types import Answer, LabelSchema, NewTask, PulledAnnotation, ToolProject
 
 HOOK_EVENTS = ("response.created", "response.updated", "response.deleted", "record.deleted")
@@ -187,7 +188,10 @@ class ArgillaConnector:
 
     def _push_batch(self, dataset: UUID, tasks: Sequence[NewTask]) -> dict[str, str]:
         with self._mapped() as client:
-            records = [rg.Record(id=task.key, fields=shown(task)).api_model() for task in tasks]
+            suggests = any(task.suggestion for task in tasks)
+            asked = client.api.questions.list(dataset) if suggests else []
+            questions = {question.name: question.id for question in asked}
+            records = [_record(task, questions) for task in tasks]
             # records.log() shows a bar and keeps the new ids to itself.
             made, _ = client.api.records.bulk_upsert(dataset_id=dataset, records=records)
         return {str(record.external_id): str(record.id) for record in made}
@@ -271,6 +275,14 @@ class ArgillaConnector:
 
     def _problem(self, status: int, detail: str) -> ToolUnavailable | ToolRefused:
         return refusal(f"Argilla at {self._url}", status, detail, remedies=_REMEDIES)
+
+
+def _record(task: NewTask, questions: Mapping[str, UUID]) -> RecordModel:
+    suggestions = [rg.Suggestion(name, value, agent=SUGGESTED_BY) for name, value in task.suggestion.items()]
+    record = rg.Record(id=task.key, fields=shown(task), suggestions=suggestions).api_model()
+    for suggestion in record.suggestions or ():
+        suggestion.question_id = questions[str(suggestion.question_name)]
+    return record
 
 
 def _pulled(record: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[PulledAnnotation]:

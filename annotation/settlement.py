@@ -58,17 +58,18 @@ def settle(
 
     Two things must hold of one camp: `needed` of its annotators are better than chance, and two unless one alone is
     asked; and its posterior reaches `bar`. To be in one camp is to give the same verdict, and for an incorrect
-    response the same cause and the same label or corrected response; corrections are compared after Unicode and white
-    space are normalised, in any case.
+    response the same cause and the same labels or corrected response, whatever was marked in it; corrections are
+    compared after Unicode and white space are normalised, in any case.
 
     Args:
-        answers: annotator and answer, oldest first; of an annotator's several answers only the newest counts.
+        answers: annotator and answer, oldest first; of an annotator's several answers only the newest counts, and
+            one who abstains counts for nobody.
         needed: how many must agree.
         overlap: how many are asked; more answers than that count as well.
         bar: between 0.5 and `BEST`.
         accuracies: how often each annotator is right, as `accuracy` tells; who is not named is a newcomer.
     """
-    voices = dict(answers)
+    voices = {name: answer for name, answer in dict(answers).items() if isinstance(answer.verdict, Verdict)}
     camps, trust = _camps(voices), _trust(voices, accuracies)
     strengths = _strengths(camps, trust)
     floor, missing = max(needed, min(2, overlap)), max(0, overlap - len(voices))
@@ -108,7 +109,12 @@ def normalised(text: str) -> str:
 
 def said(answer: Answer) -> str:
     """Tell an answer in a few words, without a text that somebody wrote."""
-    given = [answer.label, answer.cause and f"cause {answer.cause}", answer.correction and "another text"]
+    given = [
+        answer.label,
+        *answer.labels,
+        answer.cause and f"cause {answer.cause}",
+        answer.correction and "another text",
+    ]
     more = ", ".join(part for part in given if part)
     return (
         f"{answer.verdict} ({more})" if answer.verdict is Verdict.INCORRECT and more else str(answer.verdict)
@@ -126,7 +132,7 @@ def _position(answer: Answer) -> Position:
     if answer.verdict is not Verdict.INCORRECT:
         return (answer.verdict,)
     correction = None if answer.correction is None else normalised(answer.correction)
-    return (answer.verdict, answer.cause, answer.label, correction)
+    return (answer.verdict, answer.cause, answer.label, correction, *sorted(answer.labels))
 
 
 def _trust(voices: Collection[str], accuracies: Mapping[str, float] | None) -> dict[str, float]:
@@ -177,6 +183,7 @@ def _answer_of(camp: list[Answer]) -> Answer:
         first = Answer(verdict=first.verdict)
     return replace(
         first,
+        spans=(),
         correction=_wording([a.correction for a in camp if a.correction is not None])
         if first.correction
         else None,

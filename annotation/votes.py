@@ -1,9 +1,10 @@
 """What reports on annotators are made from; pages and stages may hold it, for it loads nothing heavy."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from annotation.types import Answer, Verdict
+from annotation.types import Abstention, Answer, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Vote:
     @property
     def said(self) -> str:
         """What they came to, as one of few."""
-        return in_short(self.answer.verdict, self.answer.label)
+        return in_short(self.answer.verdict, self.answer.label, self.answer.labels)
 
     @property
     def week(self) -> str:
@@ -36,9 +37,9 @@ class Outcome:
     hours_waited: float
 
 
-def in_short(verdict: Verdict, label: str | None) -> str:
-    """Return the label that was given, or else the verdict."""
-    return label or verdict.value
+def in_short(verdict: Verdict | Abstention, label: str | None, labels: Sequence[str] = ()) -> str:
+    """Return the label that was given, or the labels, or else the verdict."""
+    return label or ", ".join(sorted(labels)) or verdict.value
 
 
 def week_of(at: datetime) -> str:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlmodel import Session, col, select
 
-from annotation.label_schema import check
+from annotation.answers import check
 from annotation.settlement import Contested, Settled, Waiting, accuracy, settle
 from annotation.settlement import adjudicate as decide
 from annotation.types import Answer, LabelSchema, Verdict
@@ -69,14 +69,17 @@ def adjudicate(
         raise WrongState("only a contested task is adjudicated")
     if any(is_of(annotator, user) for _, annotator in _newest(session, task)):
         raise Forbidden("you answered this task yourself: somebody else has to decide")
-    given = check(answer, schema_of(session, task))
+    given = check(answer, schema_of(session, task), response.text)
     annotation = Annotation(
         task_id=task.id,
         annotator_id=_adjudicator(session, user).id,
+        schema_id=task.schema_id,
+        guidelines_id=task.guidelines_id,
         external_id="adjudication",
         revised_at=utcnow(),
-        verdict=given.verdict,
+        verdict=Verdict(given.verdict),
         label=given.label,
+        labels=list(given.labels),
         correction=given.correction,
         cause=given.cause,
         reason=reason,
@@ -149,6 +152,7 @@ def _answer(annotation: Annotation) -> Answer:
     return Answer(
         verdict=annotation.verdict or Verdict.UNSURE,
         label=annotation.label,
+        labels=tuple(annotation.labels),
         correction=annotation.correction,
         cause=annotation.cause,
         ratings=annotation.ratings,
@@ -161,8 +165,9 @@ def _add(
     settlement = Settlement(
         project_id=task.project_id,
         task_id=task.id,
-        verdict=settled.answer.verdict,
+        verdict=Verdict(settled.answer.verdict),
         label=settled.answer.label,
+        labels=list(settled.answer.labels),
         correction=settled.answer.correction,
         cause=settled.answer.cause,
         agreeing=len(settled.annotators),

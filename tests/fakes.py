@@ -75,6 +75,9 @@ class FakeConnector:
         """Annotate with something that is no answer."""
         return self._annotate(project, task, annotator, None, problem="verdict 'perhaps' is none of ours")
 
+    def suggested(self, project: str, task: str) -> dict[str, object]:
+        return dict(self._project(project).tasks[task].suggestion)
+
     def edit(self, project: str, annotation: str, by: str, answer: Answer) -> None:
         task, old = self._project(project).annotations[annotation]
         new = replace(old, answer=answer, problem=None, changed_by=by, updated_at=self._tick())

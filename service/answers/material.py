@@ -11,6 +11,7 @@ from retrain.training_set import to_example
 from retrain.types import Example, Placed, Settled, Split
 from service.answers import newest_set
 from service.answers.examples import accepted_repairs, placed_answers, settled_answers
+from service.answers.outdated import is_superseded
 from service.answers.quarantines import held_settlements
 from service.errors import Invalid
 from service.tables import Project, SplitAssignment, TrainingSet, TrainingSetExample
@@ -41,7 +42,7 @@ def material_of(session: Session, project: Project) -> Material:
     Raises:
         Invalid: nothing is settled that could be learned from.
     """
-    settled = settled_answers(session, project.id)
+    settled = settled_answers(session, project.id, ~is_superseded())
     if not settled:
         raise Invalid(f"project {project.slug}: no settlement can be learned from yet")
     held = held_settlements(session, project.id)

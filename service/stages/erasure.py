@@ -43,6 +43,7 @@ from service.tables import (
     RunState,
     Settlement,
     SplitAssignment,
+    TaskFlag,
     TaskState,
     TrainingRun,
     TrainingSet,
@@ -123,6 +124,11 @@ def _erase_words(session: Session, subject: str) -> dict[str, int]:
     known = {"subject": None, "reason": "", "lifted_at": func.coalesce(Quarantine.lifted_at, at)}
     _change(session, Quarantine, col(Quarantine.subject) == subject, known)
     of_person = (col(Feedback.subject) == subject) | col(Feedback.response_id).in_(own)
+    flagged = (
+        select(TaskFlag.task_id).join(Feedback, col(Feedback.id) == TaskFlag.feedback_id).where(of_person)
+    )
+    prefilled = col(AnnotationTask.id).in_(tasks) | col(AnnotationTask.id).in_(flagged)
+    _change(session, AnnotationTask, prefilled, {"suggestion": {}})
     feedback = _change(session, Feedback, of_person, said)
     _change(
         session,

@@ -10,11 +10,12 @@ import structlog
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
+from annotation.answers import answer_of, check, values_of
 from annotation.errors import InvalidAnswer
-from annotation.label_schema import check
+from annotation.suggestions import SuggestionSource, is_blind, suggested
 from annotation.types import (
+    Abstention,
     Answer,
-    Cause,
     Connector,
     LabelSchema,
     NewTask,
@@ -42,7 +43,10 @@ from service.tables import (
 )
 
 PUSH_BATCH = 200
-CONTENT = {"problem", "verdict", "label", "correction", "cause", "ratings"}
+MAX_PROBLEM_CHARS = 500
+CONTENT = {
+    *("problem", "abstention", "verdict", "label", "labels", "correction", "cause", "spans", "ratings"),
+}
 
 log = structlog.get_logger()
 
@@ -152,16 +156,12 @@ def _imported(
 ) -> PulledAnnotation:
     try:
         annotator = str(line["annotator"])
-        answer = Answer(
-            verdict=Verdict(line["verdict"]),
-            label=line.get("label"),
-            correction=line.get("correction"),
-            cause=Cause(line["cause"]) if line.get("cause") else None,
-            ratings=dict(line.get("ratings") or {}),
-        )
+        said = {name: line.get(name) for name in ("label", "labels", "correction", "spans")}
+        ratings = dict(line.get("ratings") or {})
+        answer = answer_of(ratings | said | {"verdict": line["verdict"], "cause": line.get("cause") or None})
         response_id = UUID(str(line["response_id"]))
         seconds = float(line.get("seconds_spent", 0))
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, InvalidAnswer) as error:
         raise Invalid(f"line {number}: {type(error).__name__}: {error}") from error
     task_key = task_key_of_response(session, project, response_id)
     return PulledAnnotation(
@@ -184,7 +184,9 @@ def _selected(lease: Lease, project_id: UUID) -> Sequence[tuple[AnnotationTask, 
             .order_by(col(AnnotationTask.priority).desc(), col(AnnotationTask.id))
             .limit(PUSH_BATCH)
         ).all()
-        flags: dict[UUID, list[Feedback]] = {task.id: [] for task, _ in rows}
+        # A task that asks again is about the flags of the one before.
+        first = {task.id: task.rechecks_id or task.id for task, _ in rows}
+        flags: dict[UUID, list[Feedback]] = {task_id: [] for task_id in first.values()}
         about = (
             select(TaskFlag.task_id, Feedback)
             .join(Feedback, col(TaskFlag.feedback_id) == Feedback.id)
@@ -192,7 +194,22 @@ def _selected(lease: Lease, project_id: UUID) -> Sequence[tuple[AnnotationTask, 
         )
         for task_id, feedback in session.exec(about):
             flags[task_id].append(feedback)
-    return [(task, response, flags[task.id]) for task, response in rows]
+        chosen = [(task, response, flags[first[task.id]]) for task, response in rows]
+        _suggest(session, chosen)
+    return chosen
+
+
+def _suggest(session: Session, chosen: Sequence[tuple[AnnotationTask, Response, Sequence[Feedback]]]) -> None:
+    """Decide what each task suggests, and whether it is shown, before the tool hears of it; once decided it stays."""
+    for task, response, flags in chosen:
+        project = session.get_one(Project, task.project_id)
+        if task.is_blind is not None or project.suggestion is SuggestionSource.NONE:
+            continue
+        corrections = [flag.correction for flag in flags if flag.correction]
+        own = project.suggestion is SuggestionSource.RESPONSE
+        text = response.text if own else corrections[-1] if corrections else ""
+        task.suggestion = suggested(text, schema_of(session, task))
+        task.is_blind = is_blind(str(task.id), project.blind_share)
 
 
 def _new_task(task: AnnotationTask, response: Response, flags: Sequence[Feedback]) -> NewTask:
@@ -206,6 +223,7 @@ def _new_task(task: AnnotationTask, response: Response, flags: Sequence[Feedback
         response=response.text,
         context="\n\n".join(passage["text"] for passage in response.context),
         reasons=" · ".join([*sorted(codes), *sorted(comments)]),
+        suggestion={} if task.is_blind else task.suggestion,
     )
 
 
@@ -235,7 +253,8 @@ def _store(
     if session.exec(known).first():
         return None
     annotator = _annotator(session, connector, pulled.annotator)
-    revision = _revision(pulled, task, annotator, schema_of(session, task))
+    judged = session.get_one(Response, task.response_id).text
+    revision = _revision(pulled, task, annotator, schema=schema_of(session, task), response=judged)
     # A tool says when an answer was revised, a file does not: the same file again must add nothing.
     if connector is ConnectorKind.NONE and _is_newest(session, revision):
         return None
@@ -250,20 +269,31 @@ def _is_erased(session: Session, task: AnnotationTask) -> bool:
 
 
 def _revision(
-    pulled: PulledAnnotation, task: AnnotationTask, annotator: Annotator, schema: LabelSchema
+    pulled: PulledAnnotation,
+    task: AnnotationTask,
+    annotator: Annotator,
+    *,
+    schema: LabelSchema,
+    response: str,
 ) -> Annotation:
-    answer, problem = _checked(pulled, schema)
+    answer, problem = _checked(pulled, schema, response)
+    abstention = answer.verdict if answer and isinstance(answer.verdict, Abstention) else None
     return Annotation(
         task_id=task.id,
         annotator_id=annotator.id,
+        schema_id=task.schema_id,
+        guidelines_id=task.guidelines_id,
         external_id=pulled.external_id,
         revised_at=pulled.updated_at,
         is_skipped=answer is None and problem is None,
         problem=problem,
-        verdict=answer.verdict if answer else None,
+        abstention=abstention,
+        verdict=answer.verdict if answer and isinstance(answer.verdict, Verdict) else None,
         label=answer.label if answer else None,
+        labels=list(answer.labels) if answer else [],
         correction=answer.correction if answer else None,
         cause=answer.cause if answer else None,
+        spans=values_of(answer).get("spans", []) if answer else [],
         ratings=dict(answer.ratings) if answer else {},
         seconds_spent=pulled.seconds_spent,
     )
@@ -280,16 +310,18 @@ def _is_newest(session: Session, revision: Annotation) -> bool:
     return newest is not None and newest.model_dump(include=CONTENT) == revision.model_dump(include=CONTENT)
 
 
-def _checked(pulled: PulledAnnotation, schema: LabelSchema) -> tuple[Answer | None, str | None]:
+def _checked(
+    pulled: PulledAnnotation, schema: LabelSchema, response: str
+) -> tuple[Answer | None, str | None]:
     """Return the answer as far as it counts, or why it cannot: neither tool checks what arrives by its API."""
     if pulled.annotator != pulled.changed_by:
         return None, "changed by another account"
     if pulled.answer is None:
-        return None, pulled.problem
+        return None, pulled.problem and pulled.problem[:MAX_PROBLEM_CHARS]
     try:
-        return check(pulled.answer, schema), None
+        return check(pulled.answer, schema, response), None
     except InvalidAnswer as error:
-        return None, str(error)
+        return None, str(error)[:MAX_PROBLEM_CHARS]
 
 
 def _annotator(session: Session, connector: ConnectorKind, account: str) -> Annotator:

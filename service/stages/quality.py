@@ -73,6 +73,7 @@ def _votes(session: Session, tasks: Subquery) -> list[Vote]:
             col(Annotation.annotator_id),
             col(Annotation.verdict),
             col(Annotation.label),
+            col(Annotation.labels),
             col(Annotation.correction),
             col(Annotation.cause),
             col(Annotation.ratings),
@@ -88,7 +89,14 @@ def _votes(session: Session, tasks: Subquery) -> list[Vote]:
         Vote(
             task=str(row.task_id),
             annotator=str(row.annotator_id),
-            answer=Answer(row.verdict, row.label, row.correction, row.cause, row.ratings),
+            answer=Answer(
+                row.verdict,
+                label=row.label,
+                labels=tuple(row.labels),
+                correction=row.correction,
+                cause=row.cause,
+                ratings=row.ratings,
+            ),
             at=row.revised_at,
             seconds=row.seconds_spent,
         )
@@ -111,10 +119,10 @@ def _reasons(session: Session, tasks: Subquery) -> Mapping[str, list[str]]:
 
 
 def _gold(session: Session, tasks: Subquery) -> Mapping[str, str]:
-    known = select_columns(tasks.c.id, col(Settlement.verdict), col(Settlement.label)).join(
-        Settlement, col(Settlement.task_id) == tasks.c.gold_of_id
-    )
-    return {str(task_id): in_short(verdict, label) for task_id, verdict, label in session.execute(known)}
+    known = select_columns(
+        tasks.c.id, col(Settlement.verdict), col(Settlement.label), col(Settlement.labels)
+    ).join(Settlement, col(Settlement.task_id) == tasks.c.gold_of_id)
+    return {str(task_id): in_short(*said) for task_id, *said in session.execute(known)}
 
 
 def _outcomes(session: Session, tasks: Subquery) -> Mapping[str, Outcome]:
@@ -122,16 +130,17 @@ def _outcomes(session: Session, tasks: Subquery) -> Mapping[str, Outcome]:
         select_columns(
             tasks.c.id,
             tasks.c.created_at,
+            col(Settlement.created_at),
             col(Settlement.verdict),
             col(Settlement.label),
-            col(Settlement.created_at),
+            col(Settlement.labels),
         )
         .join(Settlement, col(Settlement.task_id) == tasks.c.id)
         .where(col(Settlement.admission_id).is_(None))
     )
     return {
-        str(task_id): Outcome(in_short(verdict, label), at, (at - made).total_seconds() / 3600)
-        for task_id, made, verdict, label, at in session.execute(settled)
+        str(task_id): Outcome(in_short(*said), at, (at - made).total_seconds() / 3600)
+        for task_id, made, at, *said in session.execute(settled)
     }
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Index, UniqueConstraint
 from sqlmodel import Field
 
-from annotation.types import Cause, Verdict
+from annotation.types import Abstention, Cause, Verdict
 from service.db import Json, UtcDateTime, text_enum
 from service.tables.base import Row
 from service.tables.project import ConnectorKind
@@ -38,7 +38,11 @@ class TaskState(StrEnum):
 
 
 class AnnotationTask(Row, table=True):
-    """One response for experts to judge; near-equal flags share one, and `flag_id` is the first of them."""
+    """One response for experts to judge; near-equal flags share one, and `flag_id` is the first of them.
+
+    `suggestion` is what was prefilled, by question, or would have been: who is asked about a blind task is not shown
+    it. Both are decided when the task is first sent.
+    """
 
     __tablename__ = "annotation_task"
     __table_args__ = (
@@ -60,6 +64,8 @@ class AnnotationTask(Row, table=True):
     schema_id: UUID = Field(foreign_key="document.id")
     guidelines_id: UUID = Field(foreign_key="document.id")
     priority: float
+    suggestion: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
+    is_blind: bool | None = None
     state: TaskState = Field(default=TaskState.SELECTED, sa_type=text_enum(TaskState))
     external_id: str | None = Field(default=None, max_length=64)
     sent_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
@@ -88,6 +94,7 @@ class Annotator(Row, table=True):
 class Annotation(Row, table=True):
     """One revision of one annotator's answer; revisions are only added, the newest counts.
 
+    It names the questions and guidelines that it answers. With an abstention or a problem it counts for nobody.
     One with a `reason` is an adjudicator's, and decides a contested task.
     """
 
@@ -96,14 +103,19 @@ class Annotation(Row, table=True):
 
     task_id: UUID = Field(foreign_key="annotation_task.id", index=True)
     annotator_id: UUID = Field(foreign_key="annotator.id", index=True)
+    schema_id: UUID | None = Field(default=None, foreign_key="document.id")
+    guidelines_id: UUID | None = Field(default=None, foreign_key="document.id")
     external_id: str = Field(max_length=64)
     revised_at: datetime = Field(sa_type=UtcDateTime)
     is_skipped: bool = False
     problem: str | None = Field(default=None, max_length=500)
+    abstention: Abstention | None = Field(default=None, sa_type=text_enum(Abstention))
     verdict: Verdict | None = Field(default=None, sa_type=text_enum(Verdict))
     label: str | None = Field(default=None, max_length=200)
+    labels: list[str] = Field(default_factory=list, sa_type=Json)
     correction: str | None = None
     cause: Cause | None = Field(default=None, sa_type=text_enum(Cause))
+    spans: list[dict[str, Any]] = Field(default_factory=list, sa_type=Json)
     reason: str | None = None
     ratings: dict[str, int] = Field(default_factory=dict, sa_type=Json)
     seconds_spent: float = 0.0
@@ -123,6 +135,7 @@ class Settlement(Row, table=True):
     task_id: UUID = Field(foreign_key="annotation_task.id", unique=True)
     verdict: Verdict = Field(sa_type=text_enum(Verdict))
     label: str | None = Field(default=None, max_length=200)
+    labels: list[str] = Field(default_factory=list, sa_type=Json)
     correction: str | None = None
     cause: Cause | None = Field(default=None, sa_type=text_enum(Cause))
     agreeing: int

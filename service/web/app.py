@@ -16,7 +16,18 @@ from retrain.amounts import how_many
 from service import logs, migrations
 from service.runtime import Runtime, from_environment
 from service.web import assets, console, problems, widget
-from service.web.api import audits, corpus, feedback, hooks, loop, models, operation, quarantines, responses
+from service.web.api import (
+    audits,
+    corpus,
+    feedback,
+    hooks,
+    loop,
+    models,
+    operation,
+    quarantines,
+    questions,
+    responses,
+)
 from service.web.auth import Access
 from service.web.console import text
 from service.web.console.page import MAX_FORM_BYTES
@@ -81,6 +92,7 @@ def create_app(runtime: Runtime) -> Flask:
         hooks.bp,
         loop.bp,
         audits.bp,
+        questions.bp,
         corpus.bp,
         quarantines.bp,
         models.bp,

@@ -1,18 +1,23 @@
 """Who answers tasks and how far they can be trusted; what one's own answers achieved; deciding what is contested."""
 
+from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from flask import Response
 from pydantic import Field
-from sqlmodel import select
+from sqlalchemy import func
+from sqlalchemy import select as select_columns
+from sqlmodel import col, select
 
 from annotation.types import Answer, Cause, Verdict
 from service import ledger, people, settlements
 from service.answers import annotators as answers
-from service.answers.overview import effort
+from service.answers.anchoring import anchoring_of
+from service.answers.overview import effort, newest_tasks
 from service.clock import utcnow
 from service.errors import NotFound
-from service.tables import AnnotationTask, Annotator, JobKind
+from service.tables import Annotation, AnnotationTask, Annotator, JobKind
 from service.web.auth import Access
 from service.web.console.page import Desk, Form, bp, page
 
@@ -46,7 +51,21 @@ def annotators(desk: Desk) -> str:
         accounts=accounts,
         backlog=answers.backlog(desk.session, desk.project),
         effort=effort(desk.session, desk.project, now=utcnow()),
+        abstained=_abstained(desk),
+        anchoring=anchoring_of(desk.session, desk.project),
     )
+
+
+def _abstained(desk: Desk) -> Sequence[Any]:
+    """Return why experts gave no verdict, and on how many of the newest tasks."""
+    tasks = newest_tasks(desk.project)
+    statement = (
+        select_columns(col(Annotation.abstention), func.count(func.distinct(col(Annotation.task_id))))
+        .join(tasks, col(Annotation.task_id) == tasks.c.id)
+        .where(col(Annotation.abstention).is_not(None))
+        .group_by(col(Annotation.abstention))
+    )
+    return desk.session.execute(statement).all()
 
 
 @bp.post("/p/<slug>/annotators/report")

@@ -7,10 +7,11 @@ from uuid import UUID
 
 from flask import Response as WebResponse
 from flask import url_for
-from sqlalchemy import String, cast, func, or_
+from sqlalchemy import String, cast, exists, func, or_
 from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
+from annotation.types import Abstention
 from service import projects
 from service.answers.story import story
 from service.settlements import schema_of
@@ -19,6 +20,7 @@ from service.tables import (
     Annotation,
     AnnotationTask,
     Annotator,
+    Document,
     DocumentKind,
     Feedback,
     ModelVersion,
@@ -144,6 +146,12 @@ _FLAGS = (
     .correlate(AnnotationTask)
     .scalar_subquery()
 )
+
+
+def _has_abstention(text: str) -> Any:
+    return exists().where(col(Annotation.task_id) == AnnotationTask.id, col(Annotation.abstention) == text)
+
+
 TASKS = Listing(
     title="Tasks",
     rows=lambda: select_columns(AnnotationTask, Response, _FLAGS).join(
@@ -156,6 +164,7 @@ TASKS = Listing(
     sorts=NEWEST | {"urgent": Sort("most urgent first", col(AnnotationTask.priority))},
     filters={
         "state": Filter("state", lambda text: AnnotationTask.state == text, lambda _: list(TaskState)),
+        "abstained": Filter("abstained", _has_abstention, lambda _: list(Abstention)),
         "why": Filter("why", lambda text: AnnotationTask.purpose == text, lambda _: list(TaskPurpose)),
     },
 )
@@ -191,6 +200,8 @@ def task(desk: Desk, row_id: UUID) -> str:
     return desk.show(
         "task.html",
         task=found,
+        schema_document=desk.session.get_one(Document, found.schema_id),
+        guidelines=desk.session.get_one(Document, found.guidelines_id),
         schema=schema_of(desk.session, found),
         response=desk.session.get_one(Response, found.response_id),
         answers=desk.session.exec(answers).all(),
