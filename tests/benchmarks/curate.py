@@ -16,10 +16,11 @@ import orjson
 from datasets import Dataset, disable_progress_bars
 from datasketch import MinHash, MinHashLSH
 
+from retrain import parquet
 from retrain.difference import diff
 from retrain.recipe import Recipe
 from retrain.streaming import stream
-from retrain.training_set import build
+from retrain.training_set import build, fingerprint
 from retrain.types import Kind, Message, Settled, Split
 from tests.benchmarks.report import Aim, Report
 from tests.repetitions import Repetitions
@@ -41,6 +42,7 @@ def measure(repetitions: Repetitions) -> Report:
             "set, exact duplicates alone": {
                 size: _apart(partial(_stream, EXACT, file)) for size, file in files.items()
             },
+            "set, built in memory": {size: _apart(partial(_build, files[size])) for size in sizes[:2]},
             "floor": {size: _apart(partial(_floor, file)) for size, file in files.items()},
             "rival": {sizes[0]: _apart(partial(_rival, files[sizes[0]]))},
             "diff": {size: _apart(partial(_diff, files[size])) for size in sizes[:2]},
@@ -119,6 +121,18 @@ def _stream(recipe: Recipe, path: Path) -> float:
     """Read, deduplicate, split, name and write a set."""
     to = path.with_suffix(".parquet")
     return _timed(lambda: stream(_partitions(path), to, kind=Kind.GENERATION, assigned={}, recipe=recipe))
+
+
+def _build(path: Path) -> float:
+    """Do what `errata curate` does once it has read the database, the audit aside."""
+    rows = [row for part in _partitions(path) for row in part]
+
+    def all_of_it() -> None:
+        examples = build(rows, earlier=[], assigned={}, recipe=STREAMED).examples
+        fingerprint(examples, STREAMED.to_json())
+        parquet.write(examples, path.with_suffix(".built"))
+
+    return _timed(all_of_it)
 
 
 def _diff(path: Path) -> float:
