@@ -232,18 +232,19 @@ def sha256_of(value: object) -> str:
 
 def content_of(row: Settled | Example, split: Split) -> dict[str, Any]:
     """Return what the fingerprint covers of a row; what a row lacks has no say, so that old names stay."""
-    rejected = {} if row.rejected is None else {"rejected": row.rejected}
-    unwanted = {} if row.is_wanted else {"is_wanted": False}
-    return {
+    content: dict[str, Any] = {
         "messages": [{"role": message.role, "content": message.content} for message in row.messages],
         "answer": row.answer,
         "label": row.label,
-        "kind": row.kind.value,
-        "split": split.value,
+        "kind": row.kind,
+        "split": split,
         "weight": float(row.weight),
-        **rejected,
-        **unwanted,
     }
+    if row.rejected is not None:
+        content["rejected"] = row.rejected
+    if not row.is_wanted:
+        content["is_wanted"] = False
+    return content
 
 
 def content_hash(example: Example) -> str:
@@ -253,7 +254,7 @@ def content_hash(example: Example) -> str:
 
 def content_hash_in(split: Split, row: Settled | Example) -> str:
     """Return the `content_hash` that a row has in a split: `sha256_of`, by a faster encoder of equal bytes."""
-    return hash_of_head(content_head(row), split, row.weight)
+    return _hashed(orjson.dumps(content_of(row, split), option=orjson.OPT_SORT_KEYS))
 
 
 def content_head(row: Settled | Example) -> bytes:
@@ -265,5 +266,8 @@ def content_head(row: Settled | Example) -> bytes:
 
 def hash_of_head(head: bytes, split: Split, weight: float) -> str:
     """Return the `content_hash` of a row by its `content_head`."""
-    content = b'%b"split":"%b","weight":%b}' % (head, split.encode(), orjson.dumps(float(weight)))
+    return _hashed(b'%b"split":"%b","weight":%b}' % (head, split.encode(), orjson.dumps(float(weight))))
+
+
+def _hashed(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
