@@ -10,7 +10,10 @@ from annotation.types import Answer, Cause, NewTask, Verdict
 # A writer's clock, and a write that was stamped before the last pull and committed after it.
 MARGIN = timedelta(minutes=1)
 
+UNKNOWN_ACCOUNT = "by an account that the tool does not know"
+
 _BUSY = {408, 429}
+_NOTHING = "\u2013"  # stands for an empty text
 
 
 def time_of(value: str) -> datetime:
@@ -21,13 +24,22 @@ def time_of(value: str) -> datetime:
 
 def shown(task: NewTask) -> dict[str, str]:
     """Return what the page shows; its texts must not be empty."""
-    texts = {
+    found = {
         "prompt": task.prompt,
         "response": task.response,
         "context": task.context,
         "reasons": task.reasons,
     }
-    return {name: text or "\u2013" for name, text in texts.items()}
+    return {name: text or _NOTHING for name, text in found.items()}
+
+
+def texts(held: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a task in the tool shows, as `shown` wrote it or a person did; empty texts are left out."""
+    return {
+        name: text
+        for name in ("prompt", "response", "context", "reasons")
+        if isinstance(text := held.get(name), str) and text.strip() and text != _NOTHING
+    }
 
 
 def answer_or_problem(read: Callable[[Any], Answer], written: Any) -> tuple[Answer | None, str | None]:

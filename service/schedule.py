@@ -1,7 +1,6 @@
 """What runs by itself, and when: RQ's cron keeps the time, each tick asks the database what is due."""
 
 from collections.abc import Callable
-from uuid import UUID
 
 import structlog
 from redis import Redis
@@ -9,16 +8,9 @@ from rq.cron import CronJob, CronScheduler
 from rq.job import Job as RqJob
 from sqlmodel import col, exists, or_, select
 
-from service import logs, tools
+from service import logs, tool_state, tools
 from service.runtime import Runtime, from_environment
-from service.tables import AnnotationTask, ConnectorKind, Feedback, JobKind, Project, Response, TaskState
-
-# Contested tasks are read again too: an adjudicator's answer may come without its webhook.
-NEXT = {
-    TaskState.SELECTED: JobKind.SEND,
-    TaskState.SENT: JobKind.SYNC,
-    TaskState.CONTESTED: JobKind.SYNC,
-}
+from service.tables import Feedback, JobKind, Project, Response
 
 log = structlog.get_logger()
 
@@ -71,27 +63,23 @@ def ask_for_triage(runtime: Runtime) -> None:
     with runtime.db.reading() as session:
         waiting = session.exec(select(Project.id).where(or_(flagged, fresh)).order_by(col(Project.id))).all()
     for project_id in waiting:
-        _ask(runtime, JobKind.TRIAGE, project_id)
+        with runtime.db.transaction() as session:
+            runtime.queue.ask(
+                session,
+                JobKind.TRIAGE,
+                project_id,
+                project_id=project_id,
+                unique_key=f"{JobKind.TRIAGE}:{project_id}",
+            )
 
 
 def ask_for_sync(runtime: Runtime) -> None:
     """Ask for tasks to be sent and answers to be read wherever experts have something to do."""
-    opened = (
-        select(AnnotationTask.project_id, AnnotationTask.state, Project.connector)
-        .join(Project, col(Project.id) == AnnotationTask.project_id)
-        .where(Project.connector != ConnectorKind.NONE, col(AnnotationTask.state).in_(NEXT))
-        .distinct()
-    )
     with runtime.db.reading() as session:
-        due = {(tool, project_id, NEXT[TaskState(state)]) for project_id, state, tool in session.exec(opened)}
-    # Jobs do not use up their attempts while a bundled tool is still being set up.
-    up = {tool for tool in {each[0] for each in due} if tools.running(runtime.settings, ConnectorKind(tool))}
-    for tool, project_id, kind in sorted(due):
+        due = tool_state.due(session)
+    # A bundled tool that is still being set up has not failed, and nothing need rest because of it.
+    up = {tool for tool in {each[0] for each in due} if tools.running(runtime.settings, tool)}
+    for tool, project_id, kind in due:
         if tool in up:
-            _ask(runtime, kind, project_id)
-
-
-def _ask(runtime: Runtime, kind: JobKind, project_id: UUID) -> None:
-    with runtime.db.transaction() as session:
-        project = session.get_one(Project, project_id)
-        runtime.queue.ask(session, kind, project.id, project_id=project.id, unique_key=f"{kind}:{project.id}")
+            with runtime.db.transaction() as session:
+                tool_state.ask(runtime.queue, session, kind, project_id, tool)

@@ -115,6 +115,8 @@ def _removal(key: str, b: TrainingSet) -> Cause:
     kind, _, name = reason.rpartition(" ")
     if reason.startswith("repair "):
         return Cause("repair", name)
+    if kind == "withdrawn annotation":
+        return Cause("annotation", name)
     if kind == "duplicate of":
         return Cause("duplicate", name)
     return Cause("recipe", b.fingerprint) if reason else Cause("settlement", key)

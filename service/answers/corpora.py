@@ -13,7 +13,7 @@ from sqlmodel import Session, col, select
 from annotation.types import Verdict
 from retrain.training_set import to_example
 from retrain.types import Example, Kind, Message, Split
-from service.answers.examples import settled_answers
+from service.answers.examples import IN_FORCE, settled_answers
 from service.errors import NotFound
 from service.tables import (
     Admission,
@@ -160,7 +160,7 @@ def settled_by_experts(session: Session, source: Source) -> list[Verdict]:
         AnnotationTask, col(Settlement.task_id) == AnnotationTask.id
     )
     sampled = (since_decision(), col(AnnotationTask.source_id) == source.id)
-    return list(session.scalars(verdicts.where(*sampled, answered)))
+    return list(session.scalars(verdicts.where(*sampled, answered, IN_FORCE)))
 
 
 def examples_of_corpus(session: Session, project: Project) -> list[Example]:
@@ -179,7 +179,7 @@ def examples_to_audit(session: Session, project: Project) -> list[Example]:
     """Return every row of the corpora, and what experts settled of the model's own answers."""
     corpus = examples_of_corpus(session, project)
     names = {example.source for example in corpus}
-    settled = settled_answers(session, project.id)
+    settled = settled_answers(session, project.id, IN_FORCE)
     return corpus + [
         to_example(one, one.conversation or one.key, Split.TRAIN)
         for one in settled

@@ -8,7 +8,7 @@ from sqlmodel import Session, col, select
 
 from retrain.audit import Repair, RepairKind, Severity
 from retrain.types import sha256_of
-from service import ledger, projects
+from service import ledger, projects, routing
 from service.answers.examples import to_repair
 from service.clock import utcnow
 from service.errors import AlreadyDecided, Invalid, NotFound, WrongState
@@ -151,6 +151,7 @@ def _tasks(
         Response.project_id == project.id, col(Response.id).in_(map(UUID, proposal.keys)), ~asked
     )
     schema_id, guidelines_id = projects.questions(session, project.id)
+    place = routing.routing_of(session, project).place()
     return [
         AnnotationTask(
             project_id=project.id,
@@ -160,6 +161,7 @@ def _tasks(
             schema_id=schema_id,
             guidelines_id=guidelines_id,
             priority=0.0,
+            **place,
         )
         for response_id in session.exec(unasked.where(col(Response.may_train)).order_by(col(Response.id)))
     ]

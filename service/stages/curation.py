@@ -25,11 +25,13 @@ from service.answers import describe_set, newest_set
 from service.answers.audits import context_of
 from service.answers.erasures import erased_rows
 from service.answers.examples import (
+    IN_FORCE,
     accepted_repairs,
     examples_of,
     placed_answers,
     settled_answers,
     to_document,
+    withdrawn_answers,
 )
 from service.clock import utcnow
 from service.errors import Invalid
@@ -97,7 +99,8 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
         UnknownCheck: the recipe names a check that does not exist.
     """
     with runtime.db.reading() as session:
-        settled = settled_answers(session, project_id)
+        settled = settled_answers(session, project_id, IN_FORCE)
+        withdrawn = withdrawn_answers(session, project_id)
         history = _history(session, project_id)
         repaired, touched = apply(settled, accepted_repairs(session, project_id))
         project = session.get_one(Project, project_id)
@@ -107,7 +110,7 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
     built = build(repaired, earlier=history.placed, assigned=history.assigned, recipe=recipe)
     left = {one.key for one in repaired}
     out = {one.key: f"repair {touched[one.key][-1]}" for one in settled if one.key not in left}
-    dropped = out | dict(built.dropped)
+    dropped = withdrawn | out | dict(built.dropped)
     if not built.examples:
         raise _nothing_left(project, dropped)
     findings = tools.audit(

@@ -1,31 +1,34 @@
-"""Stage 3: hand tasks to experts, read their answers back, and settle what they come to."""
+"""Stage 3: read experts' answers back, follow what becomes of them, and settle what they come to."""
 
+import time
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from annotation.errors import InvalidAnswer
+from annotation.exchange import UNKNOWN_ACCOUNT
 from annotation.label_schema import check
 from annotation.settlement import Contested, Settled, settle
 from annotation.types import (
     Answer,
     Cause,
     Connector,
+    HeldTask,
     LabelSchema,
-    NewTask,
     PulledAnnotation,
     Verdict,
 )
 from retrain.types import sha256_of
-from service import projects
+from service import held_tasks, ledger, projects, tool_state
 from service.clock import utcnow
 from service.errors import Invalid, NotFound
+from service.held_tasks import batches
 from service.queue import Lease
 from service.tables import (
     Annotation,
@@ -33,84 +36,108 @@ from service.tables import (
     Annotator,
     ConnectorKind,
     Document,
-    Feedback,
     InboxEvent,
     Job,
     Project,
     Response,
     Settlement,
     SettlementAnnotation,
-    TaskFlag,
     TaskState,
 )
+from service.tool_state import Hook
 
-PUSH_BATCH = 200
+READ_BATCH = 100
+MAX_HINTED = 50
 CONTENT = {"problem", "verdict", "label", "correction", "cause", "ratings"}
+OUTCOME = ("annotations", "withdrawn", "settled", "contested", "asked_again")
+CHANGED_BY_ANOTHER = "changed by another account"
+NOT_OURS = "by an account that is none of our experts'"
+QUARANTINED = {CHANGED_BY_ANOTHER, NOT_OURS, UNKNOWN_ACCOUNT}
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Hook:
-    """Where the tool's webhook reaches us."""
+class Reading:
+    """How a tool is read this time: everything, what webhooks named, or what changed since the cursor."""
 
-    url: str
-    secret: str
-
-
-def send(lease: Lease, project_id: UUID, connector: Connector, hook: Hook) -> dict[str, Any]:
-    """Push every selected task, most urgent first; a task whose push succeeded twice exists once."""
-    with lease.transaction() as session:
-        project = session.get_one(Project, project_id)
-        schema = projects.label_schema(session, project)
-    tool = connector.set_up(slug=project.slug, schema=schema, hook_url=hook.url, hook_secret=hook.secret)
-    with lease.transaction() as session:
-        project = session.get_one(Project, project_id)
-        project.tool_project, project.tool_url = tool.external_id, tool.url
-        project.tool_hook_secret = tool.hook_secret or None
-    sent = 0
-    while batch := _selected(lease, project_id):
-        keys = connector.push(
-            tool.external_id, [_new_task(task, response, flags) for task, response, flags in batch]
-        )
-        with lease.transaction() as session:
-            sent += sum(_mark_sent(session, task.id, keys[str(task.id)]) for task, _, _ in batch)
-        lease.report(sent=sent)
-    log.info("tasks_sent", count=sent)
-    return {"sent": sent}
+    project: str
+    cursor: datetime | None
+    is_full: bool
+    hints: Sequence[UUID]
+    hinted: Sequence[str]
+    at: datetime
 
 
-def sync(lease: Lease, project_id: UUID, connector: Connector) -> dict[str, Any]:
-    """Read what changed in the tool since the last time, keep each revision, and settle what can be settled."""
-    with lease.transaction() as session:
-        project = session.get_one(Project, project_id)
-        unhandled = select(InboxEvent.id).where(
-            InboxEvent.project_id == project_id, col(InboxEvent.handled_at).is_(None)
-        )
-        hints = session.exec(unhandled).all()
-    if project.tool_project is None:
-        return {"annotations": 0, "settled": 0, "contested": 0}
-    pulled = list(connector.pull(project.tool_project, project.tool_cursor))
-    outcome = receive(lease, project_id, pulled, connector=project.connector)
-    with lease.transaction() as session:
-        project = session.get_one(Project, project_id)
-        project.tool_cursor = max((a.updated_at for a in pulled), default=project.tool_cursor)
-        for event_id in hints:
-            session.get_one(InboxEvent, event_id).handled_at = utcnow()
-    return outcome
+@dataclass(slots=True)
+class Seen:
+    """What was read so far."""
+
+    newest: datetime | None
+    tasks: set[str] = field(default_factory=set)
+    outcome: Counter[str] = field(default_factory=Counter)
 
 
-def receive(
-    lease: Lease, project_id: UUID, pulled: Iterable[PulledAnnotation], *, connector: ConnectorKind
+@dataclass(frozen=True, slots=True)
+class Caught:
+    """How many revisions of a task were added, and how many taken back."""
+
+    new: int
+    withdrawn: int
+
+
+def sync(
+    lease: Lease,
+    project_id: UUID,
+    tool: ConnectorKind,
+    connector: Connector,
+    hook: Hook,
+    *,
+    accounts: frozenset[str] | None = None,
 ) -> dict[str, Any]:
-    """Store revisions that are new and settle the tasks they belong to."""
+    """Read what changed in the tool since the last time, follow it, and settle what can be settled.
+
+    Now and then everything is looked at, for what leaves no trace: tasks that were deleted, and webhooks that were
+    switched off. Between polls, what webhooks name is read alone. Answers of other `accounts` than these, if given,
+    do not count.
+    """
+    reading = _begin(lease, project_id, tool)
+    if reading is None:
+        return dict.fromkeys(OUTCOME, 0)
+    began = time.monotonic()
+    project = (
+        tool_state.set_up(lease, project_id, tool, connector, hook) if reading.is_full else reading.project
+    )
+    if reading.is_full:
+        held: Iterable[HeldTask] = connector.pull(project, None)
+    elif reading.hinted:
+        held = connector.fetch(project, reading.hinted)
+    else:
+        held = connector.pull(project, reading.cursor)
+    seen = Seen(newest=reading.cursor)
+    for part in batches(held, READ_BATCH):
+        with lease.transaction() as session:
+            _follow(session, seen, project_id, tool, [_named(one, accounts) for one in part])
+    with lease.transaction() as session:
+        _end(session, reading, seen, project_id, tool, seconds=time.monotonic() - began)
+    _forget(lease, project_id, tool, connector, project)
+    log.info("tool_read", tool=tool.value, **seen.outcome)
+    return {name: seen.outcome[name] for name in OUTCOME}
+
+
+def receive(lease: Lease, project_id: UUID, pulled: Iterable[PulledAnnotation]) -> dict[str, Any]:
+    """Store revisions that are new, given without a tool, and settle the tasks they belong to."""
     with lease.transaction() as session:
         project = session.get_one(Project, project_id)
-        touched = [_store(session, project_id, one, connector) for one in pulled]
-        tasks = {task.id: task for task in touched if task is not None}
-        states = [_settle(session, project, task) for task in tasks.values()]
+        touched = [
+            task
+            for one in pulled
+            if (task := _task_of(session, project_id, one.task_key))
+            and _store(session, task, one, ConnectorKind.NONE)
+        ]
+        states = [_settle(session, project, task) for task in {task.id: task for task in touched}.values()]
     outcome = {
-        "annotations": sum(task is not None for task in touched),
+        "annotations": len(touched),
         "settled": states.count(TaskState.SETTLED),
         "contested": states.count(TaskState.CONTESTED),
     }
@@ -131,7 +158,7 @@ def import_answers(lease: Lease, project_id: UUID, lines: Sequence[Mapping[str, 
         at = session.get_one(Job, lease.job_id).created_at
         read = [_imported(session, project, number, line, at) for number, line in enumerate(lines, start=1)]
     newest = {(one.annotator, one.task_key): one for one in read}
-    return receive(lease, project_id, newest.values(), connector=ConnectorKind.NONE)
+    return receive(lease, project_id, newest.values())
 
 
 def task_key_of_response(session: Session, project: Project, response_id: UUID) -> str:
@@ -178,73 +205,163 @@ def _imported(
     )
 
 
-def _selected(lease: Lease, project_id: UUID) -> Sequence[tuple[AnnotationTask, Response, list[Feedback]]]:
+def _begin(lease: Lease, project_id: UUID, tool: ConnectorKind) -> Reading | None:
+    """Say how to read a project's tool this time; None while the project is not there."""
+    now = utcnow()
     with lease.transaction() as session:
-        rows = session.exec(
-            select(AnnotationTask, Response)
-            .join(Response, col(AnnotationTask.response_id) == Response.id)
-            .where(AnnotationTask.project_id == project_id, AnnotationTask.state == TaskState.SELECTED)
-            .order_by(col(AnnotationTask.priority).desc(), col(AnnotationTask.id))
-            .limit(PUSH_BATCH)
+        row = tool_state.find(session, project_id, tool)
+        if row is None or row.external_id is None:
+            return None
+        hints = session.exec(
+            select(InboxEvent).where(
+                InboxEvent.project_id == project_id,
+                InboxEvent.source == tool.value,
+                col(InboxEvent.handled_at).is_(None),
+            )
         ).all()
-        flags: dict[UUID, list[Feedback]] = {task.id: [] for task, _ in rows}
-        about = (
-            select(TaskFlag.task_id, Feedback)
-            .join(Feedback, col(TaskFlag.feedback_id) == Feedback.id)
-            .where(col(TaskFlag.task_id).in_(list(flags)), col(Feedback.withdrawn_at).is_(None))
+        polled = lease.queue.settings.sync_seconds
+        is_fresh = row.polled_at is not None and now - row.polled_at < timedelta(seconds=polled)
+        return Reading(
+            project=row.external_id,
+            cursor=row.cursor,
+            is_full=row.look_due_at is None or row.look_due_at <= now,
+            hints=[hint.id for hint in hints],
+            hinted=_hinted(session, hints) if is_fresh else [],
+            at=now,
         )
-        for task_id, feedback in session.exec(about):
-            flags[task_id].append(feedback)
-    return [(task, response, flags[task.id]) for task, response in rows]
 
 
-def _new_task(task: AnnotationTask, response: Response, flags: Sequence[Feedback]) -> NewTask:
-    codes = {code for flag in flags for code in flag.reasons}
-    comments = {flag.comment for flag in flags if flag.comment}
-    return NewTask(
-        key=str(task.id),
-        prompt="\n\n".join(f"{m['role']}: {m['content']}" for m in response.messages)
-        if len(response.messages) > 1
-        else response.messages[0]["content"],
-        response=response.text,
-        context="\n\n".join(passage["text"] for passage in response.context),
-        reasons=" · ".join([*sorted(codes), *sorted(comments)]),
+def _hinted(session: Session, hints: Sequence[InboxEvent]) -> list[str]:
+    """Return the tool's tasks that webhooks name, directly or by an annotation; none if they are too many."""
+    tasks = {str(task) for hint in hints for task in hint.facts["task_ids"]}
+    named = {str(one) for hint in hints if not hint.facts["task_ids"] for one in hint.facts["annotations"]}
+    of_named = select(Annotation.tool_task).where(col(Annotation.external_id).in_(named)).distinct()
+    tasks |= {task for task in session.exec(of_named) if task} if named else set()
+    return sorted(tasks) if len(tasks) <= MAX_HINTED else []
+
+
+def _follow(
+    session: Session, seen: Seen, project_id: UUID, tool: ConnectorKind, held: Sequence[HeldTask]
+) -> None:
+    """Let our annotations of some tasks be those that the tool holds, and settle what that changes."""
+    project = session.get_one(Project, project_id)
+    tasks = held_tasks.ours(session, project, tool, held)
+    revisions = _revisions(session, [task.id for task in tasks.values()])
+    for one in held:
+        seen.tasks.add(one.external_id)
+        seen.newest = max(filter(None, (seen.newest, one.changed_at)), default=None)
+        task = tasks.get(one.external_id)
+        if task is None:
+            seen.outcome["foreign"] += 1
+        elif added := _catch_up(session, task, one, revisions[task.id], tool):
+            seen.outcome["annotations"] += added.new
+            seen.outcome["withdrawn"] += added.withdrawn
+            seen.outcome[_settle(session, project, task).value] += 1
+
+
+def _revisions(session: Session, tasks: Sequence[UUID]) -> defaultdict[UUID, list[Annotation]]:
+    found: defaultdict[UUID, list[Annotation]] = defaultdict(list)
+    for revision in session.exec(select(Annotation).where(col(Annotation.task_id).in_(tasks))):
+        found[revision.task_id].append(revision)
+    return found
+
+
+def _catch_up(
+    session: Session, task: AnnotationTask, held: HeldTask, known: Sequence[Annotation], tool: ConnectorKind
+) -> Caught | None:
+    """Add revisions that are new, take back annotations that are gone, and bring back those that are there again."""
+    there = {one.external_id for one in held.annotations}
+    at = {(one.external_id, one.revised_at) for one in known}
+    fresh = [one for one in held.annotations if (one.external_id, one.updated_at) not in at]
+    again = [one for one in known if one.external_id in there and one.withdrawn_at]
+    gone = [
+        one
+        for one in known
+        if one.tool_task == held.external_id and one.external_id not in there and not one.withdrawn_at
+    ]
+    for one in again:
+        one.withdrawn_at = None
+    for one in gone:
+        one.withdrawn_at = utcnow()
+    added = sum(_store(session, task, one, tool, tool_task=held.external_id) for one in fresh)
+    session.flush()
+    return Caught(added, len(gone)) if added or gone or again else None
+
+
+def _end(
+    session: Session, reading: Reading, seen: Seen, project_id: UUID, tool: ConnectorKind, *, seconds: float
+) -> None:
+    """Write down how far was read, and have open tasks that are gone sent again."""
+    row = tool_state.of(session, project_id, tool)
+    if reading.is_full:
+        looked_for = None
+        row.foreign_tasks = seen.outcome["foreign"]
+        row.look_due_at = utcnow() + timedelta(seconds=seconds / tool_state.LOOK_SHARE)
+    else:
+        looked_for = reading.hinted
+    missing = held_tasks.missing(session, row, seen.tasks, sent_before=reading.at, among=looked_for)
+    tool_state.ask_again(session, missing)
+    seen.outcome["asked_again"] = len(missing)
+    if not looked_for:
+        row.cursor, row.polled_at = seen.newest, reading.at
+    for hint in reading.hints:
+        session.get_one(InboxEvent, hint).handled_at = utcnow()
+
+
+def _forget(lease: Lease, project_id: UUID, tool: ConnectorKind, connector: Connector, project: str) -> None:
+    """Delete from the tool what was erased with us; only what was read to be gone is forgotten."""
+    while erased := held_tasks.erased(lease, project_id, tool):
+        connector.delete(project, list(erased.values()))
+        with lease.transaction() as session:
+            for task_id in erased:
+                session.get_one(AnnotationTask, task_id).external_id = None
+
+
+def _named(held: HeldTask, accounts: frozenset[str] | None) -> HeldTask:
+    """Let only answers of ours count: a tool may let in whom it likes."""
+    if accounts is None:
+        return held
+    checked = (
+        one if one.annotator in accounts else replace(one, answer=None, problem=NOT_OURS)
+        for one in held.annotations
     )
+    return replace(held, annotations=tuple(checked))
 
 
-def _mark_sent(session: Session, task_id: UUID, external_id: str) -> bool:
-    """Say that a task is with the tool, unless it was withdrawn while it was being pushed."""
-    selected = (col(AnnotationTask.id) == task_id, col(AnnotationTask.state) == TaskState.SELECTED)
-    sent = {"state": TaskState.SENT, "external_id": external_id, "sent_at": utcnow()}
-    return session.exec(update(AnnotationTask).where(*selected).values(**sent)).rowcount == 1
+def _task_of(session: Session, project_id: UUID, key: str) -> AnnotationTask | None:
+    task = session.get(AnnotationTask, UUID(key))
+    return task if task and task.project_id == project_id else None
 
 
 def _store(
-    session: Session, project_id: UUID, pulled: PulledAnnotation, connector: ConnectorKind
-) -> AnnotationTask | None:
-    """Add one revision; None when it is known already, its task is not ours or what it is about was erased."""
-    try:
-        task = session.get(AnnotationTask, UUID(pulled.task_key))
-    except ValueError:
-        task = None
-    if task is None or task.project_id != project_id or _is_erased(session, task):
-        log.warning("foreign_annotation", external_id=pulled.external_id)
-        return None
-    known = select(Annotation.id).where(
-        Annotation.task_id == task.id,
-        Annotation.external_id == pulled.external_id,
-        Annotation.revised_at == pulled.updated_at,
-    )
-    if session.exec(known).first():
-        return None
+    session: Session,
+    task: AnnotationTask,
+    pulled: PulledAnnotation,
+    connector: ConnectorKind,
+    *,
+    tool_task: str | None = None,
+) -> bool:
+    """Add one revision, unless it is known already or what it is about was erased; say whether it was added."""
+    if _is_erased(session, task):
+        return False
     annotator = _annotator(session, connector, pulled.annotator)
     revision = _revision(pulled, task, annotator, _schema_of(session, task))
+    revision.tool_task = tool_task
     # A tool says when an answer was revised, a file does not: the same file again must add nothing.
     if connector is ConnectorKind.NONE and _is_newest(session, revision):
-        return None
+        return False
     session.add(revision)
     session.flush()
-    return task
+    if revision.problem in QUARANTINED:
+        ledger.append(
+            session,
+            actor=connector.value,
+            action="annotation_quarantined",
+            subject=str(task.id),
+            project_id=task.project_id,
+            facts={"annotation": str(revision.id), "reason": revision.problem},
+        )
+    return True
 
 
 def _is_erased(session: Session, task: AnnotationTask) -> bool:
@@ -293,7 +410,7 @@ def _is_newest(session: Session, revision: Annotation) -> bool:
 def _checked(pulled: PulledAnnotation, schema: LabelSchema) -> tuple[Answer | None, str | None]:
     """Return the answer as far as it counts, or why it cannot: neither tool checks what arrives by its API."""
     if pulled.annotator != pulled.changed_by:
-        return None, "changed by another account"
+        return None, CHANGED_BY_ANOTHER
     if pulled.answer is None:
         return None, pulled.problem
     try:
@@ -313,22 +430,64 @@ def _annotator(session: Session, connector: ConnectorKind, account: str) -> Anno
 
 
 def _settle(session: Session, project: Project, task: AnnotationTask) -> TaskState:
-    """Settle or contest a task by the newest answer of each annotator; a settled task stays as it is."""
+    """Settle or contest a task by the newest answer of each annotator.
+
+    A settled one stays as it is, unless an answer that counted was changed or taken back.
+    """
+    newest = _newest(session, task)
+    if task.state is TaskState.SETTLED:
+        _reopen(session, task, newest)
     if task.state not in (TaskState.SENT, TaskState.CONTESTED, TaskState.SELECTED):
         return task.state
-    newest: dict[UUID, Annotation] = {}
-    revisions = select(Annotation).where(Annotation.task_id == task.id)
-    for annotation in session.exec(revisions.order_by(col(Annotation.revised_at), col(Annotation.id))):
-        newest[annotation.annotator_id] = annotation
     counted = [annotation for annotation in newest.values() if annotation.verdict]
     answers = [(str(annotation.annotator_id), _answer(annotation)) for annotation in counted]
-    outcome = settle(answers, needed=project.needed, overlap=project.overlap)
+    overlap = task.overlap or project.overlap
+    outcome = settle(answers, needed=min(project.needed, overlap), overlap=overlap)
     if isinstance(outcome, Contested):
         task.state = TaskState.CONTESTED
     elif isinstance(outcome, Settled):
         task.state = TaskState.SETTLED
         _add_settlement(session, task, outcome, counted)
+    elif task.state is TaskState.CONTESTED:
+        task.state = TaskState.SENT
     return task.state
+
+
+def _newest(session: Session, task: AnnotationTask) -> dict[UUID, Annotation]:
+    """Return each annotator's newest answer to a task that was not taken back."""
+    revisions = select(Annotation).where(
+        Annotation.task_id == task.id, col(Annotation.withdrawn_at).is_(None)
+    )
+    ordered = revisions.order_by(col(Annotation.revised_at), col(Annotation.id))
+    return {annotation.annotator_id: annotation for annotation in session.exec(ordered)}
+
+
+def _reopen(session: Session, task: AnnotationTask, newest: Mapping[UUID, Annotation]) -> None:
+    """Withdraw a task's settlement if an answer that it counted no longer stands; frozen sets keep it."""
+    in_force = (Settlement.task_id == task.id, col(Settlement.withdrawn_at).is_(None))
+    settlement = session.exec(select(Settlement).where(*in_force)).first()
+    if settlement is None:
+        return
+    counted = (
+        select(Annotation)
+        .join(SettlementAnnotation, col(SettlementAnnotation.annotation_id) == Annotation.id)
+        .where(SettlementAnnotation.settlement_id == settlement.id)
+    )
+    standing = {annotation.id for annotation in newest.values()}
+    lost = next((one for one in session.exec(counted) if one.id not in standing), None)
+    if lost is None:
+        return
+    settlement.withdrawn_at, settlement.withdrawn_by_id = utcnow(), lost.id
+    task.state = TaskState.SENT if task.external_id else TaskState.SELECTED
+    session.flush()
+    ledger.append(
+        session,
+        actor=task.connector.value,
+        action="settlement_withdrawn",
+        subject=str(settlement.id),
+        project_id=task.project_id,
+        facts={"annotation": str(lost.id)},
+    )
 
 
 def _answer(annotation: Annotation) -> Answer:

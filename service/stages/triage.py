@@ -1,6 +1,6 @@
 """Stage 2: choose the feedback that deserves a person's time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -11,10 +11,11 @@ from sqlmodel import Session, col, select
 from annotation.triage import Flag, prioritise, random_share
 from retrain.near_duplicates import clusters
 from retrain.types import sha256_of
-from service import projects
+from service import projects, routing
 from service.clock import utcnow
 from service.db import Database
 from service.queue import Lease
+from service.routing import Routing
 from service.tables import (
     AnnotationTask,
     DocumentKind,
@@ -107,11 +108,13 @@ def _select_flagged(session: Session, project: Project, batch: Batch) -> int:
     cases = prioritise(
         _flag(feedback, severity, group=str(batch.cluster_of[response_id])) for feedback, response_id in flags
     )
+    rules = routing.routing_of(session, project)
     for case in cases:
         members = [by_key[key] for key in case.keys]
         flag, response_id = members[0]
         joined = tasks.get(int(case.group))
-        task = joined or _add_task(session, project, response_id, TaskPurpose.FLAG, flag=flag)
+        place = {} if joined else _place(session, rules, response_id, [flag for flag, _ in members], severity)
+        task = joined or _add_task(session, project, response_id, TaskPurpose.FLAG, flag=flag, place=place)
         session.add_all([TaskFlag(task_id=task.id, feedback_id=feedback.id) for feedback, _ in members])
         task.priority = _priority(session, task, severity) if joined else case.priority
     return sum(int(case.group) not in tasks for case in cases)
@@ -173,8 +176,10 @@ def _draw(session: Session, project: Project, batch: Batch) -> int:
     busy = set(session.exec(opened))
     chosen = [by_key[key] for key in random_share(list(by_key), project.random_share, seed="triage")]
     fresh = [response for response in chosen if response.id not in busy]
+    rules = routing.routing_of(session, project)
     for response in fresh:
-        _add_task(session, project, response.id, TaskPurpose.RANDOM, flag=None)
+        place = rules.place(language=response.language)
+        _add_task(session, project, response.id, TaskPurpose.RANDOM, flag=None, place=place)
     return len(fresh)
 
 
@@ -196,6 +201,7 @@ def _add_task(
     purpose: TaskPurpose,
     *,
     flag: Feedback | None,
+    place: Mapping[str, Any],
 ) -> AnnotationTask:
     schema_id, guidelines_id = projects.questions(session, project.id)
     task = AnnotationTask(
@@ -206,10 +212,27 @@ def _add_task(
         schema_id=schema_id,
         guidelines_id=guidelines_id,
         priority=0.0,
+        **place,
     )
     session.add(task)
     session.flush()
     return task
+
+
+def _place(
+    session: Session,
+    rules: Routing,
+    response_id: UUID,
+    flags: Sequence[Feedback],
+    severity: Mapping[str, float],
+) -> dict[str, Any]:
+    """Say where a case is asked: by all reasons given for it, the worst of them, and its language."""
+    reasons = {code for flag in flags for code in flag.reasons}
+    return rules.place(
+        reasons=reasons,
+        severity=max((severity.get(code, 1.0) for code in reasons), default=1.0),
+        language=session.get_one(Response, response_id).language,
+    )
 
 
 def _severities(session: Session, project_id: UUID) -> dict[str, float]:

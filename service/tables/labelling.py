@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy import Index, UniqueConstraint, text
 from sqlmodel import Field
 
 from annotation.types import Cause, Verdict
@@ -24,6 +24,7 @@ class TaskPurpose(StrEnum):
     ADJUDICATION = "adjudication"
     HUMAN_EVALUATION = "human_evaluation"
     COVERAGE = "coverage"
+    ADDED = "added"
 
 
 class TaskState(StrEnum):
@@ -37,13 +38,18 @@ class TaskState(StrEnum):
 
 
 class AnnotationTask(Row, table=True):
-    """One response for experts to judge; near-equal flags share one, and `flag_id` is the first of them."""
+    """One response for experts to judge; near-equal flags share one, and `flag_id` is the first of them.
+
+    `connector` is the tool in which it is asked and `external_id` its id there; an `overlap` of its own replaces the
+    project's, and `pool` names who should answer.
+    """
 
     __tablename__ = "annotation_task"
     __table_args__ = (
         Index("ix_annotation_task_project_id_state", "project_id", "state", "priority"),
         Index("ix_annotation_task_project_id_id", "project_id", "id"),
         Index("ix_annotation_task_project_id_priority_id", "project_id", "priority", "id"),
+        Index("ix_annotation_task_project_id_external_id", "project_id", "external_id"),
     )
 
     project_id: UUID = Field(foreign_key="project.id")
@@ -59,6 +65,9 @@ class AnnotationTask(Row, table=True):
     schema_id: UUID = Field(foreign_key="document.id")
     guidelines_id: UUID = Field(foreign_key="document.id")
     priority: float
+    connector: ConnectorKind = Field(sa_type=text_enum(ConnectorKind))
+    overlap: int | None = None
+    pool: str | None = Field(default=None, max_length=100)
     state: TaskState = Field(default=TaskState.SELECTED, sa_type=text_enum(TaskState))
     external_id: str | None = Field(default=None, max_length=64)
     sent_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
@@ -85,7 +94,10 @@ class Annotator(Row, table=True):
 
 
 class Annotation(Row, table=True):
-    """One revision of one annotator's answer; revisions are only added, the newest counts."""
+    """One revision of one annotator's answer; revisions are only added, the newest counts.
+
+    `tool_task` is the tool's task that it was given in; `withdrawn_at` is when it was seen to be deleted there.
+    """
 
     __tablename__ = "annotation"
     __table_args__ = (UniqueConstraint("task_id", "external_id", "revised_at"),)
@@ -102,19 +114,31 @@ class Annotation(Row, table=True):
     cause: Cause | None = Field(default=None, sa_type=text_enum(Cause))
     ratings: dict[str, int] = Field(default_factory=dict, sa_type=Json)
     seconds_spent: float = 0.0
+    tool_task: str | None = Field(default=None, max_length=64)
+    withdrawn_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class Settlement(Row, table=True):
     """What a task's annotations come to; only those whose cause is the model, or that find it right, teach it.
 
-    With an `admission` nobody was asked about this row: a sample of its source was found right.
+    With an `admission` nobody was asked about this row: a sample of its source was found right. One that lost an
+    annotation it counted, `withdrawn_by_id`, is withdrawn: it stays in frozen sets and teaches no further one.
     """
 
     __tablename__ = "settlement"
-    __table_args__ = (Index("ix_settlement_project_id_id", "project_id", "id"),)
+    __table_args__ = (
+        Index("ix_settlement_project_id_id", "project_id", "id"),
+        Index(
+            "uq_settlement_task_id_in_force",
+            "task_id",
+            unique=True,
+            sqlite_where=text("withdrawn_at IS NULL"),
+            postgresql_where=text("withdrawn_at IS NULL"),
+        ),
+    )
 
     project_id: UUID = Field(foreign_key="project.id")
-    task_id: UUID = Field(foreign_key="annotation_task.id", unique=True)
+    task_id: UUID = Field(foreign_key="annotation_task.id", index=True)
     verdict: Verdict = Field(sa_type=text_enum(Verdict))
     label: str | None = Field(default=None, max_length=200)
     correction: str | None = None
@@ -123,6 +147,8 @@ class Settlement(Row, table=True):
     asked: int
     explanation: str = Field(max_length=500)
     admission_id: UUID | None = Field(default=None, foreign_key="admission.id")
+    withdrawn_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    withdrawn_by_id: UUID | None = Field(default=None, foreign_key="annotation.id")
 
 
 class SettlementAnnotation(Row, table=True):

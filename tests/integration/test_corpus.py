@@ -27,7 +27,7 @@ from service.clock import utcnow
 from service.errors import Invalid, LeaseLost, WrongState
 from service.queue import Lease
 from service.runtime import Runtime
-from service.stages import corpus, labelling, triage
+from service.stages import corpus, labelling, sending, triage
 from service.tables import (
     Admission,
     AnnotationTask,
@@ -44,6 +44,7 @@ from service.tables import (
     TaskState,
     TrainingSetExample,
 )
+from service.tool_state import Hook
 from service.web.console import listing
 from tests import builders
 from tests.console import Person, path_of, person
@@ -56,7 +57,7 @@ SECRET = "I cannot get in. My password is hunter2x."
 ROW = {"question": "who bills me?", "answer": "Billing"}
 BODY = {"source": "faq", "licence": "CC0", "rows": [ROW]}
 WRONG, RIGHT = {"verdict": "incorrect", "label": "Billing", "cause": "model"}, {"verdict": "correct"}
-HOOK = labelling.Hook(url="", secret="")
+HOOK = Hook(url="", secret="")
 
 
 def question(number: int) -> str:
@@ -299,7 +300,9 @@ class TestSample:
         with team.runtime.db.transaction() as session:
             job = team.runtime.queue.ask(session, JobKind.SEND, team.project.id, project_id=team.project.id)
         lease = team.runtime.queue.lease(job)
-        assert labelling.send(lease, team.project.id, FakeConnector(), HOOK) == {"sent": 2}
+        assert sending.send(lease, team.project.id, team.project.connector, FakeConnector(), HOOK) == {
+            "sent": 2
+        }
 
     def test_a_small_corpus_is_asked_about_whole(self, team):
         team.take(range(3))

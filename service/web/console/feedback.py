@@ -11,9 +11,11 @@ from sqlalchemy import String, case, cast, func, or_
 from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
-from service import projects
+from service import projects, tool_state
 from service.answers.overview import newest_tasks
 from service.answers.story import story
+from service.answers.tools import in_tools
+from service.clock import utcnow
 from service.stages.intake import joined_to_state, told_state
 from service.tables import (
     Annotation,
@@ -164,7 +166,7 @@ TASKS = Listing(
 @page(Access.READER)
 def tasks(desk: Desk) -> str | WebResponse:
     """List what experts are asked."""
-    return TASKS.answer(desk, "tasks.html")
+    return TASKS.answer(desk, "tasks.html", tools=in_tools(desk.session, desk.project, now=utcnow()))
 
 
 @bp.get("/p/<slug>/tasks/<uuid:row_id>")
@@ -186,10 +188,13 @@ def task(desk: Desk, row_id: UUID) -> str:
     return desk.show(
         "task.html",
         task=found,
+        tool=tool_state.find(desk.session, desk.project.id, found.connector),
         response=desk.session.get_one(Response, found.response_id),
         answers=desk.session.exec(answers).all(),
         flags=desk.session.exec(flags.limit(FLAGS_SHOWN)).all(),
-        settlement=desk.session.exec(select(Settlement).where(Settlement.task_id == found.id)).first(),
+        settlement=desk.session.exec(
+            select(Settlement).where(Settlement.task_id == found.id, col(Settlement.withdrawn_at).is_(None))
+        ).first(),
     )
 
 
@@ -212,7 +217,11 @@ def annotators(desk: Desk) -> str:
         )
         .join(Annotation, col(Annotation.annotator_id) == Annotator.id)
         .join(tasks, col(Annotation.task_id) == tasks.c.id)
-        .join(Settlement, col(Settlement.task_id) == tasks.c.id, isouter=True)
+        .join(
+            Settlement,
+            (col(Settlement.task_id) == tasks.c.id) & col(Settlement.withdrawn_at).is_(None),
+            isouter=True,
+        )
         .group_by(col(Annotator.id))
         .order_by(func.count().desc())
     ).all()
