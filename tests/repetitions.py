@@ -15,6 +15,8 @@ class Repetitions:
     page_views: int
     audit_seeds: int
     settled: int  # rows that a set is built of
+    waiting_tasks: int = 1000  # while a tool is away
+    tool_stories: int = 30  # of what people and networks do to a tool
     racing_threads: int = 8
     taught_seeds: int = 5  # six trainings each
 
@@ -23,7 +25,15 @@ CI = Repetitions(
     kill_rounds=2, pending_jobs=200, hook_calls=20, starts=1, page_views=1, audit_seeds=2, settled=1000
 )
 BENCH = Repetitions(
-    kill_rounds=20, pending_jobs=200, hook_calls=100, starts=5, page_views=20, audit_seeds=20, settled=100_000
+    kill_rounds=20,
+    pending_jobs=200,
+    hook_calls=100,
+    starts=5,
+    page_views=20,
+    audit_seeds=20,
+    settled=100_000,
+    waiting_tasks=10_000,
+    tool_stories=1000,
 )
 FULL = Repetitions(
     kill_rounds=200,
@@ -33,6 +43,8 @@ FULL = Repetitions(
     page_views=200,
     audit_seeds=20,
     settled=1_000_000,
+    waiting_tasks=10_000,
+    tool_stories=1000,
     taught_seeds=20,
 )
 

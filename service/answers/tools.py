@@ -69,8 +69,9 @@ def _in_tool(
     )
 
 
-def _waiting_in(session: Session, project: Project) -> list[ConnectorKind]:
-    return list(session.exec(select(AnnotationTask.connector).where(*_selected(project)).distinct()))
+def _waiting_in(session: Session, project: Project) -> set[ConnectorKind]:
+    waiting = select_columns(col(AnnotationTask.connector)).where(*_selected(project)).distinct()
+    return set(session.scalars(waiting))
 
 
 def _selected(project: Project) -> tuple[Any, Any]:

@@ -114,7 +114,7 @@ def _running(runtime: Runtime, tool: ConnectorKind) -> Iterator["subprocess.Pope
     )
     try:
         until = time.monotonic() + START_SECONDS
-        while not (_answers(runtime) and tools.bundled(tool).running(runtime.settings.data_dir)):
+        while not (_answers(runtime) and tools.running(runtime.settings, tool)):
             if tree.poll() is not None:
                 raise ConfigurationError("errata up ended; the line above says why")
             if time.monotonic() > until:

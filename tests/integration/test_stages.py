@@ -227,8 +227,7 @@ def test_nothing_is_asked_of_a_label_studio_that_is_not_up_yet(clinic):
 
 
 def test_nothing_is_asked_for_a_project_without_a_tool(clinic, label_studio_is_up):
-    clinic.change(Project, clinic.project.id, connector=ConnectorKind.NONE)
-    clinic.add_task(clinic.respond())
+    clinic.change(AnnotationTask, clinic.add_task(clinic.respond()), connector=ConnectorKind.NONE)
     schedule.ask_for_sync(clinic.runtime)
     assert clinic.asked_for() == []
 
