@@ -1,10 +1,10 @@
 """Stage 3: read experts' answers back, follow what becomes of them, and settle what they come to."""
 
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +25,7 @@ from annotation.types import (
     Verdict,
 )
 from retrain.types import sha256_of
-from service import held_tasks, ledger, projects, tool_state
+from service import held_tasks, ledger, projects, reading, tool_state
 from service.clock import utcnow
 from service.errors import Invalid, NotFound
 from service.held_tasks import batches
@@ -36,7 +36,6 @@ from service.tables import (
     Annotator,
     ConnectorKind,
     Document,
-    InboxEvent,
     Job,
     Project,
     Response,
@@ -47,7 +46,6 @@ from service.tables import (
 from service.tool_state import Hook
 
 READ_BATCH = 100
-MAX_HINTED = 50
 CONTENT = {"problem", "verdict", "label", "correction", "cause", "ratings"}
 OUTCOME = ("annotations", "withdrawn", "settled", "contested", "asked_again")
 CHANGED_BY_ANOTHER = "changed by another account"
@@ -55,27 +53,6 @@ NOT_OURS = "by an account that is none of our experts'"
 QUARANTINED = {CHANGED_BY_ANOTHER, NOT_OURS, UNKNOWN_ACCOUNT}
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How a tool is read this time: everything, what webhooks named, or what changed since the cursor."""
-
-    project: str
-    cursor: datetime | None
-    is_full: bool
-    hints: Sequence[UUID]
-    hinted: Sequence[str]
-    at: datetime
-
-
-@dataclass(slots=True)
-class Seen:
-    """What was read so far."""
-
-    newest: datetime | None
-    tasks: set[str] = field(default_factory=set)
-    outcome: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,26 +78,24 @@ def sync(
     switched off. Between polls, what webhooks name is read alone. Answers of other `accounts` than these, if given,
     do not count.
     """
-    reading = _begin(lease, project_id, tool)
-    if reading is None:
+    plan = reading.begin(lease, project_id, tool)
+    if plan is None:
         return dict.fromkeys(OUTCOME, 0)
     began = time.monotonic()
-    project = (
-        tool_state.set_up(lease, project_id, tool, connector, hook) if reading.is_full else reading.project
-    )
-    if reading.is_full:
+    project = tool_state.set_up(lease, project_id, tool, connector, hook) if plan.is_full else plan.project
+    if plan.is_full:
         held: Iterable[HeldTask] = connector.pull(project, None)
-    elif reading.hinted:
-        held = connector.fetch(project, reading.hinted)
+    elif plan.hinted:
+        held = connector.fetch(project, plan.hinted)
     else:
-        held = connector.pull(project, reading.cursor)
-    seen = Seen(newest=reading.cursor)
+        held = connector.pull(project, plan.cursor)
+    seen = reading.Seen(newest=plan.cursor)
     for part in batches(held, READ_BATCH):
         with lease.transaction() as session:
             _follow(session, seen, project_id, tool, [_named(one, accounts) for one in part])
     with lease.transaction() as session:
-        _end(session, reading, seen, project_id, tool, seconds=time.monotonic() - began)
-    _forget(lease, project_id, tool, connector, project)
+        reading.end(session, plan, seen, project_id, tool, seconds=time.monotonic() - began)
+    reading.forget(lease, project_id, tool, connector, project)
     log.info("tool_read", tool=tool.value, **seen.outcome)
     return {name: seen.outcome[name] for name in OUTCOME}
 
@@ -205,43 +180,8 @@ def _imported(
     )
 
 
-def _begin(lease: Lease, project_id: UUID, tool: ConnectorKind) -> Reading | None:
-    """Say how to read a project's tool this time; None while the project is not there."""
-    now = utcnow()
-    with lease.transaction() as session:
-        row = tool_state.find(session, project_id, tool)
-        if row is None or row.external_id is None:
-            return None
-        hints = session.exec(
-            select(InboxEvent).where(
-                InboxEvent.project_id == project_id,
-                InboxEvent.source == tool.value,
-                col(InboxEvent.handled_at).is_(None),
-            )
-        ).all()
-        polled = lease.queue.settings.sync_seconds
-        is_fresh = row.polled_at is not None and now - row.polled_at < timedelta(seconds=polled)
-        return Reading(
-            project=row.external_id,
-            cursor=row.cursor,
-            is_full=row.look_due_at is None or row.look_due_at <= now,
-            hints=[hint.id for hint in hints],
-            hinted=_hinted(session, hints) if is_fresh else [],
-            at=now,
-        )
-
-
-def _hinted(session: Session, hints: Sequence[InboxEvent]) -> list[str]:
-    """Return the tool's tasks that webhooks name, directly or by an annotation; none if they are too many."""
-    tasks = {str(task) for hint in hints for task in hint.facts["task_ids"]}
-    named = {str(one) for hint in hints if not hint.facts["task_ids"] for one in hint.facts["annotations"]}
-    of_named = select(Annotation.tool_task).where(col(Annotation.external_id).in_(named)).distinct()
-    tasks |= {task for task in session.exec(of_named) if task} if named else set()
-    return sorted(tasks) if len(tasks) <= MAX_HINTED else []
-
-
 def _follow(
-    session: Session, seen: Seen, project_id: UUID, tool: ConnectorKind, held: Sequence[HeldTask]
+    session: Session, seen: reading.Seen, project_id: UUID, tool: ConnectorKind, held: Sequence[HeldTask]
 ) -> None:
     """Let our annotations of some tasks be those that the tool holds, and settle what that changes."""
     project = session.get_one(Project, project_id)
@@ -286,35 +226,6 @@ def _catch_up(
     added = sum(_store(session, task, one, tool, tool_task=held.external_id) for one in fresh)
     session.flush()
     return Caught(added, len(gone)) if added or gone or again else None
-
-
-def _end(
-    session: Session, reading: Reading, seen: Seen, project_id: UUID, tool: ConnectorKind, *, seconds: float
-) -> None:
-    """Write down how far was read, and have open tasks that are gone sent again."""
-    row = tool_state.of(session, project_id, tool)
-    if reading.is_full:
-        looked_for = None
-        row.foreign_tasks = seen.outcome["foreign"]
-        row.look_due_at = utcnow() + timedelta(seconds=seconds / tool_state.LOOK_SHARE)
-    else:
-        looked_for = reading.hinted
-    missing = held_tasks.missing(session, row, seen.tasks, sent_before=reading.at, among=looked_for)
-    tool_state.ask_again(session, missing)
-    seen.outcome["asked_again"] = len(missing)
-    if not looked_for:
-        row.cursor, row.polled_at = seen.newest, reading.at
-    for hint in reading.hints:
-        session.get_one(InboxEvent, hint).handled_at = utcnow()
-
-
-def _forget(lease: Lease, project_id: UUID, tool: ConnectorKind, connector: Connector, project: str) -> None:
-    """Delete from the tool what was erased with us; only what was read to be gone is forgotten."""
-    while erased := held_tasks.erased(lease, project_id, tool):
-        connector.delete(project, list(erased.values()))
-        with lease.transaction() as session:
-            for task_id in erased:
-                session.get_one(AnnotationTask, task_id).external_id = None
 
 
 def _named(held: HeldTask, accounts: frozenset[str] | None) -> HeldTask:
