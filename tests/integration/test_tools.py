@@ -1,5 +1,6 @@
 """What is sent to annotation tools and read back, whatever people, networks and crashes do meanwhile."""
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +17,9 @@ from sqlmodel import col, select
 from annotation.argilla import ArgillaConnector
 from annotation.errors import ToolUnavailable
 from annotation.label_studio import LabelStudioConnector
-from annotation.types import Answer, Cause, HeldTask, Verdict
+from annotation.types import Answer, Cause, Health, HeldTask, Verdict
 from retrain.recipe import Recipe
-from service import jobs, label_studio_server, routing, schedule, tool_state
+from service import jobs, label_studio_server, projects, routing, schedule, tool_state
 from service.answers.changes import compare
 from service.clock import utcnow
 from service.jobs.sets import Tools
@@ -29,6 +30,7 @@ from service.tables import (
     Annotation,
     AnnotationTask,
     ConnectorKind,
+    DocumentKind,
     InboxEvent,
     Job,
     JobKind,
@@ -528,12 +530,30 @@ class TestRules:
         (project,) = office.other.projects.values()
         assert len(project.tasks) == 2
 
+    def test_rules_are_set_in_the_settings_and_nonsense_is_refused(self, office):
+        olga = person(office.runtime, Role.OPERATOR)
+        for text, status in ((json.dumps(RULES), 303), ('{"rules": [{"tool": "prodigy"}]}', 422)):
+            version = 0 if status == 303 else 1
+            answer = olga.post("/p/clinic/settings/routing", document=text, version=str(version))
+            assert answer.status_code == status, answer.text
+        with office.runtime.db.reading() as session:
+            found = projects.document(session, office.project.id, DocumentKind.ROUTING)
+        assert (found.version, found.content) == (1, RULES)
+
     def test_an_overlap_of_its_own_is_how_many_are_asked(self, office):
         task = office.sent()
         office.change(AnnotationTask, office.rows(AnnotationTask)[0].id, overlap=1)
         office.tool.answer(office.there(), task, "ann", BILLING)
         office.sync()
         assert office.state() is TaskState.SETTLED
+
+
+def test_the_settings_say_what_is_wrong_with_a_tool(office, monkeypatch):
+    ill = Health("1.23.2", problem="the legacy token is not accepted", remedy="make a <b>new</b> one")
+    monkeypatch.setattr("service.tools.health", lambda *_: ill)
+    shown = office.says("settings/tools")
+    assert "the legacy token is not accepted: make a &lt;b&gt;new&lt;/b&gt; one" in shown
+    assert 'hx-get="/p/clinic/settings/tools"' in office.says("settings")
 
 
 class Story:
