@@ -264,6 +264,7 @@ def _store(
     session.add(revision)
     session.flush()
     if revision.problem in QUARANTINED:
+        tool_state.of(session, task.project_id, connector).quarantined_at = utcnow()
         ledger.append(
             session,
             actor=connector.value,

@@ -50,6 +50,14 @@ class AnnotationTask(Row, table=True):
         Index("ix_annotation_task_project_id_id", "project_id", "id"),
         Index("ix_annotation_task_project_id_priority_id", "project_id", "priority", "id"),
         Index("ix_annotation_task_project_id_external_id", "project_id", "external_id"),
+        Index(
+            "ix_annotation_task_selected",
+            "project_id",
+            "connector",
+            "id",
+            sqlite_where=text("state = 'selected'"),
+            postgresql_where=text("state = 'selected'"),
+        ),
     )
 
     project_id: UUID = Field(foreign_key="project.id")

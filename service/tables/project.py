@@ -95,6 +95,7 @@ class ToolProject(Row, table=True):
     hook_sha256: str | None = Field(default=None, max_length=71)
     hook_put_back_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     lost_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    quarantined_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     cursor: datetime | None = Field(default=None, sa_type=UtcDateTime)
     polled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     look_due_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

@@ -22,7 +22,7 @@ MOVED = (
     ("tool_url", "url", 500),
     ("tool_hook_secret", "hook_secret", 200),
 )
-TIMES = ("hook_put_back_at", "lost_at", "cursor", "polled_at", "look_due_at", "not_before")
+TIMES = ("hook_put_back_at", "lost_at", "quarantined_at", "cursor", "polled_at", "look_due_at", "not_before")
 _BACK = (
     "UPDATE project SET {column} = (SELECT {name} FROM tool_project"
     " WHERE tool_project.project_id = project.id AND tool_project.connector = project.connector)"
@@ -46,6 +46,14 @@ def upgrade() -> None:
     )
     op.create_index(
         "ix_annotation_task_project_id_external_id", "annotation_task", ["project_id", "external_id"]
+    )
+    is_selected = sa.text("state = 'selected'")
+    op.create_index(
+        "ix_annotation_task_selected",
+        "annotation_task",
+        ["project_id", "connector", "id"],
+        sqlite_where=is_selected,
+        postgresql_where=is_selected,
     )
     op.add_column("annotation", sa.Column("tool_task", sa.String(length=64), nullable=True))
     op.add_column("annotation", sa.Column("withdrawn_at", sa.DateTime(timezone=True), nullable=True))
@@ -89,6 +97,7 @@ def downgrade() -> None:
         ("annotation", "tool_task"),
     ):
         op.drop_column(table, column)
+    op.drop_index("ix_annotation_task_selected", "annotation_task")
     op.drop_index("ix_annotation_task_project_id_external_id", "annotation_task")
     for column in ("pool", "overlap", "connector"):
         op.drop_column("annotation_task", column)
