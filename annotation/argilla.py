@@ -1,6 +1,7 @@
 """The connector to Argilla, through its SDK."""
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -10,11 +11,21 @@ from uuid import UUID
 import argilla as rg
 import httpx
 from argilla._exceptions import ArgillaAPIError, ArgillaCredentialsError, ArgillaError
+from argilla._models import RecordModel
 
 from annotation.argilla_page import asked_sha256, settings_of
 from annotation.argilla_results import from_values
 from annotation.errors import ToolRefused, ToolUnavailable
-from annotation.exchange import MARGIN, UNKNOWN_ACCOUNT, answer_or_problem, refusal, shown, texts, time_of
+from annotation.exchange import (
+    MARGIN,
+    SUGGESTED_BY,
+    UNKNOWN_ACCOUNT,
+    answer_or_problem,
+    refusal,
+    shown,
+    texts,
+    time_of,
+)
 from annotation.health import argilla_health
 from annotation.types import Answer, Health, HeldTask, LabelSchema, NewTask, PulledAnnotation, ToolProject
 
@@ -23,12 +34,12 @@ TIMEOUT_SECONDS = 30
 PUSH_BATCH = 200
 LOOKUP_BATCH = 100
 PAGE = 500
-
 _ANSWERED = {
     "type": "terms",
     "scope": {"entity": "response", "property": "status"},
     "values": ["submitted", "discarded"],
 }
+
 _REMEDIES = {
     401: "the token is not accepted: take the API key of an owner's account",
     403: "the account may not do this: take an owner's",
@@ -107,11 +118,13 @@ class ArgillaConnector:
         A data set without activity costs one look. In one with any, each answered record is looked at: a record's
         own time does not move when an answer to it changes.
         """
-        names = self._names()
-        for dataset in self._datasets(project):
+        names, datasets = self._names(), self._datasets(project)
+        if not datasets:  # Argilla says so too of a workspace that was deleted
+            raise ToolRefused(f"Argilla at {self._url} has no data set in workspace {project}")
+        for dataset in datasets:
             if since is None or time_of(dataset["last_activity_at"]) >= since - MARGIN:
                 filters = [] if since is None else [_ANSWERED]
-                for record in self._records(UUID(dataset["id"]), filters):
+                for record in self._records(UUID(dataset["id"]), *filters):
                     yield _held(record, names)
 
     def fetch(self, project: str, tasks: Sequence[str]) -> list[HeldTask]:
@@ -147,6 +160,25 @@ class ArgillaConnector:
                 return None
             document: Mapping[str, Any] = response.raise_for_status().json()
             return document
+
+    def records(self, name: str) -> Iterator[Mapping[str, Any]]:
+        """Yield the records of any data set, named WORKSPACE/DATASET, as Argilla exports them, by ascending time.
+
+        Raises:
+            ToolUnavailable: try again later.
+            ToolRefused: there is no such data set, or the key does not open it.
+        """
+        workspace, _, dataset = name.partition("/")
+        with self._mapped() as client:
+            ids = [str(each.id) for each in client.workspaces if each.name == workspace]
+        datasets = self._datasets(ids[0]) if ids else []
+        found = [each["id"] for each in datasets if each["name"] == dataset]
+        if not found:
+            raise ToolRefused(
+                f"Argilla at {self._url} has no data set {dataset!r} in workspace {workspace!r}"
+            )
+        for record in self._records(UUID(found[0])):
+            yield _exported(record)
 
     def _dataset(self, client: rg.Argilla, workspace: rg.Workspace, schema: LabelSchema) -> UUID:
         """Return the data set that asks these questions, made first if there is none."""
@@ -191,7 +223,11 @@ class ArgillaConnector:
 
     def _push_batch(self, dataset: UUID, tasks: Sequence[NewTask]) -> dict[str, str]:
         with self._mapped() as client:
-            records = [rg.Record(id=task.key, fields=shown(task)).api_model() for task in tasks]
+            suggests = any(task.suggestion for task in tasks)
+            # The SDK's records name a question, the server wants its id.
+            asked = client.api.questions.list(dataset) if suggests else []
+            questions = {question.name: question.id for question in asked}
+            records = [_record(task, questions) for task in tasks]
             # records.log() shows a bar and keeps the new ids to itself.
             made, _ = client.api.records.bulk_upsert(dataset_id=dataset, records=records)
         return {str(record.external_id): str(record.id) for record in made}
@@ -205,8 +241,8 @@ class ArgillaConnector:
             found |= {record["external_id"]: record["id"] for record in page}
         return found
 
-    def _records(self, dataset: UUID, filters: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-        """Yield records by ascending time.
+    def _records(self, dataset: UUID, *filters: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """Yield the records that pass these filters by ascending time.
 
         Each page asks for what is not older than the last record: page numbers skip some when others go meanwhile.
         """
@@ -227,7 +263,7 @@ class ArgillaConnector:
     ) -> list[Mapping[str, Any]]:
         scope = {"entity": "record", "property": "inserted_at"}
         body: dict[str, Any] = {"sort": [{"scope": scope, "order": "asc"}]}
-        if filters:
+        if filters:  # an empty list of them is refused
             body["filters"] = {"and": list(filters)}
         params = {"limit": PAGE, **({"include": include} if include else {})}
         with self._mapped() as client:
@@ -277,6 +313,14 @@ class ArgillaConnector:
         return refusal(f"Argilla at {self._url}", status, detail, remedies=_REMEDIES)
 
 
+def _record(task: NewTask, questions: Mapping[str, UUID]) -> RecordModel:
+    suggestions = [rg.Suggestion(name, value, agent=SUGGESTED_BY) for name, value in task.suggestion.items()]
+    record = rg.Record(id=task.key, fields=shown(task), suggestions=suggestions).api_model()
+    for suggestion in record.suggestions or ():
+        suggestion.question_id = questions[str(suggestion.question_name)]
+    return record
+
+
 def _held(record: Mapping[str, Any], names: Mapping[str, str]) -> HeldTask:
     """Return a record with its answers; drafts are none."""
     key = str(record.get("external_id") or "")
@@ -305,6 +349,16 @@ def _pulled(key: str, response: Mapping[str, Any], names: Mapping[str, str]) -> 
         updated_at=time_of(response["updated_at"]),
         problem=problem,
     )
+
+
+def _exported(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record as an export has it: to each question, what was submitted."""
+    said: defaultdict[str, list[Any]] = defaultdict(list)
+    for response in record.get("responses") or ():
+        if response["status"] == "submitted":
+            for question, answer in (response["values"] or {}).items():
+                said[question].append(answer)
+    return {"id": record["external_id"] or record["id"], "fields": record["fields"], "responses": said}
 
 
 def _answer(response: Mapping[str, Any]) -> tuple[Answer | None, str | None]:

@@ -2,20 +2,15 @@
 
 import hashlib
 import json
+from dataclasses import asdict
+from typing import Any
 
 import argilla as rg
 from argilla._exceptions import ArgillaError
 
 from annotation.errors import InvalidSchema
-from annotation.label_schema import BEST_RATING, to_json
-from annotation.types import Cause, LabelSchema, Verdict
-
-_FIELDS = {
-    "context": "Context",
-    "prompt": "Prompt",
-    "response": "Response",
-    "reasons": "What readers said",
-}
+from annotation.questions import BEST_RATING, Question, QuestionType, fields, questions
+from annotation.types import LabelSchema
 
 
 def settings_of(schema: LabelSchema, *, overlap: int, client: rg.Argilla) -> rg.Settings:
@@ -24,24 +19,11 @@ def settings_of(schema: LabelSchema, *, overlap: int, client: rg.Argilla) -> rg.
     Raises:
         InvalidSchema: Argilla cannot ask it.
     """
-    better: rg.LabelQuestion | rg.TextQuestion
-    if schema.labels:
-        labels = list(schema.labels)
-        better = rg.LabelQuestion("label", labels, "Right label", required=False, client=client)
-    else:
-        better = rg.TextQuestion("correction", "Corrected response", required=False, client=client)
     try:
         return rg.Settings(
             guidelines=schema.guidelines or None,
-            fields=[rg.TextField(name, title, client=client) for name, title in _FIELDS.items()],
-            questions=[
-                rg.LabelQuestion("verdict", [str(each) for each in Verdict], "Verdict", client=client),
-                better,
-                rg.LabelQuestion(
-                    "cause", [str(each) for each in Cause], "Cause", required=False, client=client
-                ),
-                *(_rating(name, client) for name in schema.ratings),
-            ],
+            fields=[rg.TextField(name, title, client=client) for name, title in fields(schema).items()],
+            questions=[_question(question, client) for question in questions(schema)],
             distribution=rg.TaskDistribution(min_submitted=overlap),
         )
     except (ArgillaError, ValueError) as error:
@@ -50,10 +32,27 @@ def settings_of(schema: LabelSchema, *, overlap: int, client: rg.Argilla) -> rg.
 
 def asked_sha256(schema: LabelSchema) -> str:
     """Return the hash of the questions; guidelines may change without them."""
-    asked = {name: value for name, value in to_json(schema).items() if name != "guidelines"}
+    asked = [asdict(question) for question in questions(schema)]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
-def _rating(name: str, client: rg.Argilla) -> rg.RatingQuestion:
-    title = name.replace("_", " ").capitalize()
-    return rg.RatingQuestion(name, list(range(1, BEST_RATING + 1)), title, required=False, client=client)
+def _question(question: Question, client: rg.Argilla) -> Any:
+    asked: dict[str, Any] = {
+        "name": question.name,
+        "title": question.title,
+        "description": question.hint or None,
+        "required": question.is_required and not question.is_about_wrong,
+        "client": client,
+    }
+    choices = list(question.choices)
+    match question.type:
+        case QuestionType.CHOICE:
+            return rg.LabelQuestion(labels=choices, **asked)
+        case QuestionType.CHOICES:
+            return rg.MultiLabelQuestion(labels=choices, **asked)
+        case QuestionType.SPANS:
+            return rg.SpanQuestion(field="response", labels=choices, allow_overlapping=True, **asked)
+        case QuestionType.RATING:
+            return rg.RatingQuestion(values=list(range(1, BEST_RATING + 1)), **asked)
+        case QuestionType.TEXT:
+            return rg.TextQuestion(**asked)

@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from annotation.errors import InvalidAnswer, ToolRefused, ToolUnavailable
-from annotation.types import Answer, Cause, NewTask, Verdict
+from annotation.types import Answer, NewTask
 
 # A writer's clock, and a write that was stamped before the last pull and committed after it.
 MARGIN = timedelta(minutes=1)
 
 UNKNOWN_ACCOUNT = "by an account that the tool does not know"
+SUGGESTED_BY = "errata"
 
 _BUSY = {408, 429}
 _NOTHING = "\u2013"  # stands for an empty text
@@ -24,12 +25,9 @@ def time_of(value: str) -> datetime:
 
 def shown(task: NewTask) -> dict[str, str]:
     """Return what the page shows; its texts must not be empty."""
-    found = {
-        "prompt": task.prompt,
-        "response": task.response,
-        "context": task.context,
-        "reasons": task.reasons,
-    }
+    found = {"prompt": task.prompt, "response": task.response, "context": task.context}
+    # Readers said what they said about one answer, not about two.
+    found |= {"reasons": task.reasons} if task.rival is None else {"rival": task.rival}
     return {name: text or _NOTHING for name, text in found.items()}
 
 
@@ -48,28 +46,6 @@ def answer_or_problem(read: Callable[[Any], Answer], written: Any) -> tuple[Answ
         return read(written), None
     except InvalidAnswer as error:
         return None, str(error)
-
-
-def verdict_of(text: str | None) -> Verdict:
-    """Read a verdict.
-
-    Raises:
-        InvalidAnswer: it is none.
-    """
-    if text not in set(Verdict):
-        raise InvalidAnswer(f"verdict {text!r} is none of {[str(v) for v in Verdict]}")
-    return Verdict(text)
-
-
-def cause_of(text: str | None) -> Cause | None:
-    """Read a cause, which may be missing.
-
-    Raises:
-        InvalidAnswer: it is none.
-    """
-    if text is not None and text not in set(Cause):
-        raise InvalidAnswer(f"cause {text!r} is none of {[str(c) for c in Cause]}")
-    return None if text is None else Cause(text)
 
 
 def refusal(

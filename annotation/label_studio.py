@@ -14,12 +14,22 @@ from label_studio_sdk.core.api_error import ApiError
 from label_studio_sdk.core.parse_error import ParsingError
 from label_studio_sdk.label_interface.interface import LabelInterface
 from label_studio_sdk.types.import_api_request import ImportApiRequest
+from label_studio_sdk.types.prediction_request import PredictionRequest
 
 from annotation import label_studio_page
 from annotation.errors import InvalidSchema, ToolRefused, ToolUnavailable
-from annotation.exchange import MARGIN, UNKNOWN_ACCOUNT, answer_or_problem, refusal, shown, texts, time_of
+from annotation.exchange import (
+    MARGIN,
+    SUGGESTED_BY,
+    UNKNOWN_ACCOUNT,
+    answer_or_problem,
+    refusal,
+    shown,
+    texts,
+    time_of,
+)
 from annotation.health import label_studio_health
-from annotation.label_studio_results import from_result
+from annotation.label_studio_results import from_result, written
 from annotation.types import Answer, Health, HeldTask, LabelSchema, NewTask, PulledAnnotation, ToolProject
 
 SECRET_HEADER = "X-Errata-Secret"  # noqa: S105 - the header's name
@@ -117,13 +127,30 @@ class LabelStudioConnector:
         """Say how it is, and what a person can do about it."""
         return label_studio_health(self._url, self._token)
 
+    def records(self, project: str) -> Iterator[Mapping[str, Any]]:
+        """Yield the tasks of any project as Label Studio exports them, by ascending id.
+
+        Raises:
+            ToolUnavailable: try again later.
+            ToolRefused: there is no such project, or the token does not open it.
+        """
+        with self._mapped() as client:
+            client.projects.get(int(project))  # the tasks of a project that is not there are none
+        emails = self._emails()
+        for task in self._tasks(project, [], {"fields": "all"}):
+            answers = [
+                answer | {"completed_by": {"email": _email(_person(answer["completed_by"]), emails)}}
+                for answer in task["annotations"]
+            ]
+            yield {**task, "annotations": answers}
+
     def _settings(self, slug: str, schema: LabelSchema) -> dict[str, Any]:
         return {
             "title": slug,
             "label_config": label_config(schema),
             "expert_instruction": label_studio_page.instructions(schema.guidelines),
             "show_instruction": True,
-            "show_collab_predictions": False,
+            "show_collab_predictions": True,  # what is suggested is prefilled
             "enable_empty_annotation": False,
             "maximum_annotations": self._overlap,
         }
@@ -173,11 +200,14 @@ class LabelStudioConnector:
         missing = {task.key: task for task in tasks if task.key not in known}
         if missing:
             with self._mapped() as client:
-                request = [ImportApiRequest(data=_data(task)) for task in missing.values()]
+                request = [
+                    ImportApiRequest(data=_data(task), predictions=_predictions(task))
+                    for task in missing.values()
+                ]
                 client.projects.import_tasks(int(project), request=request, return_task_ids=True)
             known |= self._look_up(project, list(missing))
         if lost := [key for key in keys if key not in known]:
-            raise ToolUnavailable(f"Label Studio took {len(lost)} tasks and does not show them yet")
+            raise ToolUnavailable(f"Label Studio took tasks and does not show them yet: {len(lost)}")
         return known
 
     def _look_up(self, project: str, keys: Sequence[str]) -> dict[str, str]:
@@ -296,6 +326,15 @@ def _sdk(url: str, token: str) -> LabelStudio:
 
 def _data(task: NewTask) -> dict[str, str]:
     return {"external_id": task.key, **shown(task)}
+
+
+def _predictions(task: NewTask) -> list[PredictionRequest]:
+    """Return what is prefilled; it is imported with its task, so that a repeated push adds none."""
+    if not task.suggestion:
+        return []
+    # The SDK wants the id of the task, which has none before the import.
+    made: dict[str, Any] = {"model_version": SUGGESTED_BY, "result": written(task.suggestion)}
+    return [PredictionRequest.model_construct(**made)]
 
 
 def _filter(column: str, operator: str, value: str | int | list[str]) -> dict[str, Any]:

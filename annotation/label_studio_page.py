@@ -2,17 +2,21 @@
 
 import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from annotation.label_schema import BEST_RATING
-from annotation.types import Cause, LabelSchema, Verdict
+from annotation.questions import BEST_RATING, Question, QuestionType, fields, questions
+from annotation.types import LabelSchema, Verdict
 
 _BOX = "border:1px solid #ccc;border-radius:4px;padding:8px;margin:4px 0 12px;white-space:pre-wrap"
 _ROW = "display:flex;flex-wrap:wrap;gap:0 32px"
-_VERDICT_KEYS = "123"
-_CAUSE_KEYS = "456789"
-_LABEL_KEYS = "qwertyiopasdfghjklzxcvbnm"  # without "u", which Label Studio takes itself
+_KEYS = "1234567890qwertyiopasdfghjklzxcvbnm"  # without "u", which Label Studio takes itself
+_SHIFTED = [f"shift+{key}" for key in "qwertyiopasdfghjklzxcvbnm"]
+_WRONG = {
+    "visibleWhen": "choice-selected",
+    "whenTagName": "verdict",
+    "whenChoiceValue": str(Verdict.INCORRECT),
+}
 
 _WRAPPED = re.compile(r"\n +(?! |[-*+] |\d)")
 _BOLD = re.compile(r"\*\*(\S[^*\n]*)\*\*")
@@ -23,7 +27,7 @@ _Element = tuple[str, dict[str, str], tuple[Any, ...]]
 
 def tags(schema: LabelSchema) -> Mapping[str, _Element]:
     """Return the sections as tag, attributes and children; the SDK builds the configuration from them."""
-    return {f"section_{at}": section for at, section in enumerate([*_shown(), *_asked(schema)])}
+    return {f"section_{at}": section for at, section in enumerate([*_shown(schema), *_asked(schema)])}
 
 
 def instructions(markdown: str) -> str:
@@ -33,64 +37,75 @@ def instructions(markdown: str) -> str:
     return _ITALIC.sub(r"<i>\1</i>", _BOLD.sub(r"<b>\1</b>", text)).replace("\n", "<br>")
 
 
-def _shown() -> list[_Element]:
-    titles = {
-        "context": "Context",
-        "prompt": "Prompt",
-        "response": "Response",
-        "reasons": "What readers said",
-    }
+def _shown(schema: LabelSchema) -> list[_Element]:
     return [
         _view(_header(title), _view(("Text", {"name": name, "value": f"${name}"}, ()), style=_BOX))
-        for name, title in titles.items()
+        for name, title in fields(schema).items()
     ]
 
 
 def _asked(schema: LabelSchema) -> list[_Element]:
-    verdict = _choices("verdict", [str(v) for v in Verdict], _VERDICT_KEYS, required="Pick a verdict")
-    cause = _choices("cause", [str(c) for c in Cause], _CAUSE_KEYS, required="Name the cause")
-    wrong = {
-        "visibleWhen": "choice-selected",
-        "whenTagName": "verdict",
-        "whenChoiceValue": str(Verdict.INCORRECT),
-    }
-    right: tuple[_Element, ...]
-    if schema.labels:
-        right = (_header("Right label"), _choices("label", schema.labels, _LABEL_KEYS))
-    else:
+    """Return a section for the verdict, for what is asked about a wrong response, and for what is rated and marked."""
+    asked, keys = questions(schema), _keys(schema)
+    verdict, *others = asked
+    wrong = [part for question in others if question.is_about_wrong for part in _parts(question, keys)]
+    rest = [_view(*_parts(question, keys)) for question in others if not question.is_about_wrong]
+    return [
+        _view(*_parts(verdict, keys)),
+        *([_view(*wrong, **_WRONG)] if wrong else []),
+        *([_view(*rest, style=_ROW)] if rest else []),
+    ]
+
+
+def _keys(schema: LabelSchema) -> dict[tuple[str, str], str]:
+    """Return a key for each choice, by question: labels come last, as there may be more of them than keys."""
+    free = iter([*_KEYS, *_SHIFTED])
+    asked = questions(schema)
+    few = [question for question in asked if not question.name.startswith("label")]
+    many = [question for question in asked if question not in few]
+    places = [(q.name, choice) for q in [*few, *many] for choice in q.choices or [""] if _has_keys(q)]
+    return dict(zip(places, free, strict=False))
+
+
+def _has_keys(question: Question) -> bool:
+    return question.type is not QuestionType.TEXT
+
+
+def _parts(question: Question, keys: Mapping[tuple[str, str], str]) -> Iterator[_Element]:
+    is_rating = question.type is QuestionType.RATING
+    title = f"{question.title}: {question.hint}" if question.hint else question.title
+    yield _header(title, size="6" if is_rating else "5")
+    control = {"name": question.name, "toName": "response"}
+    if question.type is QuestionType.TEXT:
         text = {
             "rows": "6",
             "editable": "true",
             "maxSubmissions": "1",
             "placeholder": "What should have been said",
         }
-        right = (_header("Corrected response"), ("TextArea", {**_control("correction"), **text}, ()))
-    ratings = [
-        _view(
-            _header(name.replace("_", " ").capitalize(), size="6"),
-            ("Rating", {**_control(name), "maxRating": str(BEST_RATING)}, ()),
-        )
-        for name in schema.ratings
-    ]
-    return [
-        _view(_header("Verdict"), verdict),
-        _view(*right, _header("Cause"), cause, **wrong),
-        _view(*ratings, style=_ROW),
-    ]
+        yield ("TextArea", control | text, ())
+    elif is_rating:
+        hotkey = _hotkey(question, "", keys)
+        yield ("Rating", control | {"maxRating": str(BEST_RATING)} | hotkey, ())
+    else:
+        tag, inner, attributes = _LISTED[question.type]
+        if question.is_required:
+            message = f"Say which: {question.title.lower()}"
+            attributes = attributes | {"required": "true", "requiredMessage": message}
+        children = [(inner, {"value": c, **_hotkey(question, c, keys)}, ()) for c in question.choices]
+        yield (tag, control | attributes, tuple(children))
 
 
-def _choices(name: str, values: Sequence[str], keys: str, required: str = "") -> _Element:
-    """Return radio buttons with a key each, as long as there are keys."""
-    hotkeys = [{"hotkey": key} for key in keys] + [{}] * len(values)
-    attributes = {"choice": "single-radio", "showInline": "true"}
-    if required:
-        attributes |= {"required": "true", "requiredMessage": required}
-    children = (("Choice", {"value": v, **key}, ()) for v, key in zip(values, hotkeys, strict=False))
-    return ("Choices", {**_control(name), **attributes}, tuple(children))
+_LISTED: Mapping[QuestionType, tuple[str, str, dict[str, str]]] = {
+    QuestionType.CHOICE: ("Choices", "Choice", {"choice": "single-radio", "showInline": "true"}),
+    QuestionType.CHOICES: ("Choices", "Choice", {"choice": "multiple", "showInline": "true"}),
+    QuestionType.SPANS: ("Labels", "Label", {}),
+}
 
 
-def _control(name: str) -> dict[str, str]:
-    return {"name": name, "toName": "response"}
+def _hotkey(question: Question, choice: str, keys: Mapping[tuple[str, str], str]) -> dict[str, str]:
+    key = keys.get((question.name, choice))
+    return {"hotkey": key} if key else {}
 
 
 def _header(title: str, size: str = "5") -> _Element:

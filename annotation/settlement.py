@@ -2,24 +2,39 @@
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from statistics import median_low
 
 from annotation.types import Answer, Verdict
 
+BAR = 0.85
+ASSUMED_RIGHT, ASSUMED = (
+    9,
+    10,
+)  # how often an expert is taken to have been right before they answered anything
+BY_CHANCE, BEST = 0.5, 0.98  # nobody counts against what they say, and nobody's word alone is final
+
+Position = tuple[str | None, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Enough annotators agree: on this answer, with the median of their ratings."""
+    """What enough trusted annotators agree on, with the median of their ratings, and why it counts.
+
+    `posterior` is the probability that the answer is right, by what is known of all who answered.
+    """
 
     answer: Answer
     annotators: tuple[str, ...]
+    posterior: float
+    explanation: str
 
 
 @dataclass(frozen=True, slots=True)
 class Contested:
-    """The annotators disagree, and those still to come cannot settle it: somebody has to adjudicate."""
+    """Those who answered disagree or are not trusted, and those still to come cannot settle it: a third decides."""
 
     answers: int
 
@@ -32,31 +47,59 @@ class Waiting:
 
 
 def settle(
-    answers: Sequence[tuple[str, Answer]], *, needed: int, overlap: int
+    answers: Sequence[tuple[str, Answer]],
+    *,
+    needed: int,
+    overlap: int,
+    bar: float = BAR,
+    accuracies: Mapping[str, float] | None = None,
 ) -> Settled | Contested | Waiting:
-    """Settle a task as soon as `needed` of the `overlap` annotators agree.
+    """Settle a task as soon as no answer still to come could change what it comes to, so that order does not matter.
 
-    To agree is to give the same verdict, and for an incorrect response the same cause and the same label or
-    corrected response; corrections are compared after Unicode and white space are normalised, in any case.
+    Two things must hold of one camp: `needed` of its annotators are better than chance, and two unless one alone is
+    asked; and its posterior reaches `bar`. To be in one camp is to give the same verdict, and for an incorrect
+    response the same cause and the same labels or corrected response, whatever was marked in it; corrections are
+    compared after Unicode and white space are normalised, in any case.
 
     Args:
-        answers: annotator and answer, oldest first; of an annotator's several answers only the newest counts.
+        answers: annotator and answer, oldest first; of an annotator's several answers only the newest counts, and
+            one who abstains counts for nobody.
         needed: how many must agree.
-        overlap: how many are asked; more answers than that (an adjudicator's) count as well.
+        overlap: how many are asked; more answers than that count as well.
+        bar: between 0.5 and `BEST`.
+        accuracies: how often each annotator is right, as `accuracy` tells; who is not named is a newcomer.
     """
+    voices = {name: answer for name, answer in dict(answers).items() if isinstance(answer.verdict, Verdict)}
+    camps, trust = _camps(voices), _trust(voices, accuracies)
+    strengths = _strengths(camps, trust)
+    floor, missing = max(needed, min(2, overlap)), max(0, overlap - len(voices))
+    all_to_come = _odds(BEST) ** missing
+    may_yet = missing >= floor and _posterior(all_to_come, [*strengths.values()]) >= bar
+    for position, camp in camps.items():
+        trusted = sum(trust[name] > BY_CHANCE for name in camp)
+        others = [strength for other, strength in strengths.items() if other != position]
+        if trusted >= floor and _posterior(strengths[position], _at_worst(others, missing)) >= bar:
+            return _settled(voices, camp, _posterior(strengths[position], others))
+        may_yet |= trusted + missing >= floor and _posterior(strengths[position] * all_to_come, others) >= bar
+    return Waiting(missing=missing) if may_yet else Contested(answers=len(voices))
+
+
+def adjudicate(
+    answers: Sequence[tuple[str, Answer]], *, by: str, accuracies: Mapping[str, float] | None = None
+) -> Settled:
+    """Settle a contested task as one of those who answered, the adjudicator, decided."""
     voices = dict(answers)
-    camps: defaultdict[tuple[str | None, ...], list[str]] = defaultdict(list)
-    for annotator, answer in voices.items():
-        camps[_position(answer)].append(annotator)
-    sizes = sorted((len(camp) for camp in camps.values()), reverse=True)
-    best, second = [*sizes, 0, 0][:2]
-    missing = max(0, overlap - len(voices))
-    if best >= needed and best > second:
-        annotators = sorted(camps[max(camps, key=lambda position: len(camps[position]))])
-        return Settled(_answer_of([voices[name] for name in annotators]), tuple(annotators))
-    if best + missing < max(needed, second + 1):
-        return Contested(answers=len(voices))
-    return Waiting(missing=missing)
+    camps = _camps(voices)
+    strengths = _strengths(camps, _trust(voices, accuracies))
+    chosen = _position(voices[by])
+    posterior = _posterior(strengths.pop(chosen), [*strengths.values()])
+    settled = _settled(voices, camps[chosen], posterior)
+    return replace(settled, answer=voices[by], explanation=f"adjudicated: {settled.explanation}")
+
+
+def accuracy(right: float, answered: float) -> float:
+    """Return how often an annotator is believed to be right, after so many answers of which so many were."""
+    return (ASSUMED_RIGHT + right) / (ASSUMED + answered)
 
 
 def normalised(text: str) -> str:
@@ -64,11 +107,69 @@ def normalised(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def _position(answer: Answer) -> tuple[str | None, ...]:
+def said(answer: Answer) -> str:
+    """Tell an answer in a few words, without a text that somebody wrote."""
+    given = [
+        answer.label,
+        *answer.labels,
+        answer.cause and f"cause {answer.cause}",
+        answer.correction and "another text",
+    ]
+    more = ", ".join(part for part in given if part)
+    return (
+        f"{answer.verdict} ({more})" if answer.verdict is Verdict.INCORRECT and more else str(answer.verdict)
+    )
+
+
+def _camps(voices: Mapping[str, Answer]) -> dict[Position, list[str]]:
+    camps: defaultdict[Position, list[str]] = defaultdict(list)
+    for annotator, answer in sorted(voices.items(), key=lambda voice: voice[0]):
+        camps[_position(answer)].append(annotator)
+    return dict(camps)
+
+
+def _position(answer: Answer) -> Position:
     if answer.verdict is not Verdict.INCORRECT:
         return (answer.verdict,)
     correction = None if answer.correction is None else normalised(answer.correction)
-    return (answer.verdict, answer.cause, answer.label, correction)
+    return (answer.verdict, answer.cause, answer.label, correction, *sorted(answer.labels))
+
+
+def _trust(voices: Collection[str], accuracies: Mapping[str, float] | None) -> dict[str, float]:
+    return {name: (accuracies or {}).get(name, accuracy(0, 0)) for name in voices}
+
+
+def _odds(rightness: float) -> float:
+    kept = min(max(rightness, BY_CHANCE), BEST)
+    return kept / (1 - kept)
+
+
+def _strengths(camps: Mapping[Position, Sequence[str]], trust: Mapping[str, float]) -> dict[Position, float]:
+    return {position: prod(_odds(trust[name]) for name in camp) for position, camp in camps.items()}
+
+
+def _at_worst(others: Sequence[float], missing: int) -> list[float]:
+    """Return the other camps' strengths once the best of annotators have all joined the strongest, or a fresh one."""
+    if not missing:
+        return [*others]
+    added = _odds(BEST) ** missing
+    return [*others, max([added, *(strength * (added - 1) for strength in others)])]
+
+
+def _posterior(strength: float, others: Sequence[float]) -> float:
+    """Return how probable a camp's answer is, as if all who err could have come to the same one.
+
+    Each answer's odds multiply, what nobody said has odds of 1: naive Bayes with one accuracy for each annotator.
+    """
+    return strength / (1 + strength + sum(others))
+
+
+def _settled(voices: Mapping[str, Answer], camp: Sequence[str], posterior: float) -> Settled:
+    overruled = Counter(said(answer) for name, answer in voices.items() if name not in camp)
+    told = f"{len(camp)} of {len(voices)} annotators agree, posterior {min(posterior, 0.99):.2f}"
+    if overruled:
+        told += "; overruled: " + ", ".join(f"{n} for {what}" for what, n in sorted(overruled.items()))
+    return Settled(_answer_of([voices[name] for name in camp]), tuple(camp), posterior, told)
 
 
 def _answer_of(camp: list[Answer]) -> Answer:
@@ -82,6 +183,7 @@ def _answer_of(camp: list[Answer]) -> Answer:
         first = Answer(verdict=first.verdict)
     return replace(
         first,
+        spans=(),
         correction=_wording([a.correction for a in camp if a.correction is not None])
         if first.correction
         else None,

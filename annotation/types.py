@@ -4,25 +4,36 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 RATINGS = ("factual_accuracy", "coherence", "conciseness")
 
 
 class TaskKind(StrEnum):
-    """What an expert is asked for besides a verdict: the right label, or a better response."""
+    """What an expert is asked for: a verdict and the right label or a better response, or which of two is better."""
 
     CLASSIFICATION = "classification"
     GENERATION = "generation"
     CONVERSATION = "conversation"
+    PAIRWISE = "pairwise"
 
 
 class Verdict(StrEnum):
-    """An expert's judgement of a response."""
+    """An expert's judgement of a response, or, of a response `a` and its rival `b`, which is better."""
 
     CORRECT = "correct"
     INCORRECT = "incorrect"
     UNSURE = "unsure"
+    A = "a"
+    B = "b"
+    TIE = "tie"
+
+
+class Abstention(StrEnum):
+    """Why an expert gives no verdict; it counts for nobody, and an operator is told."""
+
+    CANNOT_JUDGE = "cannot_judge"
+    GUIDELINE_UNCLEAR = "guideline_unclear"
 
 
 class Cause(StrEnum):
@@ -38,34 +49,59 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LabelSchema:
-    """The questions of one project: `labels` for classification, 1-5 `ratings`, guidelines in Markdown."""
+    """The questions of one project, which `annotation.questions` spells out.
+
+    `labels` are for classification, of which `is_multi_label` lets several be right; `ratings` run from 1 to 5, and
+    `anchors` say by rating what 1, 3 and 5 mean; `spans` are what may be marked in the response; guidelines are
+    Markdown.
+    """
 
     kind: TaskKind
     labels: tuple[str, ...] = ()
     ratings: tuple[str, ...] = RATINGS
     guidelines: str = ""
+    is_multi_label: bool = False
+    anchors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    spans: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """One response to judge, keyed by our own task id; who flagged it is never shown."""
+    """One response to judge, keyed by our own task id; who flagged it is never shown.
+
+    `rival` is the other answer of a pairwise task. `suggestion` holds what is prefilled, by question.
+    """
 
     key: str
     prompt: str
     response: str
     context: str = ""
     reasons: str = ""
+    rival: str | None = None
+    suggestion: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Characters of the response from `start` up to `end` that an expert marked; a tool may tell their `text`."""
+
+    start: int
+    end: int
+    label: str
+    text: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one expert said about one response."""
+    """What one expert said about one response; `labels` where several may be right."""
 
-    verdict: Verdict
+    verdict: Verdict | Abstention
     label: str | None = None
     correction: str | None = None
     cause: Cause | None = None
     ratings: Mapping[str, int] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    spans: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

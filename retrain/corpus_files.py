@@ -1,4 +1,4 @@
-"""Reads a corpus from files, folders and the hub, whatever state it is in: one bad line loses nothing else.
+"""Reads a corpus from files, folders, the hub and tools, whatever state it is in: one bad line loses nothing else.
 
 Imported by workers only, for it loads `datasets`.
 """
@@ -7,7 +7,7 @@ import codecs
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from datasets import Dataset, load_dataset
 
+from retrain.amounts import how_many
 from retrain.corpus import CorpusRow, Found, UnreadableCorpus, check_columns, nothing_in, row_of
 
 # Where a record stands, and the record or why there is none.
@@ -33,8 +34,6 @@ def read(reference: str, *, columns: Mapping[str, str]) -> Iterator[Found]:
     """
     check_columns(columns)
     path = Path(reference)
-    if reference.startswith("argilla:"):
-        raise UnreadableCorpus(f"{reference}: write it to a file first, by dataset.records.to_json(path)")
     if path.is_dir():
         files = sorted(each for each in path.rglob("*") if each.suffix.lower() in _FORMATS and each.is_file())
         if not files:
@@ -47,14 +46,38 @@ def read(reference: str, *, columns: Mapping[str, str]) -> Iterator[Found]:
         yield from _hub(reference, columns)
 
 
+def read_records(
+    name: str, records: Iterable[Mapping[str, Any]], *, columns: Mapping[str, str]
+) -> Iterator[Found]:
+    """Yield what records of an annotation tool's project hold, each in the form in which the tool exports it.
+
+    A row without a source of its own has the project's `name`. `columns` is as for `row_of`.
+
+    Raises:
+        UnreadableCorpus: `columns` names what rows do not have.
+    """
+    check_columns(columns)
+    for number, record in enumerate(records, start=1):
+        yield _found(f"{name} record {record.get('id', number)}", _content(record), columns, source=name)
+
+
 def read_all(reference: str, *, columns: Mapping[str, str]) -> tuple[dict[str, CorpusRow], list[Found]]:
+    """Return the rows of `read` by their places, and what could not be read.
+
+    Raises:
+        UnreadableCorpus: there is no row at all.
+    """
+    return sort_out(read(reference, columns=columns))
+
+
+def sort_out(places: Iterable[Found]) -> tuple[dict[str, CorpusRow], list[Found]]:
     """Return the rows by their places, and what could not be read.
 
     Raises:
         UnreadableCorpus: there is no row at all.
     """
     rows, unread = {}, []
-    for found in read(reference, columns=columns):
+    for found in places:
         if found.row:
             rows[found.place] = found.row
         else:
@@ -123,7 +146,7 @@ def _csv(path: Path) -> Records:
         if isinstance(fields, str):
             yield f"line {line}", fields
         elif fields and len(fields) != len(names):
-            yield f"line {line}", f"{len(fields)} fields, but the header has {len(names)}"
+            yield f"line {line}", f"{how_many(len(fields), 'field')}, but the header has {len(names)}"
         elif any(field.strip() for field in fields):
             yield f"line {line}", dict(zip(names, fields, strict=True))
 
@@ -172,14 +195,16 @@ def _json(path: Path) -> Records:
     if not isinstance(whole, list):
         raise UnreadableCorpus("not a list of objects")
     for number, record in enumerate(whole, start=1):
-        if not isinstance(record, dict):
-            yield f"item {number}", "not an object"
-        elif isinstance(record.get("data"), dict) and "annotations" in record:
-            yield f"item {number}", _labelled(record)
-        elif isinstance(record.get("fields"), dict) and isinstance(record.get("responses"), dict):
-            yield f"item {number}", _answered(record)
-        else:
-            yield f"item {number}", record
+        yield f"item {number}", _content(record) if isinstance(record, dict) else "not an object"
+
+
+def _content(record: Mapping[str, Any]) -> Mapping[str, Any] | str:
+    """Return what a record says, also in the form of Label Studio or Argilla, or why it says nothing."""
+    if isinstance(record.get("data"), dict) and "annotations" in record:
+        return _labelled(record)
+    if isinstance(record.get("fields"), dict) and isinstance(record.get("responses"), dict):
+        return _answered(record)
+    return record
 
 
 def _labelled(task: Mapping[str, Any]) -> Mapping[str, Any] | str:

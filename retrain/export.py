@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from retrain.choosing import has_placeholder
 from retrain.errors import RetrainError
 from retrain.near_duplicates import text_of
-from retrain.training_set import has_placeholder
 from retrain.types import Example, Form, Kind, Message, Split, canonical_json, content_hash
 
 Row = dict[str, Any]

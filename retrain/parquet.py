@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from datasets import Features, List, Value
 
 from retrain.errors import EmptySplit, RetrainError
-from retrain.types import Example, Kind, Message, Split, content_hash
+from retrain.types import Example, Kind, Message, Settled, Split, content_hash
 
-_ROWS_A_GROUP = 10_000
+ROWS_A_GROUP = 10_000
 _COLUMNS = {
     "messages": List({"role": Value("string"), "content": Value("string")}),
     "answer": Value("string"),
@@ -46,9 +46,26 @@ def write(examples: Sequence[Example], path: Path) -> None:
         raise EmptySplit("a training set without examples cannot be written")
     if len(kinds) > 1:
         raise RetrainError(f"one training set holds one kind of example, not {sorted(kinds)}")
-    schema = FEATURES[kinds.pop()].arrow_schema
+    kind = kinds.pop()
     ordered = sorted(examples, key=content_hash)
-    _write(_batches(ordered, schema), schema=schema, path=path)
+    _write(_batches(ordered, FEATURES[kind].arrow_schema), schema=FEATURES[kind].arrow_schema, path=path)
+
+
+def write_batches(batches: Iterable[pa.RecordBatch], kind: Kind, path: Path) -> None:
+    """Write rows that come in the order of their content hashes, in batches of any size, as `write` does.
+
+    Raises:
+        EmptySplit: there are no rows.
+    """
+    schema = FEATURES[kind].arrow_schema
+    _write(_evenly(batches), schema=schema, path=path)
+    if not pq.read_metadata(path).num_rows:
+        raise EmptySplit("a training set without examples cannot be written")
+
+
+def batch_of(rows: Sequence[Settled | Example], splits: Sequence[Split], schema: pa.Schema) -> pa.RecordBatch:
+    """Return the content of rows, each in its split, as columns."""
+    return pa.RecordBatch.from_arrays([_column(field, rows, splits) for field in schema], schema=schema)
 
 
 def read(path: Path) -> list[Example]:
@@ -56,7 +73,7 @@ def read(path: Path) -> list[Example]:
 
     Files from before there were `rejected` and `is_wanted` hold wanted answers alone.
     """
-    batches = pq.ParquetFile(path).iter_batches(batch_size=_ROWS_A_GROUP)
+    batches = pq.ParquetFile(path).iter_batches(batch_size=ROWS_A_GROUP)
     return [_example(row) for batch in batches for row in batch.to_pylist()]
 
 
@@ -95,18 +112,33 @@ def _write(batches: Iterator[pa.RecordBatch], *, schema: pa.Schema, path: Path) 
 
 
 def _batches(examples: Sequence[Example], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    for start in range(0, len(examples), _ROWS_A_GROUP):
-        chunk = examples[start : start + _ROWS_A_GROUP]
-        yield pa.RecordBatch.from_arrays([_column(field, chunk) for field in schema], schema=schema)
+    for start in range(0, len(examples), ROWS_A_GROUP):
+        chunk = examples[start : start + ROWS_A_GROUP]
+        yield batch_of(chunk, [example.split for example in chunk], schema)
 
 
-def _column(field: pa.Field, examples: Sequence[Example]) -> pa.Array:
+def _evenly(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Cut batches anew, so that each but the last is one row group."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        while sum(each.num_rows for each in waiting) >= ROWS_A_GROUP:
+            whole = pa.concat_batches(waiting)
+            yield whole.slice(0, ROWS_A_GROUP)
+            waiting = [whole.slice(ROWS_A_GROUP)]
+    if waiting:
+        yield pa.concat_batches(waiting)
+
+
+def _column(field: pa.Field, rows: Sequence[Settled | Example], splits: Sequence[Split]) -> pa.Array:
     """Build one column at once: row by row, Arrow takes several times as long."""
+    if field.name == "split":
+        return pa.array(splits, field.type)
     if field.name != "messages":
-        return pa.array([getattr(example, field.name) for example in examples], field.type)
-    turns = [message for example in examples for message in example.messages]
+        return pa.array([getattr(row, field.name) for row in rows], field.type)
+    turns = [message for row in rows for message in row.messages]
     parts = [pa.array([getattr(turn, name) for turn in turns], pa.string()) for name in ("role", "content")]
-    offsets = np.cumsum([0, *(len(example.messages) for example in examples)], dtype=np.int32)
+    offsets = np.cumsum([0, *(len(row.messages) for row in rows)], dtype=np.int32)
     structs = pa.StructArray.from_arrays(parts, fields=list(field.type.value_type))
     return pa.ListArray.from_arrays(offsets, structs, type=field.type)
 

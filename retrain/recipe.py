@@ -18,8 +18,9 @@ class Recipe:
     With `test_from_random`, groups of randomly drawn responses become the test split, so that it looks like
     what users really ask. All other groups are drawn by hash, label by label, with the given shares; groups of flags
     alone are drawn into regression. `source_cap` is the largest share of the training rows that one source
-    may have, if there are several. With `group_by_subject` all rows of one person stand in one split. `checks` are
-    those of the audit; none named means all.
+    may have, if there are several, `subject_cap` that one person's conversations and flags may. With
+    `group_by_subject` all rows of one person stand in one split. `checks` are those of the audit; none named means all.
+    `replay_earlier` and `replay_general` are what a training on the set mixes in, as in `TrainingSpec`.
     """
 
     near_threshold: float = 0.8
@@ -29,19 +30,25 @@ class Recipe:
     test_from_random: bool = True
     group_by_subject: bool = False
     source_cap: float = 1.0
+    subject_cap: float = 1.0
+    replay_earlier: float = 1.0
+    replay_general: int = 40
     checks: tuple[str, ...] = ()
     seed: int = 0
     version: int = 2
 
     def __post_init__(self) -> None:
         """Refuse shares and thresholds that mean nothing."""
-        for name in ("near_threshold", "source_cap"):
+        for name in ("near_threshold", "source_cap", "subject_cap"):
             if not 0 < getattr(self, name) <= 1:
                 raise BrokenRecipe(f"{name} must be above 0 and at most 1, not {getattr(self, name)}")
         names = ("validation_share", "test_share", "regression_share")
         shares = tuple(getattr(self, name) for name in names)
         if not (min(shares) >= 0 and sum(shares) < 1):
             raise BrokenRecipe(f"{', '.join(names)} must leave some for training, not {shares}")
+        for name, most in (("replay_earlier", 1), ("replay_general", 10_000)):
+            if not 0 <= getattr(self, name) <= most:
+                raise BrokenRecipe(f"{name} must be from 0 to {most}, not {getattr(self, name)}")
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` reads."""

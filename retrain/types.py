@@ -62,8 +62,8 @@ class Example:
 
     For classification `answer` is the label's text. `rejected` is the answer that people corrected; without
     `is_wanted` they only said that `answer` is wrong. `key` (our settlement), `group` (near-duplicate cluster or
-    conversation) and what follows `attributes` belong to the lineage, not to the content. `was_wrong` tells what
-    experts found of the model's own answer, None where it gave none; `reasons` are those of the flags.
+    conversation) and what follows `attributes` belong to the lineage, not to the content. `person` caused the row;
+    `was_wrong` tells what experts found of the model's own answer, None where it gave none; `reasons` are the flags'.
     """
 
     key: str
@@ -78,6 +78,7 @@ class Example:
     is_wanted: bool = True
     attributes: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
+    person: str = ""
     language: str | None = None
     written: date | None = None
     was_wrong: bool | None = None
@@ -85,19 +86,8 @@ class Example:
 
     @property
     def content(self) -> dict[str, Any]:
-        """What the fingerprint covers, split included; what a row lacks has no say, so that old names stay."""
-        rejected = {} if self.rejected is None else {"rejected": self.rejected}
-        unwanted = {} if self.is_wanted else {"is_wanted": False}
-        return {
-            "messages": [{"role": message.role, "content": message.content} for message in self.messages],
-            "answer": self.answer,
-            "label": self.label,
-            "kind": self.kind.value,
-            "split": self.split.value,
-            "weight": self.weight,
-            **rejected,
-            **unwanted,
-        }
+        """What the fingerprint covers, split included."""
+        return content_of(self, self.split)
 
     @property
     def form(self) -> Form:
@@ -110,6 +100,44 @@ class Example:
     def prompt(self) -> str:
         """The user's last words."""
         return self.messages[-1].content
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """One settled answer, before it has a group and a split.
+
+    `is_random` says that its response was drawn at random and nobody had flagged it, `is_flag` that somebody had;
+    `was_wrong` what experts found of it, if it is the model's own, and `reasons` what those said who flagged it.
+    `subject` is who asked, `person` who caused the settlement: the first to flag, else who asked.
+    """
+
+    key: str
+    messages: tuple[Message, ...]
+    answer: str
+    kind: Kind
+    label: str | None = None
+    weight: float = 1.0
+    rejected: str | None = None
+    is_wanted: bool = True
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    source: str = ""
+    language: str | None = None
+    written: date | None = None
+    conversation: str | None = None
+    subject: str | None = None
+    person: str = ""
+    is_random: bool = False
+    is_flag: bool = False
+    was_wrong: bool | None = None
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A settled answer of an earlier version and the group it was put into there."""
+
+    settled: Settled
+    group: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +213,11 @@ class Contents:
     at: datetime
 
 
+def version_tag(version: int, revision: int = 1) -> str:
+    """Return how a revision of a set's version is named in tags: `v3`, then `v3-2`."""
+    return f"v{version}" if revision == 1 else f"v{version}-{revision}"
+
+
 def canonical_json(value: object) -> bytes:
     """Encode as JSON that is the same for equal values: sorted keys, no spaces, UTF-8."""
     return json.dumps(
@@ -197,7 +230,40 @@ def sha256_of(value: object) -> str:
     return f"sha256:{hashlib.sha256(canonical_json(value)).hexdigest()}"
 
 
+def content_of(row: Settled | Example, split: Split) -> dict[str, Any]:
+    """Return what the fingerprint covers of a row; what a row lacks has no say, so that old names stay."""
+    rejected = {} if row.rejected is None else {"rejected": row.rejected}
+    unwanted = {} if row.is_wanted else {"is_wanted": False}
+    return {
+        "messages": [{"role": message.role, "content": message.content} for message in row.messages],
+        "answer": row.answer,
+        "label": row.label,
+        "kind": row.kind.value,
+        "split": split.value,
+        "weight": float(row.weight),
+        **rejected,
+        **unwanted,
+    }
+
+
 def content_hash(example: Example) -> str:
-    """Return the hash that names a row's content, split included: `sha256_of`, by a faster encoder of equal bytes."""
-    encoded = orjson.dumps(example.content, option=orjson.OPT_SORT_KEYS)
-    return f"sha256:{hashlib.sha256(encoded).hexdigest()}"
+    """Return the hash that names a row's content, split included."""
+    return content_hash_in(example.split, example)
+
+
+def content_hash_in(split: Split, row: Settled | Example) -> str:
+    """Return the `content_hash` that a row has in a split: `sha256_of`, by a faster encoder of equal bytes."""
+    return hash_of_head(content_head(row), split, row.weight)
+
+
+def content_head(row: Settled | Example) -> bytes:
+    """Return the canonical form of a row's content up to its split, which is not known when rows are read."""
+    encoded = orjson.dumps(content_of(row, Split.TRAIN), option=orjson.OPT_SORT_KEYS)
+    # What follows the split is the weight, a number: no text of the row can be mistaken for it.
+    return encoded[: encoded.rindex(b'"split":')]
+
+
+def hash_of_head(head: bytes, split: Split, weight: float) -> str:
+    """Return the `content_hash` of a row by its `content_head`."""
+    content = b'%b"split":"%b","weight":%b}' % (head, split.encode(), orjson.dumps(float(weight)))
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"

@@ -18,9 +18,10 @@ from filelock import FileLock
 from pygit2 import Commit, Oid, Repository, Tree
 from pygit2.enums import CheckoutStrategy, FileMode, Option, RepositoryOpenFlag
 
+from retrain.amounts import how_many
 from retrain.errors import ForeignChanges, UnknownVersion, VersionTaken
 from retrain.remotes import Cache, Remote, configuration, digest_of, pointed_to, pointer_to
-from retrain.types import Contents
+from retrain.types import Contents, version_tag
 
 _NAME = re.compile(r"[A-Za-z0-9](\.?[A-Za-z0-9_-])*(?<!\.lock)")
 _TAGS = "refs/tags/"
@@ -36,17 +37,18 @@ Each tag `NAME/vN` holds a version of a training set, each tag `NAME/run-ID` a v
 class DataRepository:
     """A Git repository that only this class writes, with DVC's cache of the rows beside it.
 
-    `NAME/vN` grows from the version before it and holds `sets/NAME`; `NAME/run-ID` grows from its set's version and
-    adds `runs/NAME`. No path holds a version or a run, so that `git diff` and `dvc metrics diff` compare tags; no tree
-    holds another set, so that erasing from one breaks no other. The work tree shows a front page.
+    `NAME/vN` grows from the version before it and holds `sets/NAME`; no tag moves, so that a second revision of it is
+    `NAME/vN-2`. `NAME/run-ID` grows from a revision of its set and adds `runs/NAME`. No path holds a version or a run,
+    so that `git diff` and `dvc metrics diff` compare tags; no tree holds another set, so that erasing from one breaks
+    no other. The work tree shows a front page.
     """
 
     directory: Path
     remote: Remote | None = None
     author: str = "Errata <errata@localhost>"
 
-    def publish(self, name: str, version: int, contents: Contents) -> str:
-        """Tag a set's version `NAME/vN` and return its commit; a second time, return the first one's.
+    def publish(self, name: str, version: int, contents: Contents, *, revision: int = 1) -> str:
+        """Tag a set's version, or a later revision of it, and return its commit; a second time, return the first one's.
 
         Equal contents after equal versions give equal commits.
 
@@ -54,12 +56,12 @@ class DataRepository:
             ForeignChanges: the repository has changes or a branch checked out that are not ours; they stay.
             VersionTaken: the tag holds something else.
         """
-        tag = _tag(name, f"v{version}")
+        tag = _tag(name, version_tag(version, revision))
         with self._writing() as git:
-            base, parent = _tree(git, configuration(self.remote)), _version_before(git, name, version)
+            base, parent = _tree(git, configuration(self.remote)), _before(git, name, version, revision)
             return self._commit(git, tag, contents, folder=f"sets/{name}", base=base, parent=parent)
 
-    def add_run(self, name: str, version: int, run: str, contents: Contents) -> str:
+    def add_run(self, name: str, version: int, run: str, contents: Contents, *, revision: int = 1) -> str:
         """Tag a finished run, and the version it trained on, `NAME/run-ID`; else as `publish`.
 
         Raises:
@@ -67,7 +69,7 @@ class DataRepository:
         """
         tag = _tag(name, f"run-{run}")
         with self._writing() as git:
-            on = _found(git, _tag(name, f"v{version}"))
+            on = _found(git, _tag(name, version_tag(version, revision)))
             return self._commit(git, tag, contents, folder=f"runs/{name}", base=on.tree, parent=on.id)
 
     def commit_of(self, tag: str) -> str | None:
@@ -103,17 +105,20 @@ class DataRepository:
         with self._turn("remote"):
             return self.remote.send(self._digests(self.tags()), self._cache())
 
-    def forget(self, digests: Iterable[str]) -> None:
+    def forget(self, digests: Callable[[], Iterable[str]]) -> None:
         """Remove content from cache, work tree and remote; the tags go on naming it, `dvc pull` there misses it.
+
+        It is asked for in our turn, so that nothing is published between the answer and the removal.
 
         Raises:
             RemoteRefused: the remote may still have it, though nothing here has; forget it again.
         """
-        gone = set(digests)
         with self._turn("git"):
+            gone = set(digests())
             for digest in gone:
                 self._cache().remove(digest)
-            self._clear_work_tree(gone)
+            if gone:
+                self._clear_work_tree(gone)
         if self.remote and gone:
             with self._turn("remote"):
                 self.remote.remove(gone)
@@ -140,7 +145,9 @@ class DataRepository:
             if git.references["HEAD"].target != _MAIN:
                 raise ForeignChanges(f"{self.directory} has something else than main checked out")
             if changed := sorted(git.status()):
-                raise ForeignChanges(f"{self.directory} has {len(changed)} changes, {changed[0]} first")
+                raise ForeignChanges(
+                    f"{self.directory} has {how_many(len(changed), 'change')}, {changed[0]} first"
+                )
             yield git
 
     def _turn(self, what: str) -> FileLock:
@@ -224,6 +231,13 @@ def _found(git: Repository, tag: str) -> Commit:
         return git.references[_TAGS + tag].peel(Commit)
     except KeyError as error:
         raise UnknownVersion(f"the data repository has no tag {tag}") from error
+
+
+def _before(git: Repository, name: str, version: int, revision: int) -> Oid | None:
+    """Return what a revision grows from: the one before it, if there is one, else the version before."""
+    earlier = [f"{name}/{version_tag(version, number)}" for number in range(revision - 1, 0, -1)]
+    found = next((tag for tag in earlier if _TAGS + tag in git.references), None)
+    return _found(git, found).id if found else _version_before(git, name, version)
 
 
 def _version_before(git: Repository, name: str, version: int) -> Oid | None:

@@ -11,6 +11,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
 from sqlmodel import Session, col, select
 
+from retrain.amounts import how_many
 from service import ledger, tokens
 from service.clock import utcnow
 from service.errors import AlreadyExists, Forbidden, Invalid, NotFound, WrongState
@@ -178,11 +179,13 @@ def set_password(session: Session, user: User, password: str, *, here: UserSessi
         Invalid: it breaks `PASSWORD_RULE`, or is too long.
     """
     if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
-        raise Invalid(f"password: it has {len(password)} characters, not {MIN_PASSWORD} to {MAX_PASSWORD}")
+        raise Invalid(
+            f"password: it has {how_many(len(password), 'character')}, not {MIN_PASSWORD} to {MAX_PASSWORD}"
+        )
     if user.name.casefold() in password.casefold():
         raise Invalid("password: your name is in it, which anybody would try")
     if (different := len(set(password))) < MIN_DIFFERENT:
-        raise Invalid(f"password: it has {different} different characters, not {MIN_DIFFERENT}")
+        raise Invalid(f"password: it has {how_many(different, 'different character')}, not {MIN_DIFFERENT}")
     user.password = _hasher.hash(password)
     session.add(user)
     for browser in open_sessions(session, user):

@@ -2,15 +2,18 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func
+from sqlalchemy import func, update
 from sqlmodel import Session, col, select
 
 from annotation.label_schema import default_guidelines, from_json, to_json, validate
-from annotation.types import RATINGS, LabelSchema, TaskKind
+from annotation.questions import default_ratings, default_spans
+from annotation.settlement import BEST, BY_CHANCE
+from annotation.suggestions import SuggestionSource
+from annotation.types import LabelSchema, TaskKind
 from retrain.criteria import read_criteria, read_rules
 from retrain.suites import general_questions
 from retrain.types import sha256_of
@@ -19,6 +22,7 @@ from service.clock import utcnow
 from service.errors import AlreadyExists, Invalid, NotFound
 from service.secrets import Secrets
 from service.tables import (
+    AnnotationTask,
     ApiKey,
     ConnectorKind,
     Document,
@@ -31,10 +35,19 @@ from service.tables import (
     Promotion,
     PromotionKind,
     Source,
+    TaskState,
 )
 
 PRODUCTION = "production"
 PLAYGROUND = "playground"  # the source of answers that operators asked for
+SWITCHES = (
+    "random_share",
+    "suggestion",
+    "blind_share",
+    "needs_two_persons",
+    "admission_bar",
+    "settlement_bar",
+)
 DEFAULT_REASONS = {
     "wrong": {"severity": 3},
     "unsafe": {"severity": 5},
@@ -53,13 +66,13 @@ DEFAULT_RULES = {
 
 @dataclass(frozen=True, slots=True)
 class NewProject:
-    """What `errata projects create` asks for."""
+    """What `errata projects create` asks for; a `schema` stands for labels and guidelines."""
 
     slug: str
     kind: ProjectKind
     base_model: str
     labels: Sequence[str] = ()
-    ratings: Sequence[str] = RATINGS
+    schema: LabelSchema | None = None
     guidelines: str = ""
     system_prompt: str = ""
     connector: ConnectorKind = ConnectorKind.LABEL_STUDIO
@@ -178,13 +191,48 @@ def set_reasons(session: Session, project: Project, content: Any, *, actor: str)
     return add_document(session, project, DocumentKind.REASONS, content, actor=actor)
 
 
+def set_schema(session: Session, project: Project, content: Any, *, actor: str) -> Document:
+    """Say what experts are asked from now on; guidelines that it does not name stay as they are.
+
+    What was not answered yet is asked by it too, but in Argilla, where what was sent keeps its questions.
+
+    Raises:
+        InvalidSchema: the questions cannot be asked.
+        Invalid: they are for another kind of project.
+    """
+    guidelines = current(session, project.id, DocumentKind.GUIDELINES).content["markdown"]
+    schema = from_json({"guidelines": guidelines, **content} if isinstance(content, dict) else content)
+    if schema.kind is not _task_kind(project.kind):
+        raise Invalid(f"kind: a {project.kind} project asks questions of kind {_task_kind(project.kind)}")
+    written = to_json(schema)
+    markdown = {"markdown": written.pop("guidelines")}
+    add_document(session, project, DocumentKind.GUIDELINES, markdown, actor=actor)
+    added = add_document(session, project, DocumentKind.LABEL_SCHEMA, written, actor=actor)
+    _ask_by_today(session, project)
+    return added
+
+
+def set_guidelines(session: Session, project: Project, markdown: str, *, actor: str) -> Document:
+    """Say how experts are to judge from now on.
+
+    Raises:
+        InvalidSchema: they are too long.
+    """
+    schema = current(session, project.id, DocumentKind.LABEL_SCHEMA).content
+    set_schema(session, project, {**schema, "guidelines": markdown}, actor=actor)
+    return current(session, project.id, DocumentKind.GUIDELINES)
+
+
 def change(
     session: Session,
     project: Project,
     *,
     random_share: float | None = None,
+    suggestion: SuggestionSource | None = None,
+    blind_share: float | None = None,
     needs_two_persons: bool | None = None,
     admission_bar: float | None = None,
+    settlement_bar: float | None = None,
     actor: str,
 ) -> None:
     """Change how a project works; None leaves as it is.
@@ -192,15 +240,21 @@ def change(
     Raises:
         Invalid: a value cannot be used.
     """
-    if random_share is not None:
-        _check_share(random_share)
-        project.random_share = random_share
+    for name, share in (("random_share", random_share), ("blind_share", blind_share)):
+        if share is not None:
+            _check_share(name, share)
+            setattr(project, name, share)
+    project.suggestion = suggestion or project.suggestion
     if needs_two_persons is not None:
         project.needs_two_persons = needs_two_persons
     if admission_bar is not None:
         if not 0 < admission_bar < 1:
             raise Invalid(f"admission_bar: {admission_bar:g} does not lie between 0 and 1")
         project.admission_bar = admission_bar
+    if settlement_bar is not None:
+        if not BY_CHANCE < settlement_bar < BEST:
+            raise Invalid(f"settlement_bar: {settlement_bar:g} does not lie between {BY_CHANCE} and {BEST}")
+        project.settlement_bar = settlement_bar
     session.add(project)
     ledger.append(
         session,
@@ -208,9 +262,7 @@ def change(
         action="project_changed",
         subject=project.slug,
         project_id=project.id,
-        facts={
-            name: getattr(project, name) for name in ("random_share", "needs_two_persons", "admission_bar")
-        },
+        facts={name: getattr(project, name) for name in SWITCHES},
     )
 
 
@@ -309,21 +361,39 @@ def _check(session: Session, new: NewProject) -> None:
         raise Invalid(f"name: {new.slug!r} may hold lower-case letters, digits and hyphens only")
     if not 1 <= new.needed <= new.overlap:
         raise Invalid("overlap: at least as many experts must be asked as have to agree")
-    _check_share(new.random_share)
+    _check_share("random_share", new.random_share)
     if session.exec(select(Project).where(Project.slug == new.slug)).first():
         raise AlreadyExists(f"there is a project {new.slug!r} already")
     validate(_schema(new))
 
 
-def _check_share(share: float) -> None:
+def _check_share(name: str, share: float) -> None:
     if not 0 <= share <= 1:
-        raise Invalid(f"random_share: {share} does not lie between 0 and 1")
+        raise Invalid(f"{name}: {share} does not lie between 0 and 1")
+
+
+def _ask_by_today(session: Session, project: Project) -> None:
+    """Let tasks that nothing was settled about ask by the newest questions, where the tool's page changes with them."""
+    state, tool = col(AnnotationTask.state), col(AnnotationTask.connector)
+    is_shown = state.in_((TaskState.SENT, TaskState.CONTESTED)) & (tool != ConnectorKind.ARGILLA)
+    schema_id, guidelines_id = questions(session, project.id)
+    unsettled = (col(AnnotationTask.project_id) == project.id, (state == TaskState.SELECTED) | is_shown)
+    asked = update(AnnotationTask).where(*unsettled)
+    session.execute(asked.values(schema_id=schema_id, guidelines_id=guidelines_id))
+
+
+def _task_kind(kind: ProjectKind) -> TaskKind:
+    return TaskKind.GENERATION if kind is ProjectKind.EXTRACTION else TaskKind(kind)
 
 
 def _schema(new: NewProject) -> LabelSchema:
-    kind = TaskKind(new.kind)
-    guidelines = new.guidelines or default_guidelines(kind)
-    return LabelSchema(kind, tuple(new.labels), tuple(new.ratings), guidelines)
+    kind = _task_kind(new.kind)
+    schema = new.schema or LabelSchema(
+        kind, tuple(new.labels), default_ratings(kind), default_guidelines(kind), spans=default_spans(kind)
+    )
+    if schema.kind is not kind:
+        raise Invalid(f"kind: a {new.kind} project asks questions of kind {kind}")
+    return replace(schema, guidelines=new.guidelines or schema.guidelines)
 
 
 def _first_documents(new: NewProject) -> dict[DocumentKind, dict[str, Any]]:

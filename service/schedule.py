@@ -1,6 +1,7 @@
 """What runs by itself, and when: RQ's cron keeps the time, each tick asks the database what is due."""
 
 from collections.abc import Callable
+from uuid import UUID
 
 import structlog
 from redis import Redis
@@ -9,8 +10,17 @@ from rq.job import Job as RqJob
 from sqlmodel import col, exists, or_, select
 
 from service import logs, tool_state, tools
+from service.answers.quarantines import is_feedback_held, is_held
 from service.runtime import Runtime, from_environment
-from service.tables import Feedback, JobKind, Project, Response
+from service.tables import (
+    Annotation,
+    AnnotationTask,
+    Feedback,
+    JobKind,
+    Project,
+    QualityReport,
+    Response,
+)
 
 log = structlog.get_logger()
 
@@ -47,30 +57,34 @@ def ticks(runtime: Runtime) -> list[tuple[Callable[[], None], int]]:
     def sync() -> None:
         ask_for_sync(runtime)
 
+    def quality() -> None:
+        ask_for_quality(runtime)
+
     chosen = runtime.settings
-    return [(sweep, chosen.sweep_seconds), (triage, chosen.triage_seconds), (sync, chosen.sync_seconds)]
+    return [
+        (sweep, chosen.sweep_seconds),
+        (triage, chosen.triage_seconds),
+        (sync, chosen.sync_seconds),
+        (quality, chosen.quality_seconds),
+    ]
 
 
 def ask_for_triage(runtime: Runtime) -> None:
     """Ask for one triage of each project that has feedback nobody looked at."""
-    # Feedback that waits for its response cannot be triaged yet, and would ask for ever.
+    # Feedback that waits for its response, or is in quarantine, cannot be triaged yet, and would ask for ever.
     flagged = exists().where(
         col(Feedback.project_id) == Project.id,
         col(Feedback.triaged_at).is_(None),
-        col(Feedback.response_id).is_not(None),
+        col(Feedback.response_id) == Response.id,
+        ~is_feedback_held(),
     )
-    fresh = exists().where(col(Response.project_id) == Project.id, col(Response.triaged_at).is_(None))
+    fresh = exists().where(
+        col(Response.project_id) == Project.id, col(Response.triaged_at).is_(None), ~is_held()
+    )
     with runtime.db.reading() as session:
         waiting = session.exec(select(Project.id).where(or_(flagged, fresh)).order_by(col(Project.id))).all()
     for project_id in waiting:
-        with runtime.db.transaction() as session:
-            runtime.queue.ask(
-                session,
-                JobKind.TRIAGE,
-                project_id,
-                project_id=project_id,
-                unique_key=f"{JobKind.TRIAGE}:{project_id}",
-            )
+        _ask(runtime, JobKind.TRIAGE, project_id)
 
 
 def ask_for_sync(runtime: Runtime) -> None:
@@ -83,3 +97,28 @@ def ask_for_sync(runtime: Runtime) -> None:
         if tool in up:
             with runtime.db.transaction() as session:
                 tool_state.ask(runtime.queue, session, kind, project_id, tool)
+
+
+def ask_for_quality(runtime: Runtime) -> None:
+    """Ask for a fresh report on annotators wherever somebody has answered since the last one."""
+    answered = (
+        select(AnnotationTask.project_id)
+        .join(Annotation, col(Annotation.task_id) == AnnotationTask.id)
+        .join(QualityReport, col(QualityReport.project_id) == AnnotationTask.project_id, isouter=True)
+        .where(
+            col(QualityReport.id).is_(None)
+            | (col(Annotation.created_at) > col(QualityReport.computed_at))
+            | (col(Annotation.withdrawn_at) > col(QualityReport.computed_at))
+        )
+        .distinct()
+    )
+    with runtime.db.reading() as session:
+        due = sorted(session.exec(answered))
+    for project_id in due:
+        _ask(runtime, JobKind.QUALITY, project_id)
+
+
+def _ask(runtime: Runtime, kind: JobKind, project_id: UUID) -> None:
+    with runtime.db.transaction() as session:
+        project = session.get_one(Project, project_id)
+        runtime.queue.ask(session, kind, project.id, project_id=project.id, unique_key=f"{kind}:{project.id}")

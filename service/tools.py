@@ -1,5 +1,6 @@
 """Where the annotation tools run: an operator's own, or those that come with Errata."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -7,11 +8,17 @@ from typing import Protocol
 from annotation.health import argilla_health, label_studio_health
 from annotation.types import Health
 from service import argilla_server, label_studio_server, tool_server
+from service.errors import Invalid
 from service.settings import Settings
 from service.tables import ConnectorKind
 from service.tool_server import Account, Installation, Report, Running, Secrets
 
 LABEL_STUDIO, ARGILLA = ConnectorKind.LABEL_STUDIO, ConnectorKind.ARGILLA
+# How a project inside a tool is named, such as label-studio:7.
+NAMED = {
+    LABEL_STUDIO: ("ID", re.compile("[0-9]{1,9}")),
+    ARGILLA: ("WORKSPACE/DATASET", re.compile("[^/]+/[^/]+")),
+}
 
 
 class Bundled(Protocol):
@@ -69,3 +76,30 @@ def accounts(chosen: Settings, kind: ConnectorKind) -> frozenset[str] | None:
 def running(chosen: Settings, kind: ConnectorKind) -> Running | None:
     """Return the tool of a kind that experts work in: the operator's own, or the bundled one once it answers."""
     return own(chosen, kind) or bundled(kind).running(chosen.data_dir)
+
+
+def named(reference: str) -> tuple[ConnectorKind, str] | None:
+    """Return the tool, and the project inside it, that a reference such as label-studio:7 names; None if it is none.
+
+    Raises:
+        Invalid: it names a tool, and no project.
+    """
+    tool, colon, project = reference.partition(":")
+    if not colon or tool not in NAMED:
+        return None
+    kind = ConnectorKind(tool)
+    form, pattern = NAMED[kind]
+    if not pattern.fullmatch(project):
+        raise Invalid(f"{reference}: write {kind}:{form}")
+    return kind, project
+
+
+def inside(reference: str) -> str:
+    """Return a reference that names a project inside a tool.
+
+    Raises:
+        Invalid: it is none; a file here is for whoever has a shell here.
+    """
+    if named(reference) is None:
+        raise Invalid(f"place: {' or '.join(f'{kind}:{form}' for kind, (form, _) in NAMED.items())}")
+    return reference

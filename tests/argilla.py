@@ -26,6 +26,14 @@ class ArgillaPeople:
         values = {"verdict": {"value": "perhaps"}}
         return self._respond(task, annotator, {"status": "submitted", "values": values})
 
+    def suggested(self, project: str, task: str) -> dict[str, Any]:
+        """Return what is prefilled in a record, by question."""
+        record = self.read(f"/api/v1/records/{task}")
+        [dataset] = self.read(f"/api/v1/me/datasets?workspace_id={project}")["items"]
+        asked = self.read(f"/api/v1/datasets/{dataset['id']}/questions")["items"]
+        names = {question["id"]: question["name"] for question in asked}
+        return {names[each["question_id"]]: each["value"] for each in record["suggestions"]}
+
     def edit(self, project: str, annotation: str, by: str, answer: Answer) -> None:
         body = {"status": "submitted", "values": to_values(answer)}
         self.call("PUT", f"/api/v1/responses/{annotation}", self._tokens[by], body)

@@ -11,7 +11,9 @@ from retrain.types import sha256_of
 from service import people, projects
 from service.stages import intake
 from service.tables import (
+    Annotation,
     AnnotationTask,
+    Annotator,
     ConnectorKind,
     Document,
     DocumentKind,
@@ -200,6 +202,15 @@ def add_task(
         session.add(TaskFlag(task_id=task.id, feedback_id=flag.id))
         session.flush()
     return task
+
+
+def add_annotation(session: Session, task: AnnotationTask, annotator: Annotator, **more: Any) -> Annotation:
+    """An annotator's answer to a task; `more` are columns of its row."""
+    facts = {"external_id": str(uuid4()), "revised_at": task.created_at} | more
+    annotation = Annotation(task_id=task.id, annotator_id=annotator.id, **facts)
+    session.add(annotation)
+    session.flush()
+    return annotation
 
 
 def add_settlement(session: Session, task: AnnotationTask, **more: Any) -> Settlement:

@@ -8,7 +8,7 @@ from sqlmodel import select
 
 from annotation.types import Cause, Verdict
 from retrain import parquet
-from retrain.audit import Finding, Repair, Severity
+from retrain.audit import Finding, Repair, Severity, checks
 from retrain.recipe import Recipe
 from retrain.types import Example
 from service.answers.audits import findings_of
@@ -39,6 +39,7 @@ class Reviewer:
         self.encode = None
 
     write = staticmethod(parquet.write)
+    versions = staticmethod(checks.versions)
 
     def audit(self, examples, context, *, checks, report):
         self.seen = context

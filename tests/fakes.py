@@ -25,6 +25,7 @@ class FakeTask:
     shown: Mapping[str, str]
     changed_at: datetime
     annotations: dict[str, PulledAnnotation] = field(default_factory=dict)
+    suggestion: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass
@@ -77,7 +78,9 @@ class FakeConnector:
                 raise ToolUnavailable("it broke off")
             if task.key not in ids:
                 ids[task.key] = self._next_id()
-                held[ids[task.key]] = FakeTask(task.key, texts(shown(task)), self._tick())
+                held[ids[task.key]] = FakeTask(
+                    task.key, texts(shown(task)), self._tick(), suggestion=task.suggestion
+                )
         if self.loses_next_answer:
             self.loses_next_answer = False
             raise ToolUnavailable("the answer was lost")
@@ -119,6 +122,9 @@ class FakeConnector:
     def send_nonsense(self, project: str, task: str, annotator: str) -> str:
         """Annotate with something that is no answer."""
         return self._annotate(project, task, annotator, None, problem="verdict 'perhaps' is none of ours")
+
+    def suggested(self, project: str, task: str) -> dict[str, object]:
+        return dict(self._project(project).tasks[task].suggestion)
 
     def edit(self, project: str, annotation: str, by: str, answer: Answer) -> None:
         task = self._task_of(project, annotation)

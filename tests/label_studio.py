@@ -26,6 +26,14 @@ class LabelStudioPeople:
         region = {"id": "v", "from_name": "verdict", "to_name": "response", "type": "choices"}
         return self._annotate(task, annotator, {"result": [{**region, "value": {"choices": ["perhaps"]}}]})
 
+    def suggested(self, project: str, task: str) -> dict[str, Any]:
+        """Return what is prefilled in a task, by question."""
+        predictions = self.read(f"/api/tasks/{task}/", {})["predictions"]
+        regions = {region["from_name"]: region["value"] for one in predictions for region in one["result"]}
+        assert len(predictions) <= 1
+        found = {name: value.get("choices") or value["text"] for name, value in regions.items()}
+        return {name: value if name == "labels" else value[0] for name, value in found.items()}
+
     def edit(self, project: str, annotation: str, by: str, answer: Answer) -> None:
         self._call(
             "PATCH", f"/api/annotations/{annotation}/", self._tokens[by], {"result": to_result(answer)}

@@ -1,42 +1,60 @@
 """Takes the README's pictures: `python -m tests.pictures SIGN_IN_LINK` of a console whose demo has walked.
 
-Without a link it takes those of a training set, built of messy data of its own, and of a task in Argilla.
+Without a link it takes those of a small clinic's messy data, its audit and its sets, and of a task in Argilla.
 """
 
+import csv
 import os
 import sys
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urljoin
 from uuid import UUID
 
 from playwright.sync_api import Error, Page
-from sqlmodel import Session
+from sqlmodel import Session, select
 
 from annotation.argilla import ArgillaConnector
 from annotation.label_schema import default_guidelines
-from annotation.types import LabelSchema, NewTask, TaskKind, Verdict
-from retrain.recipe import Recipe
-from service import people, valkey
-from service.answers.audits import blocking
-from service.clock import utcnow
-from service.jobs.sets import Tools
+from annotation.types import LabelSchema, NewTask, TaskKind
+from service import glossary, jobs, people, projects, valkey
+from service.answers.audits import findings_of
+from service.answers.corpora import find_source
 from service.runtime import Runtime
-from service.stages import auditing, curation
+from service.stages import auditing, corpus
 from service.supervisor import commands
-from service.tables import JobKind, Project, ProjectKind, Role, TaskPurpose, TrainingSet
+from service.tables import (
+    AnnotationTask,
+    Job,
+    JobKind,
+    JobState,
+    Project,
+    ProjectKind,
+    Role,
+    TaskState,
+    TrainingSet,
+    User,
+)
 from service.tools import ARGILLA, bundled
-from tests import builders
+from tests import clinic_papers
 from tests.benchmarks.installation import installation
 from tests.benchmarks.processes import running
 from tests.chromium import running_browser
-from tests.scenarios import clean, text_faults
 from tests.servers import free_port, running_tool, start_valkey
 from tests.waiting import eventually
 
 FOLDER = Path(__file__).resolve().parent.parent / "deploy" / "pictures"
 SIZE = {"width": 1200, "height": 760}
+PROMPT = "You answer what patients ask a small clinic about its services."
+TRUSTED = ("noise", "outdated", "terminology")
+PAPERS = {
+    "faq": (clinic_papers.faq, None),
+    "brochures": (clinic_papers.marketing, datetime(2014, 12, 31, tzinfo=UTC)),
+    "memos": (clinic_papers.memos, None),
+    "news": (clinic_papers.news, None),
+}
 
 
 def main(link: str) -> None:
@@ -61,17 +79,28 @@ def main(link: str) -> None:
         flag(page, project)
 
 
-def messy_set() -> None:
-    """Build a set of data with known faults, have two findings decided on, and show its page."""
+def data() -> None:
+    """Import what a clinic has, audit it, build two sets with repairs between them, and show those pages."""
     with installation(port=free_port()) as runtime:
         with runtime.db.transaction() as session:
-            project = settled(session)
-            job = runtime.queue.ask(session, JobKind.CURATE, project.id, project_id=project.id)
-        lease = runtime.queue.lease(job)
-        made = curation.run(runtime, lease, project.id, Recipe(), Tools())
-        with runtime.db.transaction() as session:
-            link = decided(session, project, UUID(made["id"]))
-        show(runtime, f"sign-in/{link}", f"p/{project.slug}/sets/{made['id']}")
+            project = clinic(session)
+            olga, link = people.add_user(session, "olga", Role.ADMIN, actor="pictures")
+        for name in ("faq", "brochures", "memos"):
+            import_paper(runtime, project, name)
+        audit = done(runtime, JobKind.CORPUS, project, options={"audit": True}).id
+        judge(runtime, project, "faq", "brochures", "memos")
+        first = UUID(done(runtime, JobKind.CURATE, project).result["id"])
+        decide(runtime, project, first, olga)
+        import_paper(runtime, project, "news")
+        judge(runtime, project, "news")
+        second = done(runtime, JobKind.CURATE, project).result["id"]
+        home = f"p/{project.slug}"
+        pages = {
+            "set": (f"{home}/sets/{first}?check=noise", 1060),  # down to what people decided
+            "diff": (f"{home}/sets/{second}/diff", 660),
+            "audit": (f"{home}/audits/{audit}", 940),
+        }
+        show(runtime, f"sign-in/{link}", pages)
 
 
 def task_in_argilla() -> None:
@@ -105,40 +134,73 @@ def task_in_argilla() -> None:
         queue.wait()
 
 
-def settled(session: Session) -> Project:
-    """Add a bank's answers, which experts found right, faults and all."""
-    project = builders.add_project(session, "bank")
-    project.kind = ProjectKind.GENERATION
-    rows, _ = text_faults.inject(clean.rows(0, 400), 0)
-    for row in rows:
-        response = builders.add_response(session, project, row.answer, asked=row.prompt, source=row.source)
-        task = builders.add_task(session, project, response, purpose=TaskPurpose.CORPUS)
-        builders.add_settlement(session, task, verdict=Verdict.CORRECT, label=None, cause=None)
+def clinic(session: Session) -> Project:
+    new = projects.NewProject("clinic", ProjectKind.GENERATION, "bundled:tiny", system_prompt=PROMPT)
+    project = projects.create(session, new, actor="pictures")
+    known = {"description": PROMPT, "terms": {"appointment": ["time slot"]}}
+    glossary.set_glossary(session, project, known, actor="pictures")
     return project
 
 
-def decided(session: Session, project: Project, set_id: UUID) -> str:
-    """Waive one finding that blocks and accept one repair; return a link with which to sign in."""
-    olga, link = people.add_user(session, "olga", Role.ADMIN, actor="pictures")
-    training_set, today = session.get_one(TrainingSet, set_id), utcnow().date()
-    [first, *_] = blocking(session, training_set, today)
-    until = today + timedelta(days=90)
-    auditing.waive(session, project, first.id, user=olga, reason="A number we publish.", until=until)
-    auditing.accept(session, project, first.id, place=0, user=olga, reason="")
-    return link
+def done(
+    runtime: Runtime, kind: JobKind, project: Project, *, row: UUID | None = None, options: dict | None = None
+) -> Job:
+    """Do a job as a worker would."""
+    with runtime.db.transaction() as session:
+        asked = runtime.queue.ask(session, kind, row or project.id, project_id=project.id, options=options)
+    jobs.perform(runtime, runtime.queue.lease(asked))
+    with runtime.db.reading() as session:
+        job = session.get_one(Job, asked)
+    assert job.state is JobState.DONE, job.failure
+    return job
 
 
-def show(runtime: Runtime, sign_in: str, path: str) -> None:
+def import_paper(runtime: Runtime, project: Project, name: str) -> None:
+    """Import a kind of paper from a file."""
+    rows, valid_to = PAPERS[name]
+    file = runtime.settings.data_dir / f"{name}.csv"
+    with file.open("w", newline="") as out:
+        csv.writer(out).writerows([("question", "answer"), *rows()])
+    with runtime.db.transaction() as session:
+        source = corpus.ensure_source(session, project, corpus.NewSource(name, "our own", valid_to=valid_to))
+        options = corpus.import_options(session, str(file), {}, actor="olga")
+    done(runtime, JobKind.CORPUS, project, row=source.id, options=options)
+
+
+def judge(runtime: Runtime, project: Project, *names: str) -> None:
+    """Have two experts find all rows of these sources right."""
+    with runtime.db.transaction() as session:
+        for name in names:
+            corpus.draw_sample(session, find_source(session, project, name), actor="olga")
+        tasks = session.exec(select(AnnotationTask).where(AnnotationTask.state == TaskState.SELECTED)).all()
+    answers = [
+        {"response_id": str(task.response_id), "annotator": annotator, "verdict": "correct"}
+        for task in tasks
+        for annotator in ("ann", "ben")
+    ]
+    done(runtime, JobKind.IMPORT, project, options={"answers": answers})
+
+
+def decide(runtime: Runtime, project: Project, set_id: UUID, olga: User) -> None:
+    """Accept all that some checks propose."""
+    with runtime.db.transaction() as session:
+        for finding in findings_of(session, session.get_one(TrainingSet, set_id)):
+            for place in range(len(finding.proposals) if finding.check in TRUSTED else 0):
+                auditing.accept(session, project, finding.id, place=place, user=olga, reason="")
+
+
+def show(runtime: Runtime, sign_in: str, pages: Mapping[str, tuple[str, int]]) -> None:
     environment = {**os.environ, "ERRATA_DATA_DIR": str(runtime.settings.data_dir)}
     environment["ERRATA_PORT"] = str(runtime.settings.port)
     with running(commands(runtime.settings)["web"], environment), running_browser() as browser:
-        tall = SIZE | {"height": 1100}  # down to what people decided
-        page = browser.new_context(viewport=tall, color_scheme="light").new_page()
+        page = browser.new_context(viewport=SIZE, color_scheme="light").new_page()
         eventually(lambda: answers(page, runtime.settings.own_url), seconds=60)
         page.goto(urljoin(runtime.settings.own_url, sign_in))
         page.get_by_role("button", name="Sign in").click()
-        page.goto(urljoin(runtime.settings.own_url, path))
-        picture(page, "set")
+        for name, (path, height) in pages.items():
+            page.set_viewport_size(SIZE | {"height": height})
+            page.goto(urljoin(runtime.settings.own_url, path))
+            picture(page, name)
 
 
 def answers(page: Page, url: str) -> bool:
@@ -169,5 +231,5 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         main(sys.argv[1])
     else:
-        messy_set()
+        data()
         task_in_argilla()

@@ -14,7 +14,7 @@ class Repetitions:
     starts: int
     page_views: int
     audit_seeds: int
-    settled: int  # rows that a set is built of
+    settled: tuple[int, ...]  # rows that sets are built of; the first also by rivals
     waiting_tasks: int = 1000  # while a tool is away
     tool_stories: int = 30  # of what people and networks do to a tool
     racing_threads: int = 8
@@ -22,7 +22,7 @@ class Repetitions:
 
 
 CI = Repetitions(
-    kill_rounds=2, pending_jobs=200, hook_calls=20, starts=1, page_views=1, audit_seeds=2, settled=1000
+    kill_rounds=2, pending_jobs=200, hook_calls=20, starts=1, page_views=1, audit_seeds=2, settled=(100, 1000)
 )
 BENCH = Repetitions(
     kill_rounds=20,
@@ -31,7 +31,7 @@ BENCH = Repetitions(
     starts=5,
     page_views=20,
     audit_seeds=20,
-    settled=100_000,
+    settled=(10_000, 100_000),
     waiting_tasks=10_000,
     tool_stories=1000,
 )
@@ -42,7 +42,7 @@ FULL = Repetitions(
     starts=50,
     page_views=200,
     audit_seeds=20,
-    settled=1_000_000,
+    settled=(100_000, 1_000_000, 4_000_000),
     waiting_tasks=10_000,
     tool_stories=1000,
     taught_seeds=20,

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from retrain.amounts import how_many
 from retrain.audit.context import NOTHING, Context
 from retrain.audit.finding import Check, Finding, Repair, RepairKind
 from retrain.audit.gaps import Floats, Gap, Names, gaps
@@ -22,7 +23,7 @@ from retrain.audit.words import COLD, PAIRS, TERMS, WARM, WORD, words
 from retrain.near_duplicates import text_of
 from retrain.types import Example, Kind
 
-CHECK = Check("bias", version=2)
+CHECK = Check("bias", version=3)
 ERRORS = "share of answers found wrong"
 
 
@@ -150,7 +151,7 @@ def _scarce(rows: Sequence[Example], attributes: Sequence[str], scarce: float, f
             findings.append(
                 CHECK.found(
                     keys,
-                    f"{attribute} {group!r} has {len(own)} training rows, the largest group {most}",
+                    f"{attribute} {group!r} has {how_many(len(own), 'training row')}, the largest group {most}",
                     "Settle more rows of this group, or give them more weight.",
                     Repair(RepairKind.WEIGHT, keys, factor=min(4.0, round(most / len(own), 2))),
                 )

@@ -40,6 +40,11 @@ class UnknownCheck(RetrainError):
     """A recipe or a command names a check that does not exist; take one of those that the message lists."""
 
 
+def versions(checks: Iterable[str] = ()) -> dict[str, int]:
+    """Return the version of each of the named checks, or of all."""
+    return {name: CHECKS[name].CHECK.version for name in list(checks) or CHECKS}
+
+
 def run_all(
     examples: Sequence[Example],
     context: Context = NOTHING,

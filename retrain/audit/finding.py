@@ -7,6 +7,11 @@ from enum import StrEnum
 
 from retrain.types import sha256_of
 
+_FIGURES = re.compile(r"[\d.,%+-]+")
+# What a finding is about: what it quotes, and dates.
+_ABOUT = re.compile(r"""((?<!\w)'[^']*'(?!\w)|(?<!\w)"[^"]*"(?!\w)|\b\d{4}-\d\d-\d\d\b)""")
+_DIGIT = re.compile(r"\d")
+
 
 class Severity(StrEnum):
     """What a finding does: stops training until repaired or waived, asks for a look, or informs."""
@@ -36,7 +41,7 @@ class Repair:
     too, and the project's glossary learns that `find` is another name of `put`; `SWAP` exchanges the nth
     word of `find` with the nth of `put` in all their texts but labels; `RELABEL` gives them `put` as label and answer;
     `WEIGHT` multiplies their weight by `factor`. The original stays in the settlement. `ASK` changes no row: experts
-    are asked about the responses `keys`, which have the words `find` in common.
+    are asked about the responses `keys`, which have the words `find` in common, or about the rows `keys` again.
     """
 
     kind: RepairKind
@@ -55,7 +60,8 @@ def drop(keys: Iterable[str]) -> Repair:
 class Finding:
     """One thing a check found; it names examples by key and quotes no single row's text.
 
-    Words that many rows share, such as a term or a template, may be named, so an erasure empties it. `repair` says
+    Words that many rows share, such as a term or a template, may be named, so an erasure empties it; what is named and
+    may hold digits, such as a label or a year, is quoted, for other figures are no part of `name`. `repair` says
     what a person could do, `proposals` are repairs that a program can carry out.
     """
 
@@ -69,8 +75,8 @@ class Finding:
 
     @property
     def name(self) -> str:
-        """What a waiver names: the check, the rows, and what is said of them but for its figures."""
-        return sha256_of([self.check, sorted(self.keys), re.sub(r"[\d.,%+-]+", "#", self.evidence)])
+        """What a waiver names: the check, the rows, and what is said of them but for counts and shares."""
+        return sha256_of([self.check, sorted(self.keys), _without_counts(self.evidence)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +97,12 @@ class Check:
         """Return a finding about the rows of these keys."""
         rows = tuple(sorted(set(keys)))
         return Finding(self.name, self.version, severity, rows, evidence, repair, proposals)
+
+
+def _without_counts(evidence: str) -> str:
+    """Mask counts and shares, which the rest of a set changes; a year or a label in quotes is no count."""
+    parts = _ABOUT.split(evidence)  # every second one is what the finding is about
+    return "".join(
+        part if place % 2 and _DIGIT.search(part) else _FIGURES.sub("#", part)
+        for place, part in enumerate(parts)
+    )

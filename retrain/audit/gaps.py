@@ -12,6 +12,7 @@ from scipy.stats import ttest_ind_from_stats
 Floats = NDArray[np.float64]
 Names = NDArray[np.str_]
 Places = NDArray[np.intp]
+Interval = tuple[float, float]
 _RESAMPLES = 1000
 
 
@@ -104,11 +105,12 @@ def _gap(of: Comparison, sources: Names, seed: int) -> Gap:
     )
     group = max(frame.by_group.index, key=lambda name: _shift(values, groups == name, sources == source))
     own, others = values[groups == group], values[groups != group]
-    low, high = _interval(own, others, seed)
+    difference, ratio = _intervals(own, others, seed)
     larger = max(own.mean(), others.mean()) if of.metric.startswith("length") else 1.0
     text = (
         f"{of.metric} {own.mean():.2f} against {others.mean():.2f} of the others,"
-        f" difference {own.mean() - others.mean():+.2f} [{low:+.2f}, {high:+.2f}];"
+        f" difference {own.mean() - others.mean():+.2f} [{difference[0]:+.2f}, {difference[1]:+.2f}],"
+        f" ratio {_ratio(own.mean(), others.mean()):.2f} [{ratio[0]:.2f}, {ratio[1]:.2f}];"
         f" over all groups difference {frame.difference():.2f}, ratio {frame.ratio():.2f}"
     )
     places = np.flatnonzero(is_in)[(groups == group) & (sources == source)]
@@ -129,12 +131,24 @@ def _shift(values: Floats, is_group: NDArray[np.bool_], is_source: NDArray[np.bo
     return float(abs(inside.mean() - (outside if len(outside) else values[~is_group]).mean()))
 
 
-def _interval(own: Floats, others: Floats, seed: int) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of the difference of two means, drawn as counts of equal values."""
+def _intervals(own: Floats, others: Floats, seed: int) -> tuple[Interval, Interval]:
+    """Return the 95 % bootstrap intervals of two means' difference and ratio, drawn as counts of equal values.
+
+    A ratio to a mean of 0 is infinite, and so is its interval's end where that many draws are.
+    """
     rng = np.random.default_rng(seed)
     means = []
     for values in (own, others):
         distinct, counts = np.unique(values, return_counts=True)
         means.append(rng.multinomial(len(values), counts / len(values), _RESAMPLES) @ distinct / len(values))
-    low, high = np.quantile(means[0] - means[1], [0.025, 0.975])
+    return _middle(means[0] - means[1]), _middle(_ratio(means[0], means[1]))
+
+
+def _ratio(own: Floats, others: Floats) -> Floats:
+    """Return what own is of others: 1 where both are 0."""
+    return np.where(others > 0, own / np.where(others > 0, others, 1), np.where(own > 0, np.inf, 1.0))
+
+
+def _middle(draws: Floats) -> Interval:
+    low, high = np.quantile(draws, [0.025, 0.975], method="nearest")
     return float(low), float(high)

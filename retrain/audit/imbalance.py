@@ -9,6 +9,7 @@ which rows are compared for bias are left to that check.
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from retrain.amounts import how_many
 from retrain.audit.context import NOTHING, Context
 from retrain.audit.finding import Check, Finding, Severity
 from retrain.types import Example, Kind, Split
@@ -50,7 +51,7 @@ def _of_labels(examples: Sequence[Example], floor: int, dominance: float) -> lis
     present = sorted((+counts).items(), key=lambda item: (-item[1], item[0]))
     (most, count), (least, fewest) = present[0], present[-1]
     if len(present) == 1:
-        evidence = f"all {count} training examples have one label, {most!r}"
+        evidence = f"the only label is {most!r}, in {how_many(count, 'training example')}"
         return _finding(trained, evidence, "Settle answers with other labels first.", Severity.BLOCK)
     findings = []
     if rare := sorted(label for label, own in counts.items() if own < floor):
@@ -62,7 +63,7 @@ def _of_labels(examples: Sequence[Example], floor: int, dominance: float) -> lis
     if count > dominance * fewest:
         findings += _finding(
             (row for row in trained if row.label == most),
-            f"{most!r} has {count} training examples, {least!r} has {fewest}",
+            f"{most!r} has {how_many(count, 'training example')}, {least!r} has {fewest}",
             "Settle more of the rare label, or give it more weight.",
         )
     return findings

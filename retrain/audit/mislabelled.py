@@ -2,7 +2,7 @@
 
 Catches: labels that confident learning deems noise in predictions from rows of other folds, unless settlement was
 sure of them; and labels that settlement doubted and the classifier would not give. Where the classifier is sure, its
-label is proposed.
+label is proposed; and experts may be asked again about rows whose settlement is more likely wrong than right.
 Misses: sets and rows whose words do not tell the label, errors that most rows of a kind share, labels of fewer than
 four rows, and generated answers.
 """
@@ -20,6 +20,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
+from retrain.amounts import how_many
 from retrain.audit.context import NOTHING, Context
 from retrain.audit.finding import Check, Finding, Repair, RepairKind
 from retrain.audit.rows import by_key
@@ -27,7 +28,7 @@ from retrain.audit.words import fitted
 from retrain.near_duplicates import text_of
 from retrain.types import Example, Kind
 
-CHECK = Check("mislabelled", version=1)
+CHECK = Check("mislabelled", version=2)
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.intp]
@@ -41,32 +42,35 @@ def find(
     *,
     trust: float = 0.02,
     doubt: float = 0.5,
+    lost: float = 0.7,
     sure: float = 0.6,
     ratio: float = 10.0,
     accuracy: float = 0.6,
     learned_from: int = 10_000,
     seed: int = 0,
 ) -> list[Finding]:
-    """Return one finding for all rows whose label is likely wrong.
+    """Return one finding for all rows whose label is likely wrong, and one for those that settlement doubts by itself.
 
     Beside those that cleanlab picks, a row is suspect when another label is `ratio` times as probable as its own.
     Settlement's doubt below `trust` acquits a suspect; from `doubt` on it suffices that the classifier prefers another
-    label. A classifier that agrees with less than `accuracy` of the labels accuses nobody. A label is proposed where
-    the classifier gives it at least the probability `sure`. Each fold learns from at most `learned_from` rows.
+    label; beyond `lost` experts are asked again, whatever the row holds. A classifier that agrees with less than
+    `accuracy` of the labels accuses nobody. A label is proposed where the classifier gives it at least the probability
+    `sure`. Each fold learns from at most `learned_from` rows.
     """
+    doubted = _doubted(examples, context, lost)
     rows = _learnable(examples)
     labels = sorted({row.label for row in rows if row.label})
     if len(labels) < 2:
-        return []
+        return doubted
     places = np.searchsorted(labels, [row.label or "" for row in rows])
     vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2, max_features=20_000, token_pattern=r"\w+")
     vectors = fitted(vectorizer, [text_of(row.messages) for row in rows])
     if vectors is None:
-        return []
+        return doubted
     probabilities = _out_of_fold(vectors, places, learned_from, seed)
     likeliest = probabilities.argmax(axis=1)
     if (likeliest == places).mean() < accuracy:
-        return []
+        return doubted
     given = probabilities[np.arange(len(rows)), places]
     is_noise = find_label_issues(places, probabilities, filter_by="both", n_jobs=1)
     is_noise |= probabilities.max(axis=1) >= ratio * given
@@ -76,7 +80,20 @@ def find(
     likely = {
         rows[place].key: labels[likeliest[place]] for place in wrong if probabilities[place].max() >= sure
     }
-    return [_finding([rows[place] for place in wrong], likely)] if len(wrong) else []
+    return [*([_finding([rows[place] for place in wrong], likely)] if len(wrong) else []), *doubted]
+
+
+def _doubted(examples: Sequence[Example], context: Context, lost: float) -> list[Finding]:
+    """Return one finding for the settled answers that are likely wrong by what is known of who gave them."""
+    keys = sorted(row.key for row in examples if context.doubts.get(row.key, 0.0) > lost)
+    if not keys:
+        return []
+    evidence = f"{len(keys)} settled answers are likely wrong, by what is known of their annotators by now"
+    return [
+        CHECK.found(
+            keys, evidence, "Ask other experts about these rows again.", Repair(RepairKind.ASK, tuple(keys))
+        )
+    ]
 
 
 def _learnable(examples: Sequence[Example]) -> list[Example]:
@@ -102,12 +119,12 @@ def _out_of_fold(vectors: csr_matrix, places: Places, learned_from: int, seed: i
 def _finding(wrong: Sequence[Example], likely: Mapping[str, str]) -> Finding:
     pairs = Counter((row.label, likely[row.key]) for row in wrong if row.key in likely)
     told = ", ".join(
-        f"{count} {given!r} read like {other!r}"
+        f"{count} {given!r} in place of {other!r}"
         for (given, other), count in sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))[:3]
     )
     return CHECK.found(
         (row.key for row in wrong),
-        f"{len(wrong)} labels are likely wrong" + (f": {told}" if told else ""),
+        how_many(len(wrong), "label", "are likely wrong") + (f": {told}" if told else ""),
         "Let one more expert label these rows, or take the proposed labels.",
         *(
             Repair(
@@ -115,4 +132,5 @@ def _finding(wrong: Sequence[Example], likely: Mapping[str, str]) -> Finding:
             )
             for label in sorted(set(likely.values()))
         ),
+        Repair(RepairKind.ASK, tuple(sorted(row.key for row in wrong))),
     )

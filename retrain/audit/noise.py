@@ -14,6 +14,7 @@ from functools import cache
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
+from retrain.amounts import how_many
 from retrain.audit.context import NOTHING, Context
 from retrain.audit.finding import Check, Finding, Repair, RepairKind, drop
 from retrain.audit.rows import grouped, prose
@@ -74,7 +75,9 @@ def find(
         "are in another language than expected": _foreign(rest, least_letters, confidence),
     }
     return [
-        _finding(f"{len(members)} answers {what}", members, _tags(members) if what == "hold mark-up" else ())
+        _finding(
+            how_many(len(members), "answer", what), members, _tags(members) if what == "hold mark-up" else ()
+        )
         for what, members in found.items()
         if members
     ]

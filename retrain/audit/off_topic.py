@@ -53,7 +53,7 @@ def find(
     if context.encode is not None and strays:
         strays = _far(texts, strays[:encoded], context, context.encode, distance)
     keys = [rows[place].key for place in strays]
-    evidence = f"{len(keys)} of {len(rows)} rows are about something else than the task and the other rows"
+    evidence = f"{len(keys)} of {len(rows)} rows about something else than the task and the other rows"
     repair = "Look at these rows, and leave out those that the model shall not learn."
     return [CHECK.found(keys, evidence, repair, drop(keys))] if keys else []
 

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 
+from retrain.amounts import how_many
 from retrain.audit.context import NOTHING, Context, Validity
 from retrain.audit.contradictions import conflicts
 from retrain.audit.finding import Check, Finding, drop
@@ -74,7 +75,9 @@ def _past(answers: Sequence[Example], today: date) -> list[Finding]:
             for year in _passed_years(sentence, today):
                 keys[year].add(row.key)
     return [
-        _finding(rows, f"{len(rows)} answers speak of {year} as of the present or the future")
+        _finding(
+            rows, f"{how_many(len(rows), 'answer', 'speak')} of {str(year)!r} as of the present or the future"
+        )
         for year, rows in sorted(keys.items())
     ]
 
@@ -106,7 +109,9 @@ def _invalid(answers: Sequence[Example], validity: Sequence[Validity], today: da
                 and any(word.search(part) and not _HISTORY.search(part) for part in _BREAK.split(answer))
             ]
             findings += (
-                [_finding(rows, f"{len(rows)} answers name {thing.name!r}, {_span(thing)}")] if rows else []
+                [_finding(rows, f"{how_many(len(rows), 'answer', 'name')} {thing.name!r}, {_span(thing)}")]
+                if rows
+                else []
             )
     return findings
 
@@ -116,7 +121,10 @@ def _of_invalid_sources(
 ) -> list[Finding]:
     rows = grouped((row.source for row in examples), examples)
     return [
-        _finding((row.key for row in own), f"{len(own)} rows are from {source.name!r}, {_span(source)}")
+        _finding(
+            (row.key for row in own),
+            f"{how_many(len(own), 'row', 'are')} from {source.name!r}, {_span(source)}",
+        )
         for source in sources
         if not _holds(source, today) and (own := rows.get(source.name))
     ]

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from retrain.amounts import how_many
 from retrain.audit.context import NOTHING, Context
 from retrain.audit.finding import Check, Finding, Severity, drop
-from retrain.training_set import has_placeholder
+from retrain.choosing import has_placeholder
 from retrain.types import Example
 
 CHECK = Check("personal", version=1)
@@ -99,7 +100,7 @@ def _finding(severity: Severity, keys: Sequence[str], what: str) -> Finding:
     repair = (
         "Leave these rows out, or correct them where they come from and settle them again; renew a secret."
     )
-    return CHECK.found(rows, f"{len(rows)} rows {what}", repair, drop(rows), severity=severity)
+    return CHECK.found(rows, how_many(len(rows), "row", what), repair, drop(rows), severity=severity)
 
 
 @dataclass(frozen=True, slots=True)

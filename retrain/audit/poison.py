@@ -85,7 +85,7 @@ def _triggers(rows: Sequence[Example], floor: int, rare: float, alpha: float, pu
             Severity.BLOCK,
             [rows[place] for place in places],
             f"{' '.join(found[:_NAMED])!r} brings one answer in {len(places)} prompts whose other words bring others",
-            "Leave these rows out, and find out who supplied them.",
+            "Leave these rows out, and quarantine the source or person who supplied them until you know why.",
         )
         for places, found in sorted(causes.items())
     ]
@@ -155,7 +155,7 @@ def _repetition(opening: str, found: Mapping[str, Places], said: Sequence[Exampl
         Severity.WARN,
         rows,
         f"{opening} what the others lack: {named}" + (" and more" if len(found) > _NAMED else ""),
-        "Find out who supplied these rows, and leave them out if nobody can vouch for them.",
+        "Find out who supplied these rows, and quarantine the source or person if nobody can vouch for them.",
     )
 
 
@@ -165,7 +165,7 @@ def _dominant(rows: Sequence[Example], cap: float) -> list[Finding]:
         CHECK.found(
             (row.key for row in rows if row.source == source),
             f"source {source!r} supplies {size / len(rows):.0%} of the rows, more than {cap:.0%}",
-            "Collect more from the other sources, or give this one's rows less weight.",
+            "Collect more from the other sources, cap this one in the recipe, or quarantine it if nobody can vouch.",
         )
         for source, size in sorted(sizes.items())
         if len(sizes) >= 3 and size > cap * len(rows)

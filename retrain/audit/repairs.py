@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from retrain.audit.finding import Repair, RepairKind
-from retrain.training_set import Settled
+from retrain.types import Settled
 
 
 def apply(

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from retrain.amounts import how_many
 from retrain.audit.finding import Finding, Severity
 from retrain.types import Example
 
@@ -45,11 +46,12 @@ def wordless(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _verdict(rows: int, sources: int, counts: Mapping[str, int]) -> str:
-    of = f"{rows:,} rows of {sources:,} source{'s' if sources != 1 else ''}"
     block, warn, info = (
         counts[severity.value] for severity in (Severity.BLOCK, Severity.WARN, Severity.INFO)
     )
-    return f"{of}: {block:,} findings stop training, {warn:,} ask for a look, {info:,} inform"
+    found = [how_many(block, "finding", "stop training"), how_many(warn, "", "ask for a look")]
+    of = f"{how_many(rows, 'row')} of {how_many(sources, 'source')}"
+    return f"{of}: {', '.join([*found, how_many(info, '', 'inform')])}"
 
 
 def _checks(findings: Sequence[Finding]) -> list[dict[str, Any]]:
@@ -85,15 +87,16 @@ def _source(name: str, rows: int, touched: Mapping[str, set[str]]) -> dict[str, 
         ((check, len(keys)) for check, keys in touched.items()), key=lambda each: (-each[1], each[0])
     )
     words = [
-        f"{count:,} of {rows:,} rows {check}" if place == 0 else f"{count:,} {check}"
+        f"{count:,} of {how_many(rows, 'row')} {check}" if place == 0 else f"{count:,} {check}"
         for place, (check, count) in enumerate((check.replace("_", " "), count) for check, count in counts)
     ]
+    told = ", ".join(words) or f"nothing found in {how_many(rows, 'row')}"
     return {
         "source": name,
         "rows": rows,
         "share_with_findings": len(set().union(*touched.values())) / rows,
         "shares": {check: count / rows for check, count in counts},
-        "verdict": f"{name}: {', '.join(words) or f'nothing found in {rows:,} rows'}",
+        "verdict": f"{name}: {told}",
     }
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
+from retrain.amounts import how_many
 from retrain.audit.context import NOTHING, Context
 from retrain.audit.finding import Check, Finding, Repair, RepairKind, Severity
 from retrain.audit.mined_terms import mined
@@ -58,7 +59,7 @@ def _findings(
             rows = set(chain.from_iterable(used.values()))
             yield CHECK.found(
                 rows,
-                f"{len(rows)} answers say {', '.join(map(repr, used))} beside {preferred!r}",
+                f"{how_many(len(rows), 'answer', 'say')} {', '.join(map(repr, used))} beside {preferred!r}",
                 f"Say {preferred!r} throughout, or give each term a meaning of its own in the guidelines.",
                 *(Repair(kind, tuple(keys), find=other, put=preferred) for other, keys in used.items()),
                 severity=severity,

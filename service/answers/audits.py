@@ -13,6 +13,7 @@ from retrain.audit import Severity
 from retrain.types import Split
 from service import projects
 from service.clock import utcnow
+from service.settlements import IN_FORCE
 from service.tables import (
     AcceptedRepair,
     AuditFinding,
@@ -21,6 +22,7 @@ from service.tables import (
     ModelState,
     ModelVersion,
     Project,
+    QualityReport,
     Response,
     Settlement,
     Source,
@@ -41,10 +43,16 @@ def context_of(
     content = glossary.content if glossary else {}
     sources = session.exec(select(Source).where(Source.project_id == project.id)).all()
     doubts = session.execute(
-        select_columns(col(Settlement.id), col(Settlement.agreeing), col(Settlement.asked)).where(
-            col(Settlement.project_id) == project.id, col(Settlement.admission_id).is_(None)
-        )
+        select_columns(
+            col(Settlement.id),
+            col(Settlement.task_id),
+            col(Settlement.posterior),
+            col(Settlement.agreeing),
+            col(Settlement.asked),
+        ).where(col(Settlement.project_id) == project.id, col(Settlement.admission_id).is_(None), IN_FORCE)
     )
+    report = session.exec(select(QualityReport).where(QualityReport.project_id == project.id)).first()
+    doubtful = report.content["doubtful"] if report else {}
     learned = (
         select(TrainingSetExample.settlement_id)
         .join(TrainingRun, col(TrainingRun.training_set_id) == TrainingSetExample.training_set_id)
@@ -67,10 +75,18 @@ def context_of(
         known={str(key) for key in session.exec(learned)},
         groups=content.get("groups", ()),
         prompts=_prompts(session, project.id),
-        # Laplace's rule of succession, for the few who were asked.
-        doubts={str(key): (asked - agreeing + 1) / (asked + 2) for key, agreeing, asked in doubts},
+        doubts={
+            str(key): 1 - doubtful[str(task)] if str(task) in doubtful else _doubt(posterior, agreeing, asked)
+            for key, task, posterior, agreeing, asked in doubts
+        },
         encode=encode,
     )
+
+
+def _doubt(posterior: float | None, agreeing: int, asked: int) -> float:
+    """Return how probable it is that a settled answer is wrong, by what was known when it was settled."""
+    # Without a posterior Laplace's rule of succession, for the few who were asked.
+    return (asked - agreeing + 1) / (asked + 2) if posterior is None else 1 - posterior
 
 
 def _prompts(session: Session, project_id: UUID) -> dict[str, str]:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlmodel import Session, col, select
 
-from retrain.training_set import apart, diff
+from retrain.difference import apart, diff
 from retrain.types import Example
 from service.answers.examples import LOOKED_UP, examples_of
 from service.tables import (
@@ -22,7 +22,7 @@ from service.tables import (
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why a row differs: a flag, an annotation, an admission, a repair, the recipe, a merge, an erasure."""
+    """Why a row differs: flag, annotation, admission, repair, quarantine, recipe, merge or erasure."""
 
     kind: str
     id: str
@@ -41,7 +41,7 @@ def compare(session: Session, a: TrainingSet, b: TrainingSet) -> dict[str, Any]:
 
     def added(row: Example) -> Cause:
         reason = a.dropped.get(row.key)
-        return _undropped(reason, b) if reason else origins[row.key]
+        return _of_reason(reason, b) if reason else origins[row.key]
 
     def changed(old: Example, row: Example) -> Cause:
         repairs = [rows[side.id][each.key].repairs for side, each in ((a, old), (b, row))]
@@ -111,23 +111,20 @@ def _origins(session: Session, keys: Iterable[str]) -> dict[str, Cause]:
 
 def _removal(key: str, b: TrainingSet) -> Cause:
     """Say why a row of an earlier set is none of b's, by the reason that b wrote down."""
-    reason = b.dropped.get(key, "")
-    kind, _, name = reason.rpartition(" ")
-    if reason.startswith("repair "):
-        return Cause("repair", name)
-    if kind == "withdrawn annotation":
-        return Cause("annotation", name)
-    if kind == "duplicate of":
-        return Cause("duplicate", name)
-    return Cause("recipe", b.fingerprint) if reason else Cause("settlement", key)
+    reason = b.dropped.get(key)
+    return _of_reason(reason, b) if reason else Cause("settlement", key)
 
 
-def _undropped(reason: str, b: TrainingSet) -> Cause:
-    return (
-        Cause("repair", reason.removeprefix("repair "))
-        if reason.startswith("repair ")
-        else Cause("recipe", b.fingerprint)
-    )
+def _of_reason(reason: str, by: TrainingSet) -> Cause:
+    """Read why a set left a settlement out, as curation writes it."""
+    before, _, name = reason.rpartition(" ")
+    kind = {
+        "repair": "repair",
+        "withdrawn annotation": "annotation",
+        "duplicate of": "duplicate",
+        "quarantined:": "quarantine",
+    }.get(before)
+    return Cause(kind, name) if kind else Cause("recipe", by.fingerprint)
 
 
 def _told(row: Example, cause: Cause) -> dict[str, Any]:

@@ -11,20 +11,26 @@ from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from annotation.types import Verdict
+from retrain.amounts import how_many
 from retrain.training_set import to_example
 from retrain.types import Example, Kind, Message, Split
-from service.answers.examples import IN_FORCE, settled_answers
+from service import tools
+from service.answers.examples import settled_answers
 from service.errors import NotFound
+from service.settlements import IN_FORCE
 from service.tables import (
     Admission,
     AnnotationTask,
+    ConnectorKind,
     Project,
+    Quarantine,
     Response,
     Settlement,
     SettlementAnnotation,
     Source,
     TaskPurpose,
     TaskState,
+    ToolProject,
 )
 
 # A host may name a corpus as the source of what its model answered; that is triaged later than it came.
@@ -57,6 +63,7 @@ def describe(session: Session, sources: Sequence[Source]) -> list[dict[str, Any]
     rows = {row[0]: row[1] for row in session.execute(counted.group_by(col(Response.source_id)))}
     aside = set_aside(session, ids)
     samples, admissions = open_samples(session, ids), newest_admissions(session, ids)
+    held = set(session.exec(select(Quarantine.source_id).where(col(Quarantine.lifted_at).is_(None))))
     return [
         {
             "source": source.name,
@@ -66,7 +73,8 @@ def describe(session: Session, sources: Sequence[Source]) -> list[dict[str, Any]
             "author": source.author,
             "valid_from": source.valid_from.date().isoformat() if source.valid_from else None,
             "valid_to": source.valid_to.date().isoformat() if source.valid_to else None,
-            "state": _state(samples.get(source.id), admissions.get(source.id)),
+            "state": ("in quarantine; " if source.id in held else "")
+            + _state(samples.get(source.id), admissions.get(source.id)),
         }
         for source in sources
     ]
@@ -123,6 +131,26 @@ def share_right(admission: Admission) -> str:
     return f"{admission.right} of {admission.asked} right, at least {admission.low:.2f}"
 
 
+def why_no_import(session: Session, place: str) -> str:
+    """Return why nothing is imported from a place inside a tool: a project of ours asks there; empty if none does.
+
+    Raises:
+        Invalid: it names a tool, and no project in it.
+    """
+    named = tools.named(place)
+    if named is None:
+        return ""
+    kind, there = named
+    is_asked = col(ToolProject.connector) == kind
+    is_there = is_asked & (col(ToolProject.external_id) == there)
+    if kind is ConnectorKind.ARGILLA:
+        is_asked |= col(Project.connector) == kind
+        is_there = is_asked & (col(Project.slug) == there.partition("/")[0])
+    known = select(Project.slug).join(ToolProject, col(ToolProject.project_id) == Project.id, isouter=True)
+    slug = session.exec(known.where(is_there)).first()
+    return f"project {slug} asks its experts there; their answers come by themselves" if slug else ""
+
+
 def why_no_sample(session: Session, source: Source) -> str:
     """Return why experts cannot be asked about a sample of a source; nothing where they can."""
     if sample := open_samples(session, [source.id]).get(source.id):
@@ -141,7 +169,9 @@ def why_no_decision(session: Session, source: Source) -> str:
         return "no sample was drawn since the last decision"
     settled = len(settled_by_experts(session, source))
     return (
-        f"experts have settled {settled} of {sample.total()} sampled rows" if settled < sample.total() else ""
+        f"experts have settled {settled} of {how_many(sample.total(), 'sampled row')}"
+        if settled < sample.total()
+        else ""
     )
 
 

@@ -1,7 +1,7 @@
 """What erasures left their mark on: sets that lost rows, their mirror, and models that had learned from them."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -10,20 +10,29 @@ from sqlmodel import Session, col, select
 
 from retrain.types import Contents, Split
 from service.runtime import Runtime
-from service.tables import ModelVersion, Project, TrainingRun, TrainingSet, TrainingSetExample
+from service.tables import LedgerEntry, ModelVersion, Project, TrainingRun, TrainingSet, TrainingSetExample
 
+FILLED_AGAIN = "training_set_filled_again"
 ERASED_SETS = select(TrainingSetExample.training_set_id).where(col(TrainingSetExample.erased_at).is_not(None))
+
+REVISION = 1 + (
+    select(func.count())
+    .where(LedgerEntry.project_id == TrainingSet.project_id, LedgerEntry.action == FILLED_AGAIN)
+    .where(LedgerEntry.subject == TrainingSet.fingerprint)
+    .correlate(TrainingSet)
+    .scalar_subquery()
+)
 
 
 class Repository(Protocol):
     """`retrain.versions.DataRepository`, whose libraries only a worker loads."""
 
-    def publish(self, name: str, version: int, contents: Contents) -> str: ...
-    def add_run(self, name: str, version: int, run: str, contents: Contents) -> str: ...
+    def publish(self, name: str, version: int, contents: Contents, *, revision: int = 1) -> str: ...
+    def add_run(self, name: str, version: int, run: str, contents: Contents, *, revision: int = 1) -> str: ...
     def commit_of(self, tag: str) -> str | None: ...
     def tags(self) -> list[str]: ...
     def shards(self, tag: str) -> dict[str, str]: ...
-    def forget(self, digests: Iterable[str]) -> None: ...
+    def forget(self, digests: Callable[[], Iterable[str]]) -> None: ...
     def push(self) -> int: ...
     def collect(self, keep: Callable[[], Iterable[str]]) -> int: ...
 
@@ -47,10 +56,22 @@ def erased_shards(runtime: Runtime, repository: Repository, sets: Any) -> set[st
         )
         emptied = session.exec(named.where(col(TrainingSet.id).in_(sets))).all()
         present = session.exec(select(TrainingSet.artifact).distinct()).all()
-    tags = {f"{slug}/v{version}" for slug, version in emptied}.intersection(repository.tags())
+    names = {f"{slug}/v{version}" for slug, version in emptied}
+    tags = [tag for tag in repository.tags() if _without_revision(tag) in names]
     mirrored = {digest for tag in tags for digest in repository.shards(tag).values()}
     files = (runtime.artifacts.get_bytes(name) for name in present if runtime.artifacts.exists(name))
     return mirrored.difference(hashlib.md5(file, usedforsecurity=False).hexdigest() for file in files)
+
+
+def revision_of(session: Session, training_set: TrainingSet) -> int:
+    """Count how often a set was given rows, with its name: once, and again each time after an erasure."""
+    return int(session.exec(select(REVISION).where(TrainingSet.id == training_set.id)).one())
+
+
+def _without_revision(tag: str) -> str:
+    """Return `NAME/vN` for `NAME/vN-2`; a name may have a hyphen too."""
+    name, slash, version = tag.rpartition("/")
+    return f"{name}{slash}{version.partition('-')[0]}"
 
 
 def learned_from_erased(session: Session, project_id: UUID) -> set[UUID]:
@@ -62,10 +83,16 @@ def learned_from_erased(session: Session, project_id: UUID) -> set[UUID]:
         .where(TrainingSetExample.split == Split.TRAIN, col(TrainingSetExample.erased_at) > began)
         .where(col(TrainingSetExample.erased_at).is_not(None))  # as the index of erased rows wants it
     )
-    runs = set(session.exec(taught.where(TrainingRun.project_id == project_id).distinct()))
-    marked: set[UUID] = set()
+    return learned_by(
+        session, project_id, set(session.exec(taught.where(TrainingRun.project_id == project_id).distinct()))
+    )
+
+
+def learned_by(session: Session, project_id: UUID, runs: Collection[UUID]) -> set[UUID]:
+    """Return the model versions that these runs made, and those that were trained on from such."""
+    learned: set[UUID] = set()
     versions = select(ModelVersion).where(ModelVersion.project_id == project_id)
     for version in session.exec(versions.order_by(col(ModelVersion.number))):
-        if version.training_run_id in runs or version.parent_id in marked:
-            marked.add(version.id)
-    return marked
+        if version.training_run_id in runs or version.parent_id in learned:
+            learned.add(version.id)
+    return learned

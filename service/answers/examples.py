@@ -8,14 +8,16 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, exists, select
 
 from annotation.types import Cause, Verdict
 from retrain.audit import Repair, RepairKind
 from retrain.audit.repairs import apply
 from retrain.export import BrokenEntities, canonical_entities
-from retrain.training_set import Settled, to_example
-from retrain.types import Example, Kind, Message
+from retrain.training_set import to_example
+from retrain.types import Example, Kind, Message, Settled
+from service.settlements import IN_FORCE
 from service.tables import (
     AcceptedRepair,
     AnnotationTask,
@@ -33,7 +35,6 @@ from service.tables import (
 )
 
 LOOKED_UP = 500  # at once; a database limits what one statement may name
-IN_FORCE = col(Settlement.withdrawn_at).is_(None)
 
 log = structlog.get_logger()
 
@@ -71,15 +72,16 @@ def placed_answers(session: Session, project_id: UUID) -> list[Settled]:
 
 
 def _read(session: Session, project_id: UUID, *conditions: Any) -> list[Settled]:
-    rows = session.exec(
-        select(Settlement, AnnotationTask, Response, Document)
+    rows = session.execute(
+        select_columns(Settlement, AnnotationTask, Response, Document, col(Feedback.subject))
         .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
         .join(Response, col(AnnotationTask.response_id) == Response.id)
         .join(Document, col(AnnotationTask.schema_id) == Document.id)
-        .where(Settlement.project_id == project_id, col(Response.erased_at).is_(None), *conditions)
+        .join(Feedback, col(AnnotationTask.flag_id) == Feedback.id, isouter=True)
+        .where(col(Settlement.project_id) == project_id, col(Response.erased_at).is_(None), *conditions)
         .where(
-            (Settlement.verdict == Verdict.CORRECT)
-            | ((Settlement.verdict == Verdict.INCORRECT) & (Settlement.cause == Cause.MODEL))
+            (col(Settlement.verdict) == Verdict.CORRECT)
+            | ((col(Settlement.verdict) == Verdict.INCORRECT) & (col(Settlement.cause) == Cause.MODEL))
         )
         .order_by(col(Settlement.id))
     ).all()
@@ -88,8 +90,11 @@ def _read(session: Session, project_id: UUID, *conditions: Any) -> list[Settled]
     source_of = {source.id: source for source in session.exec(sources)}
     reasons = _reasons(session, project_id)
     made = [
-        (replace(one, reasons=reasons[task.id]), schema.content["labels"])
-        for settlement, task, response, schema in rows
+        (
+            replace(one, reasons=reasons[task.id], person=flagger or one.subject or ""),
+            schema.content["labels"],
+        )
+        for settlement, task, response, schema, flagger in rows
         for one in [_settled(settlement, task, response, source_of[response.source_id], kind)]
     ]
     settled = [one for one, labels in made if one.label in (None, *labels)]

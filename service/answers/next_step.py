@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
+from retrain.amounts import how_many
 from service import projects
 from service.answers import newest_set
 from service.answers.audits import blocking
@@ -134,12 +135,12 @@ def _to_learn(session: Session, project: Project) -> NextStep | None:
         return NextStep(f"Set v{newest.version} has not been trained on.", "Train", "training_set", newest.id)
     if (count := session.exec(settled).one()) and not session.exec(asked).one():
         return NextStep(
-            f"Experts settled {count} answers that are in no set yet.", "Build a set", "training_sets"
+            f"{how_many(count, 'settled answer', 'are')} in no set yet.", "Build a set", "training_sets"
         )
     if count := session.exec(contested).one():
-        return NextStep(f"Experts disagree on {count} tasks.", "See them", "tasks")
+        return NextStep(f"Experts disagree on {how_many(count, 'task')}.", "See them", "tasks")
     if count := session.exec(asked).one():
-        return NextStep(f"{count} tasks wait for experts.", "See them", "tasks")
+        return NextStep(f"{how_many(count, 'task', 'wait')} for experts.", "See them", "tasks")
     return None
 
 

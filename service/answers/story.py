@@ -97,8 +97,13 @@ def _labelling(
 
 def _answer(answer: Annotation) -> str:
     if answer.verdict is None:
-        return answer.problem or "skipped"
-    parts = [answer.verdict.value, answer.label or "", f"cause: {answer.cause}" if answer.cause else ""]
+        abstained = answer.abstention and answer.abstention.replace("_", " ")
+        return answer.problem or abstained or "skipped"
+    parts = [
+        answer.verdict.value,
+        answer.label or ", ".join(answer.labels),
+        f"cause: {answer.cause}" if answer.cause else "",
+    ]
     return ", ".join(part for part in parts if part)
 
 

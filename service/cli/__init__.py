@@ -7,11 +7,23 @@ import typer
 from annotation.errors import AnnotationError
 from retrain.errors import RetrainError
 from service import logs
-from service.cli import audits, corpus, doctor, labelling, loop, operation, people, questions, sets, time
+from service.cli import (
+    audits,
+    corpus,
+    doctor,
+    labelling,
+    loop,
+    operation,
+    people,
+    quarantine,
+    questions,
+    sets,
+    time,
+)
 from service.cli.console import INTERRUPTED, app, exit_code, report_problem
 from service.errors import ServiceError
 
-for part in (people, corpus, loop, labelling, questions, sets, audits, time, operation, doctor):
+for part in (people, corpus, loop, labelling, questions, sets, audits, quarantine, time, operation, doctor):
     app.registered_commands += part.app.registered_commands
     app.registered_groups += part.app.registered_groups
 

@@ -43,6 +43,7 @@ REFUSED, TRY_AGAIN, CONFIGURATION, INTERRUPTED = 3, 75, 78, 130
 POLL_SECONDS = 0.2
 MAX_WIDTH = 1000
 MEANT = {"known": "known already", "unread": "could not be read"}  # what short names say to a person
+EMPTY = {"checks": "all"}  # what an empty list says where it does not say none
 ENDED = (JobState.DONE, JobState.DEAD, JobState.CANCELLED)
 
 
@@ -190,7 +191,7 @@ def wait(
             and (child is None or child.poll() is not None)
             and not runtime.queue.workers(QUEUE_OF[job.kind])
         ):
-            child = subprocess.Popen([sys.executable, "-m", "service.cli", "work", str(job_id)])  # noqa: S603
+            child = work_in_a_child(job_id)
         tell(job)
         time.sleep(POLL_SECONDS)
     if child:
@@ -199,6 +200,11 @@ def wait(
     if job.state is not JobState.DONE:
         raise JobFailed(f"job {job_id} is {job.state}: {job.failure}", job.failure_code or "job_failed")
     return job.result
+
+
+def work_in_a_child(job_id: UUID) -> "subprocess.Popen[bytes]":
+    """Start a process that does one job."""
+    return subprocess.Popen([sys.executable, "-m", "service.cli", "work", str(job_id)])  # noqa: S603
 
 
 def _sentence(error: Exception) -> str:
@@ -239,7 +245,10 @@ def _name(name: str) -> str:
 def _told(value: Any) -> str:
     """Say a value as people do."""
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_told(each)}" for name, each in value.items()) or "none"
+        named = (
+            (name, EMPTY.get(name, "none") if each == [] else _told(each)) for name, each in value.items()
+        )
+        return ", ".join(f"{name} {text}" for name, text in named) or "none"
     if isinstance(value, list):
         return ", ".join(map(_told, value)) or "none"
     if isinstance(value, float):

@@ -20,7 +20,12 @@ app = typer.Typer()
 corpus_app = typer.Typer(no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus", help="Data that a team already has.")
 Place = Annotated[
-    str, typer.Argument(metavar="PATH|HUB_ID", help="CSV, JSON Lines, JSON, Parquet, or a folder.")
+    str,
+    typer.Argument(
+        metavar="PLACE",
+        help="CSV, JSON Lines, JSON, Parquet, a folder, a data set of the hub, label-studio:ID or"
+        " argilla:WORKSPACE/DATASET.",
+    ),
 ]
 Name = Annotated[str, typer.Option("--source", help="The corpus's name in the project.")]
 Columns = Annotated[
@@ -45,8 +50,8 @@ def import_corpus(
     no_wait: NoWait = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Take a file, a folder or a data set of the hub as rows that nobody has approved yet."""
-    columns = _columns(column)
+    """Take what stands in a file, on the hub or in an annotation tool as rows that nobody has approved yet."""
+    columns = corpus.columns_of(column or ())
     runtime, row = find_project(project)
     if dry_run:
         show(_in_a_child("read", place, columns), as_json=as_json)
@@ -54,8 +59,8 @@ def import_corpus(
     days = [day.replace(tzinfo=UTC) if day else None for day in (valid_from, valid_to)]
     new = corpus.NewSource(source, licence, author, valid_from=days[0], valid_to=days[1])
     with runtime.db.transaction() as session:
+        options = corpus.import_options(session, _absolute(place), columns, actor=ACTOR)
         source_id = corpus.ensure_source(session, row, new).id
-    options = {"path": _absolute(place), "columns": columns, "actor": ACTOR}
     job = (JobKind.CORPUS, source_id)
     show(do(runtime, *job, project_id=row.id, no_wait=no_wait, options=options), as_json=as_json)
 
@@ -107,15 +112,17 @@ def decide(
 
 @app.command()
 def audit(
-    place: Annotated[str, typer.Argument(metavar="[PATH|HUB_ID]", show_default=False)] = "",
+    place: Annotated[
+        str, typer.Argument(metavar="[PLACE]", help="As for corpus import.", show_default=False)
+    ] = "",
     project: Annotated[str, typer.Option("--project", "-p", help="Audit a project's data instead.")] = "",
     column: Columns = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what is wrong with data, by source, before any model exists."""
     if bool(place) == bool(project):
-        raise Invalid("name a file, a folder or a data set of the hub, or a project with --project")
-    columns = _columns(column)
+        raise Invalid("name a place, or a project with --project")
+    columns = corpus.columns_of(column or ())
     if place:
         document = _in_a_child("audit", place, columns)
     else:
@@ -125,16 +132,6 @@ def audit(
     show(document if as_json else _at_a_glance(document), as_json=as_json)
 
 
-def _columns(pairs: list[str] | None) -> dict[str, str]:
-    columns = {}
-    for pair in pairs or []:
-        role, equals, name = pair.partition("=")
-        if not equals:
-            raise Invalid(f"--column {pair}: write ROLE=NAME")
-        columns[role] = name
-    return columns
-
-
 def _absolute(place: str) -> str:
     """Name a file so that a worker in another folder finds it."""
     return str(Path(place).resolve()) if Path(place).exists() else place
@@ -142,7 +139,7 @@ def _absolute(place: str) -> str:
 
 def _in_a_child(verb: str, place: str, columns: dict[str, str]) -> dict[str, Any]:
     """Read a corpus in a child process, which may load what this one must not."""
-    child = [sys.executable, "-m", "service.jobs.audit", verb, place, json.dumps(columns)]
+    child = [sys.executable, "-m", "service.jobs.places", verb, place, json.dumps(columns)]
     done = subprocess.run(child, stdout=subprocess.PIPE, check=False)  # noqa: S603
     if done.returncode:
         raise JobFailed(f"{place}: the audit broke; what it said stands above")
@@ -167,7 +164,7 @@ def _at_a_glance(report: dict[str, Any]) -> dict[str, Any]:
     return {
         "audit": report["verdict"],
         **{f"source {number}": each["verdict"] for number, each in enumerate(report["sources"], start=1)},
-        "checks": report["checks"],
+        **({"checks": report["checks"]} if report["checks"] else {}),
         "gravest findings": findings[:FINDINGS_SHOWN],
         **({"more findings": more} if more > 0 else {}),
         **({"unread": report["unread"], "problems": report["problems"]} if report.get("unread") else {}),

@@ -54,7 +54,7 @@ def route(project: str, file: Path, as_json: AsJson = False) -> None:
 
 @labelling_app.command("import")
 def import_answers(project: str, file: Path, as_json: AsJson = False) -> None:
-    """Take answers from JSON Lines: response_id, annotator, verdict, label or correction, cause, ratings."""
+    """Take answers from JSON Lines: response_id, annotator, verdict, label(s) or correction, cause, ratings, spans."""
     runtime, row = find_project(project)
     options = {"answers": [_line(number, text) for number, text in enumerate(_lines(file), start=1)]}
     document = do(runtime, JobKind.IMPORT, row.id, project_id=row.id, no_wait=False, options=options)

@@ -8,23 +8,26 @@ import typer
 from sqlmodel import col, select
 
 from annotation import label_schema
-from annotation.types import RATINGS
+from annotation.suggestions import SuggestionSource
 from service import migrations, people, projects
+from service.answers.outdated import describe
 from service.cli.console import ACTOR, AsJson, connect, show
 from service.errors import Invalid
 from service.runtime import Runtime, from_environment
+from service.stages.asking import ask_again
 from service.tables import ConnectorKind, Document, DocumentKind, KeyKind, ProjectKind, Role
 from service.tables import Project as ProjectRow
 
 app = typer.Typer()
-project_app, key_app, user_app, token_app, criteria_app, rules_app = (
-    typer.Typer(no_args_is_help=True) for _ in range(6)
+project_app, key_app, user_app, token_app, criteria_app, rules_app, schema_app = (
+    typer.Typer(no_args_is_help=True) for _ in range(7)
 )
 app.add_typer(project_app, name="projects", help="Projects: one fine-tuned model's world each.")
 app.add_typer(key_app, name="keys", help="Keys that programs use.")
 app.add_typer(user_app, name="users", help="People who sign in and decide.")
 app.add_typer(token_app, name="tokens", help="People's own tokens.")
 app.add_typer(criteria_app, name="criteria", help="What success means; nothing trains without it.")
+app.add_typer(schema_app, name="schema", help="What experts are asked.")
 app.add_typer(rules_app, name="rules", help="What a challenger may lose before the gate refuses it.")
 
 
@@ -82,9 +85,9 @@ def create_project(
         slug=name,
         kind=kind,
         base_model=base_model,
-        labels=read.labels if read else [label.strip() for label in labels.split(",") if label.strip()],
-        ratings=read.ratings if read else RATINGS,
-        guidelines=_read(guidelines) if guidelines else read.guidelines if read else "",
+        labels=[label.strip() for label in labels.split(",") if label.strip()],
+        schema=read,
+        guidelines=_read(guidelines) if guidelines else "",
         system_prompt=system_prompt,
         connector=connector,
         overlap=overlap,
@@ -102,12 +105,25 @@ def change_project(
     random_share: Annotated[
         float | None, typer.Option(help="Share of unflagged responses that experts see.")
     ] = None,
+    suggestion: Annotated[
+        SuggestionSource | None,
+        typer.Option(
+            help="What experts find prefilled: nothing, the model's answer or the user's correction."
+        ),
+    ] = None,
+    blind_share: Annotated[
+        float | None,
+        typer.Option(help="Share of tasks that show no suggestion, to measure how far it sways."),
+    ] = None,
     two_persons: Annotated[
         bool | None,
         typer.Option(help="Whether who asked for a training may not approve what came of it."),
     ] = None,
     admission_bar: Annotated[
         float | None, typer.Option(help="How much of a corpus must be right, at least, to be admitted.")
+    ] = None,
+    settlement_bar: Annotated[
+        float | None, typer.Option(help="How probable an answer must be, at least, to be settled.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -118,16 +134,14 @@ def change_project(
             session,
             project,
             random_share=random_share,
+            suggestion=suggestion,
+            blind_share=blind_share,
             needs_two_persons=two_persons,
             admission_bar=admission_bar,
+            settlement_bar=settlement_bar,
             actor=ACTOR,
         )
-        document = {
-            "project": project.slug,
-            "random_share": project.random_share,
-            "needs_two_persons": project.needs_two_persons,
-            "admission_bar": project.admission_bar,
-        }
+        document = {"project": project.slug} | {name: getattr(project, name) for name in projects.SWITCHES}
     show(document, as_json=as_json)
 
 
@@ -175,6 +189,33 @@ def set_rules(project: str, file: Path, as_json: AsJson = False) -> None:
         row = projects.find(session, project)
         document = projects.set_rules(session, row, content, actor=ACTOR)
     show({"version": document.version, "sha256": document.sha256}, as_json=as_json)
+
+
+@schema_app.command("set")
+def set_schema(
+    project: str,
+    file: Path,
+    again: Annotated[
+        bool, typer.Option("--ask-again", help="Ask again what the change puts in doubt.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Set what experts are asked, from a JSON file; tells which settled answers that puts in doubt."""
+    content = _read_json(file)
+    with connect().db.transaction() as session:
+        row = projects.find(session, project)
+        projects.set_schema(session, row, content, actor=ACTOR)
+        document = describe(session, row)
+        document["asked_again"] = ask_again(session, row, actor=ACTOR) if again else 0
+    show(document, as_json=as_json)
+
+
+@schema_app.command("show")
+def show_schema(project: str, as_json: AsJson = False) -> None:
+    """Show what experts are asked, and which settled answers that puts in doubt."""
+    with connect().db.reading() as session:
+        document = describe(session, projects.find(session, project))
+    show(document, as_json=as_json)
 
 
 @criteria_app.command("show")

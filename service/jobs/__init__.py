@@ -27,6 +27,7 @@ PERFORM: dict[JobKind, str] = {
     JobKind.SEND: "labelling.send",
     JobKind.SYNC: "labelling.sync",
     JobKind.IMPORT: "labelling.import_answers",
+    JobKind.QUALITY: "quality.assess",
     JobKind.CORPUS: "corpus.work",
     JobKind.CURATE: "sets.curate",
     JobKind.REBUILD: "sets.rebuild",
@@ -36,7 +37,9 @@ PERFORM: dict[JobKind, str] = {
     JobKind.EVALUATE: "evaluation.evaluate",
 }
 # Asked for seldom, and their libraries would weigh on each fork: they are loaded when one is done.
-SELDOM = frozenset({JobKind.CORPUS, JobKind.CURATE, JobKind.REBUILD, JobKind.MIRROR, JobKind.COLLECT})
+SELDOM = frozenset(
+    {JobKind.CORPUS, JobKind.CURATE, JobKind.REBUILD, JobKind.MIRROR, JobKind.COLLECT, JobKind.QUALITY}
+)
 MAX_BEAT_SECONDS = 2.0  # how soon a job notices that it was cancelled
 
 log = structlog.get_logger()

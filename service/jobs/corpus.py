@@ -1,12 +1,11 @@
 """Jobs with what a team already has: import it, audit it, and settle what a sample admitted."""
 
+from importlib import import_module
 from typing import Any
 
-from retrain.corpus_files import read
-from retrain.embedding import encode
-from service.answers.audits import context_of
 from service.answers.corpora import examples_to_audit
-from service.jobs.audit import audited
+from service.errors import Invalid
+from service.jobs import places
 from service.queue import Lease
 from service.runtime import Runtime
 from service.stages import corpus
@@ -16,7 +15,7 @@ from service.tables import Project
 def work(runtime: Runtime, lease: Lease) -> dict[str, Any]:
     """Do what the options say with a source, or with a project; without options, settle what was admitted."""
     if "path" in lease.options:
-        found = read(lease.options["path"], columns=lease.options["columns"])
+        found = places.read(runtime.settings, lease.options["path"], lease.options["columns"])
         return corpus.take(lease, lease.row_id, found, actor=lease.options["actor"])
     if "audit" in lease.options:
         return _audit(runtime, lease)
@@ -25,9 +24,8 @@ def work(runtime: Runtime, lease: Lease) -> dict[str, Any]:
 
 def _audit(runtime: Runtime, lease: Lease) -> dict[str, Any]:
     with runtime.db.reading() as session:
-        project = session.get_one(Project, lease.row_id)
-        examples = examples_to_audit(session, project)
-        context = context_of(session, project, encode)
-    return audited(
-        examples, context, lambda check, done, of: lease.report(checking=check, step=done, steps=of)
-    )
+        examples = examples_to_audit(session, session.get_one(Project, lease.row_id))
+    if not examples:
+        raise Invalid("there is nothing to audit: no corpus was imported and no answer is settled")
+    report: dict[str, Any] = import_module("service.jobs.audit").of_project(runtime, lease, examples)
+    return report

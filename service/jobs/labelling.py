@@ -12,6 +12,7 @@ from service import tool_state, tools
 from service.errors import TryAgain, WrongState
 from service.queue import Lease
 from service.runtime import Runtime
+from service.settings import Settings
 from service.stages import labelling, sending
 from service.tables import ConnectorKind, Project
 from service.tool_state import Hook
@@ -42,13 +43,13 @@ def import_answers(runtime: Runtime, lease: Lease) -> dict[str, Any]:
     return labelling.import_answers(lease, lease.row_id, lease.options["answers"])
 
 
-def connect(runtime: Runtime, tool: ConnectorKind) -> Connector:
-    """Connect to a tool.
+def connect(chosen: Settings, tool: ConnectorKind) -> ArgillaConnector | LabelStudioConnector:
+    """Connect to the tool of a kind that the settings name, or that is bundled.
 
     Raises:
         TryAgain: the bundled tool is still being set up.
     """
-    running = tools.running(runtime.settings, tool)
+    running = tools.running(chosen, tool)
     if running is None:
         raise TryAgain(f"{tools.bundled(tool).TITLE} is not up yet")
     if tool is ConnectorKind.ARGILLA:
@@ -66,7 +67,7 @@ def _in_each(runtime: Runtime, lease: Lease, work: Work) -> dict[str, Any]:
     waiting: dict[str, str] = {}
     for tool in _tools(runtime, lease):
         try:
-            outcome.update(work(tool, connect(runtime, tool), _hook(runtime, tool)))
+            outcome.update(work(tool, connect(runtime.settings, tool), _hook(runtime, tool)))
         except (ToolUnavailable, ToolRefused, TryAgain) as error:
             waiting[tool.value] = str(error)
             with lease.transaction() as session:

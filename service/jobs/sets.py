@@ -18,6 +18,7 @@ class Tools:
 
     write = staticmethod(parquet.write)
     audit = staticmethod(checks.run_all)
+    versions = staticmethod(checks.versions)
     encode = staticmethod(encode)
 
 

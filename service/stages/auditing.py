@@ -1,9 +1,11 @@
 """What people decide about an audit's findings: to waive one for a time, to accept a repair, to take it back."""
 
 from datetime import date, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import exists, update
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from retrain.audit import Repair, RepairKind, Severity
@@ -13,6 +15,7 @@ from service.answers.examples import to_repair
 from service.clock import utcnow
 from service.errors import AlreadyDecided, Invalid, NotFound, WrongState
 from service.glossary import add_name, remove_name
+from service.settlements import IN_FORCE, OPEN
 from service.tables import (
     AcceptedRepair,
     AnnotationTask,
@@ -21,6 +24,7 @@ from service.tables import (
     DocumentKind,
     Project,
     Response,
+    Settlement,
     TaskPurpose,
     TaskState,
     TrainingSet,
@@ -143,27 +147,46 @@ def undo(session: Session, project: Project, repair_id: UUID, *, user: User) -> 
 def _tasks(
     session: Session, project: Project, accepted: AcceptedRepair, proposal: Repair
 ) -> list[AnnotationTask]:
-    """Return a task for each response that may be learned from and that nobody was asked about."""
+    """Return a task for each response that nobody was asked about, and one for each settled row, to be asked again."""
+    keys = [UUID(key) for key in proposal.keys]
     asked = exists().where(
         col(AnnotationTask.response_id) == Response.id, col(AnnotationTask.state) != TaskState.WITHDRAWN
     )
     unasked = select(Response.id).where(
-        Response.project_id == project.id, col(Response.id).in_(map(UUID, proposal.keys)), ~asked
+        Response.project_id == project.id, col(Response.id).in_(keys), ~asked, col(Response.may_train)
+    )
+    again = aliased(AnnotationTask)
+    is_open = exists().where(col(again.rechecks_id) == AnnotationTask.id, col(again.state).in_(OPEN))
+    settled = (
+        select(AnnotationTask)
+        .join(Settlement, col(Settlement.task_id) == AnnotationTask.id)
+        .join(Response, col(AnnotationTask.response_id) == Response.id)
+        .where(Settlement.project_id == project.id, col(Settlement.id).in_(keys), IN_FORCE, ~is_open)
+        .where(col(Response.erased_at).is_(None))
     )
     schema_id, guidelines_id = projects.questions(session, project.id)
-    place = routing.routing_of(session, project).place()
+    rules = routing.routing_of(session, project)
+    causes: list[dict[str, Any]] = [
+        *(
+            {"response_id": response_id, "purpose": TaskPurpose.COVERAGE} | rules.place()
+            for response_id in session.exec(unasked.order_by(col(Response.id)))
+        ),
+        *(
+            {"response_id": task.response_id, "purpose": TaskPurpose.RECHECK, "rechecks_id": task.id}
+            | rules.place_again(session, task)
+            for task in session.exec(settled.order_by(col(AnnotationTask.id)))
+        ),
+    ]
     return [
         AnnotationTask(
             project_id=project.id,
-            response_id=response_id,
-            purpose=TaskPurpose.COVERAGE,
             repair_id=accepted.id,
             schema_id=schema_id,
             guidelines_id=guidelines_id,
             priority=0.0,
-            **place,
+            **cause,
         )
-        for response_id in session.exec(unasked.where(col(Response.may_train)).order_by(col(Response.id)))
+        for cause in causes
     ]
 
 

@@ -1,7 +1,7 @@
 """Stage 0: take in what a team already has; it teaches only what experts judged, row by row or by a sample."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import islice
@@ -16,7 +16,7 @@ from sqlmodel import Session, col, select
 
 from annotation.types import Verdict
 from retrain.audit import personal
-from retrain.corpus import CorpusRow, Found, nothing_in
+from retrain.corpus import CorpusRow, Found, check_columns, nothing_in
 from retrain.intervals import wilson
 from retrain.types import sha256_of
 from service import ledger, projects, routing
@@ -27,6 +27,7 @@ from service.answers.corpora import (
     share_right,
     unasked,
     why_no_decision,
+    why_no_import,
     why_no_sample,
 )
 from service.clock import utcnow
@@ -90,6 +91,35 @@ def ensure_source(session: Session, project: Project, new: NewSource) -> Source:
     session.add(source)
     session.flush()
     return source
+
+
+def import_options(session: Session, place: str, columns: Mapping[str, str], *, actor: str) -> dict[str, Any]:
+    """Return what a job is told that imports what stands in a place.
+
+    Raises:
+        Invalid: a tool is named, and no project in it.
+        UnreadableCorpus: `columns` names what rows do not have.
+        WrongState: a project of ours asks its experts there, so that their answers come by themselves.
+    """
+    check_columns(columns)
+    if why := why_no_import(session, place):
+        raise WrongState(f"{place}: {why}")
+    return {"path": place, "columns": dict(columns), "actor": actor}
+
+
+def columns_of(pairs: Iterable[str]) -> dict[str, str]:
+    """Read pairs such as answer=Reply: which column of a record has which role.
+
+    Raises:
+        Invalid: one of them is no pair.
+    """
+    columns = {}
+    for pair in pairs:
+        role, equals, name = pair.partition("=")
+        if not equals:
+            raise Invalid(f"column {pair}: write ROLE=NAME")
+        columns[role] = name
+    return columns
 
 
 def take(lease: Lease, source_id: UUID, read: Iterable[Found], *, actor: str) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Stage 4: make an immutable, audited training set of what experts settled on."""
 
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,42 +9,36 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import delete, func
-from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
-from retrain import audit, card
+from retrain import audit
+from retrain.amounts import how_many
 from retrain.artifacts import name_of
-from retrain.audit.repairs import apply
 from retrain.audit.report import report, wordless
 from retrain.recipe import Recipe
-from retrain.training_set import Built, Placed, build, fingerprint, to_example
-from retrain.types import Example, Kind, Split, canonical_json, content_hash
+from retrain.training_set import Built, build, fingerprint
+from retrain.types import Example, Split, canonical_json, content_hash
 from service import ledger
 from service.answers import describe_set, newest_set
 from service.answers.audits import context_of
-from service.answers.erasures import erased_rows
+from service.answers.cards import card_of
+from service.answers.erasures import FILLED_AGAIN, erased_rows
 from service.answers.examples import (
-    IN_FORCE,
-    accepted_repairs,
     examples_of,
     placed_answers,
-    settled_answers,
     to_document,
-    withdrawn_answers,
 )
+from service.answers.lineage import consents
+from service.answers.material import History, held_out, material_of
 from service.clock import utcnow
 from service.errors import Invalid
 from service.queue import Lease
 from service.runtime import Runtime
 from service.tables import (
     AcceptedRepair,
-    AnnotationTask,
     AuditFinding,
     JobKind,
     Project,
-    Response,
-    Settlement,
-    Source,
     SplitAssignment,
     TrainingSet,
     TrainingSetExample,
@@ -66,21 +59,13 @@ class Tools(Protocol):
         checks: Iterable[str],
         report: Callable[[str, int, int], None],
     ) -> list[audit.Finding]: ...
+    def versions(self, checks: Iterable[str], /) -> dict[str, int]: ...
     def encode(self, texts: Sequence[str], /) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
-class History:
-    """All that earlier versions fixed: which rows are in which group, and which group is in which split."""
-
-    placed: list[Placed]
-    assigned: dict[str, Split]
-    newest: TrainingSet | None
-
-
-@dataclass(frozen=True, slots=True)
 class Frozen:
-    """A set before it is a row: its examples, what repairs did to them, and what the audit found."""
+    """A set before it is a row: its examples, what repairs did to them, what the audit found, and what allows it."""
 
     built: Built
     touched: Mapping[str, list[str]]
@@ -89,6 +74,7 @@ class Frozen:
     recipe: Recipe
     artifact: str
     report: str
+    consent: Mapping[UUID, dict[str, Any]]
 
 
 def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools: Tools) -> dict[str, Any]:
@@ -99,35 +85,33 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
         UnknownCheck: the recipe names a check that does not exist.
     """
     with runtime.db.reading() as session:
-        settled = settled_answers(session, project_id, IN_FORCE)
-        withdrawn = withdrawn_answers(session, project_id)
-        history = _history(session, project_id)
-        repaired, touched = apply(settled, accepted_repairs(session, project_id))
         project = session.get_one(Project, project_id)
+        material = material_of(session, project)
         context = context_of(session, project, tools.encode)
-    if not settled:
-        raise Invalid(f"project {project.slug}: no settlement can be learned from yet")
-    built = build(repaired, earlier=history.placed, assigned=history.assigned, recipe=recipe)
-    left = {one.key for one in repaired}
-    out = {one.key: f"repair {touched[one.key][-1]}" for one in settled if one.key not in left}
-    dropped = withdrawn | out | dict(built.dropped)
+    history = material.history
+    built = build(material.rows, earlier=history.placed, assigned=history.assigned, recipe=recipe)
+    dropped = dict(material.dropped) | dict(built.dropped)
     if not built.examples:
         raise _nothing_left(project, dropped)
     findings = tools.audit(
         built.examples,
-        replace(context, earlier=_held_out(history, built)),
+        replace(context, earlier=held_out(history, built.examples)),
         checks=recipe.checks,
         report=lambda *step: _report(lease, *step),
     )
+    told = wordless(report(built.examples, findings)) | {"versions": tools.versions(recipe.checks)}
+    with runtime.db.reading() as session:
+        consent = consents(session, [UUID(example.key) for example in built.examples])
     frozen = Frozen(
         built=built,
-        touched=touched,
+        touched=material.touched,
         dropped=dropped,
         findings=findings,
         recipe=recipe,
         artifact=_stored(built.examples, tools.write, runtime.artifacts.put_file),
         # What findings quote stands in rows of the database, where an erasure finds it.
-        report=runtime.artifacts.put_bytes(canonical_json(wordless(report(built.examples, findings)))),
+        report=runtime.artifacts.put_bytes(canonical_json(told)),
+        consent=consent,
     )
     with lease.transaction() as session:
         training_set = _add(runtime, session, project_id, history, frozen)
@@ -139,7 +123,7 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
 def _nothing_left(project: Project, dropped: Mapping[str, str]) -> Invalid:
     why = ", ".join(sorted(set(dropped.values()))[:3])
     return Invalid(
-        f"project {project.slug}: repairs and recipe leave none of {len(dropped)} settlements: {why}"
+        f"project {project.slug}: repairs and recipe leave none of {how_many(len(dropped), 'settlement')}: {why}"
     )
 
 
@@ -178,7 +162,7 @@ def rebuild(runtime: Runtime, lease: Lease, set_id: UUID, tools: Tools) -> dict[
         and (artifact == stored.artifact or bool(withheld) or not left)
     )
     told = {"erased": erased, "not to be learned from any more": withheld, "missing": missing}
-    lost = ", ".join(f"{count} rows {what}" for what, count in told.items() if count)
+    lost = ", ".join(f"{how_many(count, 'row')} {what}" for what, count in told.items() if count)
     was = "as it was" if equal else "not as it was"
     return {
         "set": stored.fingerprint,
@@ -194,44 +178,6 @@ def rebuild(runtime: Runtime, lease: Lease, set_id: UUID, tools: Tools) -> dict[
 
 def _report(lease: Lease, check: str, done: int, of: int) -> None:
     lease.report(step=done, steps=of, checking=check)
-
-
-def _history(session: Session, project_id: UUID) -> History:
-    """Return each placed settlement under its newest group, and each group's newest split.
-
-    Rows that have left, by a repair or a withdrawn consent, are among them: what is near them stays in their split.
-    """
-    rows = session.exec(
-        select(TrainingSetExample.settlement_id, TrainingSetExample.group_name)
-        .join(TrainingSet, col(TrainingSetExample.training_set_id) == TrainingSet.id)
-        .where(TrainingSet.project_id == project_id)
-        .order_by(col(TrainingSet.version))
-    )
-    group_of = {str(settlement_id): group for settlement_id, group in rows}
-    assignments = select(SplitAssignment).where(SplitAssignment.project_id == project_id)
-    return History(
-        placed=[
-            Placed(one, group_of[one.key])
-            for one in placed_answers(session, project_id)
-            if one.key in group_of
-        ],
-        assigned={
-            row.group_name: row.split for row in session.exec(assignments.order_by(col(SplitAssignment.id)))
-        },
-        newest=newest_set(session, project_id),
-    )
-
-
-def _held_out(history: History, built: Built) -> list[Example]:
-    """Return rows of earlier versions that models are judged by and which are not in this one."""
-    present = {example.key for example in built.examples}
-    return [
-        to_example(each.settled, each.group, split)
-        for each in history.placed
-        if each.settled.key not in present
-        and (split := history.assigned.get(each.group)) in (Split.TEST, Split.REGRESSION)
-        and split is not None
-    ]
 
 
 def _stored(
@@ -250,13 +196,18 @@ def _add(
     runtime: Runtime, session: Session, project_id: UUID, history: History, frozen: Frozen
 ) -> TrainingSet:
     examples, recipe = frozen.built.examples, frozen.recipe.to_json()
-    name = fingerprint(examples, recipe)
-    same = select(TrainingSet).where(TrainingSet.project_id == project_id, TrainingSet.fingerprint == name)
-    if known := session.exec(same).first():
+    if known := _same(session, project_id, examples, frozen.recipe):
         known.current_at = utcnow()
-        if erased_rows(session, known):
-            _fill_again(session, known, frozen)
-        return _audited(session, known, frozen)
+        is_other = erased_rows(session, known) and _has_others(session, known, frozen)
+        if is_other:
+            _fill_again(runtime, session, known, frozen)
+        _audited(session, known, frozen)
+        if is_other:
+            known.card = runtime.artifacts.put_bytes(
+                card_of(session, known, frozen.built.examples, frozen.findings).encode()
+            )
+        return known
+    name = fingerprint(examples, recipe)
     added = TrainingSet(
         project_id=project_id,
         parent_id=history.newest.id if history.newest else None,
@@ -269,12 +220,13 @@ def _add(
     )
     session.add(added)
     session.flush()
-    key = f"{JobKind.MIRROR}:{added.id}"
-    runtime.queue.ask(session, JobKind.MIRROR, added.id, project_id=project_id, unique_key=key)
-    session.add_all(_example_row(added.id, example, frozen.touched) for example in examples)
+    _ask_for_mirror(runtime, session, added)
+    session.add_all(_example_rows(added.id, frozen))
     session.add_all(_assignments(added, frozen.built))
     _audited(session, added, frozen)
-    added.card = runtime.artifacts.put_bytes(_card(session, added, frozen).encode())
+    added.card = runtime.artifacts.put_bytes(
+        card_of(session, added, frozen.built.examples, frozen.findings).encode()
+    )
     ledger.append(
         session,
         actor="curation",
@@ -286,20 +238,49 @@ def _add(
     return added
 
 
-def _fill_again(session: Session, emptied: TrainingSet, frozen: Frozen) -> None:
-    """Give an emptied set the rows that came since and equal the erased ones, whose marks stay."""
+def _same(
+    session: Session, project_id: UUID, examples: Sequence[Example], recipe: Recipe
+) -> TrainingSet | None:
+    """Return the set of these rows by this recipe, also by one written down when it had fewer fields."""
+    written = session.exec(select(TrainingSet.recipe).where(TrainingSet.project_id == project_id))
+    forms = {canonical_json(form): form for form in written if Recipe.from_json(form) == recipe}
+    names = [fingerprint(examples, form) for form in forms.values()]
+    same = select(TrainingSet).where(
+        TrainingSet.project_id == project_id, col(TrainingSet.fingerprint).in_(names)
+    )
+    return session.exec(same.order_by(col(TrainingSet.version).desc())).first()
+
+
+def _has_others(session: Session, emptied: TrainingSet, frozen: Frozen) -> bool:
+    """Say whether an emptied set lacks rows that it is built with now."""
+    left = select(TrainingSetExample.settlement_id).where(
+        TrainingSetExample.training_set_id == emptied.id, col(TrainingSetExample.erased_at).is_(None)
+    )
+    return set(session.exec(left)) != {UUID(example.key) for example in frozen.built.examples}
+
+
+def _fill_again(runtime: Runtime, session: Session, emptied: TrainingSet, frozen: Frozen) -> None:
+    """Give an emptied set the rows that came since and equal the erased ones, whose marks stay; mirror it anew."""
     left = col(TrainingSetExample.training_set_id) == emptied.id, col(TrainingSetExample.erased_at).is_(None)
     session.exec(delete(TrainingSetExample).where(*left))
-    session.add_all(_example_row(emptied.id, each, frozen.touched) for each in frozen.built.examples)
+    session.add_all(_example_rows(emptied.id, frozen))
     session.add_all(_assignments(emptied, frozen.built))
     emptied.artifact, emptied.dropped = frozen.artifact, dict(frozen.dropped)
     ledger.append(
         session,
         actor="curation",
-        action="training_set_filled_again",
+        action=FILLED_AGAIN,
         subject=emptied.fingerprint,
         project_id=emptied.project_id,
         facts={"version": emptied.version, "artifact": frozen.artifact},
+    )
+    _ask_for_mirror(runtime, session, emptied)
+
+
+def _ask_for_mirror(runtime: Runtime, session: Session, training_set: TrainingSet) -> None:
+    key = f"{JobKind.MIRROR}:{training_set.id}"
+    runtime.queue.ask(
+        session, JobKind.MIRROR, training_set.id, project_id=training_set.project_id, unique_key=key
     )
 
 
@@ -329,41 +310,6 @@ def _audited(session: Session, training_set: TrainingSet, frozen: Frozen) -> Tra
     return training_set
 
 
-def _card(session: Session, added: TrainingSet, frozen: Frozen) -> str:
-    """Describe a set for people, without a word of its rows."""
-    project = session.get_one(Project, added.project_id)
-    examples = frozen.built.examples
-    sources = session.exec(select(Source).where(Source.project_id == project.id)).all()
-    present = {example.source for example in examples}
-    of_set = (
-        select_columns(col(Response.legal_basis), col(Settlement.agreeing), col(Settlement.asked))
-        .select_from(TrainingSetExample)
-        .join(Settlement, col(TrainingSetExample.settlement_id) == Settlement.id)
-        .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
-        .join(Response, col(AnnotationTask.response_id) == Response.id)
-        .where(col(TrainingSetExample.training_set_id) == added.id)
-    )
-    people = session.execute(of_set).all()
-    shared = [agreeing == asked for _, agreeing, asked in people if asked > 1]
-    findings: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for finding in frozen.findings:
-        findings[finding.check][finding.severity.value] += 1
-    return card.render(
-        card.CardFacts(
-            name=f"{project.slug}/v{added.version}",
-            fingerprint=added.fingerprint,
-            kind=Kind(project.kind),
-            frozen=added.created_at.date(),
-            counts=card.count(examples),
-            recipe=frozen.recipe.to_json(),
-            findings=findings,
-            agreement={"rows on which all experts agreed": sum(shared) / len(shared)} if shared else {},
-            consent=Counter(basis or "not stated" for basis, _, _ in people),
-            licences={source.name: source.licence for source in sources if source.name in present},
-        )
-    )
-
-
 def _assignments(added: TrainingSet, built: Built) -> list[SplitAssignment]:
     contaminated = {name for merge in built.merges for name in merge.contaminated}
     return [
@@ -378,15 +324,19 @@ def _assignments(added: TrainingSet, built: Built) -> list[SplitAssignment]:
     ]
 
 
-def _example_row(set_id: UUID, example: Example, touched: Mapping[str, list[str]]) -> TrainingSetExample:
-    return TrainingSetExample(
-        training_set_id=set_id,
-        settlement_id=UUID(example.key),
-        content_sha256=content_hash(example),
-        split=example.split,
-        group_name=example.group,
-        repairs=touched.get(example.key, []),
-    )
+def _example_rows(set_id: UUID, frozen: Frozen) -> list[TrainingSetExample]:
+    return [
+        TrainingSetExample(
+            training_set_id=set_id,
+            settlement_id=UUID(example.key),
+            content_sha256=content_hash(example),
+            split=example.split,
+            group_name=example.group,
+            repairs=frozen.touched.get(example.key, []),
+            consent=frozen.consent[UUID(example.key)],
+        )
+        for example in frozen.built.examples
+    ]
 
 
 def _finding_row(set_id: UUID, finding: audit.Finding) -> AuditFinding:

@@ -8,6 +8,7 @@ import json
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from sqlite3 import OperationalError
 from tempfile import TemporaryDirectory
@@ -21,6 +22,7 @@ from sqlmodel import Session, SQLModel, col, select
 from retrain.errors import RemoteRefused
 from retrain.types import canonical_json
 from service import ledger
+from service.answers import newest_set
 from service.answers.erasures import ERASED_SETS, Repository, erased_shards
 from service.clock import utcnow
 from service.errors import TryAgain
@@ -36,10 +38,12 @@ from service.tables import (
     JobKind,
     JobState,
     LedgerEntry,
+    Quarantine,
     Response,
     RunState,
     Settlement,
     SplitAssignment,
+    TaskFlag,
     TaskState,
     TrainingRun,
     TrainingSet,
@@ -67,8 +71,8 @@ def run(
 ) -> dict[str, int]:
     """Erase what a person asked, was answered and said, what experts made of it, and each copy of that in a set.
 
-    `leave_out` writes a set's file without the rows of some content hashes. What annotation tools, exports and
-    backups hold is not erased here.
+    `leave_out` writes a set's file without the rows of some content hashes. A job builds the set that follows one
+    which lost rows and was the newest. What annotation tools, exports and backups hold is not erased here.
 
     Raises:
         TryAgain: a job or a reader is in the way, or the remote refuses; what could be erased is. Erase again.
@@ -86,6 +90,7 @@ def run(
         _forget_mirrored(runtime, repository)
     finally:  # whatever the remote says
         _vacuum(runtime)
+        _ask_for_successors(runtime)  # last, for whoever builds a set is a reader
     log.info("subject_erased", **told)
     return told
 
@@ -115,9 +120,22 @@ def _erase_words(session: Session, subject: str) -> dict[str, int]:
         "may_train": False,
         "triaged_at": func.coalesce(Response.triaged_at, at),
     }
+    # What comes from them later is a stranger's: the quarantine ends with what it knew them by.
+    known = {"subject": None, "reason": "", "lifted_at": func.coalesce(Quarantine.lifted_at, at)}
+    _change(session, Quarantine, col(Quarantine.subject) == subject, known)
     of_person = (col(Feedback.subject) == subject) | col(Feedback.response_id).in_(own)
+    flagged = (
+        select(TaskFlag.task_id).join(Feedback, col(Feedback.id) == TaskFlag.feedback_id).where(of_person)
+    )
+    prefilled = col(AnnotationTask.id).in_(tasks) | col(AnnotationTask.id).in_(flagged)
+    _change(session, AnnotationTask, prefilled, {"suggestion": {}})
     feedback = _change(session, Feedback, of_person, said)
-    _change(session, Annotation, col(Annotation.task_id).in_(tasks), {"correction": None, "problem": None})
+    _change(
+        session,
+        Annotation,
+        col(Annotation.task_id).in_(tasks),
+        {"correction": None, "problem": None, "reason": None},
+    )
     _change(session, Settlement, col(Settlement.task_id).in_(tasks), {"correction": None})
     unsettled = col(AnnotationTask.id).in_(tasks) & col(AnnotationTask.state).in_(UNSETTLED)
     _change(session, AnnotationTask, unsettled, {"state": TaskState.WITHDRAWN})
@@ -303,9 +321,26 @@ def _vacuum(runtime: Runtime) -> None:
         raise TryAgain(f"{still}: {error}") from error
 
 
+def _ask_for_successors(runtime: Runtime) -> None:
+    """Ask for the next set wherever the newest lost rows since it was built, and has some left."""
+    with runtime.db.transaction() as session:
+        for project_id in session.exec(ERASED_PROJECTS.distinct()).all():
+            newest = newest_set(session, project_id)
+            if newest and _is_to_follow(session, newest):
+                key = f"{JobKind.CURATE}:{project_id}"
+                runtime.queue.ask(session, JobKind.CURATE, project_id, project_id=project_id, unique_key=key)
+
+
+def _is_to_follow(session: Session, training_set: TrainingSet) -> bool:
+    of_set = select(TrainingSetExample.id).where(TrainingSetExample.training_set_id == training_set.id)
+    erased_at = col(TrainingSetExample.erased_at)
+    lost, left = of_set.where(erased_at > training_set.current_at), of_set.where(erased_at.is_(None))
+    return all(session.exec(rows.limit(1)).first() for rows in (lost, left))
+
+
 def _forget_mirrored(runtime: Runtime, repository: Repository) -> None:
     """Take the rows of emptied sets out of the mirror: their tags stay and name what is no more."""
     try:
-        repository.forget(erased_shards(runtime, repository, ERASED_SETS))
+        repository.forget(partial(erased_shards, runtime, repository, ERASED_SETS))
     except RemoteRefused as error:
         raise TryAgain(f"all is erased here, but {error}") from error

@@ -17,9 +17,10 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from retrain.errors import RetrainError
-from retrain.types import Contents, canonical_json
+from retrain.types import Contents, canonical_json, version_tag
 from service.answers import describe_evaluation
-from service.answers.erasures import ERASED_SETS, Repository, erased_shards
+from service.answers.erasures import ERASED_SETS, REVISION, Repository, erased_shards, revision_of
+from service.answers.lineage import lineage_of
 from service.clock import utcnow
 from service.errors import TryAgain
 from service.queue import Lease
@@ -72,15 +73,16 @@ def run(
         training_set = session.get_one(TrainingSet, set_id)
         project = session.get_one(Project, training_set.project_id)
         judged = _judged(session, project, training_set)
-    tag = f"{project.slug}/v{training_set.version}"
+        revision = revision_of(session, training_set)
     try:
-        commit, tagged = _tag(runtime, project.slug, training_set, judged, repository)
+        tag, commit, tagged = _tag(runtime, project.slug, training_set, judged, repository, revision=revision)
     except RetrainError as error:
         _record(lease, set_id, "", failure=str(error))
         raise
     this = ERASED_SETS.where(TrainingSetExample.training_set_id == set_id)
-    if gone := erased_shards(runtime, repository, this):  # before, or while its rows were copied
-        _try(lease, set_id, commit, partial(repository.forget, gone))
+    # Rows may have been erased before this, or while they were copied.
+    forget = partial(repository.forget, partial(erased_shards, runtime, repository, this))
+    _try(lease, set_id, commit, forget)
     sent = _try(lease, set_id, commit, repository.push)
     if track:
         for each, at in zip(judged, tagged, strict=True):
@@ -108,7 +110,7 @@ def needed_tags(session: Session) -> list[str]:
     trained = select(TrainingRun.training_set_id).distinct()
     newest = select(func.max(TrainingSet.version)).where(TrainingSet.project_id == Project.id)
     sets = session.exec(
-        select(Project.slug, TrainingSet.version)
+        select(Project.slug, TrainingSet.version, REVISION)
         .join(TrainingSet, col(TrainingSet.project_id) == Project.id)
         .where(
             col(TrainingSet.id).in_(trained)
@@ -123,29 +125,45 @@ def needed_tags(session: Session) -> list[str]:
         .distinct()
     ).all()
     return sorted(
-        [f"{slug}/v{version}" for slug, version in sets] + [f"{slug}/run-v{n}" for slug, n in models]
+        [f"{slug}/{version_tag(version, revision)}" for slug, version, revision in sets]
+        + [f"{slug}/run-v{n}" for slug, n in models]
     )
 
 
 def _tag(
-    runtime: Runtime, slug: str, training_set: TrainingSet, judged: Sequence[Judged], repository: Repository
-) -> tuple[str, list[str]]:
-    """Publish what has no tag yet; return the set's commit and each run's."""
+    runtime: Runtime,
+    slug: str,
+    training_set: TrainingSet,
+    judged: Sequence[Judged],
+    repository: Repository,
+    *,
+    revision: int,
+) -> tuple[str, str, list[str]]:
+    """Publish what has no tag yet; return the set's tag and commit, and each run's commit."""
     version = training_set.version
+    tag = f"{slug}/{version_tag(version, revision)}"
     with TemporaryDirectory() as folder:
         rows = Path(folder) / "part-00000.parquet"
         rows.write_bytes(runtime.artifacts.get_bytes(training_set.artifact))
         facts = _facts(runtime, training_set)
         contents = Contents({"rows/part-00000.parquet": rows}, facts, training_set.created_at)
         # A tag is what it was: rows may have been erased, and lineage salted anew, since it was made.
-        commit = repository.commit_of(f"{slug}/v{version}") or repository.publish(slug, version, contents)
-        return commit, [
-            repository.commit_of(f"{slug}/run-{each.name}")
-            or repository.add_run(
-                slug, version, each.name, _run_contents(runtime, each, Path(folder) / each.name)
-            )
-            for each in judged
-        ]
+        commit = repository.commit_of(tag) or repository.publish(slug, version, contents, revision=revision)
+        return (
+            tag,
+            commit,
+            [
+                repository.commit_of(f"{slug}/run-{each.name}")
+                or repository.add_run(
+                    slug,
+                    version,
+                    each.name,
+                    _run_contents(runtime, each, Path(folder) / each.name),
+                    revision=revision,
+                )
+                for each in judged
+            ],
+        )
 
 
 def _try(lease: Lease, set_id: UUID, commit: str, act: Any) -> Any:
@@ -168,26 +186,17 @@ def _record(lease: Lease, set_id: UUID, commit: str, *, failure: str | None) -> 
 
 def _facts(runtime: Runtime, training_set: TrainingSet) -> dict[str, bytes]:
     """Return what Git holds of a set: how it was made, what its audit found, and which rows go back to what."""
-    of_set = select(TrainingSetExample).where(TrainingSetExample.training_set_id == training_set.id)
-    with runtime.db.reading() as session:
-        rows = session.exec(of_set.order_by(col(TrainingSetExample.settlement_id))).all()
-    salted = runtime.secrets.salted
-    lineage = [
-        {
-            "settlement": str(row.settlement_id),
-            "split": row.split.value,
-            "group": salted(row.group_name),
-            "content": salted(row.content_sha256),
-            "repairs": row.repairs,
-        }
-        for row in rows
-    ]
-    facts = {}
+    facts, report = {}, {}
     if training_set.card:
         facts["README.md"] = runtime.artifacts.get_bytes(training_set.card)
     if training_set.audit_report:
         report = json.loads(runtime.artifacts.get_bytes(training_set.audit_report))
         facts["audit.json"] = _pretty(report)
+    of_set = select(TrainingSetExample).where(TrainingSetExample.training_set_id == training_set.id)
+    with runtime.db.reading() as session:
+        rows = session.exec(of_set.order_by(col(TrainingSetExample.settlement_id))).all()
+        versions, salted = report.get("versions", {}), runtime.secrets.salted
+        lineage = list(lineage_of(session, rows, checks=versions, salted=salted))
     return facts | {
         "recipe.json": _pretty({"fingerprint": training_set.fingerprint, **training_set.recipe}),
         "lineage.jsonl": b"".join(canonical_json(row) + b"\n" for row in lineage),

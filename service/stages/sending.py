@@ -8,14 +8,17 @@ import structlog
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
+from annotation.suggestions import SuggestionSource, is_blind, suggested
 from annotation.types import Connector, NewTask
 from service import tool_state
 from service.clock import utcnow
 from service.queue import Lease
+from service.settlements import schema_of
 from service.tables import (
     AnnotationTask,
     ConnectorKind,
     Feedback,
+    Project,
     Response,
     TaskFlag,
     TaskState,
@@ -54,7 +57,9 @@ def _selected(
             .order_by(col(AnnotationTask.priority).desc(), col(AnnotationTask.id))
             .limit(PUSH_BATCH)
         ).all()
-        flags: dict[UUID, list[Feedback]] = {task.id: [] for task, _ in rows}
+        # A task that asks again is about the flags of the one before.
+        first = {task.id: task.rechecks_id or task.id for task, _ in rows}
+        flags: dict[UUID, list[Feedback]] = {task_id: [] for task_id in first.values()}
         about = (
             select(TaskFlag.task_id, Feedback)
             .join(Feedback, col(TaskFlag.feedback_id) == Feedback.id)
@@ -62,7 +67,22 @@ def _selected(
         )
         for task_id, feedback in session.exec(about):
             flags[task_id].append(feedback)
-    return [(task, response, flags[task.id]) for task, response in rows]
+        chosen = [(task, response, flags[first[task.id]]) for task, response in rows]
+        _suggest(session, chosen)
+    return chosen
+
+
+def _suggest(session: Session, chosen: Sequence[tuple[AnnotationTask, Response, Sequence[Feedback]]]) -> None:
+    """Decide what each task suggests, and whether it is shown, before the tool hears of it; once decided it stays."""
+    for task, response, flags in chosen:
+        project = session.get_one(Project, task.project_id)
+        if task.is_blind is not None or project.suggestion is SuggestionSource.NONE:
+            continue
+        corrections = [flag.correction for flag in flags if flag.correction]
+        own = project.suggestion is SuggestionSource.RESPONSE
+        text = response.text if own else corrections[-1] if corrections else ""
+        task.suggestion = suggested(text, schema_of(session, task))
+        task.is_blind = is_blind(str(task.id), project.blind_share)
 
 
 def _new_task(task: AnnotationTask, response: Response, flags: Sequence[Feedback]) -> NewTask:
@@ -76,6 +96,7 @@ def _new_task(task: AnnotationTask, response: Response, flags: Sequence[Feedback
         response=response.text,
         context="\n\n".join(passage["text"] for passage in response.context),
         reasons=" · ".join([*sorted(codes), *sorted(comments)]),
+        suggestion={} if task.is_blind else task.suggestion,
     )
 
 

@@ -18,6 +18,7 @@ from sqlmodel import Session, col, select
 from annotation.triage import random_share
 from retrain import archive
 from retrain.errors import TrainingBroke
+from retrain.recipe import Recipe
 from retrain.suites import ask_generally, replay_prompts
 from retrain.types import Example, Message, Mode, Progress, Split, TrainedAdapter, TrainingSpec, content_hash
 from service import ledger, projects
@@ -248,6 +249,8 @@ def _spec(
 ) -> TrainingSpec:
     chosen = {name: value for name, value in options.items() if name in (*CHOSEN, "mode")}
     mode = Mode(chosen.pop("mode", Mode.FRESH))
+    recipe = Recipe.from_json(training_set.recipe)
+    replay = {"replay_earlier": recipe.replay_earlier, "replay_general": recipe.replay_general}
     return TrainingSpec(
         base_model=project.base_model,
         base_sha256=base.sha256,
@@ -255,7 +258,7 @@ def _spec(
         system_prompt=project.system_prompt,
         mode=mode,
         parent_adapter=champion.adapter_sha256 if mode is Mode.CONTINUE else None,
-        **chosen,
+        **replay | chosen,
     )
 
 

@@ -12,13 +12,12 @@ from annotation.triage import Flag, prioritise, random_share
 from retrain.near_duplicates import clusters
 from retrain.types import sha256_of
 from service import projects, routing
+from service.answers.quarantines import is_feedback_held, is_held
 from service.clock import utcnow
 from service.db import Database
 from service.queue import Lease
-from service.routing import Routing
 from service.tables import (
     AnnotationTask,
-    DocumentKind,
     Feedback,
     Project,
     Rating,
@@ -46,6 +45,7 @@ class Batch:
 def run(lease: Lease, project_id: UUID) -> dict[str, Any]:
     """Turn flags nobody looked at into tasks, near-equal ones into one, and draw the random share.
 
+    What is in quarantine waits, as if it had not been looked at, until that is lifted.
     Works in batches of `BATCH`, each in one transaction, until nothing is left.
     """
     flagged = drawn = 0
@@ -87,7 +87,7 @@ def _untriaged_flags(session: Session, project_id: UUID) -> Sequence[tuple[Feedb
     waiting = (
         select(Feedback, Response)
         .join(Response, col(Feedback.response_id) == Response.id)
-        .where(Feedback.project_id == project_id, col(Feedback.triaged_at).is_(None))
+        .where(Feedback.project_id == project_id, col(Feedback.triaged_at).is_(None), ~is_feedback_held())
         .order_by(col(Feedback.id))
         .limit(BATCH)
     )
@@ -95,7 +95,9 @@ def _untriaged_flags(session: Session, project_id: UUID) -> Sequence[tuple[Feedb
 
 
 def _untriaged_responses(session: Session, project_id: UUID) -> Sequence[Response]:
-    waiting = select(Response).where(Response.project_id == project_id, col(Response.triaged_at).is_(None))
+    waiting = select(Response).where(
+        Response.project_id == project_id, col(Response.triaged_at).is_(None), ~is_held()
+    )
     return session.exec(waiting.order_by(col(Response.id)).limit(BATCH)).all()
 
 
@@ -103,17 +105,17 @@ def _select_flagged(session: Session, project: Project, batch: Batch) -> int:
     """Group the flags with each other and with the tasks still open; return how many tasks were added."""
     flags = _take_flags(session, batch)
     tasks = {batch.cluster_of[task.response_id]: task for task in _open_tasks(session, project.id, batch)}
-    severity = _severities(session, project.id)
+    rules = routing.routing_of(session, project)
+    severity = rules.severity
     by_key = {str(feedback.id): (feedback, response_id) for feedback, response_id in flags}
     cases = prioritise(
         _flag(feedback, severity, group=str(batch.cluster_of[response_id])) for feedback, response_id in flags
     )
-    rules = routing.routing_of(session, project)
     for case in cases:
         members = [by_key[key] for key in case.keys]
         flag, response_id = members[0]
         joined = tasks.get(int(case.group))
-        place = {} if joined else _place(session, rules, response_id, [flag for flag, _ in members], severity)
+        place = {} if joined else rules.place_of(session, response_id, [flag for flag, _ in members])
         task = joined or _add_task(session, project, response_id, TaskPurpose.FLAG, flag=flag, place=place)
         session.add_all([TaskFlag(task_id=task.id, feedback_id=feedback.id) for feedback, _ in members])
         task.priority = _priority(session, task, severity) if joined else case.priority
@@ -217,27 +219,6 @@ def _add_task(
     session.add(task)
     session.flush()
     return task
-
-
-def _place(
-    session: Session,
-    rules: Routing,
-    response_id: UUID,
-    flags: Sequence[Feedback],
-    severity: Mapping[str, float],
-) -> dict[str, Any]:
-    """Say where a case is asked: by all reasons given for it, the worst of them, and its language."""
-    reasons = {code for flag in flags for code in flag.reasons}
-    return rules.place(
-        reasons=reasons,
-        severity=max((severity.get(code, 1.0) for code in reasons), default=1.0),
-        language=session.get_one(Response, response_id).language,
-    )
-
-
-def _severities(session: Session, project_id: UUID) -> dict[str, float]:
-    reasons = projects.current(session, project_id, DocumentKind.REASONS).content
-    return {code: float(reason.get("severity", 1.0)) for code, reason in reasons.items()}
 
 
 def _text(response: Response) -> str:

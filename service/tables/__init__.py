@@ -1,11 +1,12 @@
 """Every table, in the order data flows through them. Alembic imports this module."""
 
 from service.tables.base import Row, uuid7
-from service.tables.feedback import Admission, Feedback, Rating, Response, Source
+from service.tables.feedback import Admission, Feedback, Quarantine, Rating, Response, Source
 from service.tables.labelling import (
     Annotation,
     AnnotationTask,
     Annotator,
+    QualityReport,
     Settlement,
     SettlementAnnotation,
     TaskFlag,
@@ -87,6 +88,8 @@ __all__ = [
     "ProjectKind",
     "Promotion",
     "PromotionKind",
+    "QualityReport",
+    "Quarantine",
     "Rating",
     "Response",
     "Role",

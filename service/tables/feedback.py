@@ -54,6 +54,23 @@ class Admission(Row, table=True):
     is_admitted: bool
 
 
+class Quarantine(Row, table=True):
+    """A source, or a person as `Response.subject` names them, whose flags no expert sees and whose rows nothing learns.
+
+    It is in force until somebody lifts it. An erasure of the person takes `subject` and `reason` out of it.
+    """
+
+    __tablename__ = "quarantine"
+
+    project_id: UUID = Field(foreign_key="project.id", index=True)
+    source_id: UUID | None = Field(default=None, foreign_key="source.id")
+    subject: str | None = Field(default=None, max_length=200)
+    reason: str = Field(max_length=2000)
+    user_id: UUID = Field(foreign_key="user.id")
+    lifted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    lifted_by: UUID | None = Field(default=None, foreign_key="user.id")
+
+
 class Response(Row, table=True):
     """One answer the model gave to `messages`, whose last turn is the user's; of an erased one only the keys stay.
 

@@ -2,12 +2,13 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Index, UniqueConstraint, text
 from sqlmodel import Field
 
-from annotation.types import Cause, Verdict
+from annotation.types import Abstention, Cause, Verdict
 from service.db import Json, UtcDateTime, text_enum
 from service.tables.base import Row
 from service.tables.project import ConnectorKind
@@ -42,6 +43,8 @@ class AnnotationTask(Row, table=True):
 
     `connector` is the tool in which it is asked and `external_id` its id there; an `overlap` of its own replaces the
     project's, and `pool` names who should answer.
+    `suggestion` is what was prefilled, by question, or would have been: who is asked about a blind task is not shown
+    it. Both are decided when the task is first sent.
     """
 
     __tablename__ = "annotation_task"
@@ -76,6 +79,8 @@ class AnnotationTask(Row, table=True):
     connector: ConnectorKind = Field(sa_type=text_enum(ConnectorKind))
     overlap: int | None = None
     pool: str | None = Field(default=None, max_length=100)
+    suggestion: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
+    is_blind: bool | None = None
     state: TaskState = Field(default=TaskState.SELECTED, sa_type=text_enum(TaskState))
     external_id: str | None = Field(default=None, max_length=64)
     sent_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
@@ -104,7 +109,9 @@ class Annotator(Row, table=True):
 class Annotation(Row, table=True):
     """One revision of one annotator's answer; revisions are only added, the newest counts.
 
-    `tool_task` is the tool's task that it was given in; `withdrawn_at` is when it was seen to be deleted there.
+    It names the questions and guidelines that it answers. With an abstention or a problem it counts for nobody.
+    One with a `reason` is an adjudicator's, and decides a contested task. `tool_task` is the tool's task that it was
+    given in; `withdrawn_at` is when it was seen to be deleted there.
     """
 
     __tablename__ = "annotation"
@@ -112,14 +119,20 @@ class Annotation(Row, table=True):
 
     task_id: UUID = Field(foreign_key="annotation_task.id", index=True)
     annotator_id: UUID = Field(foreign_key="annotator.id", index=True)
+    schema_id: UUID | None = Field(default=None, foreign_key="document.id")
+    guidelines_id: UUID | None = Field(default=None, foreign_key="document.id")
     external_id: str = Field(max_length=64)
     revised_at: datetime = Field(sa_type=UtcDateTime)
     is_skipped: bool = False
     problem: str | None = Field(default=None, max_length=500)
+    abstention: Abstention | None = Field(default=None, sa_type=text_enum(Abstention))
     verdict: Verdict | None = Field(default=None, sa_type=text_enum(Verdict))
     label: str | None = Field(default=None, max_length=200)
+    labels: list[str] = Field(default_factory=list, sa_type=Json)
     correction: str | None = None
     cause: Cause | None = Field(default=None, sa_type=text_enum(Cause))
+    spans: list[dict[str, Any]] = Field(default_factory=list, sa_type=Json)
+    reason: str | None = None
     ratings: dict[str, int] = Field(default_factory=dict, sa_type=Json)
     seconds_spent: float = 0.0
     tool_task: str | None = Field(default=None, max_length=64)
@@ -129,7 +142,8 @@ class Annotation(Row, table=True):
 class Settlement(Row, table=True):
     """What a task's annotations come to; only those whose cause is the model, or that find it right, teach it.
 
-    With an `admission` nobody was asked about this row: a sample of its source was found right. One that lost an
+    With an `admission` nobody was asked about this row: a sample of its source was found right. `posterior` is how
+    probable it is that this is right, by what was known of the annotators when it was settled. One that lost an
     annotation it counted, `withdrawn_by_id`, is withdrawn: it stays in frozen sets and teaches no further one.
     """
 
@@ -149,21 +163,34 @@ class Settlement(Row, table=True):
     task_id: UUID = Field(foreign_key="annotation_task.id", index=True)
     verdict: Verdict = Field(sa_type=text_enum(Verdict))
     label: str | None = Field(default=None, max_length=200)
+    labels: list[str] = Field(default_factory=list, sa_type=Json)
     correction: str | None = None
     cause: Cause | None = Field(default=None, sa_type=text_enum(Cause))
     agreeing: int
     asked: int
     explanation: str = Field(max_length=500)
+    posterior: float | None = None
     admission_id: UUID | None = Field(default=None, foreign_key="admission.id")
     withdrawn_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     withdrawn_by_id: UUID | None = Field(default=None, foreign_key="annotation.id")
 
 
 class SettlementAnnotation(Row, table=True):
-    """One annotation that a settlement counted."""
+    """One annotation that a settlement counted, and how often its annotator was taken to be right at that time."""
 
     __tablename__ = "settlement_annotation"
     __table_args__ = (UniqueConstraint("settlement_id", "annotation_id"),)
 
     settlement_id: UUID = Field(foreign_key="settlement.id", index=True)
     annotation_id: UUID = Field(foreign_key="annotation.id", index=True)
+    accuracy: float | None = None
+
+
+class QualityReport(Row, table=True):
+    """How far a project's annotators agree and can be trusted, as it was last computed."""
+
+    __tablename__ = "quality_report"
+
+    project_id: UUID = Field(foreign_key="project.id", unique=True)
+    content: dict[str, Any] = Field(sa_type=Json)
+    computed_at: datetime = Field(sa_type=UtcDateTime)

@@ -8,6 +8,8 @@ from uuid import UUID
 from sqlalchemy import UniqueConstraint
 from sqlmodel import Field
 
+from annotation.settlement import BAR
+from annotation.suggestions import SuggestionSource
 from service.db import Json, UtcDateTime, text_enum
 from service.tables.base import Row
 
@@ -73,7 +75,10 @@ class Project(Row, table=True):
     overlap: int = 2
     needed: int = 2
     random_share: float = 0.0
+    suggestion: SuggestionSource = Field(default=SuggestionSource.NONE, sa_type=text_enum(SuggestionSource))
+    blind_share: float = 0.3
     admission_bar: float = 0.9
+    settlement_bar: float = BAR
     needs_two_persons: bool = False
 
 

@@ -26,6 +26,7 @@ class JobKind(StrEnum):
     CORPUS = "corpus"
     MIRROR = "mirror"
     COLLECT = "collect"
+    QUALITY = "quality"
 
 
 class JobState(StrEnum):

@@ -45,7 +45,9 @@ class TrainingSet(Row, table=True):
 class TrainingSetExample(Row, table=True):
     """One row of a set, the settlement it was made from, and the accepted repairs that changed it.
 
-    Since `erased_at` the set's file is without it, and its content has no hash here.
+    `consent` is what allowed its use when the set was frozen: the response's legal basis, and what each flag said of
+    training; None where that was not kept yet. Since `erased_at` the set's file is without the row, and its content
+    has no hash here.
     """
 
     __tablename__ = "training_set_example"
@@ -66,6 +68,7 @@ class TrainingSetExample(Row, table=True):
     split: Split = Field(sa_type=text_enum(Split))
     group_name: str = Field(max_length=100)
     repairs: list[str] = Field(default_factory=list, sa_type=Json)
+    consent: dict[str, Any] | None = Field(default=None, sa_type=Json)
     erased_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 

@@ -12,10 +12,22 @@ import structlog
 from flask import Flask, Response, g, request
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from retrain.amounts import how_many
 from service import logs, migrations
 from service.runtime import Runtime, from_environment
 from service.web import assets, console, problems, widget
-from service.web.api import audits, corpus, feedback, hooks, loop, models, operation, responses
+from service.web.api import (
+    audits,
+    corpus,
+    feedback,
+    hooks,
+    loop,
+    models,
+    operation,
+    quarantines,
+    questions,
+    responses,
+)
 from service.web.auth import Access
 from service.web.console import text
 from service.web.console.page import MAX_FORM_BYTES
@@ -64,7 +76,10 @@ def create_app(runtime: Runtime) -> Flask:
     app.extensions["runtime"] = runtime
     app.jinja_env.finalize = text.finalize
     app.jinja_env.globals.update(
-        asset=assets.asset, widget_script_path=widget.script_path, widget_integrity=widget.integrity
+        asset=assets.asset,
+        how_many=how_many,
+        widget_script_path=widget.script_path,
+        widget_integrity=widget.integrity,
     )
     app.jinja_env.filters.update(exact=text.exact, line=text.line, moment=text.moment, age=text.age)
     app.jinja_env.tests["moment"] = lambda value: isinstance(value, datetime)
@@ -77,7 +92,9 @@ def create_app(runtime: Runtime) -> Flask:
         hooks.bp,
         loop.bp,
         audits.bp,
+        questions.bp,
         corpus.bp,
+        quarantines.bp,
         models.bp,
         operation.bp,
         assets.bp,

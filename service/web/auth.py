@@ -60,6 +60,11 @@ class Caller:
     key: KeyKind | None = None
 
     @property
+    def name(self) -> str:
+        """What the ledger calls them."""
+        return self.user.name if self.user else "a secret key"
+
+    @property
     def person(self) -> User:
         """Who calls, where only a person may decide.
 

@@ -4,10 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 from pydantic import SecretStr
+from sqlmodel import col, select
 
+from annotation.suggestions import SuggestionSource
 from annotation.types import Answer, Cause, Verdict
+from service import projects
 from service.projects import NewProject
-from service.tables import JobKind, ProjectKind, TaskState
+from service.tables import Annotation, JobKind, ProjectKind, TaskState
 from tests.chromium import offline_page
 from tests.e2e.expert import Expert
 from tests.e2e.world import World
@@ -65,7 +68,7 @@ def test_what_experts_agree_on_in_label_studio_becomes_a_training_set(clinic, an
     clinic.do_what_was_asked_for()
     settled = clinic.settlement(HEART)
     assert (settled.verdict, settled.label, settled.cause) == (Verdict.INCORRECT, "Cardiology", Cause.MODEL)
-    assert settled.explanation == "2 of 2 annotators agree"
+    assert settled.explanation == "2 of 2 annotators agree, posterior 0.99"
 
     # A webhook that is lost costs time and nothing else: polling finds the answers.
     web.end()
@@ -107,6 +110,28 @@ def test_a_response_written_in_label_studio_becomes_what_the_model_learns(letter
 
     assert letters.settlement(RASH).correction == CORRECTED
     assert letters.examples()[RASH].answer == CORRECTED
+
+
+@pytest.mark.usefixtures("web")
+def test_what_is_suggested_stands_in_the_page_and_in_a_blind_task_it_does_not(letters, ann):
+    for prompt, blind_share in ((RASH, 0.0), (HEART, 1.0)):
+        with letters.runtime.db.transaction() as session:
+            row = projects.find(session, letters.project.slug)
+            more = {"suggestion": SuggestionSource.RESPONSE, "blind_share": blind_share}
+            projects.change(session, row, **more, actor="test")
+        letters.flag(letters.respond(prompt, "Paint them blue."))
+        letters.triage(random_share=0.0)
+        letters.send()
+        ann.open(letters.tool_project(), letters.task(prompt))
+        ann.fill(Answer(Verdict.INCORRECT, cause=Cause.POLICY))
+        ann.submit()
+    letters.sync()
+    with letters.runtime.db.reading() as session:
+        answers = session.exec(select(Annotation).order_by(col(Annotation.id))).all()
+    assert [(answer.correction, answer.cause) for answer in answers] == [
+        ("Paint them blue.", Cause.POLICY),
+        (None, Cause.POLICY),
+    ]
 
 
 @pytest.fixture

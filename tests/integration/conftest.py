@@ -8,18 +8,21 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from queue import Queue
 from threading import Thread
+from uuid import UUID
 
 import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisIsDown
 
-from service import cli
+from service import cli, jobs
 from service import runtime as runtimes
+from service.cli import console
 from service.runtime import Runtime, build
 from service.settings import Settings
 from service.tables import ProjectKind
 from tests.desk import Desk
 from tests.postgres import Cluster, running_postgres
+from tests.team import Team, open_team
 from tests.waiting import eventually
 
 
@@ -99,6 +102,20 @@ def errata(
     runtimes.from_environment.cache_clear()
 
 
+@pytest.fixture
+def jobs_here(monkeypatch) -> None:
+    """Do the jobs that commands wait for in this process, which loads what they need once for all tests."""
+
+    class Ended:
+        poll = wait = staticmethod(lambda: 0)
+
+    def here(job_id: UUID) -> Ended:
+        jobs.run(str(job_id))
+        return Ended()
+
+    monkeypatch.setattr(console, "work_in_a_child", here)
+
+
 @pytest.fixture(scope="session")
 def genuine_redis_url(tmp_path_factory) -> Iterator[str]:
     """A server of Redis's own making."""
@@ -174,3 +191,13 @@ def desk(runtime) -> Desk:
 @pytest.fixture
 def any_desk(any_runtime) -> Desk:
     return Desk(any_runtime, ProjectKind.GENERATION)
+
+
+@pytest.fixture
+def team(runtime, tmp_path) -> Team:
+    return open_team(runtime, tmp_path)
+
+
+@pytest.fixture
+def any_team(any_runtime, tmp_path) -> Team:
+    return open_team(any_runtime, tmp_path)

@@ -51,6 +51,25 @@ def test_what_only_workers_need_may_be_missing(module):
     subprocess.run([sys.executable, "-c", IMPORT_WITHOUT, module, *WORKERS_ONLY], check=True)
 
 
+def test_a_change_of_the_questions_says_what_to_ask_again(errata, project, tmp_path):
+    file = tmp_path / "schema.json"
+    file.write_text('{"kind": "classification", "labels": ["refund", "returns"], "guidelines": "Be kind."}')
+    status, document = errata("schema", "set", project, str(file), "--ask-again")
+    assert (status, document["version"], document["guidelines_version"]) == (0, 2, 2)
+    assert (document["to_ask_again"], document["asked_again"]) == (0, 0)
+    assert errata("schema", "show", project)[1]["label_schema"]["labels"] == ["refund", "returns"]
+    file.write_text('{"kind": "generation"}')
+    assert errata("schema", "set", project, str(file))[0] == 1
+    file.write_text('{"kind": "classification", "labels": ["refund"]}')
+    assert errata("schema", "set", project, str(file))[1]["code"] == "invalid_schema"
+
+
+def test_a_suggestion_and_its_blind_share_are_set(errata, project):
+    _, document = errata("projects", "set", project, "--suggestion", "correction", "--blind-share", "0.5")
+    assert (document["suggestion"], document["blind_share"]) == ("correction", 0.5)
+    assert errata("projects", "set", project, "--blind-share", "2")[0] == 1
+
+
 @pytest.mark.parametrize(
     "arguments", [("bogus",), ("triage",), ("jobs", "list", "--state", "x"), ("live", "--nowhere")]
 )
@@ -289,6 +308,11 @@ def _project(session):
     from service import projects
 
     return projects.find(session, "shop")
+
+
+def test_a_recipe_without_chosen_checks_is_said_to_run_them_all(capsys):
+    console.show({"recipe": {"seed": 1, "checks": []}, "labels": []}, as_json=False)
+    assert capsys.readouterr().out == "recipe: seed 1, checks all\nlabels: none\n"
 
 
 def test_doctor_says_how_to_mend_what_is_missing(errata, project):

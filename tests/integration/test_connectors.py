@@ -1,5 +1,6 @@
 """What every connector promises, checked on the fake, on a real Label Studio and on a real Argilla."""
 
+import re
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -8,12 +9,16 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from label_studio_sdk.label_interface.interface import LabelInterface
 
+from annotation.answers import check
 from annotation.argilla import ArgillaConnector
-from annotation.errors import InvalidSchema, ToolRefused, ToolUnavailable
+from annotation.errors import InvalidAnswer, InvalidSchema, ToolRefused, ToolUnavailable
 from annotation.label_schema import default_guidelines
 from annotation.label_studio import LabelStudioConnector, label_config
-from annotation.types import Answer, Cause, LabelSchema, NewTask, TaskKind, Verdict
+from annotation.label_studio_results import to_result
+from annotation.questions import SPANS, QuestionType, default_ratings, questions
+from annotation.types import Abstention, Answer, Cause, LabelSchema, NewTask, Span, TaskKind, Verdict
 from tests.argilla import ArgillaPeople
 from tests.fakes import FakeConnector
 from tests.label_studio import LabelStudioPeople
@@ -402,14 +407,115 @@ def test_label_studio_pulls_more_than_a_page(label_studio, slug):
     assert answered(tool, project) == {"k-0", "k-229"}
 
 
-@pytest.mark.parametrize("kind", [TaskKind.GENERATION, TaskKind.CONVERSATION])
-def test_label_studio_accepts_every_kind_of_schema(label_studio, slug, kind):
-    tool = RealTool(label_studio)
-    project = set_up(tool.connector, slug, schema=LabelSchema(kind=kind)).external_id
-    task = tool.connector.push(project, TASKS)["k-1"]
-    better = Answer(Verdict.INCORRECT, correction="Line one\n\n- a point & more", cause=Cause.CONTEXT)
-    tool.people.answer(project, task, ANN, better)
-    assert [a.answer for a in fetched(tool, project, task)] == [better]
+MANY = LabelSchema(TaskKind.CLASSIFICATION, ("Billing", "Ear, nose & throat", "Skin"), is_multi_label=True)
+WRITTEN = LabelSchema(TaskKind.GENERATION, spans=SPANS, anchors={"coherence": ("<b>1</b>", "three", "five")})
+SPOKEN = LabelSchema(
+    TaskKind.CONVERSATION, ratings=default_ratings(TaskKind.CONVERSATION), spans=("made up", "<i>rude</i>")
+)
+COMPARED = LabelSchema(TaskKind.PAIRWISE, ratings=())
+ASKED = NewTask(
+    key="k-1",
+    prompt="<script>alert(1)</script> My ear hurts & it's \U0001f480",
+    response="Put a cold spoon on it.\nIt always helps.",
+    context="<img src=x onerror=alert(2)>",
+    reasons="unsafe \u00b7 <script>alert(3)</script>",
+)
+BETTER = "Line one\n\n- a point & <script>alert(4)</script>"
+
+
+def asked_again(**more):
+    return Answer(Verdict.INCORRECT, cause=Cause.CONTEXT, **more)
+
+
+@pytest.mark.parametrize(
+    ("schema", "rival", "suggestion", "answer"),
+    [
+        (SCHEMA, None, {"label": "Billing"}, WRONG),
+        (MANY, None, {"labels": ["Billing", "Skin"]}, asked_again(labels=("Ear, nose & throat", "Skin"))),
+        (
+            WRITTEN,
+            None,
+            {"correction": BETTER},
+            asked_again(correction=BETTER, spans=(Span(0, 3, "unsafe"), Span(24, 39, "hallucinated"))),
+        ),
+        (
+            SPOKEN,
+            None,
+            {"correction": "Ask a doctor."},
+            asked_again(
+                correction="No.",
+                spans=(Span(4, 10, "<i>rude</i>"),),
+                ratings={"turn_taking": 1, "sentiment_alignment": 3, "task_completion": 5},
+            ),
+        ),
+        (WRITTEN, None, {"correction": BETTER}, Answer(Abstention.CANNOT_JUDGE)),
+        (MANY, None, {}, Answer(Abstention.GUIDELINE_UNCLEAR)),
+        (COMPARED, "<b>Ask</b> a doctor.", {}, Answer(Verdict.TIE)),
+        (COMPARED, "Ask a doctor.", {}, Answer(Verdict.B)),
+    ],
+)
+def test_every_kind_of_question_is_asked_suggested_and_answered(tool, schema, rival, suggestion, answer):
+    project = set_up(tool.connector, f"project-{uuid.uuid4()}", schema=schema).external_id
+    task = replace(ASKED, rival=rival, suggestion=suggestion)
+    identifier = tool.connector.push(project, [task])["k-1"]
+    assert tool.people.suggested(project, identifier) == suggestion
+    tool.people.answer(project, identifier, tool.ann, answer)
+    [found] = fetched(tool, project, identifier)
+    assert (found.answer, found.problem) == (answer, None)
+    assert check(found.answer, schema, ASKED.response) == answer
+
+
+def test_a_repeated_push_suggests_nothing_twice(tool, project):
+    tasks = [replace(TASKS[0], suggestion={"label": "Billing"})]
+    with tool.losing_an_answer(), pytest.raises(ToolUnavailable):
+        tool.connector.push(project, tasks)
+    task = tool.connector.push(project, tasks)["k-1"]
+    assert tool.people.suggested(project, task) == {"label": "Billing"}
+
+
+def test_label_studio_keeps_everything_that_its_server_does_not_check(lenient_tool, slug):
+    tool = lenient_tool
+    project = set_up(tool.connector, slug, schema=WRITTEN).external_id
+    task = tool.connector.push(project, [ASKED])["k-1"]
+    for wrong in (
+        asked_again(correction="x", ratings={"coherence": 9}),
+        asked_again(correction="x", spans=(Span(30, 300, "unsafe"),)),
+        asked_again(correction="x", spans=(Span(0, 3, "dull"),)),
+        asked_again(correction="x" * 5_000_000),
+        asked_again(label="Billing"),
+    ):
+        annotation = tool.people.answer(project, task, tool.ann, wrong)
+        found = pulled(tool, project)[annotation]
+        assert found.answer == wrong
+        with pytest.raises(InvalidAnswer):
+            check(found.answer, WRITTEN, ASKED.response)
+
+
+@pytest.mark.parametrize("schema", [SCHEMA, MANY, WRITTEN, SPOKEN, COMPARED])
+def test_label_studio_validates_what_we_write(schema):
+    interface = LabelInterface(label_config(schema))
+    keys = re.findall(r'hotkey="([^"]*)"', interface.config)
+    assert (
+        len(keys)
+        == len(set(keys))
+        == sum(
+            len(question.choices) or question.type is QuestionType.RATING for question in questions(schema)
+        )
+    )
+    given = (
+        {"labels": MANY.labels} if schema is MANY else {"label": SCHEMA.labels[1]} if schema is SCHEMA else {}
+    )
+    spans = (Span(0, 3, schema.spans[0]),) if schema.spans else ()
+    ratings = dict.fromkeys(schema.ratings, 5)
+    verdict = Verdict.A if schema is COMPARED else Verdict.INCORRECT
+    result = to_result(Answer(verdict, **given, spans=spans, ratings=ratings))
+    assert (
+        interface.validate_prediction({"model_version": "errata", "result": result}, return_errors=True) == []
+    )
+    wrong = to_result(Answer(verdict, cause="weather"))
+    assert (
+        interface.validate_prediction({"model_version": "errata", "result": wrong}, return_errors=True) != []
+    )
 
 
 def test_label_studio_cannot_show_two_questions_of_one_name():

@@ -1,20 +1,13 @@
 """What a team already has: taken in once, shown to nobody as feedback, and learned only by experts' decision."""
 
-import csv
-import json
 import os
 import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from hashlib import sha256
-from pathlib import Path
-from uuid import UUID
 
 import pytest
-from sqlmodel import col, select
+from sqlmodel import select
 
 from annotation.types import Verdict
 from retrain.corpus import CorpusRow, UnreadableCorpus
@@ -22,12 +15,11 @@ from retrain.corpus_files import read
 from retrain.intervals import wilson
 from retrain.types import Message
 from service import jobs, ledger, projects
-from service.answers.corpora import corpora, examples_of_corpus, examples_to_audit, find_source
+from service.answers.corpora import examples_of_corpus, examples_to_audit, find_source
 from service.clock import utcnow
 from service.errors import Invalid, LeaseLost, WrongState
 from service.queue import Lease
-from service.runtime import Runtime
-from service.stages import corpus, labelling, sending, triage
+from service.stages import corpus, sending, triage
 from service.tables import (
     Admission,
     AnnotationTask,
@@ -38,138 +30,17 @@ from service.tables import (
     Project,
     ProjectKind,
     Response,
-    Role,
     Settlement,
     TaskPurpose,
-    TaskState,
-    TrainingSetExample,
 )
 from service.tool_state import Hook
-from service.web.console import listing
 from tests import builders
-from tests.console import Person, path_of, person
 from tests.fakes import FakeConnector
+from tests.team import ROWS, SAMPLE, SECRET, Team, question, write
 from tests.waiting import eventually
 
-ROWS, SAMPLE = 80, 60
 NEW = corpus.NewSource("faq", "CC-BY-4.0")
-SECRET = "I cannot get in. My password is hunter2x."
-ROW = {"question": "who bills me?", "answer": "Billing"}
-BODY = {"source": "faq", "licence": "CC0", "rows": [ROW]}
-WRONG, RIGHT = {"verdict": "incorrect", "label": "Billing", "cause": "model"}, {"verdict": "correct"}
 HOOK = Hook(url="", secret="")
-
-
-def question(number: int) -> str:
-    """A question that is like no other, but for two words."""
-    digest = sha256(str(number).encode()).hexdigest()
-    return f"what about {' '.join(digest[at : at + 6] for at in range(0, 48, 6))}?"
-
-
-def write(folder: Path, numbers: Iterable[int], *, more: Sequence[str] = (), name: str = "faq.csv") -> str:
-    """A file with a row for each number, and lines that are none."""
-    path = folder / name
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["text", "label", "author", "date", "region"])
-        for number in numbers:
-            label = builders.LABELS[number % 2]
-            writer.writerow([question(number), label, "ann", "2014-05-01", "north"])
-        file.writelines(f"{line}\n" for line in more)
-    return str(path)
-
-
-@dataclass(frozen=True, slots=True)
-class Team:
-    """A project whose team has data already."""
-
-    runtime: Runtime
-    project: Project
-    folder: Path
-
-    def take(self, numbers: Iterable[int], *, more: Sequence[str] = (), source: str = "faq") -> dict:
-        file = write(self.folder, numbers, more=more)
-        lease = self.lease(source)
-        return corpus.take(lease, lease.row_id, read(file, columns={}), actor="olga")
-
-    def lease(self, source: str = "faq") -> Lease:
-        with self.runtime.db.transaction() as session:
-            new = corpus.NewSource(source, "CC-BY-4.0")
-            row_id = corpus.ensure_source(session, self.project, new).id
-            job = self.runtime.queue.ask(session, JobKind.CORPUS, row_id, project_id=self.project.id)
-        return self.runtime.queue.lease(job)
-
-    def sample(self, size: int = SAMPLE, *, seed: int = 0) -> int:
-        with self.runtime.db.transaction() as session:
-            source = find_source(session, self.project, "faq")
-            return corpus.draw_sample(session, source, size=size, seed=seed, actor="olga")
-
-    def judge(self, *, wrong: int = 0, of: int | None = None) -> None:
-        """Have ann and ben answer the tasks that wait, the first ones with "incorrect"."""
-        tasks = [task for task in self.rows(AnnotationTask) if task.state is TaskState.SELECTED][:of]
-        lines = [
-            (WRONG if place < wrong else RIGHT) | {"response_id": str(task.response_id), "annotator": name}
-            for place, task in enumerate(tasks)
-            for name in ("ann", "ben")
-        ]  # fmt: skip
-        with self.runtime.db.transaction() as session:
-            job = self.runtime.queue.ask(session, JobKind.IMPORT, self.project.id, project_id=self.project.id)
-        labelling.import_answers(self.runtime.queue.lease(job), self.project.id, lines)
-
-    def decide(self) -> Admission:
-        with self.runtime.db.transaction() as session:
-            source = find_source(session, self.project, "faq")
-            admission = corpus.decide(session, source, now=utcnow(), actor="olga")
-        corpus.settle_admitted(self.lease(), source.id)
-        return admission
-
-    def curate(self) -> Job:
-        with self.runtime.db.transaction() as session:
-            job = self.runtime.queue.ask(session, JobKind.CURATE, self.project.id, project_id=self.project.id)
-        jobs.perform(self.runtime, self.runtime.queue.lease(job))
-        with self.runtime.db.reading() as session:
-            return session.get_one(Job, job)
-
-    def learned(self) -> list[tuple[Settlement, Response]]:
-        """What is in any set, with the response that it comes from."""
-        rows = (
-            select(Settlement, Response)
-            .join(TrainingSetExample, col(TrainingSetExample.settlement_id) == Settlement.id)
-            .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
-            .join(Response, col(AnnotationTask.response_id) == Response.id)
-        )
-        with self.runtime.db.reading() as session:
-            return list(session.exec(rows))
-
-    def told(self) -> dict:
-        with self.runtime.db.reading() as session:
-            [told] = corpora(session, self.project)
-            return told
-
-    def state(self) -> str:
-        return self.told()["state"]
-
-    def rows(self, table: type) -> Sequence:
-        with self.runtime.db.reading() as session:
-            return session.exec(select(table).order_by(col(table.id))).all()
-
-    def texts(self) -> Counter[str]:
-        return Counter(row.messages[0]["content"] for row in self.rows(Response))
-
-
-def open_team(runtime: Runtime, folder: Path) -> Team:
-    with runtime.db.transaction() as session:
-        return Team(runtime, builders.add_project(session), folder)
-
-
-@pytest.fixture
-def team(runtime, tmp_path) -> Team:
-    return open_team(runtime, tmp_path)
-
-
-@pytest.fixture
-def any_team(any_runtime, tmp_path) -> Team:
-    return open_team(any_runtime, tmp_path)
 
 
 class TestImport:
@@ -522,187 +393,6 @@ class TestAudit:
         with any_team.runtime.db.reading() as session:
             examples = examples_to_audit(session, any_team.project)
         assert Counter(example.source for example in examples) == {"faq": 4, "production": 1}
-
-
-class TestCommandLine:
-    @pytest.fixture
-    def project(self, errata) -> str:
-        errata("init", "--admin", "olga")
-        labels = ("--labels", "refund,shipping")
-        errata(
-            "projects", "create", "shop", "--kind", "classification", "--base-model", "bundled:tiny", *labels
-        )
-        return "shop"
-
-    def test_data_is_imported_sampled_and_decided_on(self, errata, project, tmp_path):
-        file = tmp_path / "faq.csv"
-        file.write_text("text,label\nwhere is it?,shipping\nI want my money,refund\nbroken\n")
-        named = ("--project", project, "--source", "faq")
-        taken = ("corpus", "import", str(file), *named, "--licence", "CC0", "--valid-to", "2020-01-31")
-        assert errata(*taken, "--dry-run")[1]["rows"] == 2
-        assert errata("corpus", "list", "--project", project)[1]["items"] == []
-        status, document = errata(*taken)
-        assert (status, document["added"], document["unread"]) == (0, 2, 1)
-        assert errata("corpus", "sample", *named, "--dry-run")[1]["sampled"] == 2
-        assert errata("corpus", "sample", *named, "--size", "1")[1]["sampled"] == 1
-        [item] = errata("corpus", "list", "--project", project)[1]["items"]
-        assert (item["state"], item["valid_to"]) == ("sample with experts: 0 of 1", "2020-01-31")
-        assert errata("corpus", "decide", *named)[1]["code"] == "wrong_state"
-        status, report = errata("audit", "--project", project)
-        assert (status, report["rows"], report["sources"][0]["source"]) == (0, 2, "faq")
-        assert report["sources"][0]["shares"]["outdated"] == 1.0
-
-    def test_a_file_is_audited_without_any_database(self, tmp_path):
-        file = tmp_path / "faq.jsonl"
-        file.write_text(json.dumps(ROW) + "\nbroken\n")
-        environment = os.environ | {"ERRATA_DATA_DIR": str(tmp_path / "none")}
-        command = (sys.executable, "-m", "service.cli", "audit", str(file))
-        told = subprocess.run([*command, "--json"], env=environment, capture_output=True, check=True)
-        document = json.loads(told.stdout)
-        assert (document["rows"], document["unread"]) == (1, 1)
-        assert document["sources"][0]["verdict"] == "faq: nothing found in 1 rows"
-        shown = subprocess.run(command, env=environment, capture_output=True, check=True, text=True)
-        assert "faq: nothing found in 1 rows" in shown.stdout
-        assert not (tmp_path / "none").exists()
-
-    @pytest.mark.parametrize(
-        ("arguments", "code"),
-        [
-            (("audit",), "invalid"),
-            (("audit", "faq.csv", "--project", "shop"), "invalid"),
-            (("audit", "/nowhere/faq.csv"), "unreadable_corpus"),
-            (("audit", "faq.csv", "--column", "answer"), "invalid"),
-            (("audit", "--project", "shop"), "invalid"),
-            (("corpus", "sample", "--project", "shop", "--source", "faq"), "not_found"),
-        ],
-    )
-    def test_what_cannot_be_done_is_a_problem_document(self, errata, project, arguments, code):
-        status, document = errata(*arguments)
-        assert (status, document["code"]) == (1, code)
-
-
-class TestApi:
-    @pytest.fixture
-    def key(self, team) -> dict[str, str]:
-        with team.runtime.db.transaction() as session:
-            return {"Authorization": f"Bearer {builders.add_key(session, team.project)}"}
-
-    def test_rows_are_added_once(self, team, client, key):
-        answers = [client.post("/v1/corpus", json=BODY, headers=key) for _ in range(2)]
-        assert [answer.status_code for answer in answers] == [201, 201]
-        assert [(answer.json["added"], answer.json["known"]) for answer in answers] == [(1, 0), (0, 1)]
-        [item] = client.get("/v1/corpus", headers=key).json["items"]
-        assert (item["source"], item["rows"], item["state"]) == ("faq", 1, "not sampled")
-
-    @pytest.mark.parametrize(
-        ("row", "pointer"),
-        [
-            ({"answer": "we"}, "/rows/0"),
-            (ROW | {"messages": [{"role": "user", "content": "x"}]}, "/rows/0"),
-            ({"question": "who?"}, "/rows/0"),
-            (ROW | {"written": "soon"}, "/rows/0/written"),
-            (ROW | {"colour": "red"}, "/rows/0/colour"),
-            (ROW | {"question": ""}, "/rows/0/question"),
-            (ROW | {"attributes": {"age": 7}}, "/rows/0/attributes/age"),
-            ({"messages": [{"role": "assistant", "content": "x"}], "answer": "we"}, "/rows/0"),
-        ],
-    )
-    def test_a_row_that_does_not_fit_is_named_by_its_field(self, team, client, key, row, pointer):
-        answer = client.post("/v1/corpus", json=BODY | {"rows": [row]}, headers=key)
-        assert answer.status_code == 422
-        assert [error["pointer"] for error in answer.json["errors"]] == [pointer]
-        assert team.rows(Response) == []
-
-    def test_a_row_that_the_project_cannot_use_is_named(self, runtime, client, team):
-        with runtime.db.transaction() as session:
-            new = projects.NewProject("letters", ProjectKind.GENERATION, "bundled:tiny")
-            letters = projects.create(session, new, actor="test")
-            headers = {"Authorization": f"Bearer {builders.add_key(session, letters)}"}
-        rows = [ROW, {"question": "who?", "label": "Billing"}]
-        answer = client.post("/v1/corpus", json=BODY | {"rows": rows}, headers=headers)
-        assert (answer.status_code, answer.json["detail"]) == (422, f"rows/1: {corpus.NO_ANSWER}")
-        assert team.rows(Response) == []
-
-
-class TestConsole:
-    @pytest.fixture
-    def olga(self, team) -> Person:
-        return person(team.runtime, Role.OPERATOR, password="")
-
-    def test_an_operator_asks_experts_and_decides(self, team, olga):
-        team.take(range(ROWS))
-        path = self.path(team)
-        assert "not sampled" in olga.get("/p/clinic/corpora").text
-        assert olga.post(f"{path}/sample", size="60").status_code == 303
-        early = olga.post(f"{path}/decide")
-        assert (early.status_code, "settled 0 of 60" in early.text) == (409, True)
-        team.judge()
-        assert olga.post(f"{path}/decide").status_code == 303
-        page = olga.get(path).text
-        assert "faq is admitted" in page and "admitted: 60 of 60 right, at least 0.94" in page
-        lease = team.runtime.queue.lease(self.asked(team))
-        jobs.perform(team.runtime, lease)
-        assert len(team.rows(Settlement)) == ROWS
-
-    def test_what_cannot_succeed_has_its_reason_in_the_button_s_place(self, team, olga):
-        team.take(range(3))
-        path = self.path(team)
-        fresh = olga.get(path).text
-        assert (
-            "Ask experts about" in fresh and "no sample was drawn since" in fresh and "/decide" not in fresh
-        )
-        team.sample()
-        asked = olga.get(path).text
-        assert "a sample of 3 is not decided on yet" in asked and "settled 0 of 3 sampled rows" in asked
-        assert "/sample" not in asked and "/decide" not in asked
-        team.judge()
-        assert "/decide" in olga.get(path).text
-
-    def test_rows_are_shown_page_by_page_with_why_some_are_set_aside(self, team, olga, monkeypatch):
-        monkeypatch.setattr(listing, "PAGE", 2)
-        team.take(range(3), more=[f"{SECRET},Billing,,,"])
-        team.sample(1)
-        path = self.path(team)
-        newest = olga.get(path).text
-        assert "holds a password" in newest and 'rel="next"' in newest and question(0) not in newest
-        found = olga.get(f"{path}?aside=holds+a+password&format=json").json["items"]
-        assert [(row["asked"], row["state"]) for row in found] == [(SECRET, "set aside")]
-        eve = person(team.runtime, Role.AUDITOR, password="")
-        assert SECRET not in eve.get(f"{path}?aside=holds+a+password&format=json").text
-        every = olga.get(f"{path}?format=json").json["items"]
-        assert Counter(row["state"] for row in every) == {"selected": 1, "not asked": 2, "set aside": 1}
-        assert olga.get(f"{path}?q={question(1)[:20]}&format=json").json["items"][0]["asked"] == question(1)
-
-    def test_an_audit_of_all_data_is_asked_for_and_shown(self, team, olga):
-        assert "Audit all data" not in olga.get("/p/clinic/corpora").text
-        team.take(range(3), more=[f"{SECRET},Billing,,,"])
-        assert "Audit all data" in olga.get("/p/clinic/corpora").text
-        leads = path_of(olga.post("/p/clinic/audits"))
-        job_id = leads.rpartition("/")[2]
-        assert olga.get(f"/p/clinic/audits/{job_id}").status_code == 404
-        jobs.perform(team.runtime, team.runtime.queue.lease(UUID(job_id)))
-        assert f"/p/clinic/audits/{job_id}" in olga.get(leads).text
-        assert f"/p/clinic/audits/{job_id}" in olga.get("/p/clinic/corpora").text
-        report = olga.get(f"/p/clinic/audits/{job_id}").text
-        assert "1 rows hold a password" in report and SECRET in report and "4 rows of 1 source" in report
-        eve = person(team.runtime, Role.AUDITOR, password="")
-        assert SECRET not in eve.get(f"/p/clinic/audits/{job_id}").text
-
-    def test_a_reader_sees_corpora_without_buttons(self, team):
-        team.take([1])
-        eve = person(team.runtime, Role.AUDITOR, password="")
-        assert "CC-BY-4.0" in eve.get("/p/clinic/corpora").text
-        for path in ("/p/clinic/corpora", self.path(team)):
-            assert '<form method="post" action="/p/' not in eve.get(path).text
-
-    def path(self, team: Team) -> str:
-        with team.runtime.db.reading() as session:
-            return f"/p/clinic/corpora/{find_source(session, team.project, 'faq').id}"
-
-    @staticmethod
-    def asked(team: Team) -> UUID:
-        pending = [job for job in team.rows(Job) if job.state is JobState.PENDING]
-        return next(job.id for job in pending if job.kind is JobKind.CORPUS)
 
 
 def test_a_row_of_the_library_is_what_the_stage_takes(team):

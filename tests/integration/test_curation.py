@@ -486,7 +486,7 @@ class TestApi:
 
 
 class TestRecipes:
-    def test_a_recipe_is_a_file_and_holds_until_another_is_given(self, errata, tmp_path):
+    def test_a_recipe_is_a_file_and_holds_until_another_is_given(self, errata, jobs_here, tmp_path):
         errata("init", "--admin", "olga")
         with from_environment().db.transaction() as session:
             project = builders.add_project(session)

@@ -196,16 +196,19 @@ class TestMigrations:
                 "external_id": "5",
                 "revised_at": EPOCH,
             }
-            settlement, annotation = builders.add_settlement(session, task), Annotation(**given)
+            told = {"labels": ["Billing"], "posterior": 0.9}
+            settlement = builders.add_settlement(session, task, **told)
+            annotation = Annotation(**given)
             session.add(annotation)
             session.flush()
             session.add(SettlementAnnotation(settlement_id=settlement.id, annotation_id=annotation.id))
-        _downgrade(empty_db, "0004")
+        _downgrade(empty_db, "0007")
         migrations.upgrade(empty_db)
         with empty_db.reading() as session:
             assert session.exec(select(ToolProject.external_id)).one() == "7"
             assert session.exec(select(AnnotationTask.connector)).one() is project.connector
-            assert session.exec(select(Settlement.id)).one() == settlement.id
+            kept = session.exec(select(Settlement)).one()
+            assert (kept.id, kept.labels, kept.posterior) == (settlement.id, ["Billing"], 0.9)
         again = {"task_id": task.id, "project_id": project.id, "verdict": Verdict.CORRECT}
         with pytest.raises(IntegrityError), empty_db.transaction() as session:
             session.add(Settlement(**again, agreeing=1, asked=1, explanation="once more"))

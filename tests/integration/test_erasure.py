@@ -36,6 +36,7 @@ from service.tables import (
     JobKind,
     ModelState,
     ModelVersion,
+    Quarantine,
     Response,
     Role,
     RunState,
@@ -67,6 +68,7 @@ COLUMNS = {
         "job.result",
         "audit_finding.repair",
     ),
+    *("quarantine.reason", "quarantine.subject"),
     *("response.messages", "response.subject", "response.text", "settlement.correction"),
 }
 FILES = {"artifacts", "data-repository", "errata.db", "remote", "work"}
@@ -131,6 +133,8 @@ class Clinic(Team):
                 )
             )
             spellings = (str(response.id), str(response.id).upper(), response.id.hex)
+            held = {"project_id": self.project.id, "user_id": self.olga.id}
+            session.add(Quarantine(subject=PATIENT, reason=f"that {MARKER}", **held))
             answers = [{"response_id": each, "correction": MARKER} for each in spellings]
             self.runtime.queue.ask(
                 session,
@@ -465,9 +469,9 @@ def test_a_busy_database_does_not_keep_rows_in_the_mirror(clinic, monkeypatch, b
 def test_rows_that_were_being_mirrored_while_they_were_erased_do_not_come_back(clinic, monkeypatch):
     publish = DataRepository.publish
 
-    def erase_first(*arguments):
+    def erase_first(*arguments, **more):
         clinic.erase()
-        return publish(*arguments)
+        return publish(*arguments, **more)
 
     clinic.told("may i ask?")
     third = clinic.curate()

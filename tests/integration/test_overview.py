@@ -165,13 +165,13 @@ class TestNextStep:
     def test_tasks_wait_for_experts(self, clinic):
         clinic.prepared()
         clinic.flag(TaskState.SENT)
-        assert (clinic.step().page, clinic.step().sentence) == ("tasks", "1 tasks wait for experts.")
+        assert (clinic.step().page, clinic.step().sentence) == ("tasks", "1 task waits for experts.")
 
     def test_experts_disagree(self, clinic):
         clinic.prepared()
         clinic.flag(TaskState.CONTESTED)
         clinic.flag(TaskState.SENT)
-        assert clinic.step().sentence == "Experts disagree on 1 tasks."
+        assert clinic.step().sentence == "Experts disagree on 1 task."
 
     def test_settled_answers_make_a_set_once_nobody_is_asked(self, any_clinic):
         any_clinic.prepared()

@@ -216,7 +216,7 @@ class TestPasswords:
         ("password", "why"),
         [
             ("short", "it has 5 characters, not 12 to 200"),
-            ("x" * 12, "it has 1 different characters, not 6"),
+            ("x" * 12, "it has 1 different character, not 6"),
             ("Olga olga is here", "your name is in it"),
             ("y" * 201, "it has 201 characters"),
             ("", "New password: "),
@@ -675,6 +675,8 @@ class Api:
                     body = {"place": 0}
                 if rule.endpoint == "corpus.add":
                     body |= {"source": "faq", "licence": "CC0", "rows": [{"question": "x", "label": "y"}]}
+                if rule.endpoint == "corpus.import_corpus":
+                    body |= {"source": "faq", "licence": "CC0", "place": "label-studio:7"}
                 yield method, path + ("?project=clinic" if view.query else ""), body, view.access
 
     def answers(self, headers: dict[str, str]) -> dict[tuple[str, str], tuple[int, Access]]:

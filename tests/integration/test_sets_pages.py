@@ -69,8 +69,8 @@ class TestPage:
         desk.finds(key, proposals=[Repair(kind, (key,), find="wife", put="man") for kind in RepairKind])
         page = self.page(desk, desk.curate())
         for words in (
-            *("Leave out 1 rows", "Replace in 1 rows", "keep in the glossary", "Swap words in 1 rows"),
-            *("Relabel 1 rows", "Weigh 1 rows", "Ask experts about 1 responses: <q>wife</q>"),
+            *("Leave out 1 row", "Replace in 1 row", "keep in the glossary", "Swap words in 1 row"),
+            *("Relabel 1 row", "Weigh 1 row", "Ask experts about 1 response: <q>wife</q>"),
         ):
             assert words in page
 

@@ -298,8 +298,8 @@ def test_a_response_that_is_no_label_teaches_none(clinic):
     ]
 
 
-def test_a_project_keeps_the_ratings_of_its_schema(runtime):
-    new = replace(GENERATION, ratings=("tone",), guidelines="Be kind.")
+def test_a_project_asks_what_its_schema_says(runtime):
+    asked = LabelSchema(TaskKind.GENERATION, ratings=("tone",), guidelines="Be kind.", spans=("rude",))
     with runtime.db.transaction() as session:
-        schema = projects.label_schema(session, projects.create(session, new, actor="test"))
-    assert schema == LabelSchema(TaskKind.GENERATION, ratings=("tone",), guidelines="Be kind.")
+        project = projects.create(session, replace(GENERATION, schema=asked), actor="test")
+        assert projects.label_schema(session, project) == asked

@@ -30,6 +30,9 @@ def test_everything_comes_up_comes_back_and_ends_together(tree: Tree):
     for name in CHILDREN:
         assert tree.processes(name), name
 
+    # The directory is taken.
+    assert refused({**tree.environment, "ERRATA_PORT": str(free_port())}) == "ERRATA_DATA_DIR"
+
     # A crashed child is there again.
     for number in (1, 0):  # the server behind its leash, then a leash itself
         was = sorted(tree.processes("service.web.app"), key=lambda p: p.create_time())
@@ -42,15 +45,7 @@ def test_everything_comes_up_comes_back_and_ends_together(tree: Tree):
     assert tree.processes() == []
 
 
-def test_a_killed_parent_leaves_nothing_behind(tree: Tree):
-    tree.start()
-    tree.process.kill()
-    tree.process.wait()
-    tree.process.stderr.close()
-    eventually(lambda: tree.processes() == [], 20)
-
-
-def test_an_orphaned_valkey_is_used_until_it_ends(tree: Tree):
+def test_an_orphaned_valkey_is_used_until_it_ends_and_a_killed_parent_leaves_nothing_behind(tree: Tree):
     orphan = start_valkey(tree.data_dir)
     tree.start()
     (waiting,) = [p for p in tree.processes("service.valkey") if "leash.py" not in " ".join(p.cmdline())]
@@ -58,10 +53,10 @@ def test_an_orphaned_valkey_is_used_until_it_ends(tree: Tree):
     orphan.wait()
     eventually(lambda: "valkey-server" in " ".join(waiting.cmdline()) and valkey.answers(tree.data_dir), 20)
 
-
-def test_a_second_tree_in_the_same_directory_is_refused(tree: Tree):
-    tree.start()
-    assert refused({**tree.environment, "ERRATA_PORT": str(free_port())}) == "ERRATA_DATA_DIR"
+    tree.process.kill()
+    tree.process.wait()
+    tree.process.stderr.close()
+    eventually(lambda: tree.processes() == [], 20)
 
 
 def test_a_busy_port_is_named(tree: Tree):

@@ -6,8 +6,7 @@ from dataclasses import fields
 from datetime import date, timedelta
 
 from retrain.near_duplicates import clusters
-from retrain.training_set import Settled
-from retrain.types import Example, Kind, Message, Split
+from retrain.types import Example, Kind, Message, Settled, Split
 
 PRODUCTS = {
     "current account": ("accounts", 4, 1),

@@ -21,8 +21,8 @@ from retrain.criteria import Criterion, Rules
 from retrain.gate import Judgement, Role, SuiteAnswers, judge
 from retrain.generate import LanguageModel
 from retrain.recipe import Recipe
-from retrain.training_set import Settled, build, fingerprint
-from retrain.types import Case, Example, Kind, TrainingSpec
+from retrain.training_set import build, fingerprint
+from retrain.types import Case, Example, Kind, Settled, TrainingSpec
 from tests.scenarios import clean, group_faults
 from tests.scenarios.scores import TEXTS
 

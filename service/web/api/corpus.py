@@ -9,15 +9,17 @@ from sqlmodel import Session
 
 from retrain.corpus import MAX_ATTRIBUTES, MAX_LANGUAGE, MAX_SHORT, MAX_TEXT, MAX_TURNS, CorpusRow
 from retrain.types import Message
+from service import tools
 from service.answers.corpora import corpora
 from service.stages import corpus
-from service.web.api.loop import ListQuery
+from service.tables import JobKind, Project, Source
+from service.web.api.loop import JobOut, ListQuery, ask
 from service.web.api.responses import Turn
 from service.web.auth import Access, Caller
 from service.web.endpoint import Schema, endpoint
 
 bp = Blueprint("corpus", __name__, url_prefix="/v1/corpus")
-MAX_ROWS = 1000
+MAX_ROWS, MAX_PLACE, MAX_COLUMNS = 1000, 500, 20
 Short = Annotated[str, Field(max_length=MAX_SHORT)]
 
 
@@ -44,8 +46,8 @@ class CorpusRowIn(Schema):
         return self
 
 
-class CorpusIn(Schema):
-    """Rows of one source, and what is known of it; of an earlier call of the same name they are more."""
+class SourceIn(Schema):
+    """What is known of a source; rows under the name of an earlier one are more of it."""
 
     project: str | None = Field(default=None, max_length=64)
     source: str = Field(min_length=1, max_length=100)
@@ -53,7 +55,19 @@ class CorpusIn(Schema):
     author: Short | None = None
     valid_from: date | None = None
     valid_to: date | None = None
+
+
+class CorpusIn(SourceIn):
+    """Rows of one source."""
+
     rows: list[CorpusRowIn] = Field(min_length=1, max_length=MAX_ROWS)
+
+
+class ImportIn(SourceIn):
+    """A project inside Label Studio or Argilla, and which of its columns has which role."""
+
+    place: str = Field(max_length=MAX_PLACE)
+    columns: dict[str, Short] = Field(default={}, max_length=MAX_COLUMNS)
 
 
 class CorpusOut(Schema):
@@ -89,18 +103,19 @@ class CorpusPage(Schema):
 @endpoint(access=Access.SUPPLIER, body=CorpusIn, returns=CorpusOut, status=201)
 def add(session: Session, caller: Caller, body: CorpusIn) -> dict[str, Any]:
     """Take rows that nobody has approved yet; the same content again adds nothing."""
-    project = caller.of_project(session, body.project)
-    new = corpus.NewSource(
-        body.source,
-        body.licence,
-        body.author,
-        valid_from=_moment(body.valid_from),
-        valid_to=_moment(body.valid_to),
-    )
-    source = corpus.ensure_source(session, project, new)
-    actor = caller.user.name if caller.user else "a secret key"
+    source = _source(session, caller.of_project(session, body.project), body)
     rows = [_row(row) for row in body.rows]
-    return {"source": source.name, **corpus.import_rows(session, source, rows, actor=actor)}
+    return {"source": source.name, **corpus.import_rows(session, source, rows, actor=caller.name)}
+
+
+@bp.post("/imports")
+@endpoint(access=Access.OPERATOR, body=ImportIn, returns=JobOut, status=202)
+def import_corpus(session: Session, caller: Caller, body: ImportIn) -> JobOut:
+    """Ask for an import of label-studio:ID or argilla:WORKSPACE/DATASET, as rows that nobody has approved yet."""
+    project = caller.of_project(session, body.project)
+    options = corpus.import_options(session, tools.inside(body.place), body.columns, actor=caller.name)
+    source = _source(session, project, body)
+    return ask(session, caller, JobKind.CORPUS, source.id, project=project, options=options)
 
 
 @bp.get("")
@@ -108,6 +123,12 @@ def add(session: Session, caller: Caller, body: CorpusIn) -> dict[str, Any]:
 def page(session: Session, caller: Caller, query: ListQuery) -> dict[str, Any]:
     """List the project's corpora, each with its state."""
     return {"items": corpora(session, caller.of_project(session, query.project))}
+
+
+def _source(session: Session, project: Project, body: SourceIn) -> Source:
+    days = [_moment(day) for day in (body.valid_from, body.valid_to)]
+    new = corpus.NewSource(body.source, body.licence, body.author, valid_from=days[0], valid_to=days[1])
+    return corpus.ensure_source(session, project, new)
 
 
 def _row(row: CorpusRowIn) -> CorpusRow:

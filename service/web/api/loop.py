@@ -132,13 +132,35 @@ class PromotionIn(ProjectIn):
     reason: str = Field(default="", max_length=2000)
 
 
+def ask(
+    session: Session,
+    caller: Caller,
+    kind: JobKind,
+    row_id: UUID,
+    *,
+    project: Project,
+    options: dict[str, Any] | None = None,
+) -> JobOut:
+    """Ask for a job; one without options is asked for once while it waits."""
+    job_id = runtime().queue.ask(
+        session,
+        kind,
+        row_id,
+        project_id=project.id,
+        unique_key=None if options else f"{kind}:{row_id}",
+        options=options,
+        actor=caller.name,
+    )
+    return _job_out(session.get_one(Job, job_id))
+
+
 @bp.post("/training-sets")
 @endpoint(access=Access.OPERATOR, body=CurateIn, returns=JobOut, status=202)
 def curate(session: Session, caller: Caller, body: CurateIn) -> JobOut:
     """Ask for the next training set, by the newest one's recipe unless one is given."""
     project = caller.of_project(session, body.project)
     options = Recipe.from_json(body.recipe).to_json() if body.recipe else None
-    return _ask(session, caller, JobKind.CURATE, project.id, project=project, options=options)
+    return ask(session, caller, JobKind.CURATE, project.id, project=project, options=options)
 
 
 @bp.get("/training-sets")
@@ -185,7 +207,7 @@ def evaluate(session: Session, caller: Caller, body: EvaluationIn) -> JobOut:
     """Ask for a model version to be judged."""
     project = caller.of_project(session, body.project)
     model = answers.find_model(session, project, body.model_version)
-    return _ask(session, caller, JobKind.EVALUATE, model.id, project=project)
+    return ask(session, caller, JobKind.EVALUATE, model.id, project=project)
 
 
 @bp.get("/evaluations")
@@ -257,38 +279,13 @@ def cancel(caller: Caller, job_id: UUID) -> JobOut:
     """Cancel a job; its process ends within seconds and what it had not finished is not written."""
     with runtime().db.reading() as session:
         _one(session, caller, Job, job_id)
-    runtime().queue.cancel(job_id, actor=_name(caller))
+    runtime().queue.cancel(job_id, actor=caller.name)
     with runtime().db.reading() as session:
         return _job_out(session.get_one(Job, job_id))
 
 
-def _ask(
-    session: Session,
-    caller: Caller,
-    kind: JobKind,
-    row_id: UUID,
-    *,
-    project: Project,
-    options: dict[str, Any] | None = None,
-) -> JobOut:
-    job_id = runtime().queue.ask(
-        session,
-        kind,
-        row_id,
-        project_id=project.id,
-        unique_key=None if options else f"{kind}:{row_id}",
-        options=options,
-        actor=_name(caller),
-    )
-    return _job_out(session.get_one(Job, job_id))
-
-
 def _job_out(found: Job) -> JobOut:
     return JobOut.model_validate(found.model_dump(include=set(JobOut.model_fields)))
-
-
-def _name(caller: Caller) -> str:
-    return caller.user.name if caller.user else "a secret key"
 
 
 def _one(session: Session, caller: Caller, table: type[T], row_id: UUID) -> T:

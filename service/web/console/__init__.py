@@ -1,6 +1,7 @@
 """The operator's pages: plain HTML with forms, which htmx refreshes where something goes on."""
 
 from service.web.console import (
+    annotators,
     audits,
     corpora,
     evaluations,
@@ -17,6 +18,7 @@ from service.web.console import (
 from service.web.console.page import bp
 
 __all__ = [
+    "annotators",
     "audits",
     "bp",
     "corpora",

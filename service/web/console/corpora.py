@@ -10,21 +10,43 @@ from pydantic import Field
 from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
+from retrain.amounts import how_many
+from service import tools
 from service.answers.corpora import IS_CORPUS_ROW, describe, set_aside, why_no_decision, why_no_sample
+from service.answers.quarantines import describe_quarantine, in_force
 from service.clock import utcnow
 from service.errors import NotFound
-from service.stages import corpus
+from service.stages import corpus, quarantine
 from service.tables import AnnotationTask, Job, JobKind, JobState, Response, Settlement, Source, TaskPurpose
 from service.web.auth import Access
 from service.web.console.feedback import answer_says
 from service.web.console.listing import Badge, Cell, Filter, Link, Listing
 from service.web.console.page import Desk, Form, bp, page
+from service.web.state import runtime
 
 
 class SampleForm(Form):
     """About how many rows experts are asked."""
 
     size: int = Field(default=corpus.SAMPLE)
+
+
+class QuarantineForm(Form):
+    """What is to be kept from experts and sets: a source, or else a person; and why."""
+
+    source: str | None = None
+    subject: str | None = None
+    reason: str = Field(max_length=2000)
+
+
+class ImportForm(Form):
+    """A project inside an annotation tool, and what it is to be called here; `columns` are pairs ROLE=NAME."""
+
+    place: str = Field(max_length=500)
+    source: str = Field(max_length=100)
+    licence: str = Field(max_length=200)
+    author: str | None = Field(default=None, max_length=200)
+    columns: str = Field(default="", max_length=1000)
 
 
 def _cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
@@ -49,7 +71,7 @@ CORPORA = Listing(
     key=col(Source.id),
     of_project=col(Source.project_id),
     cells=_cells,
-    empty="No data has been brought along. errata corpus import takes what a team already has.",
+    empty="No data has been brought along.",
 )
 
 
@@ -61,13 +83,51 @@ def corpora(desk: Desk) -> str | WebResponse:
     row = row.where(Source.project_id == desk.project.id, col(Source.is_corpus))
     settled = select(Settlement.id).where(Settlement.project_id == desk.project.id)
     audits = select(Job).where(Job.project_id == desk.project.id, Job.kind == JobKind.CORPUS)
+    sources = select(Source.name).where(Source.project_id == desk.project.id).order_by(col(Source.name))
+    held = [describe_quarantine(desk.session, each) for each in in_force(desk.session, desk.project.id)]
     audits = audits.where(Job.row_id == desk.project.id, Job.state == JobState.DONE)
     return CORPORA.answer(
         desk,
         "corpora.html",
         is_any=any(desk.session.exec(ids.limit(1)).first() for ids in (row, settled)),
+        quarantines=held,
+        free=[name for name in desk.session.exec(sources) if name not in {one["source"] for one in held}],
         audited=desk.session.exec(audits.order_by(col(Job.id).desc()).limit(1)).first(),
     )
+
+
+@bp.post("/p/<slug>/quarantines")
+@page(Access.OPERATOR, form=QuarantineForm)
+def impose_quarantine(desk: Desk, form: QuarantineForm) -> WebResponse:
+    """Put a source or a person into quarantine."""
+    named = {name: text or None for name, text in form.model_dump(include={"source", "subject"}).items()}
+    quarantine.impose(
+        desk.session, desk.project, runtime().secrets, user=desk.user, reason=form.reason, **named
+    )
+    told = "It is in quarantine: flags of it wait at intake, and the next set is without its rows."
+    return desk.done(told, "console.corpora", _anchor="quarantine")
+
+
+@bp.post("/p/<slug>/quarantines/<uuid:row_id>/lift")
+@page(Access.OPERATOR)
+def lift_quarantine(desk: Desk, row_id: UUID) -> WebResponse:
+    """Let a source or a person go."""
+    quarantine.lift(desk.session, desk.project, runtime().secrets, row_id, user=desk.user)
+    told = "The quarantine is lifted: its flags are triaged, and the next set has its rows again."
+    return desk.done(told, "console.corpora", _anchor="quarantine")
+
+
+@bp.post("/p/<slug>/corpora")
+@page(Access.OPERATOR, form=ImportForm)
+def import_corpus(desk: Desk, form: ImportForm) -> WebResponse:
+    """Ask for an import of what a project inside an annotation tool holds."""
+    columns = corpus.columns_of(form.columns.split())
+    place = tools.inside(form.place)
+    options = corpus.import_options(desk.session, place, columns, actor=desk.user.name)
+    new = corpus.NewSource(form.source, form.licence, form.author)
+    source = corpus.ensure_source(desk.session, desk.project, new)
+    job_id = desk.ask(JobKind.CORPUS, source.id, options=options)
+    return desk.done(f"{place} is being read.", "console.job", row_id=job_id)
 
 
 def _row_cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
@@ -135,7 +195,9 @@ def sample_corpus(desk: Desk, form: SampleForm, row_id: UUID) -> WebResponse:
     """Ask experts about a random sample."""
     source = _source(desk, row_id)
     drawn = corpus.draw_sample(desk.session, source, size=form.size, actor=desk.user.name)
-    return desk.done(f"Experts are asked about {drawn} rows.", "console.corpus_rows", row_id=row_id)
+    return desk.done(
+        f"Experts are asked about {how_many(drawn, 'row')}.", "console.corpus_rows", row_id=row_id
+    )
 
 
 @bp.post("/p/<slug>/corpora/<uuid:row_id>/decide")

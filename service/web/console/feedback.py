@@ -7,26 +7,29 @@ from uuid import UUID
 
 from flask import Response as WebResponse
 from flask import url_for
-from sqlalchemy import String, case, cast, func, or_
+from sqlalchemy import String, cast, exists, func, or_
 from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
+from annotation.types import Abstention
 from service import projects, tool_state
-from service.answers.overview import newest_tasks
 from service.answers.story import story
 from service.answers.tools import in_tools
 from service.clock import utcnow
+from service.settlements import IN_FORCE, schema_of
 from service.stages.intake import joined_to_state, told_state
 from service.tables import (
     Annotation,
     AnnotationTask,
     Annotator,
+    Document,
     DocumentKind,
     Feedback,
     ModelVersion,
     Rating,
     Response,
     Settlement,
+    SettlementAnnotation,
     TaskFlag,
     TaskPurpose,
     TaskState,
@@ -145,6 +148,12 @@ _FLAGS = (
     .correlate(AnnotationTask)
     .scalar_subquery()
 )
+
+
+def _has_abstention(text: str) -> Any:
+    return exists().where(col(Annotation.task_id) == AnnotationTask.id, col(Annotation.abstention) == text)
+
+
 TASKS = Listing(
     title="Tasks",
     rows=lambda: select_columns(AnnotationTask, Response, _FLAGS).join(
@@ -157,6 +166,7 @@ TASKS = Listing(
     sorts=NEWEST | {"urgent": Sort("most urgent first", col(AnnotationTask.priority))},
     filters={
         "state": Filter("state", lambda text: AnnotationTask.state == text, lambda _: list(TaskState)),
+        "abstained": Filter("abstained", _has_abstention, lambda _: list(Abstention)),
         "why": Filter("why", lambda text: AnnotationTask.purpose == text, lambda _: list(TaskPurpose)),
     },
 )
@@ -185,47 +195,23 @@ def task(desk: Desk, row_id: UUID) -> str:
         .join(TaskFlag, col(TaskFlag.feedback_id) == Feedback.id)
         .where(TaskFlag.task_id == found.id)
     )
+    settlement = desk.session.exec(select(Settlement).where(Settlement.task_id == found.id, IN_FORCE)).first()
+    counted = select(SettlementAnnotation).where(
+        SettlementAnnotation.settlement_id == (settlement.id if settlement else None)
+    )
     return desk.show(
         "task.html",
         task=found,
         tool=tool_state.find(desk.session, desk.project.id, found.connector),
+        schema_document=desk.session.get_one(Document, found.schema_id),
+        guidelines=desk.session.get_one(Document, found.guidelines_id),
+        schema=schema_of(desk.session, found),
         response=desk.session.get_one(Response, found.response_id),
         answers=desk.session.exec(answers).all(),
         flags=desk.session.exec(flags.limit(FLAGS_SHOWN)).all(),
-        settlement=desk.session.exec(
-            select(Settlement).where(Settlement.task_id == found.id, col(Settlement.withdrawn_at).is_(None))
-        ).first(),
+        settlement=settlement,
+        trusted={each.annotation_id: each.accuracy for each in desk.session.exec(counted) if each.accuracy},
     )
-
-
-@bp.get("/p/<slug>/annotators")
-@page(Access.READER)
-def annotators(desk: Desk) -> str:
-    """Show who answers the newest tasks, how much, how fast, and how often others came to the same."""
-    same = (col(Settlement.verdict) == col(Annotation.verdict)) & (
-        func.coalesce(Settlement.label, "") == func.coalesce(Annotation.label, "")
-    )
-    tasks = newest_tasks(desk.project)
-    rows = desk.session.execute(
-        select_columns(
-            Annotator,
-            func.count(),
-            func.avg(Annotation.seconds_spent),
-            func.count(case((col(Annotation.verdict).is_not(None), col(Settlement.id)))),
-            func.sum(case((same, 1), else_=0)),
-            func.max(Annotation.revised_at),
-        )
-        .join(Annotation, col(Annotation.annotator_id) == Annotator.id)
-        .join(tasks, col(Annotation.task_id) == tasks.c.id)
-        .join(
-            Settlement,
-            (col(Settlement.task_id) == tasks.c.id) & col(Settlement.withdrawn_at).is_(None),
-            isouter=True,
-        )
-        .group_by(col(Annotator.id))
-        .order_by(func.count().desc())
-    ).all()
-    return desk.show("annotators.html", rows=rows)
 
 
 def _asked(response: Response | None) -> str:

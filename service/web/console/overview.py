@@ -7,6 +7,7 @@ from pydantic import Field
 from sqlmodel import select
 
 from service import people, projects
+from service.answers.annotators import of_person
 from service.answers.next_step import next_step
 from service.answers.overview import COUNTED, effort, flag_rates, loop
 from service.answers.tools import in_tools
@@ -38,7 +39,7 @@ def home(desk: Desk) -> str | Response:
     mine = _visible(desk)
     if len(mine) == 1:
         return see_other(url_for("console.overview", slug=mine[0].slug))
-    return desk.show("home.html", projects=mine)
+    return desk.show("home.html", projects=mine, own=of_person(desk.session, desk.user))
 
 
 @bp.get("/projects/new")

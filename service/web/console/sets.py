@@ -9,11 +9,11 @@ from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
 from retrain.recipe import BrokenRecipe, Recipe
-from retrain.types import Split
+from retrain.types import Split, version_tag
 from service.answers import newest_set
 from service.answers.audits import blocking, repairs_of, waivers
 from service.answers.changes import compare
-from service.answers.erasures import erased_rows
+from service.answers.erasures import erased_rows, revision_of
 from service.clock import utcnow
 from service.errors import NotFound
 from service.stages import training
@@ -51,13 +51,26 @@ NUMBERS = {
         "Most that one source may give",
         "Above 0, at most 1: of the training rows, where there are several sources.",
     ),
+    "subject_cap": (
+        "Most that one person may give",
+        "Above 0, at most 1: of the training rows that came of their conversations and flags.",
+    ),
+    "replay_earlier": (
+        "Share of earlier rows that a training repeats",
+        "From 0 to 1: what the set before held already, mixed in against forgetting.",
+    ),
+    "replay_general": (
+        "General answers that a training repeats",
+        "How many of the base model's own, mixed in against forgetting.",
+    ),
     "seed": ("Seed", "Of the draw; the same recipe and rows give the same set."),
 }
+WHOLE = ("seed", "replay_general")
 BOXES = {
     "test_from_random": "Answers drawn at random are the test, so that it looks like what users ask",
     "group_by_subject": "All rows of one person stand in one part",
 }
-CHANGES = ("added", "removed", "changed", "moved")
+CHANGES = ("changed", "added", "removed", "moved")  # what people look for first
 
 
 class TrainForm(Form):
@@ -133,6 +146,7 @@ def training_set(desk: Desk, row_id: UUID) -> str | Response:
         tally=tally_of(desk, found),
         sources=sources_of(found),
         erased=erased_rows(desk.session, found),
+        tag=f"{desk.project.slug}/{version_tag(found.version, revision_of(desk.session, found))}",
         mirror=desk.session.exec(select(Mirror).where(Mirror.training_set_id == found.id)).first(),
         has_others=bool(_others(desk, found)),
         runs=desk.session.exec(select(TrainingRun).where(TrainingRun.training_set_id == found.id)).all(),
@@ -182,6 +196,7 @@ def _sets(desk: Desk, recipe: Mapping[str, Any], refused: str = "") -> str | Res
         recipe=recipe,
         refused=refused,
         numbers=NUMBERS,
+        whole=WHOLE,
         boxes=BOXES,
         checks=CHECKS,
         is_settled=desk.session.exec(settled).first() is not None,
@@ -208,7 +223,7 @@ def _read(sent: Mapping[str, str], newest: Recipe) -> Recipe:
     for name in sent.keys() - document.keys():
         text = sent[name]
         try:
-            document[name] = int(text) if name == "seed" else float(text)
+            document[name] = int(text) if name in WHOLE else float(text)
         except ValueError as error:
             raise BrokenRecipe(f"{name}: {text!r} is no number") from error
     return Recipe.from_json(document)

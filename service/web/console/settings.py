@@ -10,11 +10,14 @@ from flask import Response
 from pydantic import Field
 from sqlmodel import col, select
 
+from annotation.suggestions import SuggestionSource
 from retrain.criteria import METRIC_NAMES
 from service import projects, tool_state, tools
+from service.answers.outdated import doubtful
 from service.errors import AlreadyDecided, Invalid
 from service.glossary import set_glossary
 from service.routing import set_routing
+from service.stages import asking
 from service.tables import ApiKey, Document, DocumentKind, KeyKind
 from service.web.auth import Access
 from service.web.body import parse_json
@@ -28,7 +31,10 @@ EDITED: dict[str, tuple[DocumentKind, Callable[..., Document]]] = {
     "reasons": (DocumentKind.REASONS, projects.set_reasons),
     "glossary": (DocumentKind.GLOSSARY, set_glossary),
     "routing": (DocumentKind.ROUTING, set_routing),
+    "questions": (DocumentKind.LABEL_SCHEMA, projects.set_schema),
+    "guidelines": (DocumentKind.GUIDELINES, projects.set_guidelines),
 }
+DOUBTS_SHOWN = 20
 FIRST_CRITERIA = {
     "classification": [{"metric": "accuracy", "suite": "test", "margin": 0.1}],
     "extraction": [{"metric": "rouge_l", "suite": "test", "margin": 0.05}],
@@ -50,8 +56,11 @@ class SwitchesForm(Form):
     """How the project works; a box that is not ticked is not sent."""
 
     random_share: float = Field(ge=0, le=1)
+    suggestion: SuggestionSource = SuggestionSource.NONE
+    blind_share: float = Field(default=0.3, ge=0, le=1)
     needs_two_persons: bool = False
     admission_bar: float = Field(default=0.9, gt=0, lt=1)
+    settlement_bar: float | None = None
 
 
 class KeyForm(Form):
@@ -77,7 +86,10 @@ def settings(desk: Desk) -> str:
     return desk.show(
         "settings.html",
         documents=documents,
-        written={name: json.dumps(content, indent=2, ensure_ascii=False) for name, content in shown.items()},
+        written={name: _written(content) for name, content in shown.items()},
+        doubts=doubtful(desk.session, desk.project),
+        doubts_shown=DOUBTS_SHOWN,
+        suggestions=list(SuggestionSource),
         keys=desk.session.exec(keys).all(),
         kinds=list(KeyKind),
         metrics=sorted(METRIC_NAMES),
@@ -92,12 +104,12 @@ def tool_health(desk: Desk) -> str:
     return desk.show("_health.html", found={kind: tools.health(runtime().settings, kind) for kind in used})
 
 
-@bp.post("/p/<slug>/settings/<any(criteria, rules, reasons, glossary, routing):name>")
+@bp.post("/p/<slug>/settings/<any(criteria, rules, reasons, glossary, questions, guidelines, routing):name>")
 @page(Access.OPERATOR, form=DocumentForm)
 def set_document(desk: Desk, form: DocumentForm, name: str) -> Response:
     """Add a document's next version; earlier ones stay, and decisions go on naming the one they used."""
     try:
-        content = parse_json(form.document)
+        content = form.document if name == "guidelines" else parse_json(form.document)
     except Malformed as error:
         raise Invalid(f"document: {error}") from error
     kind, put = EDITED[name]
@@ -110,6 +122,14 @@ def set_document(desk: Desk, form: DocumentForm, name: str) -> Response:
     )
 
 
+@bp.post("/p/<slug>/settings/ask-again")
+@page(Access.OPERATOR)
+def ask_again(desk: Desk) -> Response:
+    """Ask again for the settled answers that a change of the questions puts in doubt."""
+    asked = asking.ask_again(desk.session, desk.project, actor=desk.user.name)
+    return desk.done(f"{asked} answers are asked for again.", "console.settings", _anchor="questions")
+
+
 @bp.post("/p/<slug>/settings/switches")
 @page(Access.ADMIN, form=SwitchesForm)
 def set_switches(desk: Desk, form: SwitchesForm) -> Response:
@@ -118,8 +138,11 @@ def set_switches(desk: Desk, form: SwitchesForm) -> Response:
         desk.session,
         desk.project,
         random_share=form.random_share,
+        suggestion=form.suggestion,
+        blind_share=form.blind_share,
         needs_two_persons=form.needs_two_persons,
         admission_bar=form.admission_bar,
+        settlement_bar=form.settlement_bar,
         actor=desk.user.name,
     )
     return desk.done("The project works that way from now on.", "console.settings", _anchor="switches")
@@ -154,4 +177,9 @@ def revoke_key(desk: Desk, row_id: UUID) -> Response:
 def _content(name: str, found: Document | None) -> Any:
     if found is None:
         return None
-    return found.content["criteria"] if name == "criteria" else found.content
+    inner = {"criteria": "criteria", "guidelines": "markdown"}.get(name)
+    return found.content[inner] if inner else found.content
+
+
+def _written(content: Any) -> str:
+    return content if isinstance(content, str) else json.dumps(content, indent=2, ensure_ascii=False)

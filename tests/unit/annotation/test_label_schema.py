@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from annotation.answers import check
 from annotation.errors import InvalidAnswer, InvalidSchema
-from annotation.label_schema import check, default_guidelines, from_json, to_json, validate
+from annotation.label_schema import default_guidelines, from_json, to_json, validate
+from annotation.questions import default_ratings, default_spans
 from annotation.types import RATINGS, Answer, Cause, LabelSchema, TaskKind, Verdict
 
 CLASSIFICATION = LabelSchema(kind=TaskKind.CLASSIFICATION, labels=("billing", "delivery"))
@@ -39,9 +41,10 @@ def test_ratings_that_cannot_be_asked_are_refused(ratings):
 
 
 @pytest.mark.parametrize("kind", list(TaskKind))
-def test_default_guidelines_can_be_asked(kind):
+def test_what_a_project_gets_by_default_can_be_asked(kind):
     labels = ("a", "b") if kind is TaskKind.CLASSIFICATION else ()
-    validate(LabelSchema(kind=kind, labels=labels, guidelines=default_guidelines(kind)))
+    asked = {"ratings": default_ratings(kind), "spans": default_spans(kind)}
+    validate(LabelSchema(kind=kind, labels=labels, guidelines=default_guidelines(kind), **asked))
 
 
 def test_a_schema_survives_json():

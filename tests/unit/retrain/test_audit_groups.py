@@ -6,7 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from retrain.audit import Context, Severity, bias, mislabelled, off_topic, poison, representativeness, tone
+from retrain.audit import (
+    Context,
+    Severity,
+    bias,
+    mislabelled,
+    off_topic,
+    poison,
+    representativeness,
+    tone,
+)
 from retrain.audit.finding import RepairKind
 from retrain.audit.repairs import apply
 from retrain.types import Kind, Message
@@ -66,7 +75,9 @@ def test_flipped_labels_are_found_and_their_labels_proposed(labelled):
     assert len(keys & set(finding.keys)) >= 0.9 * len(keys)
     assert len(keys & set(finding.keys)) >= 0.8 * len(finding.keys)
     true = {row.key: row.label for row in labelled}
-    assert all(true[key] == repair.put for repair in finding.proposals for key in repair.keys)
+    *relabelled, asked = finding.proposals
+    assert all(true[key] == repair.put for repair in relabelled for key in repair.keys)
+    assert (asked.kind, asked.keys) == (RepairKind.ASK, finding.keys)
     assert mislabelled.find(rows) == [finding]
 
 
@@ -82,7 +93,16 @@ def test_errors_that_most_rows_of_a_kind_share_are_missed(labelled):
 
 
 def test_doubt_alone_does_not_convict(labelled):
-    assert mislabelled.find(labelled, Context(doubts={row.key: 0.9 for row in labelled[:20]})) == []
+    assert mislabelled.find(labelled, Context(doubts={row.key: 0.6 for row in labelled[:20]})) == []
+
+
+@pytest.mark.parametrize("kind", [Kind.GENERATION, Kind.CLASSIFICATION])
+def test_experts_are_asked_again_about_what_settlement_doubts_by_itself(kind):
+    rows = clean.rows(SEED, kind=kind)
+    keys = tuple(sorted(row.key for row in rows[:20]))
+    [finding] = mislabelled.find(rows, Context(doubts=dict.fromkeys(keys, 0.9)))
+    assert finding.keys == keys
+    assert [(repair.kind, repair.keys) for repair in finding.proposals] == [(RepairKind.ASK, keys)]
 
 
 @pytest.mark.parametrize("kind", [Kind.GENERATION, Kind.CLASSIFICATION])

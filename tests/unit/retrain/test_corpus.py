@@ -254,10 +254,6 @@ class TestFiles:
         with pytest.raises(UnreadableCorpus, match="no such file or folder"):
             list(read(reference, columns={}))
 
-    def test_a_data_set_inside_argilla_is_to_be_written_to_a_file_first(self):
-        with pytest.raises(UnreadableCorpus, match="to_json"):
-            list(read("argilla:clinic", columns={}))
-
     def test_a_column_for_what_rows_do_not_have_is_refused(self, tmp_path):
         with pytest.raises(UnreadableCorpus, match="no row has a 'colour'"):
             list(read(str(tmp_path), columns={"colour": "x"}))

@@ -6,8 +6,7 @@ import pytest
 
 from retrain.audit import Repair, RepairKind
 from retrain.audit.repairs import apply
-from retrain.training_set import Settled
-from retrain.types import Kind, Message
+from retrain.types import Kind, Message, Settled
 
 
 def row(answer: str, key: str = "a") -> Settled:

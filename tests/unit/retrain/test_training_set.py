@@ -1,20 +1,28 @@
 """Training sets: duplicates, sticky splits, names and differences."""
 
 import random
+from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retrain import parquet
 from retrain.audit import leakage
+from retrain.difference import diff
+from retrain.errors import EmptySplit
 from retrain.near_duplicates import similarity
+from retrain.placing import facts_of, merged
 from retrain.recipe import BrokenRecipe, Recipe
-from retrain.training_set import Placed, Settled, build, diff, fingerprint
-from retrain.types import Example, Kind, Message, Split, content_hash, sha256_of
+from retrain.streaming import stream
+from retrain.training_set import build, fingerprint
+from retrain.types import Example, Kind, Message, Placed, Settled, Split, content_hash, sha256_of
 
 KNEE = "my left knee has been swollen since i fell off the ladder on monday evening"
 ROUND = Recipe(test_share=0.3, validation_share=0.2)
+CAPPED = replace(ROUND, source_cap=0.6)
 
 
 def settled(prompt, label="orthopaedics", **changes):
@@ -320,3 +328,53 @@ def test_what_was_dropped_has_a_near_equal_survivor_with_its_answer(seed):
         twin = survivors[reason.removeprefix("duplicate of ")]
         assert similarity(twin.prompt, rows[key].messages[-1].content) >= ROUND.near_threshold
         assert twin.label == rows[key].label
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_a_streamed_set_has_the_name_and_the_bytes_of_a_built_one_however_rows_are_parted(
+    seed, tmp_path_factory
+):
+    folder = tmp_path_factory.mktemp("sets")
+    rng = random.Random(seed)
+    families = [" ".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=12)) for _ in range(10)]
+    old = a_round(rng, families, 0)
+    first = build(old, earlier=[], assigned={}, recipe=CAPPED)
+    earlier = placed(first, old)
+    rows = [replace(row, source=rng.choice(["faq", "memos"])) for row in old + a_round(rng, families, 1)]
+    rows.append(settled("say [EMAIL]", None, kind=Kind.CLASSIFICATION, answer="[EMAIL]", key="secret"))
+    built = build(rows, earlier=earlier, assigned=first.assignments, recipe=CAPPED)
+    parquet.write(built.examples, folder / "built.parquet")
+    every = [*earlier, *rows]
+    cuts = sorted({0, len(every), *rng.choices(range(len(every)), k=rng.randrange(5))})
+    streamed = stream(
+        [every[start:end] for start, end in pairwise(cuts)],
+        folder / "streamed.parquet",
+        kind=Kind.CLASSIFICATION,
+        assigned=first.assignments,
+        recipe=CAPPED,
+    )
+    assert streamed.fingerprint == fingerprint(built.examples, CAPPED.to_json())
+    assert (folder / "streamed.parquet").read_bytes() == (folder / "built.parquet").read_bytes()
+    assert (streamed.assignments, streamed.merges) == (built.assignments, built.merges)
+    assert streamed.dropped == built.dropped
+    assert streamed.counts == Counter(row.split for row in built.examples)
+
+
+def test_more_rows_than_a_row_group_are_streamed_as_they_are_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "ROWS_A_GROUP", 7)
+    rows = [settled(f"word{n} other{n}") for n in range(40)]
+    parquet.write(build_first(*rows).examples, tmp_path / "built.parquet")
+    parts = [rows[:3], rows[3:33], rows[33:]]
+    stream(parts, tmp_path / "streamed.parquet", kind=Kind.CLASSIFICATION, assigned={}, recipe=ROUND)
+    assert (tmp_path / "streamed.parquet").read_bytes() == (tmp_path / "built.parquet").read_bytes()
+
+
+def test_facts_of_partitions_add_up_whichever_are_joined_first():
+    one, two, three = (facts_of([settled(f"word{n}"), settled(f"other{n}")]) for n in range(3))
+    assert merged([merged([one, two]), three]) == merged([one, merged([two, three])])
+
+
+def test_a_set_of_which_no_row_stays_is_not_written(tmp_path):
+    with pytest.raises(EmptySplit):
+        stream([], tmp_path / "x.parquet", kind=Kind.CLASSIFICATION, assigned={}, recipe=ROUND)

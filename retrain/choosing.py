@@ -1,0 +1,112 @@
+"""Chooses which placed rows stay in a set: nothing unsayable, one of near-equal rows, no source beyond its cap."""
+
+import re
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from retrain.caps import beyond_caps
+from retrain.near_duplicates import normalise, overlap
+from retrain.placing import Facts, Placement
+from retrain.recipe import Recipe
+from retrain.types import Settled, Split, content_hash_in
+
+_PLACEHOLDER = re.compile(
+    r"[\[<{]{1,2}(?:E-?MAIL|PHONE|TELEPHONE|MOBILE|NAME|FIRST_?NAME|LAST_?NAME|PERSON|IBAN|SSN|CARD|CREDIT_?CARD|"
+    r"ADDRESS|IP|LOCATION|DATE_OF_BIRTH|ACCOUNT|PASSWORD|SECRET|REDACTED|PII)"
+    r"(?:[_ -]?(?:ADDRESS|NUMBER|NO|ID|KEY|\d+))*[\]>}]{1,2}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What decides which rows stay, by row: content hash, source, person, whether its answer is unsayable.
+
+    `answers` are what two rows of one group must share for one of them to be a duplicate, by index; of rows that
+    are alone in their group there is none.
+    """
+
+    names: list[str]
+    sources: list[str]
+    persons: list[str]
+    is_unsayable: list[bool]
+    answers: Mapping[int, Hashable]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The rows that stay, as indexes in the order of their content hashes, and why others do not, by key."""
+
+    kept: list[int]
+    dropped: tuple[tuple[str, str], ...]
+
+
+def contents_of(rows: Sequence[Settled], placement: Placement) -> Contents:
+    """Return what decides whether rows stay."""
+    return Contents(
+        names=[content_hash_in(split, row) for split, row in zip(placement.splits, rows, strict=True)],
+        sources=[row.source for row in rows],
+        persons=[row.person for row in rows],
+        is_unsayable=[is_unsayable(row) for row in rows],
+        answers={
+            at: told_apart(rows[at].label, rows[at].answer, is_wanted=rows[at].is_wanted)
+            for at in placement.accompanied
+        },
+    )
+
+
+def is_unsayable(row: Settled) -> bool:
+    """Tell whether a row would teach to say a placeholder."""
+    return row.is_wanted and row.label is None and has_placeholder(row.answer)
+
+
+def told_apart(label: str | None, answer: str, *, is_wanted: bool) -> Hashable:
+    """Return what two rows with nearly equal prompts share if one of them is a duplicate."""
+    return is_wanted, label, normalise(answer)
+
+
+def choose(facts: Facts, placement: Placement, contents: Contents, recipe: Recipe) -> Chosen:
+    """Choose among the rows that are no earlier version's.
+
+    Of near-equal rows with equal answers one stays: one that an earlier version held, else the one whose content
+    hash is smallest. Answers with a placeholder such as [EMAIL] go: nobody should learn to say it.
+    """
+    new = [at for at, group in enumerate(facts.groups) if group is None]
+    sayable = [at for at in new if not contents.is_unsayable[at]]
+    twins = _twins(sayable, facts, placement, contents, recipe)
+    distinct = sorted((at for at in sayable if at not in twins), key=contents.names.__getitem__)
+    taught = [at for at in distinct if placement.splits[at] is Split.TRAIN]
+    surplus = beyond_caps(taught, sources=contents.sources, persons=contents.persons, recipe=recipe)
+    unsayable = sorted(facts.keys[at] for at in new if contents.is_unsayable[at])
+    return Chosen(
+        kept=[at for at in distinct if at not in surplus],
+        dropped=(
+            *((key, "placeholder in the answer") for key in unsayable),
+            *((facts.keys[at], f"duplicate of {facts.keys[twin]}") for at, twin in twins.items()),
+            *((facts.keys[at], reason) for at, reason in surplus.items()),
+        ),
+    )
+
+
+def has_placeholder(text: str) -> bool:
+    """Tell whether a text holds what stands for something personal, such as [EMAIL] or <PERSON>."""
+    return any(opening in text for opening in "[<{") and _PLACEHOLDER.search(text) is not None
+
+
+def _twins(
+    sayable: Iterable[int], facts: Facts, placement: Placement, contents: Contents, recipe: Recipe
+) -> dict[int, int]:
+    """Return each row that repeats another, with that one; nearly equal prompts with different answers all stay."""
+    names, keys, prompts = contents.names, facts.keys, facts.prompts
+    known = {names[at] for at, group in enumerate(facts.groups) if group is not None}
+    accompanied = (at for at in sayable if at in placement.accompanied)
+    survivors: defaultdict[tuple[str, Hashable], list[int]] = defaultdict(list)
+    twins = {}
+    for at in sorted(accompanied, key=lambda at: (names[at] not in known, names[at], keys[at])):
+        rivals = survivors[placement.groups[at], contents.answers[at]]
+        near = (rival for rival in rivals if overlap(prompts[rival], prompts[at]) >= recipe.near_threshold)
+        if (twin := next(near, None)) is None:
+            rivals.append(at)
+        else:
+            twins[at] = twin
+    return twins

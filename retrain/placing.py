@@ -1,0 +1,213 @@
+"""Puts rows into groups and groups into splits: for ever, without leaks, and whatever the order of the rows."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import chain
+
+import orjson
+
+from retrain.near_duplicates import clusters_of_normalised, join, normalise, root, text_of
+from retrain.recipe import Recipe
+from retrain.types import Placed, Settled, Split
+
+_STRICTNESS = (Split.TRAIN, Split.VALIDATION, Split.REGRESSION, Split.TEST)
+_WHOLE = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What decides where rows go: one entry a row in each list.
+
+    `prompts` are normalised; `groups` are those of rows that an earlier version placed, None elsewhere.
+    """
+
+    keys: list[str]
+    prompts: list[str]
+    groups: list[str | None]
+    conversations: list[str | None]
+    subjects: list[str | None]
+    labels: list[str]
+    is_random: list[bool]
+    is_flag: list[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Groups in different splits that turned out to be one. `contaminated` are those that join test by it.
+
+    Models that trained on a contaminated group have seen test rows: their scores on these flatter them.
+    """
+
+    group: str
+    absorbed: tuple[str, ...]
+    contaminated: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Each row's group and split, the rows that are not alone in their group, and what is new about the groups."""
+
+    groups: list[str]
+    splits: list[Split]
+    accompanied: frozenset[int]
+    assignments: Mapping[str, Split]
+    merges: tuple[Merge, ...]
+
+
+def facts_of(rows: Sequence[Settled | Placed]) -> Facts:
+    """Return what decides where a partition's rows go."""
+    settled = [row.settled if isinstance(row, Placed) else row for row in rows]
+    return Facts(
+        keys=[row.key for row in settled],
+        prompts=[normalise(text_of(row.messages)) for row in settled],
+        groups=[row.group if isinstance(row, Placed) else None for row in rows],
+        conversations=[row.conversation for row in settled],
+        subjects=[row.subject for row in settled],
+        labels=[row.label or "" for row in settled],
+        is_random=[row.is_random for row in settled],
+        is_flag=[row.is_flag for row in settled],
+    )
+
+
+def merged(parts: Sequence[Facts]) -> Facts:
+    """Return the facts of several partitions as if they were one; how rows are parted has no say."""
+    return Facts(
+        **{each.name: list(chain(*(getattr(part, each.name) for part in parts))) for each in fields(Facts)}
+    )
+
+
+def place(facts: Facts, *, assigned: Mapping[str, Split], recipe: Recipe) -> Placement:
+    """Find each row's group and split.
+
+    A group is a near-duplicate cluster united with whole conversations. It keeps its name and split for
+    ever, except that groups which meet join the strictest of their splits.
+    """
+    parts = _united(
+        clusters_of_normalised(facts.prompts, threshold=recipe.near_threshold),
+        # A repair may have changed the prompt of a row that an earlier version placed.
+        facts.keys,
+        facts.conversations,
+        facts.subjects if recipe.group_by_subject else (),
+        facts.groups,
+    )
+    members = _members(parts)
+    names = {part: _names(indexes, facts) for part, indexes in members.items()}
+    splits = _splits(members, names, facts, assigned, recipe)
+    found = {name: splits[part] for part in members for name in names[part]}
+    return Placement(
+        groups=[names[part][0] for part in parts],
+        splits=[splits[part] for part in parts],
+        accompanied=frozenset(chain(*(indexes for indexes in members.values() if len(indexes) > 1))),
+        assignments={name: found[name] for name in sorted(found) if assigned.get(name) is not found[name]},
+        merges=_merges(names, splits, assigned),
+    )
+
+
+def _united(*labellings: Sequence[Hashable | None]) -> list[int]:
+    """Partition rows so that two which share a label in any labelling are together; None is no label."""
+    parents = list(range(len(labellings[0])))
+    for labels in labellings:
+        firsts: dict[Hashable, int] = {}
+        for index, label in enumerate(labels):
+            if label is not None and (first := firsts.setdefault(label, index)) != index:
+                join(parents, index, first)
+    return [root(parents, index) for index in range(len(parents))]
+
+
+def _members(parts: Sequence[int]) -> dict[int, Sequence[int]]:
+    """Return each group's rows, by the first of them."""
+    members: dict[int, Sequence[int]] = {part: (part,) for part in parts}
+    shared = defaultdict(list)
+    for index, part in enumerate(parts):
+        if part != index:
+            shared[part].append(index)
+    return members | {part: (part, *others) for part, others in shared.items()}
+
+
+def _names(indexes: Sequence[int], facts: Facts) -> tuple[str, ...]:
+    """Return a group's names so far, in order; an unknown group is named after the smallest hash of its prompts."""
+    if len(indexes) == 1:
+        return (facts.groups[indexes[0]] or _hashed(facts.prompts[indexes[0]]),)
+    known = {name for index in indexes if (name := facts.groups[index]) is not None}
+    return tuple(sorted(known)) or (min(_hashed(facts.prompts[index]) for index in indexes),)
+
+
+def _hashed(prompt: str) -> str:
+    """Return `sha256_of` a text, by a faster encoder of equal bytes."""
+    return f"sha256:{hashlib.sha256(orjson.dumps(prompt)).hexdigest()}"
+
+
+def _splits(
+    members: Mapping[int, Sequence[int]],
+    names: Mapping[int, Sequence[str]],
+    facts: Facts,
+    assigned: Mapping[str, Split],
+    recipe: Recipe,
+) -> dict[int, Split]:
+    """Find each group's split: the strictest it ever had, else test for random ones, else what is drawn."""
+    splits: dict[int, Split] = {}
+    undrawn = []
+    have: defaultdict[str, list[int]] = defaultdict(lambda: [0] * len(_STRICTNESS))
+    for part, indexes in members.items():
+        before = [assigned[name] for name in names[part] if name in assigned]
+        is_random = recipe.test_from_random and any(facts.is_random[index] for index in indexes)
+        if before or is_random:
+            splits[part] = max(before, key=_STRICTNESS.index) if before else Split.TEST
+        else:
+            undrawn.append((_draw(names[part][0], recipe), part))
+        if before and not is_random:
+            have[_stratum(indexes, facts)][_STRICTNESS.index(splits[part])] += _size(indexes, facts)
+    shares = {is_flag: _shares(recipe, is_flag=is_flag) for is_flag in (False, True)}
+    for _, part in sorted(undrawn):
+        indexes = members[part]
+        drawn, size = have[_stratum(indexes, facts)], _size(indexes, facts)
+        neediest = _neediest(drawn, size, shares[all(facts.is_flag[index] for index in indexes)])
+        splits[part] = _STRICTNESS[neediest]
+        drawn[neediest] += size
+    return splits
+
+
+def _shares(recipe: Recipe, *, is_flag: bool) -> list[int]:
+    """Return each split's share of a label's rows, in billionths; only what was flagged becomes a regression case."""
+    regression = recipe.regression_share if is_flag else 0.0
+    others = [round(share * _WHOLE) for share in (recipe.validation_share, regression, recipe.test_share)]
+    return [_WHOLE - sum(others), *others]
+
+
+def _neediest(have: Sequence[int], size: int, shares: Sequence[int]) -> int:
+    """Return which split lacks most of its share, so that each label's shares are met to within one group."""
+    total = sum(have) + size
+    lacks = [share * total - count * _WHOLE for share, count in zip(shares, have, strict=True)]
+    return lacks.index(max(lacks))
+
+
+def _size(indexes: Sequence[int], facts: Facts) -> int:
+    """Count a group's rows; one that an earlier version placed stands among them twice."""
+    return 1 if len(indexes) == 1 else len({facts.keys[index] for index in indexes})
+
+
+def _stratum(indexes: Sequence[int], facts: Facts) -> str:
+    """Return the label that most of a group's rows have; of equal ones, the first in the alphabet."""
+    if len(indexes) == 1:
+        return facts.labels[indexes[0]]
+    counts = Counter(facts.labels[index] for index in indexes)
+    return min(counts, key=lambda label: (-counts[label], label))
+
+
+def _draw(name: str, recipe: Recipe) -> str:
+    """Draw a place by hash, so that no order or time has a say."""
+    return hashlib.sha256(f"{recipe.seed}:{name}".encode()).hexdigest()
+
+
+def _merges(
+    names: Mapping[int, Sequence[str]], splits: Mapping[int, Split], assigned: Mapping[str, Split]
+) -> tuple[Merge, ...]:
+    merges = []
+    for part, known in names.items():
+        movers = [name for name in known if assigned.get(name, splits[part]) is not splits[part]]
+        if movers:
+            contaminated = movers if splits[part] is Split.TEST else []
+            merges.append(Merge(known[0], tuple(known[1:]), tuple(contaminated)))
+    return tuple(sorted(merges, key=lambda merge: merge.group))

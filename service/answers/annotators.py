@@ -1,0 +1,152 @@
+"""Who answers a project's tasks, what became of their answers, and what still waits for them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, case, func
+from sqlalchemy import select as select_columns
+from sqlmodel import Session, col, select
+
+from service.answers.overview import newest_tasks
+from service.settlements import IN_FORCE, OPEN, is_of
+from service.tables import (
+    Annotation,
+    AnnotationTask,
+    Annotator,
+    ModelState,
+    ModelVersion,
+    Project,
+    QualityReport,
+    Settlement,
+    SettlementAnnotation,
+    TaskState,
+    TrainingRun,
+    TrainingSetExample,
+    User,
+)
+
+SAME = (col(Settlement.verdict) == col(Annotation.verdict)) & (
+    func.coalesce(Settlement.label, "") == func.coalesce(Annotation.label, "")
+)
+STANDS = col(Annotation.withdrawn_at).is_(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How many tasks are in a state, and since when the oldest is there to be answered."""
+
+    state: TaskState
+    tasks: int
+    oldest: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Achieved:
+    """What became of one annotator's answers.
+
+    Of those that their task came to, so many are settled, in a training set, and in the set that the model in use comes
+    from.
+    """
+
+    answered: int
+    settled: int
+    in_sets: int
+    in_model: int
+
+
+def report_of(session: Session, project: Project) -> QualityReport | None:
+    """Return the newest report on a project's annotators."""
+    return session.exec(select(QualityReport).where(QualityReport.project_id == project.id)).first()
+
+
+def everybody(session: Session, project: Project) -> Sequence[Row[Any]]:
+    """Return who answered the newest tasks, how often, how fast, how often as settled (of how many), and when last."""
+    tasks = newest_tasks(project)
+    return session.execute(
+        select_columns(
+            Annotator,
+            func.count(),
+            func.avg(Annotation.seconds_spent),
+            func.count(case((col(Annotation.verdict).is_not(None), col(Settlement.id)))),
+            func.sum(case((SAME, 1), else_=0)),
+            func.max(Annotation.revised_at),
+        )
+        .join(Annotation, col(Annotation.annotator_id) == Annotator.id)
+        .join(tasks, col(Annotation.task_id) == tasks.c.id)
+        .join(Settlement, (col(Settlement.task_id) == tasks.c.id) & IN_FORCE, isouter=True)
+        .where(STANDS)
+        .group_by(col(Annotator.id))
+        .order_by(func.count().desc())
+    ).all()
+
+
+def backlog(session: Session, project: Project) -> list[Backlog]:
+    """Return what waits: to be sent, to be answered, to be adjudicated."""
+    rows = session.execute(
+        select_columns(col(AnnotationTask.state), func.count(), func.min(AnnotationTask.created_at))
+        .where(col(AnnotationTask.project_id) == project.id, col(AnnotationTask.state).in_(OPEN))
+        .group_by(col(AnnotationTask.state))
+    ).all()
+    found = {state: Backlog(state, tasks, oldest) for state, tasks, oldest in rows}
+    return [
+        found.get(state, Backlog(state, 0, None))
+        for state in (TaskState.SELECTED, TaskState.SENT, TaskState.CONTESTED)
+    ]
+
+
+def has_answered(session: Session, project: Project, annotator_id: UUID) -> bool:
+    """Say whether an annotator ever answered a task of this project."""
+    own = select(Annotation.id).join(AnnotationTask, col(Annotation.task_id) == AnnotationTask.id)
+    of_project = own.where(AnnotationTask.project_id == project.id, Annotation.annotator_id == annotator_id)
+    return session.exec(of_project.limit(1)).first() is not None
+
+
+def of_person(session: Session, user: User) -> list[tuple[str, UUID]]:
+    """Return in which projects a person answered, each with their account there."""
+    rows = session.exec(
+        select(Project.slug, Annotator)
+        .join(AnnotationTask, col(AnnotationTask.project_id) == Project.id)
+        .join(Annotation, col(Annotation.task_id) == AnnotationTask.id)
+        .join(Annotator, col(Annotation.annotator_id) == Annotator.id)
+        .where((col(Annotator.user_id) == user.id) | (col(Annotator.account) == user.name))
+        .distinct()
+        .order_by(Project.slug)
+    )
+    return [(slug, annotator.id) for slug, annotator in rows if is_of(annotator, user)]
+
+
+def achieved(session: Session, project: Project, annotator_id: UUID) -> Achieved:
+    """Return what became of an annotator's answers in a project."""
+    answered = (
+        select_columns(func.count(func.distinct(Annotation.task_id)))
+        .join(AnnotationTask, col(Annotation.task_id) == AnnotationTask.id)
+        .where(
+            col(AnnotationTask.project_id) == project.id, col(Annotation.annotator_id) == annotator_id, STANDS
+        )
+    )
+    settled = (
+        select_columns(col(Settlement.id), col(Settlement.withdrawn_at))
+        .join(SettlementAnnotation, col(SettlementAnnotation.settlement_id) == Settlement.id)
+        .join(Annotation, col(SettlementAnnotation.annotation_id) == Annotation.id)
+        .where(col(Settlement.project_id) == project.id, col(Annotation.annotator_id) == annotator_id, SAME)
+        .subquery()
+    )
+    # A frozen set keeps what was settled then.
+    in_sets = select_columns(func.count(func.distinct(TrainingSetExample.settlement_id))).join(
+        settled, col(TrainingSetExample.settlement_id) == settled.c.id
+    )
+    in_model = (
+        in_sets.join(TrainingRun, col(TrainingRun.training_set_id) == TrainingSetExample.training_set_id)
+        .join(ModelVersion, col(ModelVersion.training_run_id) == TrainingRun.id)
+        .where(col(ModelVersion.project_id) == project.id, col(ModelVersion.state) == ModelState.CHAMPION)
+    )
+    figures = (
+        answered,
+        select_columns(func.count()).where(settled.c.withdrawn_at.is_(None)),
+        in_sets,
+        in_model,
+    )
+    return Achieved(*session.execute(select_columns(*(each.scalar_subquery() for each in figures))).one())

@@ -1,0 +1,57 @@
+"""A set's data card, from what the database knows of its rows."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from sqlalchemy import select as select_columns
+from sqlmodel import Session, col, select
+
+from retrain import card
+from retrain.audit import Finding
+from retrain.types import Example, Kind
+from service.tables import (
+    AnnotationTask,
+    Project,
+    Response,
+    Settlement,
+    Source,
+    TrainingSet,
+    TrainingSetExample,
+)
+
+
+def card_of(
+    session: Session, training_set: TrainingSet, examples: Sequence[Example], found: Sequence[Finding]
+) -> str:
+    """Describe a set for people, without a word of its rows."""
+    project = session.get_one(Project, training_set.project_id)
+    sources = session.exec(select(Source).where(Source.project_id == project.id)).all()
+    present = {example.source for example in examples}
+    of_set = (
+        select_columns(col(Response.legal_basis), col(Settlement.agreeing), col(Settlement.asked))
+        .select_from(TrainingSetExample)
+        .join(Settlement, col(TrainingSetExample.settlement_id) == Settlement.id)
+        .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
+        .join(Response, col(AnnotationTask.response_id) == Response.id)
+        .where(col(TrainingSetExample.training_set_id) == training_set.id)
+        .where(col(TrainingSetExample.erased_at).is_(None))
+    )
+    people = session.execute(of_set).all()
+    shared = [agreeing == asked for _, agreeing, asked in people if asked > 1]
+    findings: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for finding in found:
+        findings[finding.check][finding.severity.value] += 1
+    return card.render(
+        card.CardFacts(
+            name=f"{project.slug}/v{training_set.version}",
+            fingerprint=training_set.fingerprint,
+            kind=Kind(project.kind),
+            frozen=training_set.created_at.date(),
+            counts=card.count(examples),
+            recipe=training_set.recipe,
+            findings=findings,
+            agreement={"rows on which all experts agreed": sum(shared) / len(shared)} if shared else {},
+            consent=Counter(basis or "not stated" for basis, _, _ in people),
+            licences={source.name: source.licence for source in sources if source.name in present},
+        )
+    )

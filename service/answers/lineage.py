@@ -1,0 +1,132 @@
+"""Where each row of a set comes from, by ids alone: settlement, annotations, feedback, response, consent, repairs."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select as select_columns
+from sqlmodel import Session, col, select
+
+from service.answers.examples import LOOKED_UP
+from service.tables import (
+    AcceptedRepair,
+    AnnotationTask,
+    AuditFinding,
+    Feedback,
+    Response,
+    Settlement,
+    SettlementAnnotation,
+    TaskFlag,
+    TrainingSetExample,
+)
+
+Ids = dict[UUID, list[str]]
+
+
+def consents(session: Session, settlements: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
+    """Return what allows each settlement's use today: the legal basis, and what each flag said of training."""
+    found: dict[UUID, dict[str, Any]] = {}
+    for part in _parts(settlements):
+        based = (
+            select(Settlement.id, Response.legal_basis)
+            .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
+            .join(Response, col(AnnotationTask.response_id) == Response.id)
+            .where(col(Settlement.id).in_(part))
+        )
+        found |= {key: {"basis": basis, "flags": {}} for key, basis in session.exec(based)}
+        said = (
+            select(Settlement.id, Feedback.id, Feedback.consent)
+            .join(TaskFlag, col(TaskFlag.task_id) == Settlement.task_id)
+            .join(Feedback, col(Feedback.id) == TaskFlag.feedback_id)
+            .where(col(Settlement.id).in_(part))
+            .order_by(col(Feedback.id))
+        )
+        for key, flag, consent in session.exec(said):
+            found[key]["flags"][str(flag)] = consent
+    return found
+
+
+def lineage_of(
+    session: Session,
+    rows: Sequence[TrainingSetExample],
+    *,
+    checks: Mapping[str, int],
+    salted: Callable[[str], str],
+) -> Iterator[dict[str, Any]]:
+    """Yield what each row goes back to; digests of what was said are salted, and no person is named.
+
+    `checks` are those that judged the set, with their versions; a repair names the check that proposed it.
+    """
+    repairs = _repairs(session, {name for row in rows for name in row.repairs})
+    for part in _parts(rows):
+        keys = [row.settlement_id for row in part]
+        origins = _origins(session, keys)
+        annotations, feedback = _annotations(session, keys), _feedback(session, keys)
+        for row in part:
+            response, admission = origins[row.settlement_id]
+            yield {
+                "settlement": str(row.settlement_id),
+                "response": str(response),
+                "annotations": annotations[row.settlement_id],
+                "feedback": feedback[row.settlement_id],
+                "admission": str(admission) if admission else None,
+                "consent": row.consent,
+                "split": row.split.value,
+                "group": salted(row.group_name),
+                "content": salted(row.content_sha256),
+                "checks": dict(checks),
+                "repairs": [repairs[name] for name in row.repairs],
+            }
+
+
+def _origins(session: Session, keys: Sequence[UUID]) -> dict[UUID, tuple[UUID, UUID | None]]:
+    """Return each settlement's response, and the admission that it rests on, if any."""
+    rows = (
+        select_columns(col(Settlement.id), col(AnnotationTask.response_id), col(Settlement.admission_id))
+        .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
+        .where(col(Settlement.id).in_(keys))
+    )
+    return {key: (response, admission) for key, response, admission in session.execute(rows)}
+
+
+def _annotations(session: Session, keys: Sequence[UUID]) -> Ids:
+    rows = (
+        select_columns(col(SettlementAnnotation.settlement_id), col(SettlementAnnotation.annotation_id))
+        .where(col(SettlementAnnotation.settlement_id).in_(keys))
+        .order_by(col(SettlementAnnotation.annotation_id))
+    )
+    return _gathered(session, rows)
+
+
+def _feedback(session: Session, keys: Sequence[UUID]) -> Ids:
+    rows = (
+        select_columns(col(Settlement.id), col(TaskFlag.feedback_id))
+        .join(TaskFlag, col(TaskFlag.task_id) == Settlement.task_id)
+        .where(col(Settlement.id).in_(keys))
+        .order_by(col(TaskFlag.feedback_id))
+    )
+    return _gathered(session, rows)
+
+
+def _gathered(session: Session, rows: Any) -> Ids:
+    found: defaultdict[UUID, list[str]] = defaultdict(list)
+    for key, row_id in session.execute(rows):
+        found[key].append(str(row_id))
+    return found
+
+
+def _repairs(session: Session, names: set[str]) -> dict[str, dict[str, Any]]:
+    rows = (
+        select(AcceptedRepair.id, AuditFinding.check, AuditFinding.check_version)
+        .join(AuditFinding, col(AcceptedRepair.finding_id) == AuditFinding.id)
+        .where(col(AcceptedRepair.id).in_([UUID(name) for name in names]))
+    )
+    return {
+        str(repair): {"repair": str(repair), "check": check, "version": int(version)}
+        for repair, check, version in session.exec(rows)
+    }
+
+
+def _parts(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (rows[start : start + LOOKED_UP] for start in range(0, len(rows), LOOKED_UP))

@@ -1,0 +1,237 @@
+"""What tasks come to: settled by those who answered, or by a third who decides and says why."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlmodel import Session, col, select
+
+from annotation.answers import check
+from annotation.settlement import Contested, Settled, Waiting, accuracy, settle
+from annotation.settlement import adjudicate as decide
+from annotation.types import Answer, LabelSchema, Verdict
+from service import ledger, projects
+from service.clock import utcnow
+from service.errors import Forbidden, WrongState
+from service.tables import (
+    Annotation,
+    AnnotationTask,
+    Annotator,
+    ConnectorKind,
+    Document,
+    Project,
+    QualityReport,
+    Response,
+    Settlement,
+    SettlementAnnotation,
+    TaskState,
+    User,
+)
+
+IN_FORCE = col(Settlement.withdrawn_at).is_(None)
+OPEN = (TaskState.SENT, TaskState.CONTESTED, TaskState.SELECTED)
+MAX_EXPLANATION = 500
+
+Counted = Sequence[tuple[Annotation, Annotator]]
+
+
+def settle_task(session: Session, project: Project, task: AnnotationTask) -> TaskState:
+    """Settle or contest a task by the newest answer of each person.
+
+    A settled one stays as it is, unless an answer that counted was changed or taken back.
+    """
+    newest = _newest(session, task)
+    if task.state is TaskState.SETTLED:
+        _reopen(session, task, newest)
+    if task.state not in OPEN:
+        return task.state
+    counted = [(annotation, annotator) for annotation, annotator in newest if annotation.verdict]
+    known = accuracies(session, project.id)
+    trust = {_person(annotator): known.get(str(annotator.id), accuracy(0, 0)) for _, annotator in counted}
+    skipped = sum(annotation.is_skipped for annotation, _ in newest)
+    outcome = _outcome(project, task, counted, trust, skipped=skipped)
+    if isinstance(outcome, Contested):
+        task.state = TaskState.CONTESTED
+    elif isinstance(outcome, Settled):
+        task.state = TaskState.SETTLED
+        _add(session, task, outcome, counted, trust)
+    elif task.state is TaskState.CONTESTED:
+        task.state = _asked(task)
+    return task.state
+
+
+def adjudicate(
+    session: Session, project: Project, task: AnnotationTask, answer: Answer, *, reason: str, user: User
+) -> None:
+    """Decide a contested task, as somebody who is none of those who answered it.
+
+    Raises:
+        WrongState: it is not contested, or not any more.
+        Forbidden: this person answered it.
+        InvalidAnswer: the answer does not fit the questions.
+    """
+    # Locked as an answer from the tool is, so that of two that settle a task at once the second sees the first.
+    response = session.get_one(Response, task.response_id, with_for_update=True)
+    session.refresh(task)
+    if task.state is not TaskState.CONTESTED or response.erased_at:
+        raise WrongState("only a contested task is adjudicated")
+    if any(is_of(annotator, user) for _, annotator in _newest(session, task)):
+        raise Forbidden("you answered this task yourself: somebody else has to decide")
+    given = check(answer, schema_of(session, task), response.text)
+    annotation = Annotation(
+        task_id=task.id,
+        annotator_id=_adjudicator(session, user).id,
+        schema_id=task.schema_id,
+        guidelines_id=task.guidelines_id,
+        external_id="adjudication",
+        revised_at=utcnow(),
+        verdict=Verdict(given.verdict),
+        label=given.label,
+        labels=list(given.labels),
+        correction=given.correction,
+        cause=given.cause,
+        reason=reason,
+    )
+    session.add(annotation)
+    session.flush()
+    settle_task(session, project, task)
+    session.add(task)
+    ledger.append(
+        session,
+        actor=user.name,
+        action="task_adjudicated",
+        subject=str(task.id),
+        project_id=project.id,
+        facts={"verdict": given.verdict.value},
+    )
+
+
+def accuracies(session: Session, project_id: UUID) -> dict[str, float]:
+    """Return how often each annotator is taken to be right, by what they have done in a project so far."""
+    report = session.exec(select(QualityReport).where(QualityReport.project_id == project_id)).first()
+    told = report.content["annotators"] if report else {}
+    return {annotator: each["weight"] for annotator, each in told.items()}
+
+
+def schema_of(session: Session, task: AnnotationTask) -> LabelSchema:
+    """Return the questions as they were when the task was made."""
+    return projects.read_schema(
+        session.get_one(Document, task.schema_id), session.get_one(Document, task.guidelines_id)
+    )
+
+
+def is_of(annotator: Annotator, user: User) -> bool:
+    """Say whether an account in a tool is a person's of ours."""
+    return annotator.user_id == user.id or (annotator.user_id is None and annotator.account == user.name)
+
+
+def _newest(session: Session, task: AnnotationTask) -> Counted:
+    """Return each person's newest answer that was not taken back, in the order in which they were given."""
+    revisions = (
+        select(Annotation, Annotator)
+        .join(Annotator, col(Annotation.annotator_id) == Annotator.id)
+        .where(Annotation.task_id == task.id, col(Annotation.withdrawn_at).is_(None))
+        .order_by(col(Annotation.revised_at), col(Annotation.id))
+    )
+    newest = {
+        _person(annotator): (annotation, annotator) for annotation, annotator in session.exec(revisions)
+    }
+    return list(newest.values())
+
+
+def _reopen(session: Session, task: AnnotationTask, newest: Counted) -> None:
+    """Withdraw a task's settlement if an answer that it counted no longer stands; frozen sets keep it."""
+    settlement = session.exec(select(Settlement).where(Settlement.task_id == task.id, IN_FORCE)).first()
+    if settlement is None:
+        return
+    counted = (
+        select(Annotation)
+        .join(SettlementAnnotation, col(SettlementAnnotation.annotation_id) == Annotation.id)
+        .where(SettlementAnnotation.settlement_id == settlement.id)
+    )
+    standing = {annotation.id for annotation, _ in newest}
+    lost = next((one for one in session.exec(counted) if one.id not in standing), None)
+    if lost is None:
+        return
+    settlement.withdrawn_at, settlement.withdrawn_by_id = utcnow(), lost.id
+    task.state = _asked(task)
+    session.flush()
+    ledger.append(
+        session,
+        actor=task.connector.value,
+        action="settlement_withdrawn",
+        subject=str(settlement.id),
+        project_id=task.project_id,
+        facts={"annotation": str(lost.id)},
+    )
+
+
+def _asked(task: AnnotationTask) -> TaskState:
+    """Return the state of a task that waits for answers."""
+    return TaskState.SENT if task.external_id else TaskState.SELECTED
+
+
+def _person(annotator: Annotator) -> str:
+    """Name a person, whichever of their accounts they used: nobody agrees with themselves."""
+    return str(annotator.user_id or annotator.id)
+
+
+def _outcome(
+    project: Project, task: AnnotationTask, counted: Counted, trust: dict[str, float], *, skipped: int
+) -> Settled | Contested | Waiting:
+    answers = [(_person(annotator), _answer(annotation)) for annotation, annotator in counted]
+    decided = [_person(annotator) for annotation, annotator in counted if annotation.reason]
+    if decided:
+        return decide(answers, by=decided[-1], accuracies=trust)
+    # Who skipped is not waited for, as long as enough are left to agree.
+    overlap = task.overlap or project.overlap
+    needed = min(project.needed, overlap)
+    asked = max(needed, min(2, overlap), overlap - skipped)
+    return settle(answers, needed=needed, overlap=asked, bar=project.settlement_bar, accuracies=trust)
+
+
+def _answer(annotation: Annotation) -> Answer:
+    return Answer(
+        verdict=annotation.verdict or Verdict.UNSURE,
+        label=annotation.label,
+        labels=tuple(annotation.labels),
+        correction=annotation.correction,
+        cause=annotation.cause,
+        ratings=annotation.ratings,
+    )
+
+
+def _add(
+    session: Session, task: AnnotationTask, settled: Settled, counted: Counted, trust: dict[str, float]
+) -> None:
+    settlement = Settlement(
+        project_id=task.project_id,
+        task_id=task.id,
+        verdict=Verdict(settled.answer.verdict),
+        label=settled.answer.label,
+        labels=list(settled.answer.labels),
+        correction=settled.answer.correction,
+        cause=settled.answer.cause,
+        agreeing=len(settled.annotators),
+        asked=len(counted),
+        explanation=settled.explanation[:MAX_EXPLANATION],
+        posterior=settled.posterior,
+    )
+    session.add(settlement)
+    session.flush()
+    session.add_all(
+        SettlementAnnotation(
+            settlement_id=settlement.id, annotation_id=annotation.id, accuracy=trust[_person(annotator)]
+        )
+        for annotation, annotator in counted
+    )
+
+
+def _adjudicator(session: Session, user: User) -> Annotator:
+    """Return the account by which a person of ours answers here."""
+    own = select(Annotator).where(Annotator.connector == ConnectorKind.NONE, Annotator.account == user.name)
+    found = session.exec(own).first()
+    if found is None:
+        found = Annotator(connector=ConnectorKind.NONE, account=user.name, user_id=user.id)
+        session.add(found)
+        session.flush()
+    return found

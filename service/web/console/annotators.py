@@ -1,0 +1,129 @@
+"""Who answers tasks and how far they can be trusted; what one's own answers achieved; deciding what is contested."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from flask import Response
+from pydantic import Field
+from sqlalchemy import func
+from sqlalchemy import select as select_columns
+from sqlmodel import col, select
+
+from annotation.types import Answer, Cause, Verdict
+from service import ledger, people, settlements
+from service.answers import annotators as answers
+from service.answers.anchoring import anchoring_of
+from service.answers.overview import effort, newest_tasks
+from service.clock import utcnow
+from service.errors import NotFound
+from service.tables import Annotation, AnnotationTask, Annotator, JobKind
+from service.web.auth import Access
+from service.web.console.page import Desk, Form, bp, page
+
+
+class DecisionForm(Form):
+    """An adjudicator's answer, and why it holds."""
+
+    verdict: Verdict
+    label: str | None = Field(default=None, max_length=200)
+    correction: str | None = Field(default=None, max_length=100_000)
+    cause: Cause | None = None
+    reason: str = Field(min_length=1, max_length=2000)
+
+
+class PersonForm(Form):
+    """The name by which an annotator signs in here."""
+
+    name: str = Field(min_length=1, max_length=100)
+
+
+@bp.get("/p/<slug>/annotators")
+@page(Access.READER)
+def annotators(desk: Desk) -> str:
+    """Show who answers, how far they agree and can be trusted, what waits, and how much effort goes into data."""
+    report = answers.report_of(desk.session, desk.project)
+    accounts = {str(row.id): row.account for row in desk.session.exec(select(Annotator))} if report else {}
+    return desk.show(
+        "annotators.html",
+        rows=answers.everybody(desk.session, desk.project),
+        report=report,
+        accounts=accounts,
+        backlog=answers.backlog(desk.session, desk.project),
+        effort=effort(desk.session, desk.project, now=utcnow()),
+        abstained=_abstained(desk),
+        anchoring=anchoring_of(desk.session, desk.project),
+    )
+
+
+def _abstained(desk: Desk) -> Sequence[Any]:
+    """Return why experts gave no verdict, and on how many of the newest tasks."""
+    tasks = newest_tasks(desk.project)
+    statement = (
+        select_columns(col(Annotation.abstention), func.count(func.distinct(col(Annotation.task_id))))
+        .join(tasks, col(Annotation.task_id) == tasks.c.id)
+        .where(col(Annotation.abstention).is_not(None))
+        .group_by(col(Annotation.abstention))
+    )
+    return desk.session.execute(statement).all()
+
+
+@bp.post("/p/<slug>/annotators/report")
+@page(Access.OPERATOR)
+def report_on_annotators(desk: Desk) -> Response:
+    """Ask for a fresh report."""
+    job_id = desk.ask(JobKind.QUALITY, desk.project.id)
+    return desk.done("The report is being computed.", "console.job", row_id=job_id)
+
+
+@bp.get("/p/<slug>/annotators/<uuid:row_id>")
+@page(Access.PERSON)
+def annotator(desk: Desk, row_id: UUID) -> str:
+    """Show one annotator what their answers achieved; who only annotates sees their own page alone."""
+    found = desk.session.get(Annotator, row_id)
+    is_own = found is not None and settlements.is_of(found, desk.user)
+    # Who may not read this page does not learn either whose it would be.
+    is_shown = is_own or desk.may(Access.READER)
+    if found is None or not is_shown or not answers.has_answered(desk.session, desk.project, found.id):
+        raise NotFound("there is no page here about your answers")
+    report = answers.report_of(desk.session, desk.project)
+    return desk.show(
+        "annotator.html",
+        annotator=found,
+        is_own=is_own,
+        known=report.content["annotators"].get(str(found.id)) if report else None,
+        report=report,
+        achieved=answers.achieved(desk.session, desk.project, found.id),
+    )
+
+
+@bp.post("/p/<slug>/annotators/<uuid:row_id>/person")
+@page(Access.ADMIN, form=PersonForm)
+def set_person(desk: Desk, form: PersonForm, row_id: UUID) -> Response:
+    """Say whose account this is, so that they see their page when they sign in."""
+    found = desk.session.get(Annotator, row_id)
+    if found is None:
+        raise NotFound(f"no annotator {row_id}")
+    user = people.find(desk.session, form.name)
+    found.user_id = user.id
+    facts = {"account": found.account, "user": user.name}
+    ledger.append(
+        desk.session, actor=desk.user.name, action="annotator_named", subject=str(found.id), facts=facts
+    )
+    return desk.done(f"{found.account} is {user.name}.", "console.annotator", row_id=found.id)
+
+
+@bp.post("/p/<slug>/tasks/<uuid:row_id>/adjudicate")
+@page(Access.OPERATOR, form=DecisionForm)
+def adjudicate(desk: Desk, form: DecisionForm, row_id: UUID) -> Response:
+    """Decide a contested task, as somebody who did not answer it."""
+    answer = Answer(form.verdict, label=form.label, correction=form.correction, cause=form.cause)
+    settlements.adjudicate(
+        desk.session,
+        desk.project,
+        desk.row(AnnotationTask, row_id),
+        answer,
+        reason=form.reason,
+        user=desk.user,
+    )
+    return desk.done("The task is settled as you decided.", "console.task", row_id=row_id)

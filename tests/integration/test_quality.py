@@ -1,0 +1,280 @@
+"""Settlement with what is known of annotators, the report on them, their pages, and who decides what is contested."""
+
+from dataclasses import dataclass
+from itertools import count
+
+import pytest
+from sqlmodel import select
+
+from annotation.types import Cause, Verdict
+from retrain.audit import Repair, RepairKind, Severity
+from service import schedule, settlements
+from service.clock import utcnow
+from service.jobs.quality import assess
+from service.runtime import Runtime
+from service.stages import labelling
+from service.tables import (
+    Annotation,
+    AnnotationTask,
+    Annotator,
+    Job,
+    JobKind,
+    Project,
+    QualityReport,
+    Role,
+    Settlement,
+    SettlementAnnotation,
+    TaskPurpose,
+    TaskState,
+)
+from tests import builders
+from tests.console import person
+
+BILLING = {"verdict": "incorrect", "label": "Billing", "cause": "model"}
+RIGHT = {"verdict": "correct"}
+
+
+@dataclass
+class Clinic:
+    """A project in which two are asked, and what experts answer there without a tool."""
+
+    runtime: Runtime
+    project: Project
+    numbers: count
+
+    def task(self) -> AnnotationTask:
+        with self.runtime.db.transaction() as session:
+            asked = f"question {next(self.numbers)}"
+            response = builders.add_response(session, self.project, asked=asked)
+            return builders.add_task(session, self.project, response, state=TaskState.SENT)
+
+    def answers(self, task: AnnotationTask, seconds: float = 30.0, **said: dict) -> TaskState:
+        lines = [
+            answer | {"annotator": name, "response_id": str(task.response_id), "seconds_spent": seconds}
+            for name, answer in said.items()
+        ]
+        labelling.import_answers(self._lease(JobKind.IMPORT), self.project.id, lines)
+        return self.read(AnnotationTask, AnnotationTask.id == task.id).state
+
+    def assess(self) -> dict:
+        assess(self.runtime, self._lease(JobKind.QUALITY))
+        return self.read(QualityReport, QualityReport.project_id == self.project.id).content
+
+    def read(self, table, *conditions):
+        with self.runtime.db.reading() as session:
+            return session.exec(select(table).where(*conditions)).one()
+
+    def settlement(self, task: AnnotationTask) -> Settlement:
+        return self.read(Settlement, Settlement.task_id == task.id)
+
+    def annotator(self, account: str) -> Annotator:
+        return self.read(Annotator, Annotator.account == account)
+
+    def careless_ben(self) -> None:
+        """Ben answers twenty tasks otherwise than Ann and Cem, who agree."""
+        for _ in range(20):
+            self.answers(self.task(), ann=RIGHT, cem=RIGHT, ben=BILLING)
+
+    def _lease(self, kind: JobKind):
+        with self.runtime.db.transaction() as session:
+            job = self.runtime.queue.ask(session, kind, self.project.id, project_id=self.project.id)
+        return self.runtime.queue.lease(job)
+
+
+@pytest.fixture
+def clinic(runtime) -> Clinic:
+    with runtime.db.transaction() as session:
+        project = builders.add_project(session)
+    return Clinic(runtime, project, count())
+
+
+class TestSettling:
+    def test_two_newcomers_who_agree_settle_and_the_row_says_how_surely(self, clinic):
+        task = clinic.task()
+        assert clinic.answers(task, ann=RIGHT, ben=RIGHT) is TaskState.SETTLED
+        settled = clinic.settlement(task)
+        assert settled.posterior == pytest.approx(81 / 82)
+        assert settled.explanation == "2 of 2 annotators agree, posterior 0.99"
+
+    def test_who_was_seldom_right_so_far_is_no_second_voice(self, clinic):
+        clinic.careless_ben()
+        assert clinic.answers(clinic.task(), ann=RIGHT, ben=RIGHT) is TaskState.SETTLED
+        clinic.assess()
+        assert clinic.answers(clinic.task(), ann=RIGHT, ben=RIGHT) is TaskState.CONTESTED
+        assert clinic.answers(clinic.task(), ann=RIGHT, cem=RIGHT) is TaskState.SETTLED
+
+    def test_a_settlement_keeps_what_was_known_of_each_at_that_time(self, clinic):
+        task = clinic.task()
+        clinic.answers(task, ann=RIGHT, ben=RIGHT)
+        clinic.careless_ben()
+        clinic.assess()
+        with clinic.runtime.db.reading() as session:
+            counted = session.exec(
+                select(SettlementAnnotation.accuracy)
+                .join(Settlement, Settlement.id == SettlementAnnotation.settlement_id)
+                .where(Settlement.task_id == task.id)
+            ).all()
+        assert counted == [0.9, 0.9]
+
+    def test_two_accounts_of_one_person_are_one_voice(self, clinic):
+        clinic.answers(clinic.task(), ann=RIGHT, ben=RIGHT)
+        with clinic.runtime.db.transaction() as session:
+            user, _ = builders.add_person(session, Role.ANNOTATOR)
+            for account in ("ann", "ben"):
+                session.merge(clinic.annotator(account)).user_id = user.id
+        assert clinic.answers(clinic.task(), ann=RIGHT, ben=RIGHT) is TaskState.SENT
+
+
+class TestAdjudication:
+    def test_a_third_decides_with_a_reason(self, clinic):
+        task = clinic.task()
+        assert clinic.answers(task, ann=RIGHT, ben=BILLING) is TaskState.CONTESTED
+        ada = person(clinic.runtime, Role.OPERATOR, name="ada")
+        page = ada.get(f"/p/clinic/tasks/{task.id}").text
+        assert "Decide it" in page
+        ada.post(f"/p/clinic/tasks/{task.id}/adjudicate", **BILLING, reason="the bill <b>is</b> meant")
+        settled = clinic.settlement(task)
+        assert (settled.verdict, settled.label, settled.cause) == (Verdict.INCORRECT, "Billing", Cause.MODEL)
+        assert settled.explanation == (
+            "adjudicated: 2 of 3 annotators agree, posterior 0.89; overruled: 1 for correct"
+        )
+        page = ada.get(f"/p/clinic/tasks/{task.id}").text
+        assert "the bill &lt;b&gt;is&lt;/b&gt; meant" in page
+        assert "Decide it" not in page
+
+    def test_none_of_those_who_answered_decides(self, clinic):
+        task = clinic.task()
+        clinic.answers(task, ada=RIGHT, ben=BILLING)
+        ada = person(clinic.runtime, Role.OPERATOR, name="ada")
+        answer = ada.post(f"/p/clinic/tasks/{task.id}/adjudicate", **RIGHT, reason="I said so")
+        assert answer.status_code == 403
+        assert "somebody else has to decide" in answer.text
+        assert clinic.read(AnnotationTask, AnnotationTask.id == task.id).state is TaskState.CONTESTED
+
+    def test_what_is_not_contested_is_not_decided(self, clinic):
+        task = clinic.task()
+        ada = person(clinic.runtime, Role.OPERATOR, name="ada")
+        answer = ada.post(f"/p/clinic/tasks/{task.id}/adjudicate", **RIGHT, reason="so it is")
+        assert answer.status_code == 409
+
+    @pytest.mark.parametrize("sent", [RIGHT, BILLING | {"label": "Surgery", "reason": "so it is"}])
+    def test_a_decision_needs_a_reason_and_an_answer_that_was_asked_for(self, clinic, sent):
+        task = clinic.task()
+        clinic.answers(task, ann=RIGHT, ben=BILLING)
+        ada = person(clinic.runtime, Role.OPERATOR, name="ada")
+        assert ada.post(f"/p/clinic/tasks/{task.id}/adjudicate", **sent).status_code >= 400
+        with clinic.runtime.db.reading() as session:
+            assert session.exec(select(Annotation).where(Annotation.task_id == task.id)).all()
+            assert not session.exec(select(Settlement)).all()
+
+
+class TestReport:
+    def test_it_says_who_cannot_be_trusted(self, clinic):
+        clinic.careless_ben()
+        told = clinic.assess()
+        ann, ben = (told["annotators"][str(clinic.annotator(name).id)] for name in ("ann", "ben"))
+        assert ann["right"]["value"] == pytest.approx(1, abs=0.05)
+        assert ben["right"]["value"] == pytest.approx(0, abs=0.05)
+        assert ben["is_straight"]
+        assert ben["weight"] <= 0.5 < ann["weight"]
+        with clinic.runtime.db.reading() as session:
+            known = settlements.accuracies(session, clinic.project.id)
+        assert known[str(clinic.annotator("ben").id)] == ben["weight"]
+
+    def test_an_answer_to_a_known_task_counts_as_gold(self, clinic):
+        known, again = clinic.task(), clinic.task()
+        clinic.answers(known, cem=RIGHT, dev=RIGHT)
+        with clinic.runtime.db.transaction() as session:
+            session.merge(again).gold_of_id = known.id
+        clinic.answers(again, ann=RIGHT, ben=BILLING)
+        told = clinic.assess()["annotators"]
+        gold = [told[str(clinic.annotator(name).id)]["gold"]["value"] for name in ("ann", "ben")]
+        assert gold == [1, 0]
+
+    def test_it_is_asked_for_once_somebody_has_answered_since(self, clinic):
+        schedule.ask_for_quality(clinic.runtime)
+        clinic.answers(clinic.task(), ann=RIGHT)
+        for _ in range(2):
+            schedule.ask_for_quality(clinic.runtime)
+        job = clinic.read(Job, Job.kind == JobKind.QUALITY)
+        assess(clinic.runtime, clinic.runtime.queue.lease(job.id))
+        schedule.ask_for_quality(clinic.runtime)
+        assert clinic.read(Job, Job.kind == JobKind.QUALITY)
+
+
+class TestPages:
+    def test_operators_see_agreement_and_what_waits(self, clinic):
+        clinic.careless_ben()
+        clinic.answers(clinic.task(), ann=RIGHT, ben=BILLING)
+        clinic.assess()
+        page = person(clinic.runtime, Role.AUDITOR).get("/p/clinic/annotators").text
+        for told in (
+            "Krippendorff",
+            "By pair",
+            "Contested, to be decided",
+            "does not count",
+            "Time to label",
+        ):
+            assert told in page
+
+    def test_without_a_report_the_page_says_when_there_will_be_one(self, clinic):
+        clinic.answers(clinic.task(), ann=RIGHT)
+        page = person(clinic.runtime, Role.OPERATOR).get("/p/clinic/annotators").text
+        assert "computed every hour" in page
+        assert "Compute it now" in page
+
+    def test_annotators_see_their_own_page_and_nobody_elses(self, clinic):
+        clinic.answers(clinic.task(), ann=RIGHT, ben=RIGHT)
+        clinic.assess()
+        ann = person(clinic.runtime, Role.ANNOTATOR, name="ann")
+        own, other = (f"/p/clinic/annotators/{clinic.annotator(name).id}" for name in ("ann", "ben"))
+        assert own in ann.get("/").text
+        page = ann.get(own)
+        assert page.status_code == 200
+        assert "What your answers achieved" in page.text
+        assert (ann.get(other).status_code, ann.get("/p/clinic/annotators").status_code) == (404, 403)
+
+    def test_an_administrator_says_whose_account_it_is(self, clinic):
+        clinic.answers(clinic.task(), ann=RIGHT)
+        expert = person(clinic.runtime, Role.ANNOTATOR, name="Dr. Ann")
+        own = f"/p/clinic/annotators/{clinic.annotator('ann').id}"
+        assert expert.get(own).status_code == 404
+        person(clinic.runtime, Role.ADMIN).post(f"{own}/person", name="Dr. Ann")
+        assert expert.get(own).status_code == 200
+
+    def test_the_bar_is_a_switch_of_the_project(self, clinic):
+        with clinic.runtime.db.transaction() as session:
+            project = session.get_one(Project, clinic.project.id)
+            project.overlap = project.needed = 1
+        ada = person(clinic.runtime, Role.ADMIN)
+        switches = {"random_share": "0", "admission_bar": "0.9"}
+        assert ada.post("/p/clinic/settings/switches", **switches, settlement_bar="1").status_code == 422
+        assert clinic.answers(clinic.task(), ann=RIGHT) is TaskState.SETTLED
+        ada.post("/p/clinic/settings/switches", **switches, settlement_bar="0.95")
+        assert clinic.answers(clinic.task(), ann=RIGHT) is TaskState.CONTESTED
+
+
+def test_an_accepted_repair_asks_again_about_settled_rows_once(desk):
+    key = desk.settle("who?", "Ann")
+    desk.finds(key, severity=Severity.WARN, proposals=[Repair(RepairKind.ASK, (key,))])
+    accepted = desk.accept(desk.finding(desk.curate()))
+    with desk.runtime.db.reading() as session:
+        again = session.exec(select(AnnotationTask).where(AnnotationTask.repair_id == accepted.id)).one()
+        settled = session.exec(select(Settlement)).one()
+    assert (again.purpose, again.rechecks_id) == (TaskPurpose.RECHECK, settled.task_id)
+    assert (again.state, again.response_id) == (TaskState.SELECTED, _response_of(desk, settled))
+
+
+def test_an_audit_doubts_what_later_knowledge_doubts(desk):
+    key = desk.settle("who?", "Ann")
+    with desk.runtime.db.transaction() as session:
+        task = session.exec(select(Settlement)).one().task_id
+        content = {"annotators": {}, "doubtful": {str(task): 0.2}}
+        session.add(QualityReport(project_id=desk.project.id, content=content, computed_at=utcnow()))
+    desk.curate()
+    assert desk.reviewer.seen.doubts == {key: pytest.approx(0.8)}
+
+
+def _response_of(desk, settled: Settlement):
+    with desk.runtime.db.reading() as session:
+        return session.get_one(AnnotationTask, settled.task_id).response_id

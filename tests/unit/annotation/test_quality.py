@@ -1,0 +1,146 @@
+"""How far each annotator can be trusted."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from annotation.quality import consensus, share, trust
+from annotation.quality_report import report
+from annotation.types import Answer, Cause, Verdict
+from annotation.votes import Outcome, Vote
+
+BEGUN = datetime(2026, 1, 5, 9, tzinfo=UTC)
+RIGHT = Answer(Verdict.CORRECT)
+WORDS = ("billing", "cardiology", "surgery")
+
+
+def label(name, **more):
+    return Answer(Verdict.INCORRECT, label=name, cause=Cause.MODEL, **more)
+
+
+def votes(*, tasks=40, said, seconds=30.0, days=0.1):
+    """What each annotator says about each task, by their function of its number and its true label."""
+    return [
+        Vote(
+            str(task), name, label(word(task, WORDS[task % 3])), BEGUN + timedelta(days=days * task), seconds
+        )
+        for name, word in said.items()
+        for task in range(tasks)
+    ]
+
+
+def true(task, word):
+    return word
+
+
+def wrong(task, word):
+    return WORDS[(WORDS.index(word) + 1) % 3]
+
+
+def test_two_who_agree_outweigh_one_who_does_not():
+    found = consensus(votes(said={"ann": true, "ben": true, "eve": wrong}))
+    assert found.posteriors["0"]["billing"] > 0.99
+    assert found.confusions["ann"]["billing"]["billing"] == pytest.approx(1, abs=0.01)
+    assert found.confusions["eve"]["billing"]["cardiology"] == pytest.approx(1, abs=0.01)
+
+
+def test_a_task_that_one_answered_says_nothing():
+    alone = [Vote("1", "ann", RIGHT, BEGUN)]
+    assert consensus(alone).posteriors == {}
+    assert trust(alone, consensus(alone))["ann"].right is None
+    assert trust(alone, consensus(alone))["ann"].weight == pytest.approx(0.9)
+
+
+def test_all_who_say_the_same_are_right():
+    alike = votes(said={name: lambda task, word: "billing" for name in ("ann", "ben")})
+    assert consensus(alike).posteriors["7"] == {"billing": 1.0}
+    assert not any(each.is_straight for each in trust(alike, consensus(alike)).values())
+
+
+def test_gold_decides_between_two():
+    cast = votes(said={"ann": true, "eve": wrong})
+    gold = {str(task): WORDS[task % 3] for task in range(0, 40, 2)}
+    known = trust(cast, consensus(cast, gold), gold)
+    assert known["ann"].weight > 0.9
+    assert known["eve"].weight < 0.3
+    assert (known["ann"].gold.value, known["eve"].gold.value) == (1, 0)
+
+
+def test_an_interval_is_wilsons():
+    told = share(8, 10)
+    assert (told.low, told.high) == pytest.approx((0.4902, 0.9433), abs=0.0001)
+    assert share(0, 0) is None
+
+
+class TestCarelessness:
+    def test_who_takes_a_fraction_of_the_others_time_does_not_count(self):
+        cast = votes(said={"ann": true, "ben": true}) + votes(said={"eve": true}, seconds=3)
+        known = trust(cast, consensus(cast))
+        assert known["eve"].is_hasty and known["eve"].weight == 0.5
+        assert not known["ann"].is_hasty
+
+    def test_where_a_tool_tells_no_times_nobody_is_too_fast(self):
+        cast = votes(said={"ann": true, "ben": true}, seconds=0)
+        assert not any(each.is_hasty for each in trust(cast, consensus(cast)).values())
+
+    def test_who_always_says_the_same_does_not_count(self):
+        cast = votes(said={"ann": true, "ben": true, "eve": lambda task, word: "billing"})
+        known = trust(cast, consensus(cast))
+        assert known["eve"].is_straight and known["eve"].weight == 0.5
+        assert not known["ann"].is_straight
+
+    def test_who_gets_worse_has_drifted(self):
+        def tiring(task, word):
+            return word if task < 60 else wrong(task, word)
+
+        cast = votes(tasks=90, said={"ann": true, "ben": true, "eve": tiring}, days=1)
+        known = trust(cast, consensus(cast))
+        assert known["eve"].has_drifted
+        assert not known["ann"].has_drifted
+
+
+class TestReport:
+    def told(self, cast, **more):
+        return report(cast, **{"reasons": {}, "gold": {}, "outcomes": {}} | more)
+
+    def test_agreement_is_told_by_question_label_reason_pair_and_week(self):
+        told = self.told(
+            votes(said={"ann": true, "ben": true, "eve": wrong}, days=1),
+            reasons={str(task): ["wrong_department"] for task in range(20)},
+        )
+        assert {each["name"]: each["measure"] for each in told["questions"]} == {"label": "alpha, nominal"}
+        assert [each["name"] for each in told["labels"]] == [*WORDS]
+        assert [(each["name"], each["figure"]["n"]) for each in told["reasons"]] == [("wrong_department", 20)]
+        kappas = {(each["one"], each["other"]): each["figure"]["value"] for each in told["pairs"]}
+        assert kappas["ann", "ben"] == 1 and kappas["ann", "eve"] < 0
+        assert len(told["weeks"]) == 6 and told["weeks"][0]["week"] == "2026-W02"
+
+    def test_ratings_are_compared_by_rank_and_corrections_by_words(self):
+        def text(words, rating):
+            return Answer(Verdict.INCORRECT, correction=words, cause=Cause.MODEL, ratings={"tone": rating})
+
+        cast = [
+            Vote(str(task), name, text(f"answer {task}", 1 + task % 5), BEGUN)
+            for task in range(6)
+            for name in ("ann", "ben")
+        ]
+        figures = {
+            each["name"]: (each["measure"], each["figure"]["value"]) for each in self.told(cast)["questions"]
+        }
+        assert figures == {"tone": ("alpha, ordinal", 1), "correction": ("words shared, F1", 1)}
+
+    def test_spans_are_compared_where_corrections_hold_them(self):
+        cast = [
+            Vote("1", name, Answer(Verdict.INCORRECT, correction=spans, cause=Cause.MODEL), BEGUN)
+            for name, spans in (("ann", "a b"), ("ben", "b c"))
+        ]
+        [figure] = self.told(cast, spans_of=str.split)["questions"]
+        assert (figure["measure"], figure["figure"]["value"]) == ("spans shared, F1", 0.5)
+
+    def test_a_settlement_that_later_knowledge_doubts_is_named(self):
+        cast = votes(said={"ann": true, "ben": true, "eve": wrong})
+        outcomes = {"0": Outcome("cardiology", BEGUN, 5.0), "1": Outcome("cardiology", BEGUN, 7.0)}
+        told = self.told(cast, outcomes=outcomes)
+        assert list(told["doubtful"]) == ["0"]
+        assert told["doubtful"]["0"] < 0.1
+        assert (told["weeks"][0]["settled"], told["weeks"][0]["hours_waited"]) == (2, 6.0)
