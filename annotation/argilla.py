@@ -16,8 +16,18 @@ from argilla._models import RecordModel
 from annotation.argilla_page import asked_sha256, settings_of
 from annotation.argilla_results import from_values
 from annotation.errors import ToolRefused, ToolUnavailable
-from annotation.exchange import MARGIN, SUGGESTED_BY, answer_or_problem, refusal, shown, time_of
-from annotation.types import Answer, LabelSchema, NewTask, PulledAnnotation, ToolProject
+from annotation.exchange import (
+    MARGIN,
+    SUGGESTED_BY,
+    UNKNOWN_ACCOUNT,
+    answer_or_problem,
+    refusal,
+    shown,
+    texts,
+    time_of,
+)
+from annotation.health import argilla_health
+from annotation.types import Answer, Health, HeldTask, LabelSchema, NewTask, PulledAnnotation, ToolProject
 
 HOOK_EVENTS = ("response.created", "response.updated", "response.deleted", "record.deleted")
 TIMEOUT_SECONDS = 30
@@ -61,7 +71,9 @@ class ArgillaConnector:
         self._client: rg.Argilla | None = None
         self._current: dict[str, UUID] = {}  # the data set that tasks are pushed to, by project
 
-    def set_up(self, *, slug: str, schema: LabelSchema, hook_url: str, hook_secret: str) -> ToolProject:
+    def set_up(
+        self, *, slug: str, schema: LabelSchema, hook_url: str | None, hook_secret: str
+    ) -> ToolProject:
         """Make the workspace, its data set and the webhook, or bring them up to date.
 
         Argilla makes the hook's secret itself; `hook_secret` tells our hook from other installations'.
@@ -77,10 +89,10 @@ class ArgillaConnector:
             workspace = next(known, None) or rg.Workspace(name=slug, client=client).create()
             dataset = self._dataset(client, workspace, schema)
             self._let_in(client, workspace)
-            secret = self._register(client, hook_url, hook_secret)
+            secret, is_new = self._register(client, hook_url, hook_secret)
         self._current[str(workspace.id)] = dataset
         url = f"{self._url}/dataset/{dataset}/annotation-mode"
-        return ToolProject(external_id=str(workspace.id), url=url, hook_secret=secret)
+        return ToolProject(str(workspace.id), url, hook_secret=secret, is_hook_new=is_new)
 
     def push(self, project: str, tasks: Sequence[NewTask]) -> Mapping[str, str]:
         """Make one record per key, and return its id in Argilla.
@@ -100,33 +112,54 @@ class ArgillaConnector:
             ids |= self._push_batch(current, missing[start : start + PUSH_BATCH])
         return ids
 
-    def pull(self, project: str, since: datetime | None) -> Iterator[PulledAnnotation]:
-        """Yield the answers given or changed since then, and some of just before.
+    def pull(self, project: str, since: datetime | None) -> Iterator[HeldTask]:
+        """Yield the records of every data set with activity since then: the answered ones, or else all.
 
         A data set without activity costs one look. In one with any, each answered record is looked at: a record's
         own time does not move when an answer to it changes.
         """
-        start = None if since is None else since - MARGIN
-        names = self._names()
-        for dataset in self._datasets(project):
-            if start is None or time_of(dataset["last_activity_at"]) >= start:
-                for record in self._records(UUID(dataset["id"]), _ANSWERED):
-                    for found in _pulled(record, names):
-                        if start is None or found.updated_at > start:
-                            yield found
+        names, datasets = self._names(), self._datasets(project)
+        if not datasets:  # Argilla says so too of a workspace that was deleted
+            raise ToolRefused(f"Argilla at {self._url} has no data set in workspace {project}")
+        for dataset in datasets:
+            if since is None or time_of(dataset["last_activity_at"]) >= since - MARGIN:
+                filters = [] if since is None else [_ANSWERED]
+                for record in self._records(UUID(dataset["id"]), *filters):
+                    yield _held(record, names)
 
-    def fetch(self, project: str, task: str) -> list[PulledAnnotation]:
-        """Return the answers to the record with this id in Argilla; none if it is gone."""
+    def fetch(self, project: str, tasks: Sequence[str]) -> list[HeldTask]:
+        """Return the records with these ids in Argilla that are still there."""
+        names = self._names() if tasks else {}
+        found = (self._get(task) for task in tasks)
+        return [_held(record, names) for record in found if record is not None]
+
+    def delete(self, project: str, tasks: Sequence[str]) -> None:
+        """Delete records with all answers to them, and read that they are gone."""
+        for task in tasks:
+            with self._mapped() as client:
+                # The SDK deletes by data set, and a task does not say in which one it is.
+                response = client.http_client.delete(f"/api/v1/records/{UUID(task)}")
+                if response.status_code != httpx.codes.NOT_FOUND:
+                    response.raise_for_status()
+        if left := self.fetch(project, tasks):
+            raise ToolUnavailable(f"Argilla still shows {len(left)} of the records that it deleted")
+
+    def health(self) -> Health:
+        """Say how it is, and what a person can do about it."""
+        return argilla_health(self._url, self._api_key)
+
+    def _get(self, task: str) -> Mapping[str, Any] | None:
         try:
             record = UUID(task)
         except ValueError:
-            return []
+            return None
         with self._mapped() as client:
+            # The SDK's records fail on an answer without values, and do not say when an answer was changed.
             response = client.http_client.get(f"/api/v1/records/{record}")
             if response.status_code == httpx.codes.NOT_FOUND:
-                return []
-            document = response.raise_for_status().json()
-        return list(_pulled(document, self._names()))
+                return None
+            document: Mapping[str, Any] = response.raise_for_status().json()
+            return document
 
     def records(self, name: str) -> Iterator[Mapping[str, Any]]:
         """Yield the records of any data set, named WORKSPACE/DATASET, as Argilla exports them, by ascending time.
@@ -167,13 +200,15 @@ class ArgillaConnector:
             if user.username in missing:
                 workspace.add_user(user)
 
-    def _register(self, client: rg.Argilla, url: str, mark: str) -> str:
-        """Leave one webhook of ours, enabled, and return the secret that it signs with; an empty `url` means none.
+    def _register(self, client: rg.Argilla, url: str | None, mark: str) -> tuple[str, bool]:
+        """Leave one webhook of ours, enabled; return the secret that it signs with, and whether it had to be made.
 
         Argilla's hooks belong to no workspace, and other installations have theirs: a digest of `mark` tells ours.
         """
         description = f"Errata {hashlib.sha256(mark.encode()).hexdigest()[:16]}"
         ours = [hook for hook in client.webhooks if hook.description == description]
+        if url is None:
+            return str(ours[0].secret) if ours else "", False
         right = [
             hook for hook in ours if hook.url == url and hook.enabled and {*hook.events} == {*HOOK_EVENTS}
         ]
@@ -181,14 +216,15 @@ class ArgillaConnector:
             if hook not in right[:1]:
                 hook.delete()
         if not url:
-            return ""
+            return "", False
         events = list(HOOK_EVENTS)
         hook = right[0] if right else rg.Webhook(url, events, description, _client=client).create()
-        return str(hook.secret)
+        return str(hook.secret), not right
 
     def _push_batch(self, dataset: UUID, tasks: Sequence[NewTask]) -> dict[str, str]:
         with self._mapped() as client:
             suggests = any(task.suggestion for task in tasks)
+            # The SDK's records name a question, the server wants its id.
             asked = client.api.questions.list(dataset) if suggests else []
             questions = {question.name: question.id for question in asked}
             records = [_record(task, questions) for task in tasks]
@@ -285,24 +321,34 @@ def _record(task: NewTask, questions: Mapping[str, UUID]) -> RecordModel:
     return record
 
 
-def _pulled(record: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[PulledAnnotation]:
-    """Yield a record's answers; drafts are none, and records without a key of ours were added by hand."""
-    for response in record.get("responses") or ():
-        if response["status"] == "draft" or not record.get("external_id"):
-            continue
-        # Whom an answer belongs to may change it, and so may an owner; Argilla does not say who did.
-        who = names.get(response["user_id"], f"user {response['user_id']}")
-        answer, problem = _answer(response)
-        yield PulledAnnotation(
-            task_key=str(record["external_id"]),
-            external_id=str(response["id"]),
-            annotator=who,
-            changed_by=who,
-            answer=answer,
-            seconds_spent=0.0,
-            updated_at=time_of(response["updated_at"]),
-            problem=problem,
-        )
+def _held(record: Mapping[str, Any], names: Mapping[str, str]) -> HeldTask:
+    """Return a record with its answers; drafts are none."""
+    key = str(record.get("external_id") or "")
+    given = [response for response in record.get("responses") or () if response["status"] != "draft"]
+    return HeldTask(
+        external_id=str(record["id"]),
+        key=key,
+        annotations=tuple(_pulled(key, response, names) for response in given),
+        shown=texts(record["fields"]),
+        changed_at=max((time_of(response["updated_at"]) for response in given), default=None),
+    )
+
+
+def _pulled(key: str, response: Mapping[str, Any], names: Mapping[str, str]) -> PulledAnnotation:
+    # Whom an answer belongs to may change it, and so may an owner; Argilla does not say who did.
+    known = names.get(response["user_id"])
+    who = known or f"user {response['user_id']}"
+    answer, problem = _answer(response) if known else (None, UNKNOWN_ACCOUNT)
+    return PulledAnnotation(
+        task_key=key,
+        external_id=str(response["id"]),
+        annotator=who,
+        changed_by=who,
+        answer=answer,
+        seconds_spent=0.0,
+        updated_at=time_of(response["updated_at"]),
+        problem=problem,
+    )
 
 
 def _exported(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,3 +27,7 @@ class ToolUnavailable(AnnotationError):
 
 class ToolRefused(AnnotationError):
     """The annotation tool rejected the request; trying again will not help."""
+
+
+class InvalidRouting(AnnotationError):
+    """A rule that chooses a tool cannot be read; the message names it."""

@@ -10,9 +10,11 @@ from annotation.types import Answer, NewTask
 # A writer's clock, and a write that was stamped before the last pull and committed after it.
 MARGIN = timedelta(minutes=1)
 
+UNKNOWN_ACCOUNT = "by an account that the tool does not know"
 SUGGESTED_BY = "errata"
 
 _BUSY = {408, 429}
+_NOTHING = "\u2013"  # stands for an empty text
 
 
 def time_of(value: str) -> datetime:
@@ -23,10 +25,19 @@ def time_of(value: str) -> datetime:
 
 def shown(task: NewTask) -> dict[str, str]:
     """Return what the page shows; its texts must not be empty."""
-    texts = {"prompt": task.prompt, "response": task.response, "context": task.context}
+    found = {"prompt": task.prompt, "response": task.response, "context": task.context}
     # Readers said what they said about one answer, not about two.
-    texts |= {"reasons": task.reasons} if task.rival is None else {"rival": task.rival}
-    return {name: text or "\u2013" for name, text in texts.items()}
+    found |= {"reasons": task.reasons} if task.rival is None else {"rival": task.rival}
+    return {name: text or _NOTHING for name, text in found.items()}
+
+
+def texts(held: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a task in the tool shows, as `shown` wrote it or a person did; empty texts are left out."""
+    return {
+        name: text
+        for name in ("prompt", "response", "context", "reasons")
+        if isinstance(text := held.get(name), str) and text.strip() and text != _NOTHING
+    }
 
 
 def answer_or_problem(read: Callable[[Any], Answer], written: Any) -> tuple[Answer | None, str | None]:

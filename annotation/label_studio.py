@@ -18,9 +18,19 @@ from label_studio_sdk.types.prediction_request import PredictionRequest
 
 from annotation import label_studio_page
 from annotation.errors import InvalidSchema, ToolRefused, ToolUnavailable
-from annotation.exchange import MARGIN, SUGGESTED_BY, answer_or_problem, refusal, shown, time_of
+from annotation.exchange import (
+    MARGIN,
+    SUGGESTED_BY,
+    UNKNOWN_ACCOUNT,
+    answer_or_problem,
+    refusal,
+    shown,
+    texts,
+    time_of,
+)
+from annotation.health import label_studio_health
 from annotation.label_studio_results import from_result, written
-from annotation.types import Answer, LabelSchema, NewTask, PulledAnnotation, ToolProject
+from annotation.types import Answer, Health, HeldTask, LabelSchema, NewTask, PulledAnnotation, ToolProject
 
 SECRET_HEADER = "X-Errata-Secret"  # noqa: S105 - the header's name
 HOOK_ACTIONS = (
@@ -34,6 +44,7 @@ TIMEOUT_SECONDS = 30.0
 PUSH_BATCH = 250
 LOOKUP_BATCH = 50
 PAGE = 100
+AUTHORS = ("completed_by", "updated_by")
 
 _REMEDIES = {
     401: "the token is not accepted: take the account's legacy token, or a personal access token as issued",
@@ -60,8 +71,10 @@ class LabelStudioConnector:
         self._overlap = overlap
         self._client: LabelStudio | None = None
 
-    def set_up(self, *, slug: str, schema: LabelSchema, hook_url: str, hook_secret: str) -> ToolProject:
-        """Make the project and its webhook, or bring them up to date; an empty `hook_url` means none.
+    def set_up(
+        self, *, slug: str, schema: LabelSchema, hook_url: str | None, hook_secret: str
+    ) -> ToolProject:
+        """Make the project and its webhook, or bring them up to date.
 
         Raises:
             InvalidSchema: Label Studio cannot show it.
@@ -75,8 +88,9 @@ class LabelStudioConnector:
             project = min(known) if known else int(client.projects.create(**settings).id or 0)
             if known:
                 self._update(project, settings)
-            self._register(project, hook_url, hook_secret)
-        return ToolProject(external_id=str(project), url=f"{self._url}/projects/{project}/data")
+            is_new = hook_url is not None and self._register(project, hook_url, hook_secret)
+        url = f"{self._url}/projects/{project}/data"
+        return ToolProject(external_id=str(project), url=url, is_hook_new=is_new)
 
     def push(self, project: str, tasks: Sequence[NewTask]) -> Mapping[str, str]:
         """Make one task per key, and return its id in Label Studio.
@@ -89,14 +103,29 @@ class LabelStudioConnector:
             ids |= self._push_batch(project, tasks[start : start + PUSH_BATCH])
         return ids
 
-    def pull(self, project: str, since: datetime | None) -> Iterator[PulledAnnotation]:
-        """Yield the annotations of every task that changed since then, and of some that did not."""
-        newer = [] if since is None else [_filter("updated_at", "greater", _text(since - MARGIN))]
-        return self._annotations(project, newer)
+    def pull(self, project: str, since: datetime | None) -> Iterator[HeldTask]:
+        """Yield every task that changed since then, and some that did not.
 
-    def fetch(self, project: str, task: str) -> list[PulledAnnotation]:
-        """Return the annotations of the task with this id in Label Studio; none if it is gone."""
-        return list(self._annotations(project, [_filter("id", "equal", int(task))]))
+        A task's own time moves with each annotation that is made, edited or deleted.
+        """
+        newer = [] if since is None else [_filter("updated_at", "greater", _text(since - MARGIN))]
+        return self._held(project, newer)
+
+    def fetch(self, project: str, tasks: Sequence[str]) -> list[HeldTask]:
+        """Return the tasks with these ids in Label Studio that are still there."""
+        ids = [int(task) for task in tasks if task.isdecimal()]
+        return [held for task in ids for held in self._held(project, [_filter("id", "equal", task)])]
+
+    def delete(self, project: str, tasks: Sequence[str]) -> None:
+        """Delete tasks with all of their annotations, and read that they are gone."""
+        for task in tasks:
+            self._delete(int(task))
+        if left := self.fetch(project, tasks):
+            raise ToolUnavailable(f"Label Studio still shows {len(left)} of the tasks that it deleted")
+
+    def health(self) -> Health:
+        """Say how it is, and what a person can do about it."""
+        return label_studio_health(self._url, self._token)
 
     def records(self, project: str) -> Iterator[Mapping[str, Any]]:
         """Yield the tasks of any project as Label Studio exports them, by ascending id.
@@ -136,8 +165,11 @@ class LabelStudioConnector:
             if changed:
                 client.projects.update(project, **changed)
 
-    def _register(self, project: int, url: str, secret: str) -> None:
-        """Leave one webhook of ours; Label Studio would take the same one twice, and call it twice."""
+    def _register(self, project: int, url: str, secret: str) -> bool:
+        """Leave one webhook of ours, and say whether it had to be made.
+
+        Label Studio would take the same one twice, and call it twice.
+        """
         with self._mapped() as client:
             ours = [
                 h for h in client.webhooks.list(project=str(project)) if SECRET_HEADER in (h.headers or {})
@@ -160,6 +192,7 @@ class LabelStudioConnector:
                     send_payload=True,
                     is_active=True,
                 )
+        return bool(url) and not right
 
     def _push_batch(self, project: str, tasks: Sequence[NewTask]) -> dict[str, str]:
         keys = [task.key for task in tasks]
@@ -199,17 +232,20 @@ class LabelStudioConnector:
                 if error.status_code != httpx.codes.NOT_FOUND:
                     raise
 
-    def _annotations(self, project: str, filters: Sequence[Mapping[str, Any]]) -> Iterator[PulledAnnotation]:
+    def _held(self, project: str, filters: Sequence[Mapping[str, Any]]) -> Iterator[HeldTask]:
         emails: dict[int, str] = {}
         for task in self._tasks(project, filters, {"fields": "all"}):
-            key = task["data"].get("external_id")
-            if key is None:
-                continue  # somebody added it by hand
-            for annotation in task["annotations"]:
-                people = {_person(annotation["completed_by"]), _person(annotation.get("updated_by"))} - {None}
-                if not people <= emails.keys():
-                    emails = self._emails()
-                yield _pulled(str(key), annotation, emails)
+            people = {_person(a.get(field)) for a in task["annotations"] for field in AUTHORS}
+            if not people - {None} <= emails.keys():
+                emails = self._emails()
+            key = str(task["data"].get("external_id") or "")
+            yield HeldTask(
+                external_id=str(task["id"]),
+                key=key,
+                annotations=tuple(_pulled(key, annotation, emails) for annotation in task["annotations"]),
+                shown=texts(task["data"]),
+                changed_at=time_of(task["updated_at"]),
+            )
 
     def _emails(self) -> dict[int, str]:
         with self._mapped() as client:
@@ -309,7 +345,7 @@ def _filter(column: str, operator: str, value: str | int | list[str]) -> dict[st
 def _pulled(key: str, annotation: Mapping[str, Any], emails: Mapping[int, str]) -> PulledAnnotation:
     author = _person(annotation["completed_by"])
     editor = _person(annotation.get("updated_by"))
-    answer, problem = _answer(annotation)
+    answer, problem = _answer(annotation) if author in emails else (None, UNKNOWN_ACCOUNT)
     return PulledAnnotation(
         task_key=key,
         external_id=str(annotation["id"]),

@@ -124,19 +124,51 @@ class PulledAnnotation:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldTask:
+    """One task as the tool holds it, with all of its annotations.
+
+    `key` is empty when it was added in the tool by hand; `shown` are the texts that an expert reads, and
+    `changed_at` when the tool says that it or an annotation changed last.
+    """
+
+    external_id: str
+    key: str
+    annotations: tuple[PulledAnnotation, ...] = ()
+    shown: Mapping[str, str] = field(default_factory=dict)
+    changed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ToolProject:
-    """Our project in the tool: its id there, the page an expert opens, and what a tool of its own mind signs with."""
+    """Our project in the tool: its id there, the page an expert opens, and what a tool of its own mind signs with.
+
+    `is_hook_new` says that the webhook was not there, or not as it should be, and had to be registered.
+    """
 
     external_id: str
     url: str
     hook_secret: str = ""
+    is_hook_new: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a tool is, as far as we need it: no `problem` means well, and a `remedy` says what a person can do."""
+
+    version: str = ""
+    account: str = ""
+    problem: str = ""
+    remedy: str = ""
 
 
 class Connector(Protocol):
     """What every annotation tool can do for us; each call is safe to repeat.
 
-    `push` makes one task per key however often and from however many processes it is called, and returns the
-    tool's id of each key. `pull` yields at least every annotation created or edited since `since`.
+    `set_up` makes the project and its webhook or brings them up to date; an empty `hook_url` takes the webhook away,
+    None leaves it as it is. `push` makes one task per key however often and from however many processes it is
+    called, and returns the tool's id of each key. `pull` yields at least every task on which an annotation was
+    created or edited since `since`, and without one every task. `fetch` leaves out tasks that are gone, and `delete`
+    has read that they are before it returns. `health` raises nothing.
 
     Raises:
         ToolUnavailable: try again later.
@@ -145,7 +177,11 @@ class Connector(Protocol):
 
     name: str
 
-    def set_up(self, *, slug: str, schema: LabelSchema, hook_url: str, hook_secret: str) -> ToolProject: ...
+    def set_up(
+        self, *, slug: str, schema: LabelSchema, hook_url: str | None, hook_secret: str
+    ) -> ToolProject: ...
     def push(self, project: str, tasks: Sequence[NewTask]) -> Mapping[str, str]: ...
-    def pull(self, project: str, since: datetime | None) -> Iterator[PulledAnnotation]: ...
-    def fetch(self, project: str, task: str) -> list[PulledAnnotation]: ...
+    def pull(self, project: str, since: datetime | None) -> Iterator[HeldTask]: ...
+    def fetch(self, project: str, tasks: Sequence[str]) -> list[HeldTask]: ...
+    def delete(self, project: str, tasks: Sequence[str]) -> None: ...
+    def health(self) -> Health: ...

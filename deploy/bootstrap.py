@@ -64,7 +64,7 @@ with sync_playwright() as playwright:
     print(playwright.chromium.executable_path)
 """
 USAGE = """\
-./run demo [--quick] [--exit] [--pause] [--seed N]   set up, start everything, walk the loop, keep serving
+./run demo [--quick] [--exit] [--pause] [--seed N] [--with argilla]   set up, walk the loop, keep serving
 ./run up                                             set up and start everything
 ./run errata ...                                     the command line; ./run errata --help
 ./run test [pytest arguments]                        set up and test

@@ -374,11 +374,10 @@ def _check_share(name: str, share: float) -> None:
 
 def _ask_by_today(session: Session, project: Project) -> None:
     """Let tasks that nothing was settled about ask by the newest questions, where the tool's page changes with them."""
-    states = [TaskState.SELECTED]
-    if project.connector is not ConnectorKind.ARGILLA:
-        states += [TaskState.SENT, TaskState.CONTESTED]
+    state, tool = col(AnnotationTask.state), col(AnnotationTask.connector)
+    is_shown = state.in_((TaskState.SENT, TaskState.CONTESTED)) & (tool != ConnectorKind.ARGILLA)
     schema_id, guidelines_id = questions(session, project.id)
-    unsettled = (col(AnnotationTask.project_id) == project.id, col(AnnotationTask.state).in_(states))
+    unsettled = (col(AnnotationTask.project_id) == project.id, (state == TaskState.SELECTED) | is_shown)
     asked = update(AnnotationTask).where(*unsettled)
     session.execute(asked.values(schema_id=schema_id, guidelines_id=guidelines_id))
 

@@ -33,9 +33,11 @@ from service.settings import Settings
 from service.tables import Evaluation, EvaluationState, Job, JobKind, JobState, RunState, TrainingRun
 
 ENTRY = "service.jobs.run"
-QUEUES = LIGHT, HEAVY, REMOTE = "light", "heavy", "remote"
+QUEUES = LIGHT, HEAVY, REMOTE, TOOLS = "light", "heavy", "remote", "tools"
 # What waits for somebody else's machine has a queue of its own, so that nothing waits behind it.
 QUEUE_OF = dict.fromkeys(JobKind, LIGHT) | {
+    JobKind.SEND: TOOLS,
+    JobKind.SYNC: TOOLS,
     JobKind.TRAIN: HEAVY,
     JobKind.EVALUATE: HEAVY,
     JobKind.MIRROR: REMOTE,
@@ -117,7 +119,8 @@ class JobQueue:
 
     def ring(self, job_id: UUID, kind: JobKind, fence: int) -> None:
         """Tell a worker; when Redis is away the sweep will."""
-        light = QUEUE_OF[kind] == LIGHT  # a machine elsewhere may be as slow as training is
+        # Another's machine may be as slow as training is; annotation tools are read in small parts.
+        light = QUEUE_OF[kind] in (LIGHT, TOOLS)
         try:
             rq_queue(QUEUE_OF[kind], self.redis).enqueue_call(
                 ENTRY,

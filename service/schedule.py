@@ -9,27 +9,18 @@ from rq.cron import CronJob, CronScheduler
 from rq.job import Job as RqJob
 from sqlmodel import col, exists, or_, select
 
-from service import logs, tools
+from service import logs, tool_state, tools
 from service.answers.quarantines import is_feedback_held, is_held
 from service.runtime import Runtime, from_environment
 from service.tables import (
     Annotation,
     AnnotationTask,
-    ConnectorKind,
     Feedback,
     JobKind,
     Project,
     QualityReport,
     Response,
-    TaskState,
 )
-
-# Contested tasks are read again too: an adjudicator's answer may come without its webhook.
-NEXT = {
-    TaskState.SELECTED: JobKind.SEND,
-    TaskState.SENT: JobKind.SYNC,
-    TaskState.CONTESTED: JobKind.SYNC,
-}
 
 log = structlog.get_logger()
 
@@ -98,19 +89,14 @@ def ask_for_triage(runtime: Runtime) -> None:
 
 def ask_for_sync(runtime: Runtime) -> None:
     """Ask for tasks to be sent and answers to be read wherever experts have something to do."""
-    opened = (
-        select(AnnotationTask.project_id, AnnotationTask.state, Project.connector)
-        .join(Project, col(Project.id) == AnnotationTask.project_id)
-        .where(Project.connector != ConnectorKind.NONE, col(AnnotationTask.state).in_(NEXT))
-        .distinct()
-    )
     with runtime.db.reading() as session:
-        due = {(tool, project_id, NEXT[TaskState(state)]) for project_id, state, tool in session.exec(opened)}
-    # Jobs do not use up their attempts while a bundled tool is still being set up.
-    up = {tool for tool in {each[0] for each in due} if tools.running(runtime.settings, ConnectorKind(tool))}
-    for tool, project_id, kind in sorted(due):
+        due = tool_state.due(session)
+    # A bundled tool that is still being set up has not failed, and nothing need rest because of it.
+    up = {tool for tool in {each[0] for each in due} if tools.running(runtime.settings, tool)}
+    for tool, project_id, kind in due:
         if tool in up:
-            _ask(runtime, kind, project_id)
+            with runtime.db.transaction() as session:
+                tool_state.ask(runtime.queue, session, kind, project_id, tool)
 
 
 def ask_for_quality(runtime: Runtime) -> None:
@@ -120,7 +106,9 @@ def ask_for_quality(runtime: Runtime) -> None:
         .join(Annotation, col(Annotation.task_id) == AnnotationTask.id)
         .join(QualityReport, col(QualityReport.project_id) == AnnotationTask.project_id, isouter=True)
         .where(
-            col(QualityReport.id).is_(None) | (col(Annotation.created_at) > col(QualityReport.computed_at))
+            col(QualityReport.id).is_(None)
+            | (col(Annotation.created_at) > col(QualityReport.computed_at))
+            | (col(Annotation.withdrawn_at) > col(QualityReport.computed_at))
         )
         .distinct()
     )

@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     argilla_url: str = ""
     argilla_api_key: SecretStr = SecretStr("")
     argilla_port: int = Field(default=0, ge=0, le=65535)
+    tool_retry_seconds: float = Field(default=15, gt=0)
+    tool_retry_max_seconds: float = Field(default=600, gt=0)
 
     data_repository: Path | None = None
     dvc_remote_url: Annotated[str, AfterValidator(_without_credentials)] = ""

@@ -27,6 +27,7 @@ from service.tables import (
     User,
 )
 
+IN_FORCE = col(Settlement.withdrawn_at).is_(None)
 OPEN = (TaskState.SENT, TaskState.CONTESTED, TaskState.SELECTED)
 MAX_EXPLANATION = 500
 
@@ -34,21 +35,27 @@ Counted = Sequence[tuple[Annotation, Annotator]]
 
 
 def settle_task(session: Session, project: Project, task: AnnotationTask) -> TaskState:
-    """Settle or contest a task by the newest answer of each person; a settled task stays as it is."""
+    """Settle or contest a task by the newest answer of each person.
+
+    A settled one stays as it is, unless an answer that counted was changed or taken back.
+    """
+    newest = _newest(session, task)
+    if task.state is TaskState.SETTLED:
+        _reopen(session, task, newest)
     if task.state not in OPEN:
         return task.state
-    newest = _newest(session, task)
     counted = [(annotation, annotator) for annotation, annotator in newest if annotation.verdict]
     known = accuracies(session, project.id)
     trust = {_person(annotator): known.get(str(annotator.id), accuracy(0, 0)) for _, annotator in counted}
-    outcome = _outcome(
-        project, counted, trust, skipped=sum(annotation.is_skipped for annotation, _ in newest)
-    )
+    skipped = sum(annotation.is_skipped for annotation, _ in newest)
+    outcome = _outcome(project, task, counted, trust, skipped=skipped)
     if isinstance(outcome, Contested):
         task.state = TaskState.CONTESTED
     elif isinstance(outcome, Settled):
         task.state = TaskState.SETTLED
         _add(session, task, outcome, counted, trust)
+    elif task.state is TaskState.CONTESTED:
+        task.state = _asked(task)
     return task.state
 
 
@@ -118,11 +125,11 @@ def is_of(annotator: Annotator, user: User) -> bool:
 
 
 def _newest(session: Session, task: AnnotationTask) -> Counted:
-    """Return each person's newest answer, in the order in which they were given."""
+    """Return each person's newest answer that was not taken back, in the order in which they were given."""
     revisions = (
         select(Annotation, Annotator)
         .join(Annotator, col(Annotation.annotator_id) == Annotator.id)
-        .where(Annotation.task_id == task.id)
+        .where(Annotation.task_id == task.id, col(Annotation.withdrawn_at).is_(None))
         .order_by(col(Annotation.revised_at), col(Annotation.id))
     )
     newest = {
@@ -131,21 +138,55 @@ def _newest(session: Session, task: AnnotationTask) -> Counted:
     return list(newest.values())
 
 
+def _reopen(session: Session, task: AnnotationTask, newest: Counted) -> None:
+    """Withdraw a task's settlement if an answer that it counted no longer stands; frozen sets keep it."""
+    settlement = session.exec(select(Settlement).where(Settlement.task_id == task.id, IN_FORCE)).first()
+    if settlement is None:
+        return
+    counted = (
+        select(Annotation)
+        .join(SettlementAnnotation, col(SettlementAnnotation.annotation_id) == Annotation.id)
+        .where(SettlementAnnotation.settlement_id == settlement.id)
+    )
+    standing = {annotation.id for annotation, _ in newest}
+    lost = next((one for one in session.exec(counted) if one.id not in standing), None)
+    if lost is None:
+        return
+    settlement.withdrawn_at, settlement.withdrawn_by_id = utcnow(), lost.id
+    task.state = _asked(task)
+    session.flush()
+    ledger.append(
+        session,
+        actor=task.connector.value,
+        action="settlement_withdrawn",
+        subject=str(settlement.id),
+        project_id=task.project_id,
+        facts={"annotation": str(lost.id)},
+    )
+
+
+def _asked(task: AnnotationTask) -> TaskState:
+    """Return the state of a task that waits for answers."""
+    return TaskState.SENT if task.external_id else TaskState.SELECTED
+
+
 def _person(annotator: Annotator) -> str:
     """Name a person, whichever of their accounts they used: nobody agrees with themselves."""
     return str(annotator.user_id or annotator.id)
 
 
 def _outcome(
-    project: Project, counted: Counted, trust: dict[str, float], *, skipped: int
+    project: Project, task: AnnotationTask, counted: Counted, trust: dict[str, float], *, skipped: int
 ) -> Settled | Contested | Waiting:
     answers = [(_person(annotator), _answer(annotation)) for annotation, annotator in counted]
     decided = [_person(annotator) for annotation, annotator in counted if annotation.reason]
     if decided:
         return decide(answers, by=decided[-1], accuracies=trust)
     # Who skipped is not waited for, as long as enough are left to agree.
-    asked = max(project.needed, min(2, project.overlap), project.overlap - skipped)
-    return settle(answers, needed=project.needed, overlap=asked, bar=project.settlement_bar, accuracies=trust)
+    overlap = task.overlap or project.overlap
+    needed = min(project.needed, overlap)
+    asked = max(needed, min(2, overlap), overlap - skipped)
+    return settle(answers, needed=needed, overlap=asked, bar=project.settlement_bar, accuracies=trust)
 
 
 def _answer(annotation: Annotation) -> Answer:

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from service import argilla_server, label_studio_server
+from annotation.health import argilla_health, label_studio_health
+from annotation.types import Health
+from service import argilla_server, label_studio_server, tool_server
 from service.errors import Invalid
 from service.settings import Settings
 from service.tables import ConnectorKind
@@ -47,6 +49,28 @@ def own(chosen: Settings, kind: ConnectorKind) -> Running | None:
         ARGILLA: (chosen.argilla_url, chosen.argilla_api_key),
     }[kind]
     return Running(url, token.get_secret_value()) if url else None
+
+
+def health(chosen: Settings, kind: ConnectorKind) -> Health:
+    """Ask a tool how it is, without its SDK."""
+    found = running(chosen, kind)
+    if found is None:
+        return Health(
+            problem=f"the bundled {bundled(kind).TITLE} is not up", remedy="./run up starts it, in minutes"
+        )
+    ask = label_studio_health if kind is LABEL_STUDIO else argilla_health
+    return ask(found.url.rstrip("/"), found.token)
+
+
+def accounts(chosen: Settings, kind: ConnectorKind) -> frozenset[str] | None:
+    """Return our experts' names and addresses in a bundled tool; None where accounts are the operator's business."""
+    if own(chosen, kind):
+        return None
+    home = bundled(kind).home_of(chosen.data_dir)
+    if not (home / "secrets.json").exists():
+        return None
+    kept = tool_server.read_secrets(home).accounts
+    return frozenset(name for account in kept for name in (account.name, account.email))
 
 
 def running(chosen: Settings, kind: ConnectorKind) -> Running | None:

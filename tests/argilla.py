@@ -38,6 +38,29 @@ class ArgillaPeople:
         body = {"status": "submitted", "values": to_values(answer)}
         self.call("PUT", f"/api/v1/responses/{annotation}", self._tokens[by], body)
 
+    def take_back(self, project: str, annotation: str) -> None:
+        self.call("DELETE", f"/api/v1/responses/{annotation}", self.running.admin_token)
+
+    def remove(self, project: str, task: str) -> None:
+        self.call("DELETE", f"/api/v1/records/{task}", self.running.admin_token)
+
+    def remove_project(self, project: str) -> None:
+        for dataset in self.read(f"/api/v1/me/datasets?workspace_id={project}")["items"]:
+            self.call("DELETE", f"/api/v1/datasets/{dataset['id']}", self.running.admin_token)
+        self.call("DELETE", f"/api/v1/workspaces/{project}", self.running.admin_token)
+
+    def remove_hooks(self, project: str, url: str) -> None:
+        for hook in self.read("/api/v1/webhooks")["items"]:
+            if hook["url"] == url:
+                self.call("DELETE", f"/api/v1/webhooks/{hook['id']}", self.running.admin_token)
+
+    def add_by_hand(self, project: str, **told: str) -> str:
+        """Add a record as an operator does, who fills in what the page needs."""
+        dataset = self.read(f"/api/v1/me/datasets?workspace_id={project}")["items"][-1]["id"]
+        record = {"fields": {"context": "\u2013", "reasons": "\u2013", **told}}
+        path = f"/api/v1/datasets/{dataset}/records/bulk"
+        return str(self.call("POST", path, self.running.admin_token, {"items": [record]})["items"][0]["id"])
+
     def projects(self, slug: str) -> list[str]:
         listed = self.read("/api/v1/me/workspaces")["items"]
         return [workspace["id"] for workspace in listed if workspace["name"] == slug]

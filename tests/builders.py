@@ -34,6 +34,7 @@ from service.tables import (
     TaskFlag,
     TaskPurpose,
     TaskState,
+    ToolProject,
     TrainingRun,
     TrainingSet,
     User,
@@ -53,8 +54,30 @@ def add_project(session: Session, slug: str = "clinic", *, tool_project: str | N
         connector=ConnectorKind.LABEL_STUDIO,
     )
     project = projects.create(session, new, actor="test")
-    project.tool_project = tool_project
+    if tool_project:
+        place(session, project, tool_project)
     return project
+
+
+def place(
+    session: Session,
+    project: Project,
+    external_id: str,
+    *,
+    tool: ConnectorKind = ConnectorKind.LABEL_STUDIO,
+    url: str | None = None,
+    hook_secret: str | None = None,
+) -> None:
+    """Say that a project is in an annotation tool."""
+    session.add(
+        ToolProject(
+            project_id=project.id,
+            connector=tool,
+            external_id=external_id,
+            url=url,
+            hook_secret=hook_secret,
+        )
+    )
 
 
 def add_criteria(session: Session, project: Project, *, margin: float = 0.1) -> Document:
@@ -163,7 +186,8 @@ def add_task(
     session: Session, project: Project, response: Response, *, flag: Feedback | None = None, **more: Any
 ) -> AnnotationTask:
     """A task for experts, caused by a flag if there is one; `more` are columns of its row."""
-    facts = {"purpose": TaskPurpose.FLAG if flag else TaskPurpose.RANDOM, "priority": 1.0} | more
+    purpose = TaskPurpose.FLAG if flag else TaskPurpose.RANDOM
+    facts = {"purpose": purpose, "priority": 1.0, "connector": project.connector} | more
     task = AnnotationTask(
         project_id=project.id,
         response_id=response.id,

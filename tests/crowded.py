@@ -220,6 +220,7 @@ def _labelling(on: Filling, feedback: Sequence[Row]) -> list[Row]:
         AnnotationTask,
         project_id=on.project.id,
         purpose=TaskPurpose.FLAG,
+        connector=on.project.connector,
         schema_id=schema,
         guidelines_id=guidelines,
     )

@@ -39,6 +39,25 @@ class LabelStudioPeople:
             "PATCH", f"/api/annotations/{annotation}/", self._tokens[by], {"result": to_result(answer)}
         )
 
+    def take_back(self, project: str, annotation: str) -> None:
+        self._call("DELETE", f"/api/annotations/{annotation}/", self.running.admin_token)
+
+    def remove(self, project: str, task: str) -> None:
+        self._call("DELETE", f"/api/tasks/{task}/", self.running.admin_token)
+
+    def remove_project(self, project: str) -> None:
+        self._call("DELETE", f"/api/projects/{project}/", self.running.admin_token)
+
+    def remove_hooks(self, project: str, url: str) -> None:
+        for hook in self.read("/api/webhooks/", {"project": project}):
+            self._call("DELETE", f"/api/webhooks/{hook['id']}/", self.running.admin_token)
+
+    def add_by_hand(self, project: str, **told: str) -> str:
+        """Add a task as an operator does, who fills in what the page needs."""
+        data = {"context": "\u2013", "reasons": "\u2013", **told}
+        body = {"project": int(project), "data": data}
+        return str(self._call("POST", "/api/tasks/", self.running.admin_token, body)["id"])
+
     def projects(self, slug: str) -> list[str]:
         listed = self.read("/api/projects/", {"title": slug})["results"]
         return [str(project["id"]) for project in listed if project["title"] == slug]
@@ -62,4 +81,4 @@ class LabelStudioPeople:
         answer = httpx.request(
             method, url, headers=headers, json=body, params=params, timeout=30, trust_env=False
         )
-        return answer.raise_for_status().json()
+        return answer.raise_for_status().json() if answer.content else None

@@ -15,6 +15,8 @@ class Repetitions:
     page_views: int
     audit_seeds: int
     settled: tuple[int, ...]  # rows that sets are built of; the first also by rivals
+    waiting_tasks: int = 1000  # while a tool is away
+    tool_stories: int = 30  # of what people and networks do to a tool
     racing_threads: int = 8
     taught_seeds: int = 5  # six trainings each
 
@@ -30,6 +32,8 @@ BENCH = Repetitions(
     page_views=20,
     audit_seeds=20,
     settled=(10_000, 100_000),
+    waiting_tasks=10_000,
+    tool_stories=1000,
 )
 FULL = Repetitions(
     kill_rounds=200,
@@ -39,6 +43,8 @@ FULL = Repetitions(
     page_views=200,
     audit_seeds=20,
     settled=(100_000, 1_000_000, 4_000_000),
+    waiting_tasks=10_000,
+    tool_stories=1000,
     taught_seeds=20,
 )
 

@@ -32,7 +32,7 @@ def anchoring_of(session: Session, project: Project) -> Anchoring | None:
         .join(Response, col(AnnotationTask.response_id) == Response.id)
         .join(Annotation, col(Annotation.task_id) == AnnotationTask.id)
         .where(col(AnnotationTask.is_blind).is_not(None), col(Annotation.verdict).is_not(None))
-        .where(col(Response.erased_at).is_(None))
+        .where(col(Response.erased_at).is_(None), col(Annotation.withdrawn_at).is_(None))
         .order_by(col(Annotation.revised_at).desc(), col(Annotation.id).desc())
     )
     first: dict[UUID, tuple[bool, bool]] = {}

@@ -11,7 +11,7 @@ from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from service.answers.overview import newest_tasks
-from service.settlements import OPEN, is_of
+from service.settlements import IN_FORCE, OPEN, is_of
 from service.tables import (
     Annotation,
     AnnotationTask,
@@ -31,6 +31,7 @@ from service.tables import (
 SAME = (col(Settlement.verdict) == col(Annotation.verdict)) & (
     func.coalesce(Settlement.label, "") == func.coalesce(Annotation.label, "")
 )
+STANDS = col(Annotation.withdrawn_at).is_(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ def everybody(session: Session, project: Project) -> Sequence[Row[Any]]:
         )
         .join(Annotation, col(Annotation.annotator_id) == Annotator.id)
         .join(tasks, col(Annotation.task_id) == tasks.c.id)
-        .join(Settlement, col(Settlement.task_id) == tasks.c.id, isouter=True)
+        .join(Settlement, (col(Settlement.task_id) == tasks.c.id) & IN_FORCE, isouter=True)
+        .where(STANDS)
         .group_by(col(Annotator.id))
         .order_by(func.count().desc())
     ).all()
@@ -121,15 +123,18 @@ def achieved(session: Session, project: Project, annotator_id: UUID) -> Achieved
     answered = (
         select_columns(func.count(func.distinct(Annotation.task_id)))
         .join(AnnotationTask, col(Annotation.task_id) == AnnotationTask.id)
-        .where(col(AnnotationTask.project_id) == project.id, col(Annotation.annotator_id) == annotator_id)
+        .where(
+            col(AnnotationTask.project_id) == project.id, col(Annotation.annotator_id) == annotator_id, STANDS
+        )
     )
     settled = (
-        select_columns(col(Settlement.id))
+        select_columns(col(Settlement.id), col(Settlement.withdrawn_at))
         .join(SettlementAnnotation, col(SettlementAnnotation.settlement_id) == Settlement.id)
         .join(Annotation, col(SettlementAnnotation.annotation_id) == Annotation.id)
         .where(col(Settlement.project_id) == project.id, col(Annotation.annotator_id) == annotator_id, SAME)
         .subquery()
     )
+    # A frozen set keeps what was settled then.
     in_sets = select_columns(func.count(func.distinct(TrainingSetExample.settlement_id))).join(
         settled, col(TrainingSetExample.settlement_id) == settled.c.id
     )
@@ -138,5 +143,10 @@ def achieved(session: Session, project: Project, annotator_id: UUID) -> Achieved
         .join(ModelVersion, col(ModelVersion.training_run_id) == TrainingRun.id)
         .where(col(ModelVersion.project_id) == project.id, col(ModelVersion.state) == ModelState.CHAMPION)
     )
-    figures = (answered, select_columns(func.count()).select_from(settled), in_sets, in_model)
+    figures = (
+        answered,
+        select_columns(func.count()).where(settled.c.withdrawn_at.is_(None)),
+        in_sets,
+        in_model,
+    )
     return Achieved(*session.execute(select_columns(*(each.scalar_subquery() for each in figures))).one())

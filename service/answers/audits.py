@@ -13,6 +13,7 @@ from retrain.audit import Severity
 from retrain.types import Split
 from service import projects
 from service.clock import utcnow
+from service.settlements import IN_FORCE
 from service.tables import (
     AcceptedRepair,
     AuditFinding,
@@ -48,7 +49,7 @@ def context_of(
             col(Settlement.posterior),
             col(Settlement.agreeing),
             col(Settlement.asked),
-        ).where(col(Settlement.project_id) == project.id, col(Settlement.admission_id).is_(None))
+        ).where(col(Settlement.project_id) == project.id, col(Settlement.admission_id).is_(None), IN_FORCE)
     )
     report = session.exec(select(QualityReport).where(QualityReport.project_id == project.id)).first()
     doubtful = report.content["doubtful"] if report else {}

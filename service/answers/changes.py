@@ -118,7 +118,12 @@ def _removal(key: str, b: TrainingSet) -> Cause:
 def _of_reason(reason: str, by: TrainingSet) -> Cause:
     """Read why a set left a settlement out, as curation writes it."""
     before, _, name = reason.rpartition(" ")
-    kind = {"repair": "repair", "duplicate of": "duplicate", "quarantined:": "quarantine"}.get(before)
+    kind = {
+        "repair": "repair",
+        "withdrawn annotation": "annotation",
+        "duplicate of": "duplicate",
+        "quarantined:": "quarantine",
+    }.get(before)
     return Cause(kind, name) if kind else Cause("recipe", by.fingerprint)
 
 

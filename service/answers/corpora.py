@@ -17,6 +17,7 @@ from retrain.types import Example, Kind, Message, Split
 from service import tools
 from service.answers.examples import settled_answers
 from service.errors import NotFound
+from service.settlements import IN_FORCE
 from service.tables import (
     Admission,
     AnnotationTask,
@@ -29,6 +30,7 @@ from service.tables import (
     Source,
     TaskPurpose,
     TaskState,
+    ToolProject,
 )
 
 # A host may name a corpus as the source of what its model answered; that is triaged later than it came.
@@ -139,10 +141,13 @@ def why_no_import(session: Session, place: str) -> str:
     if named is None:
         return ""
     kind, there = named
-    is_there = Project.tool_project == there
+    is_asked = col(ToolProject.connector) == kind
+    is_there = is_asked & (col(ToolProject.external_id) == there)
     if kind is ConnectorKind.ARGILLA:
-        is_there = Project.slug == there.partition("/")[0]
-    slug = session.exec(select(Project.slug).where(Project.connector == kind, is_there)).first()
+        is_asked |= col(Project.connector) == kind
+        is_there = is_asked & (col(Project.slug) == there.partition("/")[0])
+    known = select(Project.slug).join(ToolProject, col(ToolProject.project_id) == Project.id, isouter=True)
+    slug = session.exec(known.where(is_there)).first()
     return f"project {slug} asks its experts there; their answers come by themselves" if slug else ""
 
 
@@ -185,7 +190,7 @@ def settled_by_experts(session: Session, source: Source) -> list[Verdict]:
         AnnotationTask, col(Settlement.task_id) == AnnotationTask.id
     )
     sampled = (since_decision(), col(AnnotationTask.source_id) == source.id)
-    return list(session.scalars(verdicts.where(*sampled, answered)))
+    return list(session.scalars(verdicts.where(*sampled, answered, IN_FORCE)))
 
 
 def examples_of_corpus(session: Session, project: Project) -> list[Example]:
@@ -204,7 +209,7 @@ def examples_to_audit(session: Session, project: Project) -> list[Example]:
     """Return every row of the corpora, and what experts settled of the model's own answers."""
     corpus = examples_of_corpus(session, project)
     names = {example.source for example in corpus}
-    settled = settled_answers(session, project.id)
+    settled = settled_answers(session, project.id, IN_FORCE)
     return corpus + [
         to_example(one, one.conversation or one.key, Split.TRAIN)
         for one in settled

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import select as select_columns
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, exists, select
 
 from annotation.types import Cause, Verdict
 from retrain.audit import Repair, RepairKind
@@ -17,6 +17,7 @@ from retrain.audit.repairs import apply
 from retrain.export import BrokenEntities, canonical_entities
 from retrain.training_set import to_example
 from retrain.types import Example, Kind, Message, Settled
+from service.settlements import IN_FORCE
 from service.tables import (
     AcceptedRepair,
     AnnotationTask,
@@ -51,6 +52,15 @@ def settled_answers(session: Session, project_id: UUID, *conditions: Any) -> lis
         .exists()
     )
     return _read(session, project_id, col(Response.may_train).is_(True), ~refused, *conditions)
+
+
+def withdrawn_answers(session: Session, project_id: UUID) -> dict[str, str]:
+    """Return why settlements that a set held teach no further one: which answer was changed or taken back."""
+    held = exists().where(col(TrainingSetExample.settlement_id) == Settlement.id)
+    rows = select(Settlement.id, Settlement.withdrawn_by_id).where(
+        Settlement.project_id == project_id, ~IN_FORCE, held
+    )
+    return {str(key): f"withdrawn annotation {annotation}" for key, annotation in session.exec(rows)}
 
 
 def placed_answers(session: Session, project_id: UUID) -> list[Settled]:
@@ -201,7 +211,7 @@ def _settled(
         subject=response.subject,
         is_random=task.purpose is TaskPurpose.RANDOM,
         is_flag=task.purpose is TaskPurpose.FLAG and not is_right,
-        was_wrong=None if task.purpose is TaskPurpose.CORPUS else not is_right,
+        was_wrong=None if task.purpose in (TaskPurpose.CORPUS, TaskPurpose.ADDED) else not is_right,
     )
 
 

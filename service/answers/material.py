@@ -10,10 +10,11 @@ from retrain.audit.repairs import apply
 from retrain.training_set import to_example
 from retrain.types import Example, Placed, Settled, Split
 from service.answers import newest_set
-from service.answers.examples import accepted_repairs, placed_answers, settled_answers
+from service.answers.examples import accepted_repairs, placed_answers, settled_answers, withdrawn_answers
 from service.answers.outdated import is_superseded
 from service.answers.quarantines import held_settlements
 from service.errors import Invalid
+from service.settlements import IN_FORCE
 from service.tables import Project, SplitAssignment, TrainingSet, TrainingSetExample
 
 
@@ -42,7 +43,7 @@ def material_of(session: Session, project: Project) -> Material:
     Raises:
         Invalid: nothing is settled that could be learned from.
     """
-    settled = settled_answers(session, project.id, ~is_superseded())
+    settled = settled_answers(session, project.id, IN_FORCE, ~is_superseded())
     if not settled:
         raise Invalid(f"project {project.slug}: no settlement can be learned from yet")
     held = held_settlements(session, project.id)
@@ -53,7 +54,9 @@ def material_of(session: Session, project: Project) -> Material:
     return Material(
         rows=rows,
         touched=touched,
-        dropped=quarantined | {key: f"repair {touched[key][-1]}" for key in repaired_away},
+        dropped=withdrawn_answers(session, project.id)
+        | quarantined
+        | {key: f"repair {touched[key][-1]}" for key in repaired_away},
         history=_history(session, project.id),
     )
 

@@ -117,7 +117,9 @@ def _to_learn(session: Session, project: Project) -> NextStep | None:
         AnnotationTask.project_id == project.id, AnnotationTask.state == TaskState.SENT
     )
     newest = newest_set(session, project.id)
-    settled = select(func.count()).where(Settlement.project_id == project.id)
+    settled = select(func.count()).where(
+        Settlement.project_id == project.id, col(Settlement.withdrawn_at).is_(None)
+    )
     if newest:
         settled = settled.where(col(Settlement.id) >= first_id(newest.created_at))
     run = select(TrainingRun.id).where(TrainingRun.training_set_id == newest.id) if newest else None

@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 from annotation.label_schema import doubt, from_json
 from annotation.types import Answer
 from service import projects
+from service.settlements import IN_FORCE
 from service.tables import AnnotationTask, Document, DocumentKind, Project, Response, Settlement, TaskState
 
 SHOWN = 100
@@ -77,7 +78,12 @@ def _settled_by(document: Document) -> Any:
         select_columns(Settlement, AnnotationTask, col(Response.text))
         .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
         .join(Response, col(AnnotationTask.response_id) == Response.id)
-        .where(col(AnnotationTask.schema_id) == document.id, ~is_asked, col(Response.erased_at).is_(None))
+        .where(
+            col(AnnotationTask.schema_id) == document.id,
+            ~is_asked,
+            col(Response.erased_at).is_(None),
+            IN_FORCE,
+        )
         .order_by(col(Settlement.id))
     )
 

@@ -102,7 +102,7 @@ def loop(session: Session, project: Project, *, now: datetime) -> list[Stop]:
         col(AnnotationTask.state).in_((TaskState.SELECTED, TaskState.SENT))
     )
     newest = newest_set(session, project.id)
-    unlearned = _of(Settlement, project)
+    unlearned = _of(Settlement, project).where(col(Settlement.withdrawn_at).is_(None))
     if newest:
         unlearned = unlearned.where(col(Settlement.id) >= first_id(newest.created_at))
     runs = _of(TrainingRun, project).where(col(TrainingRun.state).in_((RunState.REQUESTED, RunState.RUNNING)))

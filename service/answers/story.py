@@ -47,7 +47,8 @@ def story(session: Session, feedback: Feedback) -> list[Event]:
     joined = session.exec(select(TaskFlag).where(TaskFlag.feedback_id == feedback.id)).first()
     if joined:
         task = session.get_one(AnnotationTask, joined.task_id)
-        settlement = session.exec(select(Settlement).where(Settlement.task_id == task.id)).first()
+        newest = select(Settlement).where(Settlement.task_id == task.id).order_by(col(Settlement.id).desc())
+        settlement = session.exec(newest.limit(1)).first()
         caused = [
             *_labelling(session, feedback, task, joined),
             *(_learning(session, settlement) if settlement else ()),
@@ -109,6 +110,9 @@ def _answer(answer: Annotation) -> str:
 def _learning(session: Session, settlement: Settlement) -> Iterator[Event]:
     verdict = ", ".join(filter(None, (settlement.verdict.value, settlement.label)))
     yield Event(settlement.created_at, "labelling", f"Settled: {verdict}", settlement.explanation)
+    if settlement.withdrawn_at:
+        told = "No longer settled: an answer that counted was changed or taken back"
+        yield Event(settlement.withdrawn_at, "labelling", told)
     held = (
         select(TrainingSet, TrainingSetExample)
         .join(TrainingSetExample, col(TrainingSetExample.training_set_id) == TrainingSet.id)

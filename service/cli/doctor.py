@@ -118,14 +118,15 @@ def _processes(runtime: Runtime, chosen: Settings) -> Iterator[Check]:
 
 
 def _tool(runtime: Runtime, chosen: Settings, kind: ConnectorKind) -> Check:
-    name, tool = kind.value, tools.bundled(kind)
-    if theirs := tools.own(chosen, kind):
-        remedy = f"correct ERRATA_{kind.name}_URL, or start it"
-        entry = "; its owner adds experts to each project's workspace" if kind is tools.ARGILLA else ""
-        return _check(name, tool.is_up(theirs.url.rstrip("/")), theirs.url + entry, remedy)
-    running = tool.running(chosen.data_dir)
-    if running:
-        return Check(name, OK, running.url)
+    name = kind.value
+    if running := tools.running(chosen, kind):
+        health = tools.health(chosen, kind)
+        is_theirs = kind is tools.ARGILLA and tools.own(chosen, kind)
+        entry = "; its owner adds experts to each project's workspace" if is_theirs else ""
+        if health.problem:
+            settings = f" (ERRATA_{kind.name}_…)" if tools.own(chosen, kind) else ""
+            return Check(name, FAILED, f"{running.url}: {health.problem}", f"{health.remedy}{settings}")
+        return Check(name, OK, f"{running.url}, version {health.version}, as {health.account}{entry}")
     if supervisor.is_bringing(chosen, kind):
         return Check(name, STARTING, "not running yet; the first start takes minutes", WAIT)
     try:

@@ -8,10 +8,12 @@ import typer
 from sqlmodel import func, select
 
 from service import tool_server, tools
-from service.cli.console import AsJson, DryRun, NoWait, Project, do, find_project, show
+from service.cli.console import ACTOR, AsJson, DryRun, NoWait, Project, do, find_project, show
 from service.errors import Invalid, TryAgain
+from service.routing import set_routing
 from service.runtime import from_environment
 from service.tables import AnnotationTask, ConnectorKind, JobKind, TaskState
+from service.tables import Project as ProjectRow
 from service.tool_server import ToolFailed
 
 EXPERTS = ("expert-1", "expert-2", "expert-3")
@@ -35,6 +37,19 @@ def send(project: Project, as_json: AsJson = False, no_wait: NoWait = False, dry
 def sync(project: Project, as_json: AsJson = False, no_wait: NoWait = False) -> None:
     """Read what experts answered, whatever webhooks said."""
     _do(JobKind.SYNC, project, as_json=as_json, no_wait=no_wait)
+
+
+@labelling_app.command()
+def route(project: str, file: Path, as_json: AsJson = False) -> None:
+    """Say which cases are asked in which tool, from a JSON file of rules; an earlier version is kept."""
+    try:
+        content = json.loads("\n".join(_lines(file)))
+    except ValueError as error:
+        raise Invalid(f"{file}: not JSON: {error}") from error
+    runtime, row = find_project(project)
+    with runtime.db.transaction() as session:
+        document = set_routing(session, session.get_one(ProjectRow, row.id), content, actor=ACTOR)
+    show({"version": document.version, "sha256": document.sha256}, as_json=as_json)
 
 
 @labelling_app.command("import")
@@ -87,7 +102,10 @@ def accounts(
 
 def _do(kind: JobKind, slug: str, *, as_json: bool, no_wait: bool) -> None:
     runtime, project = find_project(slug)
-    show(do(runtime, kind, project.id, project_id=project.id, no_wait=no_wait), as_json=as_json)
+    document = do(runtime, kind, project.id, project_id=project.id, no_wait=no_wait)
+    show(document, as_json=as_json)
+    if waiting := document.get("waiting"):
+        raise TryAgain("; ".join(f"{name}: {problem}" for name, problem in waiting.items()))
 
 
 def _selected(slug: str) -> int:

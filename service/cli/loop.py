@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from retrain.recipe import Recipe
 from service import answers
@@ -60,7 +60,8 @@ def curate(
     options = _recipe(recipe) if recipe else None
     if dry_run:
         with runtime.db.reading() as session:
-            settled = len(session.exec(select(Settlement.id).where(Settlement.project_id == row.id)).all())
+            in_force = (Settlement.project_id == row.id, col(Settlement.withdrawn_at).is_(None))
+            settled = len(session.exec(select(Settlement.id).where(*in_force)).all())
         show({"settlements": settled}, as_json=as_json)
         return
     document = do(runtime, JobKind.CURATE, row.id, project_id=row.id, no_wait=no_wait, options=options)

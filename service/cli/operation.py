@@ -47,7 +47,9 @@ def up(
 
 @app.command()
 def worker(
-    queue: Annotated[str, typer.Argument(help="light, heavy (training, evaluation) or remote (mirrors).")],
+    queue: Annotated[
+        str, typer.Argument(help="light, heavy (training), remote (mirrors) or tools (experts).")
+    ],
 ) -> None:
     """Work on one queue."""
     _run_module("service.worker", queue)

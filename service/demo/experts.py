@@ -1,14 +1,15 @@
-"""Simulated experts: they know a task only through Label Studio's API and answer there."""
+"""Simulated experts: they know a task only through their tool's API and answer there."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
+from annotation.argilla_results import to_values
 from annotation.label_studio_results import to_result
 from annotation.types import RATINGS, Answer, Cause, Verdict
 from service.demo.enquiries import Enquiry
@@ -28,46 +29,113 @@ class Expert:
 
 
 @dataclass(frozen=True, slots=True)
+class Sheet:
+    """One task as an expert sees it."""
+
+    id: str
+    prompt: str
+    response: str
+
+
+class Desk(Protocol):
+    """Where experts work: what waits for an answer, and how one is given."""
+
+    def client(self, token: str) -> httpx.Client: ...
+    def waiting(self, http: httpx.Client, project: str) -> list[Sheet]: ...
+    def answer(self, http: httpx.Client, sheet: Sheet, answer: Answer, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LabelStudioDesk:
+    """Label Studio's API, as an annotator may use it."""
+
+    url: str
+
+    def client(self, token: str) -> httpx.Client:
+        return _client(self.url, {"Authorization": f"Token {token}"})
+
+    def waiting(self, http: httpx.Client, project: str) -> list[Sheet]:
+        """Return the tasks without an answer."""
+        tasks: list[dict[str, Any]] = []
+        while True:
+            at = {"project": project, "page": str(len(tasks) // PAGE + 1), "page_size": str(PAGE)}
+            page = http.get("/api/tasks", params=at).raise_for_status().json()
+            tasks += page["tasks"]
+            if not page["tasks"] or len(tasks) >= page["total"]:
+                break
+        return [
+            Sheet(str(task["id"]), task["data"]["prompt"], task["data"]["response"])
+            for task in tasks
+            if not task["total_annotations"]
+        ]
+
+    def answer(self, http: httpx.Client, sheet: Sheet, answer: Answer, seconds: float) -> None:
+        body = {"result": to_result(answer), "lead_time": seconds}
+        http.post(f"/api/tasks/{sheet.id}/annotations/", json=body).raise_for_status()
+
+
+@dataclass(frozen=True, slots=True)
+class ArgillaDesk:
+    """Argilla's API, as an annotator may use it; it keeps no time."""
+
+    url: str
+
+    def client(self, token: str) -> httpx.Client:
+        return _client(self.url, {"X-Argilla-Api-Key": token})
+
+    def waiting(self, http: httpx.Client, project: str) -> list[Sheet]:
+        """Return the records of the newest data set to which this expert gave no answer."""
+        datasets = http.get("/api/v1/me/datasets", params={"workspace_id": project}).raise_for_status().json()
+        newest = max(datasets["items"], key=lambda dataset: dataset["inserted_at"])
+        sheets: list[Sheet] = []
+        pending = {
+            "type": "terms",
+            "scope": {"entity": "response", "property": "status"},
+            "values": ["pending"],
+        }
+        while True:
+            page = http.post(
+                f"/api/v1/me/datasets/{newest['id']}/records/search",
+                json={"filters": {"and": [pending]}},
+                params={"offset": str(len(sheets)), "limit": str(PAGE)},
+            )
+            items = page.raise_for_status().json()["items"]
+            fields = [(item["record"]["id"], item["record"]["fields"]) for item in items]
+            sheets += [Sheet(record, shown["prompt"], shown["response"]) for record, shown in fields]
+            if len(items) < PAGE:
+                return sheets
+
+    def answer(self, http: httpx.Client, sheet: Sheet, answer: Answer, seconds: float) -> None:
+        body = {"status": "submitted", "values": to_values(answer)}
+        http.post(f"/api/v1/records/{sheet.id}/responses", json=body).raise_for_status()
+
+
+@dataclass(frozen=True, slots=True)
 class Panel:
     """Experts who share the work: each task is answered by two of them."""
 
-    url: str
+    desk: Desk
     experts: Sequence[Expert]
     knowledge: Mapping[str, Enquiry]
     departments: Sequence[str]
     seed: int
 
     def answer_all(self, project: str, advance: Callable[[], None]) -> int:
-        """Answer every task that has no answers yet; return how many tasks that were."""
-        tasks = [task for task in self._tasks(project) if not task["total_annotations"]]
+        """Answer every task that waits for its first answer; return how many tasks that were."""
+        with self.desk.client(self.experts[0].token) as http:
+            sheets = self.desk.waiting(http, project)
 
         def work(expert: Expert) -> None:
-            with self._client(expert) as http:
-                for task in tasks:
-                    if expert in self._pair(task["data"]["prompt"]):
-                        self._answer(http, expert, task)
+            with self.desk.client(expert.token) as http:
+                for sheet in sheets:
+                    if expert in self._pair(sheet.prompt):
+                        answer = self._judge(expert, sheet.prompt, sheet.response)
+                        self.desk.answer(http, sheet, answer, 5 + 20 * self._chance(expert, sheet).random())
                         advance()
 
         with ThreadPoolExecutor(len(self.experts)) as pool:
             list(pool.map(work, self.experts))
-        return len(tasks)
-
-    def _tasks(self, project: str) -> list[dict[str, Any]]:
-        tasks: list[dict[str, Any]] = []
-        with self._client(self.experts[0]) as http:
-            while True:
-                at = {"project": project, "page": str(len(tasks) // PAGE + 1), "page_size": str(PAGE)}
-                answer = http.get("/api/tasks", params=at)
-                answer.raise_for_status()
-                page = answer.json()
-                tasks += page["tasks"]
-                if not page["tasks"] or len(tasks) >= page["total"]:
-                    return tasks
-
-    def _answer(self, http: httpx.Client, expert: Expert, task: Mapping[str, Any]) -> None:
-        answer = self._judge(expert, task["data"]["prompt"], task["data"]["response"])
-        body = {"result": to_result(answer), "lead_time": 5 + 20 * self._chance(expert, task).random()}
-        http.post(f"/api/tasks/{task['id']}/annotations/", json=body).raise_for_status()
+        return len(sheets)
 
     def _judge(self, expert: Expert, prompt: str, response: str) -> Answer:
         """Return what this expert says: what they know, unless their attention slips."""
@@ -87,11 +155,11 @@ class Panel:
         absent = hashlib.sha256(prompt.encode()).digest()[0] % len(self.experts)
         return [expert for number, expert in enumerate(self.experts) if number != absent]
 
-    def _chance(self, expert: Expert, task: Mapping[str, Any]) -> Random:
-        return Random(f"{self.seed}:{expert.name}:{task['data']['prompt']}:time")
+    def _chance(self, expert: Expert, sheet: Sheet) -> Random:
+        return Random(f"{self.seed}:{expert.name}:{sheet.prompt}:time")
 
-    def _client(self, expert: Expert) -> httpx.Client:
-        headers = {"Authorization": f"Token {expert.token}"}
-        return httpx.Client(
-            base_url=self.url, headers=headers, timeout=60, trust_env=False, limits=NO_KEEP_ALIVE
-        )
+
+def _client(url: str, headers: Mapping[str, str]) -> httpx.Client:
+    return httpx.Client(
+        base_url=url, headers=dict(headers), timeout=60, trust_env=False, limits=NO_KEEP_ALIVE
+    )

@@ -13,10 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy import func
 from sqlmodel import col, select
 
-from service import label_studio_server, migrations, people, projects
+from service import migrations, people, projects, tool_state, tools
 from service.demo import enquiries
 from service.demo.crowd import Crowd, Told
-from service.demo.experts import Expert, Panel
+from service.demo.experts import ArgillaDesk, Expert, LabelStudioDesk, Panel
 from service.errors import JobFailed, TryAgain
 from service.runtime import Runtime
 from service.tables import (
@@ -110,8 +110,10 @@ class Story:
 class Walk:
     """One walk through the loop on a project of its own."""
 
-    def __init__(self, runtime: Runtime, *, seed: int, size: Size, say: Callable[[str], None]) -> None:
-        self.runtime, self.seed, self.size, self.say = runtime, seed, size, say
+    def __init__(
+        self, runtime: Runtime, *, seed: int, size: Size, tool: ConnectorKind, say: Callable[[str], None]
+    ) -> None:
+        self.runtime, self.seed, self.size, self.tool, self.say = runtime, seed, size, tool, say
         self.story = Story()
         self.enquiries = enquiries.load(seed)
         self.http = httpx.Client(
@@ -153,7 +155,7 @@ class Walk:
                 labels=names,
                 guidelines=enquiries.guidelines(),
                 system_prompt=enquiries.SYSTEM_PROMPT,
-                connector=ConnectorKind.LABEL_STUDIO,
+                connector=self.tool,
                 random_share=1.0,
             )
             self.project = projects.create(session, new, actor="demo")
@@ -169,14 +171,16 @@ class Walk:
         self.panel = self._panel(names)
 
     def _panel(self, departments: Sequence[str]) -> Panel:
-        running = label_studio_server.running(self.runtime.settings.data_dir)
+        bundled, data_dir = tools.bundled(self.tool), self.runtime.settings.data_dir
+        running = bundled.running(data_dir)
         if running is None:
-            raise TryAgain("Label Studio went away")
-        made = label_studio_server.ensure_accounts(
-            running.url, self.runtime.settings.data_dir, list(CARELESSNESS)
-        )
+            raise TryAgain(f"{bundled.TITLE} went away")
+        made = bundled.ensure_accounts(running.url, data_dir, list(CARELESSNESS))
         experts = [Expert(account.name, account.token, CARELESSNESS[account.name]) for account in made]
-        return Panel(running.url, experts, enquiries.by_text(self.enquiries), departments, self.seed)
+        desk = (
+            ArgillaDesk(running.url) if self.tool is ConnectorKind.ARGILLA else LabelStudioDesk(running.url)
+        )
+        return Panel(desk, experts, enquiries.by_text(self.enquiries), departments, self.seed)
 
     def _settle_test_split(self) -> None:
         """Have randomly drawn answers judged before anything is flagged: they are what models are tested on."""
@@ -308,7 +312,8 @@ class Walk:
 
     def _tool_project(self) -> str:
         with self.runtime.db.reading() as session:
-            return str(session.get_one(Project, self.project.id).tool_project)
+            found = tool_state.find(session, self.project.id, self.tool)
+            return str(found.external_id) if found else ""
 
     def _champion(self) -> int:
         with self.runtime.db.reading() as session:

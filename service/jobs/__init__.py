@@ -23,7 +23,7 @@ Perform = Callable[[Runtime, Lease], dict[str, Any]]
 
 # By name, so that a worker of one queue loads only what that queue needs: a fork beside torch costs 90 ms, else 4.
 PERFORM: dict[JobKind, str] = {
-    JobKind.TRIAGE: "labelling.triage",
+    JobKind.TRIAGE: "triage.triage",
     JobKind.SEND: "labelling.send",
     JobKind.SYNC: "labelling.sync",
     JobKind.IMPORT: "labelling.import_answers",

@@ -2,7 +2,7 @@
 
 from sqlmodel import Session
 
-from service import ledger, projects
+from service import ledger, projects, routing
 from service.answers.outdated import doubtful
 from service.tables import AnnotationTask, Project, TaskPurpose
 
@@ -17,6 +17,7 @@ def ask_again(session: Session, project: Project, *, actor: str) -> int:
     # Locked, so that two presses of a button make one task each.
     project = session.get_one(Project, project.id, with_for_update=True)
     schema_id, guidelines_id = projects.questions(session, project.id)
+    rules = routing.routing_of(session, project)
     tasks = [
         AnnotationTask(
             project_id=project.id,
@@ -27,6 +28,7 @@ def ask_again(session: Session, project: Project, *, actor: str) -> int:
             schema_id=schema_id,
             guidelines_id=guidelines_id,
             priority=one.task.priority,
+            **rules.place_again(session, one.task),
         )
         for one in doubtful(session, project)
     ]

@@ -10,12 +10,12 @@ from sqlmodel import Session, col, select
 
 from retrain.audit import Repair, RepairKind, Severity
 from retrain.types import sha256_of
-from service import ledger, projects
+from service import ledger, projects, routing
 from service.answers.examples import to_repair
 from service.clock import utcnow
 from service.errors import AlreadyDecided, Invalid, NotFound, WrongState
 from service.glossary import add_name, remove_name
-from service.settlements import OPEN
+from service.settlements import IN_FORCE, OPEN
 from service.tables import (
     AcceptedRepair,
     AnnotationTask,
@@ -161,17 +161,19 @@ def _tasks(
         select(AnnotationTask)
         .join(Settlement, col(Settlement.task_id) == AnnotationTask.id)
         .join(Response, col(AnnotationTask.response_id) == Response.id)
-        .where(Settlement.project_id == project.id, col(Settlement.id).in_(keys), ~is_open)
+        .where(Settlement.project_id == project.id, col(Settlement.id).in_(keys), IN_FORCE, ~is_open)
         .where(col(Response.erased_at).is_(None))
     )
     schema_id, guidelines_id = projects.questions(session, project.id)
+    rules = routing.routing_of(session, project)
     causes: list[dict[str, Any]] = [
         *(
-            {"response_id": response_id, "purpose": TaskPurpose.COVERAGE}
+            {"response_id": response_id, "purpose": TaskPurpose.COVERAGE} | rules.place()
             for response_id in session.exec(unasked.order_by(col(Response.id)))
         ),
         *(
             {"response_id": task.response_id, "purpose": TaskPurpose.RECHECK, "rechecks_id": task.id}
+            | rules.place_again(session, task)
             for task in session.exec(settled.order_by(col(AnnotationTask.id)))
         ),
     ]

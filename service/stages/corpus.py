@@ -19,7 +19,7 @@ from retrain.audit import personal
 from retrain.corpus import CorpusRow, Found, check_columns, nothing_in
 from retrain.intervals import wilson
 from retrain.types import sha256_of
-from service import ledger, projects
+from service import ledger, projects, routing
 from service.answers.corpora import (
     newest_admissions,
     set_aside,
@@ -342,6 +342,7 @@ def _tasks(
     session: Session, source: Source, rows: Sequence[Any], *, state: TaskState, at: datetime
 ) -> list[AnnotationTask]:
     schema_id, guidelines_id = projects.questions(session, source.project_id)
+    place = routing.routing_of(session, session.get_one(Project, source.project_id)).place()
     return [
         AnnotationTask(
             project_id=source.project_id,
@@ -353,6 +354,7 @@ def _tasks(
             priority=0.0,
             state=state,
             created_at=at,
+            **place,
         )
         for row in rows
     ]

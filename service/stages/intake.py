@@ -243,7 +243,11 @@ def joined_to_state(feedback: Select[Any]) -> Select[Any]:
     return (
         feedback.join(TaskFlag, col(TaskFlag.feedback_id) == Feedback.id, isouter=True)
         .join(AnnotationTask, col(AnnotationTask.id) == TaskFlag.task_id, isouter=True)
-        .join(Settlement, col(Settlement.task_id) == AnnotationTask.id, isouter=True)
+        .join(
+            Settlement,
+            (col(Settlement.task_id) == AnnotationTask.id) & col(Settlement.withdrawn_at).is_(None),
+            isouter=True,
+        )
     )
 
 

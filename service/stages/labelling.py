@@ -1,117 +1,95 @@
-"""Stage 3: hand tasks to experts, read their answers back, and settle what they come to."""
+"""Stage 3: read experts' answers back, follow what becomes of them, and settle what they come to."""
 
+import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import update
 from sqlmodel import Session, col, select
 
-from annotation.answers import answer_of, check, values_of
+from annotation.answers import answer_of
 from annotation.errors import InvalidAnswer
-from annotation.suggestions import SuggestionSource, is_blind, suggested
-from annotation.types import (
-    Abstention,
-    Answer,
-    Connector,
-    LabelSchema,
-    NewTask,
-    PulledAnnotation,
-    Verdict,
-)
+from annotation.types import Connector, HeldTask, PulledAnnotation
 from retrain.types import sha256_of
-from service import projects
+from service import held_tasks, reading, revisions, tool_state
 from service.clock import utcnow
 from service.errors import Invalid, NotFound
+from service.held_tasks import batches
 from service.queue import Lease
-from service.settlements import schema_of, settle_task
-from service.tables import (
-    Annotation,
-    AnnotationTask,
-    Annotator,
-    ConnectorKind,
-    Feedback,
-    InboxEvent,
-    Job,
-    Project,
-    Response,
-    TaskFlag,
-    TaskState,
-)
+from service.settlements import settle_task
+from service.tables import Annotation, AnnotationTask, ConnectorKind, Job, Project, TaskState
+from service.tool_state import Hook
 
-PUSH_BATCH = 200
-MAX_PROBLEM_CHARS = 500
-CONTENT = {
-    *("problem", "abstention", "verdict", "label", "labels", "correction", "cause", "spans", "ratings"),
-}
+READ_BATCH = 100
+OUTCOME = ("annotations", "withdrawn", "settled", "contested", "asked_again")
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Hook:
-    """Where the tool's webhook reaches us."""
+class Caught:
+    """How many revisions of a task were added, and how many taken back."""
 
-    url: str
-    secret: str
-
-
-def send(lease: Lease, project_id: UUID, connector: Connector, hook: Hook) -> dict[str, Any]:
-    """Push every selected task, most urgent first; a task whose push succeeded twice exists once."""
-    with lease.transaction() as session:
-        project = session.get_one(Project, project_id)
-        schema = projects.label_schema(session, project)
-    tool = connector.set_up(slug=project.slug, schema=schema, hook_url=hook.url, hook_secret=hook.secret)
-    with lease.transaction() as session:
-        project = session.get_one(Project, project_id)
-        project.tool_project, project.tool_url = tool.external_id, tool.url
-        project.tool_hook_secret = tool.hook_secret or None
-    sent = 0
-    while batch := _selected(lease, project_id):
-        keys = connector.push(
-            tool.external_id, [_new_task(task, response, flags) for task, response, flags in batch]
-        )
-        with lease.transaction() as session:
-            sent += sum(_mark_sent(session, task.id, keys[str(task.id)]) for task, _, _ in batch)
-        lease.report(sent=sent)
-    log.info("tasks_sent", count=sent)
-    return {"sent": sent}
+    new: int
+    withdrawn: int
 
 
-def sync(lease: Lease, project_id: UUID, connector: Connector) -> dict[str, Any]:
-    """Read what changed in the tool since the last time, keep each revision, and settle what can be settled."""
-    with lease.transaction() as session:
-        project = session.get_one(Project, project_id)
-        unhandled = select(InboxEvent.id).where(
-            InboxEvent.project_id == project_id, col(InboxEvent.handled_at).is_(None)
-        )
-        hints = session.exec(unhandled).all()
-    if project.tool_project is None:
-        return {"annotations": 0, "settled": 0, "contested": 0}
-    pulled = list(connector.pull(project.tool_project, project.tool_cursor))
-    outcome = receive(lease, project_id, pulled, connector=project.connector)
-    with lease.transaction() as session:
-        project = session.get_one(Project, project_id)
-        project.tool_cursor = max((a.updated_at for a in pulled), default=project.tool_cursor)
-        for event_id in hints:
-            session.get_one(InboxEvent, event_id).handled_at = utcnow()
-    return outcome
-
-
-def receive(
-    lease: Lease, project_id: UUID, pulled: Iterable[PulledAnnotation], *, connector: ConnectorKind
+def sync(
+    lease: Lease,
+    project_id: UUID,
+    tool: ConnectorKind,
+    connector: Connector,
+    hook: Hook,
+    *,
+    accounts: frozenset[str] | None = None,
 ) -> dict[str, Any]:
-    """Store revisions that are new and settle the tasks they belong to."""
+    """Read what changed in the tool since the last time, follow it, and settle what can be settled.
+
+    Now and then everything is looked at, for what leaves no trace: tasks that were deleted, and webhooks that were
+    switched off. Between polls, what webhooks name is read alone. Answers of other `accounts` than these, if given,
+    do not count.
+    """
+    plan = reading.begin(lease, project_id, tool)
+    if plan is None:
+        return dict.fromkeys(OUTCOME, 0)
+    began = time.monotonic()
+    project = tool_state.set_up(lease, project_id, tool, connector, hook) if plan.is_full else plan.project
+    if plan.is_full:
+        held: Iterable[HeldTask] = connector.pull(project, None)
+    elif plan.hinted:
+        held = connector.fetch(project, plan.hinted)
+    else:
+        held = connector.pull(project, plan.cursor)
+    seen = reading.Seen(newest=plan.cursor)
+    for part in batches(held, READ_BATCH):
+        with lease.transaction() as session:
+            _follow(session, seen, project_id, tool, [_named(one, accounts) for one in part])
+    with lease.transaction() as session:
+        reading.end(session, plan, seen, project_id, tool, seconds=time.monotonic() - began)
+    reading.forget(lease, project_id, tool, connector, project)
+    log.info("tool_read", tool=tool.value, **seen.outcome)
+    return {name: seen.outcome[name] for name in OUTCOME}
+
+
+def receive(lease: Lease, project_id: UUID, pulled: Iterable[PulledAnnotation]) -> dict[str, Any]:
+    """Store revisions that are new, given without a tool, and settle the tasks they belong to."""
     with lease.transaction() as session:
         project = session.get_one(Project, project_id)
-        touched = [_store(session, project_id, one, connector) for one in pulled]
-        tasks = {task.id: task for task in touched if task is not None}
-        states = [settle_task(session, project, task) for task in tasks.values()]
+        touched = [
+            task
+            for one in pulled
+            if (task := _task_of(session, project_id, one.task_key))
+            and revisions.store(session, task, one, ConnectorKind.NONE)
+        ]
+        states = [
+            settle_task(session, project, task) for task in {task.id: task for task in touched}.values()
+        ]
     outcome = {
-        "annotations": sum(task is not None for task in touched),
+        "annotations": len(touched),
         "settled": states.count(TaskState.SETTLED),
         "contested": states.count(TaskState.CONTESTED),
     }
@@ -132,7 +110,7 @@ def import_answers(lease: Lease, project_id: UUID, lines: Sequence[Mapping[str, 
         at = session.get_one(Job, lease.job_id).created_at
         read = [_imported(session, project, number, line, at) for number, line in enumerate(lines, start=1)]
     newest = {(one.annotator, one.task_key): one for one in read}
-    return receive(lease, project_id, newest.values(), connector=ConnectorKind.NONE)
+    return receive(lease, project_id, newest.values())
 
 
 def task_key_of_response(session: Session, project: Project, response_id: UUID) -> str:
@@ -175,160 +153,65 @@ def _imported(
     )
 
 
-def _selected(lease: Lease, project_id: UUID) -> Sequence[tuple[AnnotationTask, Response, list[Feedback]]]:
-    with lease.transaction() as session:
-        rows = session.exec(
-            select(AnnotationTask, Response)
-            .join(Response, col(AnnotationTask.response_id) == Response.id)
-            .where(AnnotationTask.project_id == project_id, AnnotationTask.state == TaskState.SELECTED)
-            .order_by(col(AnnotationTask.priority).desc(), col(AnnotationTask.id))
-            .limit(PUSH_BATCH)
-        ).all()
-        # A task that asks again is about the flags of the one before.
-        first = {task.id: task.rechecks_id or task.id for task, _ in rows}
-        flags: dict[UUID, list[Feedback]] = {task_id: [] for task_id in first.values()}
-        about = (
-            select(TaskFlag.task_id, Feedback)
-            .join(Feedback, col(TaskFlag.feedback_id) == Feedback.id)
-            .where(col(TaskFlag.task_id).in_(list(flags)), col(Feedback.withdrawn_at).is_(None))
-        )
-        for task_id, feedback in session.exec(about):
-            flags[task_id].append(feedback)
-        chosen = [(task, response, flags[first[task.id]]) for task, response in rows]
-        _suggest(session, chosen)
-    return chosen
+def _follow(
+    session: Session, seen: reading.Seen, project_id: UUID, tool: ConnectorKind, held: Sequence[HeldTask]
+) -> None:
+    """Let our annotations of some tasks be those that the tool holds, and settle what that changes."""
+    project = session.get_one(Project, project_id)
+    tasks = held_tasks.ours(session, project, tool, held)
+    known = _revisions(session, [task.id for task in tasks.values()])
+    for one in held:
+        seen.tasks.add(one.external_id)
+        seen.newest = max(filter(None, (seen.newest, one.changed_at)), default=None)
+        task = tasks.get(one.external_id)
+        if task is None:
+            seen.outcome["foreign"] += 1
+        elif added := _catch_up(session, task, one, known[task.id], tool):
+            seen.outcome["annotations"] += added.new
+            seen.outcome["withdrawn"] += added.withdrawn
+            seen.outcome[settle_task(session, project, task).value] += 1
 
 
-def _suggest(session: Session, chosen: Sequence[tuple[AnnotationTask, Response, Sequence[Feedback]]]) -> None:
-    """Decide what each task suggests, and whether it is shown, before the tool hears of it; once decided it stays."""
-    for task, response, flags in chosen:
-        project = session.get_one(Project, task.project_id)
-        if task.is_blind is not None or project.suggestion is SuggestionSource.NONE:
-            continue
-        corrections = [flag.correction for flag in flags if flag.correction]
-        own = project.suggestion is SuggestionSource.RESPONSE
-        text = response.text if own else corrections[-1] if corrections else ""
-        task.suggestion = suggested(text, schema_of(session, task))
-        task.is_blind = is_blind(str(task.id), project.blind_share)
-
-
-def _new_task(task: AnnotationTask, response: Response, flags: Sequence[Feedback]) -> NewTask:
-    codes = {code for flag in flags for code in flag.reasons}
-    comments = {flag.comment for flag in flags if flag.comment}
-    return NewTask(
-        key=str(task.id),
-        prompt="\n\n".join(f"{m['role']}: {m['content']}" for m in response.messages)
-        if len(response.messages) > 1
-        else response.messages[0]["content"],
-        response=response.text,
-        context="\n\n".join(passage["text"] for passage in response.context),
-        reasons=" · ".join([*sorted(codes), *sorted(comments)]),
-        suggestion={} if task.is_blind else task.suggestion,
-    )
-
-
-def _mark_sent(session: Session, task_id: UUID, external_id: str) -> bool:
-    """Say that a task is with the tool, unless it was withdrawn while it was being pushed."""
-    selected = (col(AnnotationTask.id) == task_id, col(AnnotationTask.state) == TaskState.SELECTED)
-    sent = {"state": TaskState.SENT, "external_id": external_id, "sent_at": utcnow()}
-    return session.exec(update(AnnotationTask).where(*selected).values(**sent)).rowcount == 1
-
-
-def _store(
-    session: Session, project_id: UUID, pulled: PulledAnnotation, connector: ConnectorKind
-) -> AnnotationTask | None:
-    """Add one revision; None when it is known already, its task is not ours or what it is about was erased."""
-    try:
-        task = session.get(AnnotationTask, UUID(pulled.task_key))
-    except ValueError:
-        task = None
-    if task is None or task.project_id != project_id or _is_erased(session, task):
-        log.warning("foreign_annotation", external_id=pulled.external_id)
-        return None
-    known = select(Annotation.id).where(
-        Annotation.task_id == task.id,
-        Annotation.external_id == pulled.external_id,
-        Annotation.revised_at == pulled.updated_at,
-    )
-    if session.exec(known).first():
-        return None
-    annotator = _annotator(session, connector, pulled.annotator)
-    judged = session.get_one(Response, task.response_id).text
-    revision = _revision(pulled, task, annotator, schema=schema_of(session, task), response=judged)
-    # A tool says when an answer was revised, a file does not: the same file again must add nothing.
-    if connector is ConnectorKind.NONE and _is_newest(session, revision):
-        return None
-    session.add(revision)
-    session.flush()
-    return task
-
-
-def _is_erased(session: Session, task: AnnotationTask) -> bool:
-    # Locked, so that on PostgreSQL an erasure waits for what we add and finds it.
-    return session.get_one(Response, task.response_id, with_for_update=True).erased_at is not None
-
-
-def _revision(
-    pulled: PulledAnnotation,
-    task: AnnotationTask,
-    annotator: Annotator,
-    *,
-    schema: LabelSchema,
-    response: str,
-) -> Annotation:
-    answer, problem = _checked(pulled, schema, response)
-    abstention = answer.verdict if answer and isinstance(answer.verdict, Abstention) else None
-    return Annotation(
-        task_id=task.id,
-        annotator_id=annotator.id,
-        schema_id=task.schema_id,
-        guidelines_id=task.guidelines_id,
-        external_id=pulled.external_id,
-        revised_at=pulled.updated_at,
-        is_skipped=answer is None and problem is None,
-        problem=problem,
-        abstention=abstention,
-        verdict=answer.verdict if answer and isinstance(answer.verdict, Verdict) else None,
-        label=answer.label if answer else None,
-        labels=list(answer.labels) if answer else [],
-        correction=answer.correction if answer else None,
-        cause=answer.cause if answer else None,
-        spans=values_of(answer).get("spans", []) if answer else [],
-        ratings=dict(answer.ratings) if answer else {},
-        seconds_spent=pulled.seconds_spent,
-    )
-
-
-def _is_newest(session: Session, revision: Annotation) -> bool:
-    """Say whether this annotator's newest answer to the task has the same content."""
-    newest = session.exec(
-        select(Annotation)
-        .where(Annotation.task_id == revision.task_id, Annotation.annotator_id == revision.annotator_id)
-        .order_by(col(Annotation.revised_at).desc(), col(Annotation.id).desc())
-        .limit(1)
-    ).first()
-    return newest is not None and newest.model_dump(include=CONTENT) == revision.model_dump(include=CONTENT)
-
-
-def _checked(
-    pulled: PulledAnnotation, schema: LabelSchema, response: str
-) -> tuple[Answer | None, str | None]:
-    """Return the answer as far as it counts, or why it cannot: neither tool checks what arrives by its API."""
-    if pulled.annotator != pulled.changed_by:
-        return None, "changed by another account"
-    if pulled.answer is None:
-        return None, pulled.problem and pulled.problem[:MAX_PROBLEM_CHARS]
-    try:
-        return check(pulled.answer, schema, response), None
-    except InvalidAnswer as error:
-        return None, str(error)[:MAX_PROBLEM_CHARS]
-
-
-def _annotator(session: Session, connector: ConnectorKind, account: str) -> Annotator:
-    known = select(Annotator).where(Annotator.connector == connector, Annotator.account == account)
-    found = session.exec(known).first()
-    if found is None:
-        found = Annotator(connector=connector, account=account)
-        session.add(found)
-        session.flush()
+def _revisions(session: Session, tasks: Sequence[UUID]) -> defaultdict[UUID, list[Annotation]]:
+    found: defaultdict[UUID, list[Annotation]] = defaultdict(list)
+    for revision in session.exec(select(Annotation).where(col(Annotation.task_id).in_(tasks))):
+        found[revision.task_id].append(revision)
     return found
+
+
+def _catch_up(
+    session: Session, task: AnnotationTask, held: HeldTask, known: Sequence[Annotation], tool: ConnectorKind
+) -> Caught | None:
+    """Add revisions that are new, take back annotations that are gone, and bring back those that are there again."""
+    there = {one.external_id for one in held.annotations}
+    at = {(one.external_id, one.revised_at) for one in known}
+    fresh = [one for one in held.annotations if (one.external_id, one.updated_at) not in at]
+    again = [one for one in known if one.external_id in there and one.withdrawn_at]
+    gone = [
+        one
+        for one in known
+        if one.tool_task == held.external_id and one.external_id not in there and not one.withdrawn_at
+    ]
+    for one in again:
+        one.withdrawn_at = None
+    for one in gone:
+        one.withdrawn_at = utcnow()
+    added = sum(revisions.store(session, task, one, tool, tool_task=held.external_id) for one in fresh)
+    session.flush()
+    return Caught(added, len(gone)) if added or gone or again else None
+
+
+def _named(held: HeldTask, accounts: frozenset[str] | None) -> HeldTask:
+    """Let only answers of ours count: a tool may let in whom it likes."""
+    if accounts is None:
+        return held
+    checked = (
+        one if one.annotator in accounts else replace(one, answer=None, problem=revisions.NOT_OURS)
+        for one in held.annotations
+    )
+    return replace(held, annotations=tuple(checked))
+
+
+def _task_of(session: Session, project_id: UUID, key: str) -> AnnotationTask | None:
+    task = session.get(AnnotationTask, UUID(key))
+    return task if task and task.project_id == project_id else None

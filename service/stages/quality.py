@@ -16,6 +16,7 @@ from retrain.export import BrokenEntities, canonical_entities
 from retrain.types import canonical_json
 from service.clock import utcnow
 from service.queue import Lease
+from service.settlements import IN_FORCE
 from service.tables import (
     Annotation,
     AnnotationTask,
@@ -81,7 +82,7 @@ def _votes(session: Session, tasks: Subquery) -> list[Vote]:
             col(Annotation.seconds_spent),
         )
         .join(tasks, col(Annotation.task_id) == tasks.c.id)
-        .where(col(Annotation.reason).is_(None))
+        .where(col(Annotation.reason).is_(None), col(Annotation.withdrawn_at).is_(None))
         .order_by(col(Annotation.revised_at), col(Annotation.id))
     )
     newest = {(row.task_id, row.annotator_id): row for row in rows}
@@ -119,9 +120,11 @@ def _reasons(session: Session, tasks: Subquery) -> Mapping[str, list[str]]:
 
 
 def _gold(session: Session, tasks: Subquery) -> Mapping[str, str]:
-    known = select_columns(
-        tasks.c.id, col(Settlement.verdict), col(Settlement.label), col(Settlement.labels)
-    ).join(Settlement, col(Settlement.task_id) == tasks.c.gold_of_id)
+    known = (
+        select_columns(tasks.c.id, col(Settlement.verdict), col(Settlement.label), col(Settlement.labels))
+        .join(Settlement, col(Settlement.task_id) == tasks.c.gold_of_id)
+        .where(IN_FORCE)
+    )
     return {str(task_id): in_short(*said) for task_id, *said in session.execute(known)}
 
 
@@ -136,7 +139,7 @@ def _outcomes(session: Session, tasks: Subquery) -> Mapping[str, Outcome]:
             col(Settlement.labels),
         )
         .join(Settlement, col(Settlement.task_id) == tasks.c.id)
-        .where(col(Settlement.admission_id).is_(None))
+        .where(col(Settlement.admission_id).is_(None), IN_FORCE)
     )
     return {
         str(task_id): Outcome(in_short(*said), at, (at - made).total_seconds() / 3600)

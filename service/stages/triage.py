@@ -1,6 +1,6 @@
 """Stage 2: choose the feedback that deserves a person's time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -11,14 +11,13 @@ from sqlmodel import Session, col, select
 from annotation.triage import Flag, prioritise, random_share
 from retrain.near_duplicates import clusters
 from retrain.types import sha256_of
-from service import projects
+from service import projects, routing
 from service.answers.quarantines import is_feedback_held, is_held
 from service.clock import utcnow
 from service.db import Database
 from service.queue import Lease
 from service.tables import (
     AnnotationTask,
-    DocumentKind,
     Feedback,
     Project,
     Rating,
@@ -106,7 +105,8 @@ def _select_flagged(session: Session, project: Project, batch: Batch) -> int:
     """Group the flags with each other and with the tasks still open; return how many tasks were added."""
     flags = _take_flags(session, batch)
     tasks = {batch.cluster_of[task.response_id]: task for task in _open_tasks(session, project.id, batch)}
-    severity = _severities(session, project.id)
+    rules = routing.routing_of(session, project)
+    severity = rules.severity
     by_key = {str(feedback.id): (feedback, response_id) for feedback, response_id in flags}
     cases = prioritise(
         _flag(feedback, severity, group=str(batch.cluster_of[response_id])) for feedback, response_id in flags
@@ -115,7 +115,8 @@ def _select_flagged(session: Session, project: Project, batch: Batch) -> int:
         members = [by_key[key] for key in case.keys]
         flag, response_id = members[0]
         joined = tasks.get(int(case.group))
-        task = joined or _add_task(session, project, response_id, TaskPurpose.FLAG, flag=flag)
+        place = {} if joined else rules.place_of(session, response_id, [flag for flag, _ in members])
+        task = joined or _add_task(session, project, response_id, TaskPurpose.FLAG, flag=flag, place=place)
         session.add_all([TaskFlag(task_id=task.id, feedback_id=feedback.id) for feedback, _ in members])
         task.priority = _priority(session, task, severity) if joined else case.priority
     return sum(int(case.group) not in tasks for case in cases)
@@ -177,8 +178,10 @@ def _draw(session: Session, project: Project, batch: Batch) -> int:
     busy = set(session.exec(opened))
     chosen = [by_key[key] for key in random_share(list(by_key), project.random_share, seed="triage")]
     fresh = [response for response in chosen if response.id not in busy]
+    rules = routing.routing_of(session, project)
     for response in fresh:
-        _add_task(session, project, response.id, TaskPurpose.RANDOM, flag=None)
+        place = rules.place(language=response.language)
+        _add_task(session, project, response.id, TaskPurpose.RANDOM, flag=None, place=place)
     return len(fresh)
 
 
@@ -200,6 +203,7 @@ def _add_task(
     purpose: TaskPurpose,
     *,
     flag: Feedback | None,
+    place: Mapping[str, Any],
 ) -> AnnotationTask:
     schema_id, guidelines_id = projects.questions(session, project.id)
     task = AnnotationTask(
@@ -210,15 +214,11 @@ def _add_task(
         schema_id=schema_id,
         guidelines_id=guidelines_id,
         priority=0.0,
+        **place,
     )
     session.add(task)
     session.flush()
     return task
-
-
-def _severities(session: Session, project_id: UUID) -> dict[str, float]:
-    reasons = projects.current(session, project_id, DocumentKind.REASONS).content
-    return {code: float(reason.get("severity", 1.0)) for code, reason in reasons.items()}
 
 
 def _text(response: Response) -> str:

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy import Index, UniqueConstraint, text
 from sqlmodel import Field
 
 from annotation.types import Abstention, Cause, Verdict
@@ -25,6 +25,7 @@ class TaskPurpose(StrEnum):
     ADJUDICATION = "adjudication"
     HUMAN_EVALUATION = "human_evaluation"
     COVERAGE = "coverage"
+    ADDED = "added"
 
 
 class TaskState(StrEnum):
@@ -40,6 +41,8 @@ class TaskState(StrEnum):
 class AnnotationTask(Row, table=True):
     """One response for experts to judge; near-equal flags share one, and `flag_id` is the first of them.
 
+    `connector` is the tool in which it is asked and `external_id` its id there; an `overlap` of its own replaces the
+    project's, and `pool` names who should answer.
     `suggestion` is what was prefilled, by question, or would have been: who is asked about a blind task is not shown
     it. Both are decided when the task is first sent.
     """
@@ -49,6 +52,15 @@ class AnnotationTask(Row, table=True):
         Index("ix_annotation_task_project_id_state", "project_id", "state", "priority"),
         Index("ix_annotation_task_project_id_id", "project_id", "id"),
         Index("ix_annotation_task_project_id_priority_id", "project_id", "priority", "id"),
+        Index("ix_annotation_task_project_id_external_id", "project_id", "external_id"),
+        Index(
+            "ix_annotation_task_selected",
+            "project_id",
+            "connector",
+            "id",
+            sqlite_where=text("state = 'selected'"),
+            postgresql_where=text("state = 'selected'"),
+        ),
     )
 
     project_id: UUID = Field(foreign_key="project.id")
@@ -64,6 +76,9 @@ class AnnotationTask(Row, table=True):
     schema_id: UUID = Field(foreign_key="document.id")
     guidelines_id: UUID = Field(foreign_key="document.id")
     priority: float
+    connector: ConnectorKind = Field(sa_type=text_enum(ConnectorKind))
+    overlap: int | None = None
+    pool: str | None = Field(default=None, max_length=100)
     suggestion: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
     is_blind: bool | None = None
     state: TaskState = Field(default=TaskState.SELECTED, sa_type=text_enum(TaskState))
@@ -95,7 +110,8 @@ class Annotation(Row, table=True):
     """One revision of one annotator's answer; revisions are only added, the newest counts.
 
     It names the questions and guidelines that it answers. With an abstention or a problem it counts for nobody.
-    One with a `reason` is an adjudicator's, and decides a contested task.
+    One with a `reason` is an adjudicator's, and decides a contested task. `tool_task` is the tool's task that it was
+    given in; `withdrawn_at` is when it was seen to be deleted there.
     """
 
     __tablename__ = "annotation"
@@ -119,20 +135,32 @@ class Annotation(Row, table=True):
     reason: str | None = None
     ratings: dict[str, int] = Field(default_factory=dict, sa_type=Json)
     seconds_spent: float = 0.0
+    tool_task: str | None = Field(default=None, max_length=64)
+    withdrawn_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class Settlement(Row, table=True):
     """What a task's annotations come to; only those whose cause is the model, or that find it right, teach it.
 
     With an `admission` nobody was asked about this row: a sample of its source was found right. `posterior` is how
-    probable it is that this is right, by what was known of the annotators when it was settled.
+    probable it is that this is right, by what was known of the annotators when it was settled. One that lost an
+    annotation it counted, `withdrawn_by_id`, is withdrawn: it stays in frozen sets and teaches no further one.
     """
 
     __tablename__ = "settlement"
-    __table_args__ = (Index("ix_settlement_project_id_id", "project_id", "id"),)
+    __table_args__ = (
+        Index("ix_settlement_project_id_id", "project_id", "id"),
+        Index(
+            "uq_settlement_task_id_in_force",
+            "task_id",
+            unique=True,
+            sqlite_where=text("withdrawn_at IS NULL"),
+            postgresql_where=text("withdrawn_at IS NULL"),
+        ),
+    )
 
     project_id: UUID = Field(foreign_key="project.id")
-    task_id: UUID = Field(foreign_key="annotation_task.id", unique=True)
+    task_id: UUID = Field(foreign_key="annotation_task.id", index=True)
     verdict: Verdict = Field(sa_type=text_enum(Verdict))
     label: str | None = Field(default=None, max_length=200)
     labels: list[str] = Field(default_factory=list, sa_type=Json)
@@ -143,6 +171,8 @@ class Settlement(Row, table=True):
     explanation: str = Field(max_length=500)
     posterior: float | None = None
     admission_id: UUID | None = Field(default=None, foreign_key="admission.id")
+    withdrawn_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    withdrawn_by_id: UUID | None = Field(default=None, foreign_key="annotation.id")
 
 
 class SettlementAnnotation(Row, table=True):

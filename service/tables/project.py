@@ -59,6 +59,7 @@ class DocumentKind(StrEnum):
     SUITE = "suite"
     GLOSSARY = "glossary"
     WAIVER = "waiver"
+    ROUTING = "routing"
 
 
 class Project(Row, table=True):
@@ -79,10 +80,34 @@ class Project(Row, table=True):
     admission_bar: float = 0.9
     settlement_bar: float = BAR
     needs_two_persons: bool = False
-    tool_project: str | None = Field(default=None, max_length=64)
-    tool_url: str | None = Field(default=None, max_length=500)
-    tool_hook_secret: str | None = Field(default=None, max_length=200)
-    tool_cursor: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class ToolProject(Row, table=True):
+    """One project in one annotation tool: where it is there, how far it was read, and what hinders it.
+
+    `cursor` is the newest change that was read, by the tool's clock; `look_due_at` when everything is to be looked at
+    again. After `failures` in a row nothing is tried before `not_before`, and `problem` says what a person can do.
+    """
+
+    __tablename__ = "tool_project"
+    __table_args__ = (UniqueConstraint("project_id", "connector"),)
+
+    project_id: UUID = Field(foreign_key="project.id")
+    connector: ConnectorKind = Field(sa_type=text_enum(ConnectorKind))
+    external_id: str | None = Field(default=None, max_length=64)
+    url: str | None = Field(default=None, max_length=500)
+    hook_secret: str | None = Field(default=None, max_length=200)
+    hook_sha256: str | None = Field(default=None, max_length=71)
+    hook_put_back_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    lost_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    quarantined_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    cursor: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    polled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    look_due_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    foreign_tasks: int = 0
+    failures: int = 0
+    not_before: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    problem: str | None = Field(default=None, max_length=1000)
 
 
 class User(Row, table=True):

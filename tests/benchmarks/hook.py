@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import httpx
 
+from service import tool_state
 from service.runtime import Runtime
 from service.supervisor import commands
 from service.tables import ConnectorKind, JobKind, Project, ProjectKind
@@ -39,7 +40,7 @@ def measure(repetitions: Repetitions) -> Report:
             "ERRATA_LABEL_STUDIO_TOKEN": "t",
         }
         stack.enter_context(running(commands(runtime.settings)["web"], environment))
-        stack.enter_context(running([sys.executable, "-m", "service.worker", "light"], environment))
+        stack.enter_context(running([sys.executable, "-m", "service.worker", "tools"], environment))
         _ask_for_sync(runtime)
         hanging.settimeout(60)
         blocked = stack.enter_context(hanging.accept()[0])
@@ -61,11 +62,11 @@ def _ask_for_sync(runtime: Runtime) -> None:
         kind=ProjectKind.CLASSIFICATION,
         base_model="bundled:tiny",
         connector=ConnectorKind.LABEL_STUDIO,
-        tool_project=str(TOOL_PROJECT),
     )
     with runtime.db.transaction() as session:
         session.add(project)
         session.flush()
+        tool_state.of(session, project.id, project.connector).external_id = str(TOOL_PROJECT)
         runtime.queue.ask(session, JobKind.SYNC, project.id, project_id=project.id)
 
 

@@ -152,8 +152,9 @@ def open_clinic(runtime: Runtime, client: FlaskClient, said: str = QUESTION) -> 
     """Make a project with rows of every kind, and an empty one beside it."""
     with runtime.db.transaction() as session:
         builders.add_project(session, EMPTY)
-        project = builders.add_project(session, tool_project="7")
-        project.sqlmodel_update({"system_prompt": said, "tool_url": "http://127.0.0.1:9/projects/7"})
+        project = builders.add_project(session)
+        project.system_prompt = said
+        builders.place(session, project, "7", url="http://127.0.0.1:9/projects/7")
         builders.add_criteria(session, project)
         secret = builders.add_key(session, project)
         projects.add_key(
@@ -215,6 +216,7 @@ def _settled(session: Session, project: Project, flag_id: UUID, said: str) -> Se
         schema_id=builders.newest(session, project, DocumentKind.LABEL_SCHEMA),
         guidelines_id=builders.newest(session, project, DocumentKind.GUIDELINES),
         priority=3.0,
+        connector=project.connector,
         state=TaskState.SETTLED,
         external_id="7",
         sent_at=utcnow(),

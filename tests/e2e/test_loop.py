@@ -90,10 +90,10 @@ class Clinic(World):
         self.send()
         (tool_project,) = self.connector.projects
         for task_id, task in self.connector.projects[tool_project].tasks.items():
-            right = self.truth[task.prompt]
+            right = self.truth[task.shown["prompt"]]
             answer = (
                 Answer(Verdict.CORRECT)
-                if task.response == right
+                if task.shown["response"] == right
                 else Answer(Verdict.INCORRECT, label=right, cause="model")
             )
             for expert in ("ann", "ben"):
@@ -104,5 +104,5 @@ class Clinic(World):
 @pytest.fixture
 def clinic(runtime, client, work: Callable[[], None], monkeypatch) -> Clinic:
     connector = FakeConnector()
-    monkeypatch.setattr("service.jobs.labelling.connector_for", lambda runtime, lease: connector)
+    monkeypatch.setattr("service.jobs.labelling.connect", lambda runtime, tool: connector)
     return Clinic(runtime, client, work, connector)

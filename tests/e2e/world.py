@@ -6,7 +6,7 @@ from uuid import uuid4
 from sqlmodel import col, select
 
 from retrain.types import Example
-from service import answers, ledger, people, projects
+from service import answers, ledger, people, projects, tool_state
 from service.stages import curation, promotion, training
 from service.tables import (
     AnnotationTask,
@@ -18,7 +18,6 @@ from service.tables import (
     JobState,
     KeyKind,
     ModelVersion,
-    Project,
     Response,
     Role,
     Settlement,
@@ -134,12 +133,12 @@ class World:
     def tool_project(self) -> str:
         """Return the tool's id of the project."""
         with self.runtime.db.reading() as session:
-            return session.get_one(Project, self.project.id).tool_project
+            return tool_state.of(session, self.project.id, self.project.connector).external_id
 
     def tool_url(self) -> str:
         """Return the page on which experts work."""
         with self.runtime.db.reading() as session:
-            return session.get_one(Project, self.project.id).tool_url
+            return tool_state.of(session, self.project.id, self.project.connector).url
 
     def task(self, prompt: str) -> str:
         """Return the tool's id of the task that asks about a prompt."""

@@ -130,8 +130,9 @@ def test_its_webhook_is_signed_and_says_what_to_read_again(connector, people, re
 
 def _is_taken_in(runtime, made, headers, body):
     with runtime.db.transaction() as session:
-        project = builders.add_project(session, tool_project=made.external_id)
-        project.connector, project.tool_hook_secret = ConnectorKind.ARGILLA, made.hook_secret
+        project = builders.add_project(session)
+        tool, secret = ConnectorKind.ARGILLA, made.hook_secret
+        builders.place(session, project, made.external_id, tool=tool, hook_secret=secret)
     client = create_app(runtime).test_client()
     wrong = client.post("/hooks/argilla", data=body + b" ", headers=headers)
     right = [client.post("/hooks/argilla", data=body, headers=headers).status_code for _ in range(2)]

@@ -38,6 +38,7 @@ WRONG = Answer(
     cause=Cause.MODEL,
     ratings={"coherence": 4, "conciseness": 1},
 )
+BY_HAND = {"prompt": "Who sends my bill?", "response": "Cardiology"}
 TASKS = [
     NewTask(key="k-1", prompt="Who pays?", response="Billing"),
     NewTask(
@@ -186,12 +187,23 @@ def set_up(connector, slug, schema=SCHEMA, secret=SECRET):
 
 
 def pulled(tool, project, since=None):
-    return {annotation.external_id: annotation for annotation in tool.connector.pull(project, since)}
+    return {a.external_id: a for held in tool.connector.pull(project, since) for a in held.annotations}
+
+
+def answered(tool, project):
+    """Return the keys of the tasks that have an annotation."""
+    return {a.task_key for a in pulled(tool, project).values()}
+
+
+def fetched(tool, project, task):
+    """Return a task's annotations."""
+    return [a for held in tool.connector.fetch(project, [task]) for a in held.annotations]
 
 
 def test_setting_up_twice_makes_one_project_and_one_webhook(tool, slug):
     first, second = set_up(tool.connector, slug), set_up(tool.another_connector(), slug)
-    assert first == second
+    assert first == replace(second, is_hook_new=True)
+    assert not second.is_hook_new
     assert tool.projects(slug) == [first.external_id]
     assert tool.hooks(first.external_id) == [(HOOK, first.hook_secret or SECRET)]
 
@@ -228,7 +240,7 @@ def test_pushing_nothing_is_nothing(tool, project):
 def test_an_answer_comes_back_as_it_was_given(tool, project):
     ids = tool.connector.push(project, TASKS)
     annotation = tool.people.answer(project, ids["k-2"], tool.ann, WRONG)
-    [found] = tool.connector.fetch(project, ids["k-2"])
+    [found] = fetched(tool, project, ids["k-2"])
     assert (found.task_key, found.external_id, found.annotator) == ("k-2", annotation, tool.ann)
     assert (found.answer, found.problem, found.seconds_spent) == (WRONG, None, tool.seconds)
     assert pulled(tool, project) == {annotation: found}
@@ -238,7 +250,7 @@ def test_each_annotator_is_told_apart(tool, project):
     task = tool.connector.push(project, TASKS)["k-1"]
     tool.people.answer(project, task, tool.ann, RIGHT)
     tool.people.answer(project, task, tool.ben, WRONG)
-    found = {a.annotator: a.answer for a in tool.connector.fetch(project, task)}
+    found = {a.annotator: a.answer for a in fetched(tool, project, task)}
     assert found == {tool.ann: RIGHT, tool.ben: WRONG}
 
 
@@ -277,8 +289,70 @@ def test_nothing_is_pulled_long_after_the_last_change(tool, project):
     assert pulled(tool, project, since=last.replace(year=last.year + 1)) == {}
 
 
-def test_a_missing_task_has_no_annotations(tool, project):
-    assert tool.connector.fetch(project, "987654321") == []
+def test_a_task_that_is_not_there_is_left_out(tool, project):
+    task = tool.connector.push(project, TASKS)["k-1"]
+    assert [held.key for held in tool.connector.fetch(project, ["987654321", task])] == ["k-1"]
+
+
+def test_everything_is_held_with_what_it_shows(tool, project):
+    ids = tool.connector.push(project, TASKS)
+    held = {one.external_id: one for one in tool.connector.pull(project, None)}
+    assert {one.external_id: one.key for one in held.values()} == {ids[key]: key for key in ids}
+    told = {"prompt": TASKS[1].prompt, "response": "Billing", "context": "c", "reasons": "wrong"}
+    assert held[ids["k-2"]].shown == told
+    assert held[ids["k-1"]].shown == {"prompt": "Who pays?", "response": "Billing"}
+
+
+def test_an_annotation_that_was_deleted_is_held_no_more(tool, project):
+    ids = tool.connector.push(project, TASKS)
+    gone = tool.people.answer(project, ids["k-1"], tool.ann, RIGHT)
+    left = tool.people.answer(project, ids["k-1"], tool.ben, RIGHT)
+    tool.people.take_back(project, gone)
+    assert set(pulled(tool, project)) == {left}
+
+
+def test_a_task_added_by_hand_has_no_key(tool, project):
+    added = tool.people.add_by_hand(project, **BY_HAND)
+    [held] = [one for one in tool.connector.pull(project, None) if one.external_id == added]
+    assert (held.key, held.shown) == ("", BY_HAND)
+
+
+def test_deleted_tasks_are_read_to_be_gone(tool, project):
+    ids = tool.connector.push(project, TASKS)
+    tool.connector.delete(project, [ids["k-1"]])
+    tool.connector.delete(project, [ids["k-1"]])
+    assert {held.key for held in tool.connector.pull(project, None)} == {"k-2"}
+
+
+def test_a_webhook_that_was_removed_is_put_back_and_said_to_be_new(tool, slug):
+    made = set_up(tool.connector, slug)
+    tool.people.remove_hooks(made.external_id, HOOK)
+    left_alone = tool.connector.set_up(slug=slug, schema=SCHEMA, hook_url=None, hook_secret=SECRET)
+    assert (left_alone.is_hook_new, tool.hooks(made.external_id)) == (False, [])
+    assert set_up(tool.connector, slug).is_hook_new
+    assert [url for url, _ in tool.hooks(made.external_id)] == [HOOK]
+
+
+def test_a_project_that_was_deleted_is_refused_and_made_anew(tool, slug):
+    project = set_up(tool.connector, slug).external_id
+    tool.connector.push(project, TASKS)
+    tool.people.remove_project(project)
+    with pytest.raises(ToolRefused):
+        list(tool.connector.pull(project, None))
+    assert set_up(tool.connector, slug).external_id != project
+
+
+def test_a_tool_that_is_well_says_who_we_are_there(tool):
+    health = tool.connector.health()
+    assert health.account and health.version and not health.problem
+
+
+def test_what_hinders_a_tool_has_a_remedy(tool):
+    wrong, off = tool.with_wrong_token().health(), None
+    assert "token" in wrong.problem or "key" in wrong.problem
+    assert wrong.version and wrong.remedy
+    off = tool.switched_off().health()
+    assert off.problem and off.remedy and not off.version
 
 
 def test_a_wrong_token_is_refused(tool, project):
@@ -330,7 +404,7 @@ def test_label_studio_pulls_more_than_a_page(label_studio, slug):
     ids = tool.connector.push(project, tasks)
     for key in ("k-0", "k-229"):
         tool.people.answer(project, ids[key], ANN, RIGHT)
-    assert {a.task_key for a in tool.connector.pull(project, None)} == {"k-0", "k-229"}
+    assert answered(tool, project) == {"k-0", "k-229"}
 
 
 MANY = LabelSchema(TaskKind.CLASSIFICATION, ("Billing", "Ear, nose & throat", "Skin"), is_multi_label=True)
@@ -386,7 +460,7 @@ def test_every_kind_of_question_is_asked_suggested_and_answered(tool, schema, ri
     identifier = tool.connector.push(project, [task])["k-1"]
     assert tool.people.suggested(project, identifier) == suggestion
     tool.people.answer(project, identifier, tool.ann, answer)
-    [found] = tool.connector.fetch(project, identifier)
+    [found] = fetched(tool, project, identifier)
     assert (found.answer, found.problem) == (answer, None)
     assert check(found.answer, schema, ASKED.response) == answer
 
@@ -496,7 +570,7 @@ def test_a_changed_question_asks_anew_and_earlier_answers_are_still_pulled(argil
     argilla_tool.people.answer(project, again["k-1"], "ann", WRONG)
     argilla_tool.people.answer(project, again["k-3"], "ann", replace(WRONG, label="Dental"))
     assert {key: again[key] for key in first} == first
-    assert {a.task_key for a in argilla_tool.connector.pull(project, None)} == {"k-1", "k-3"}
+    assert answered(argilla_tool, project) == {"k-1", "k-3"}
 
 
 def test_argilla_pulls_more_than_a_page(argilla_tool, slug, monkeypatch):
@@ -507,4 +581,4 @@ def test_argilla_pulls_more_than_a_page(argilla_tool, slug, monkeypatch):
     )
     for task in ids.values():
         argilla_tool.people.answer(project, task, "ann", RIGHT)
-    assert {a.task_key for a in argilla_tool.connector.pull(project, None)} == set(ids)
+    assert answered(argilla_tool, project) == set(ids)

@@ -19,7 +19,7 @@ from service.answers.corpora import examples_of_corpus, examples_to_audit, find_
 from service.clock import utcnow
 from service.errors import Invalid, LeaseLost, WrongState
 from service.queue import Lease
-from service.stages import corpus, labelling, triage
+from service.stages import corpus, sending, triage
 from service.tables import (
     Admission,
     AnnotationTask,
@@ -33,13 +33,14 @@ from service.tables import (
     Settlement,
     TaskPurpose,
 )
+from service.tool_state import Hook
 from tests import builders
 from tests.fakes import FakeConnector
 from tests.team import ROWS, SAMPLE, SECRET, Team, question, write
 from tests.waiting import eventually
 
 NEW = corpus.NewSource("faq", "CC-BY-4.0")
-HOOK = labelling.Hook(url="", secret="")
+HOOK = Hook(url="", secret="")
 
 
 class TestImport:
@@ -170,7 +171,9 @@ class TestSample:
         with team.runtime.db.transaction() as session:
             job = team.runtime.queue.ask(session, JobKind.SEND, team.project.id, project_id=team.project.id)
         lease = team.runtime.queue.lease(job)
-        assert labelling.send(lease, team.project.id, FakeConnector(), HOOK) == {"sent": 2}
+        assert sending.send(lease, team.project.id, team.project.connector, FakeConnector(), HOOK) == {
+            "sent": 2
+        }
 
     def test_a_small_corpus_is_asked_about_whole(self, team):
         team.take(range(3))

@@ -12,7 +12,7 @@ import pytest
 from service import jobs, projects
 from service.answers.corpora import find_source
 from service.stages import corpus
-from service.tables import Job, JobKind, JobState, Project, ProjectKind, Response, Role, Settlement
+from service.tables import Job, JobKind, JobState, ProjectKind, Response, Role, Settlement
 from service.web.console import listing
 from tests import builders
 from tests.console import Person, path_of, person
@@ -173,7 +173,7 @@ class TestConsole:
 
     def test_where_a_project_asks_its_experts_nothing_is_imported(self, team, olga):
         with team.runtime.db.transaction() as session:
-            session.get_one(Project, team.project.id).tool_project = "7"
+            builders.place(session, team.project, "7")
         refused = olga.post("/p/clinic/corpora", **IMPORT)
         assert (refused.status_code, "project clinic asks its experts there" in refused.text) == (409, True)
         assert team.rows(Job) == []

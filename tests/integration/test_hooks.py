@@ -132,8 +132,9 @@ def test_a_workspace_that_is_another_tools_project_is_ignored(hook):
     workspace, secret, at = {"id": str(UUID(int=1))}, "whsec_c2VjcmV0c2VjcmV0", datetime.now(UTC)
     with hook.runtime.db.transaction() as session:
         builders.add_project(session, "letters", tool_project=workspace["id"])
-        ours = builders.add_project(session, "songs", tool_project=str(UUID(int=2)))
-        ours.connector, ours.tool_hook_secret = ConnectorKind.ARGILLA, secret
+        ours = builders.add_project(session, "songs")
+        elsewhere = str(UUID(int=2))
+        builders.place(session, ours, elsewhere, tool=ConnectorKind.ARGILLA, hook_secret=secret)
     body = json.dumps({"type": "record.deleted", "data": workspace | {"dataset": {"workspace": workspace}}})
     signature, stamp = Webhook(secret).sign("m", at, body), str(int(at.timestamp()))
     headers = {"webhook-id": "m", "webhook-timestamp": stamp, "webhook-signature": signature}

@@ -401,6 +401,7 @@ def _grouped(site: Site, given: list) -> UUID:
             schema_id=builders.newest(session, site.project, DocumentKind.LABEL_SCHEMA),
             guidelines_id=builders.newest(session, site.project, DocumentKind.GUIDELINES),
             priority=1.0,
+            connector=site.project.connector,
         )
         session.add(task)
         session.flush()

@@ -9,11 +9,11 @@ from sqlmodel import select
 
 from annotation.suggestions import SuggestionSource
 from annotation.types import Abstention, Answer, Cause, Span, Verdict
-from service import projects
+from service import projects, tool_state
 from service.answers.examples import settled_answers
 from service.answers.outdated import doubtful, is_superseded
 from service.queue import Lease
-from service.stages import erasure, labelling
+from service.stages import erasure, labelling, sending
 from service.stages.asking import ask_again
 from service.tables import (
     Annotation,
@@ -32,6 +32,7 @@ from service.tables import (
     TaskPurpose,
     TaskState,
 )
+from service.tool_state import Hook
 from tests import builders
 from tests.console import person
 from tests.fakes import FakeConnector
@@ -40,7 +41,7 @@ from tests.integration.test_people import quick_hashes
 
 __all__ = ["quick_hashes"]
 
-HOOK = labelling.Hook(url="", secret="")
+HOOK = Hook(url="", secret="")
 SPLIT = {"kind": "classification", "labels": ["Billing", "Heart", "Vessels"], "ratings": []}
 SCRIPT = "<script>alert(1)</script>"
 WRONG = Answer(Verdict.INCORRECT, label="Billing", cause=Cause.MODEL)
@@ -64,19 +65,25 @@ class Desk:
         return self.runtime.queue.lease(job)
 
     def send(self, connector=None):
-        return labelling.send(self.lease(JobKind.SEND), self.project.id, connector or self.tool, HOOK)
+        return sending.send(
+            self.lease(JobKind.SEND), self.project.id, self.project.connector, connector or self.tool, HOOK
+        )
 
     def sync(self):
-        return labelling.sync(self.lease(JobKind.SYNC), self.project.id, self.tool)
+        return labelling.sync(
+            self.lease(JobKind.SYNC), self.project.id, self.project.connector, self.tool, HOOK
+        )
 
     def answer(self, task, annotator, answer):
         row = self.row(AnnotationTask, task)
-        self.tool.answer(self.row(Project, self.project.id).tool_project, row.external_id, annotator, answer)
+        self.tool.answer(self.place(), row.external_id, annotator, answer)
 
     def sent(self, task):
-        return self.tool.projects[self.row(Project, self.project.id).tool_project].tasks[
-            self.row(AnnotationTask, task).external_id
-        ]
+        return self.tool.projects[self.place()].tasks[self.row(AnnotationTask, task).external_id]
+
+    def place(self):
+        with self.runtime.db.reading() as session:
+            return tool_state.find(session, self.project.id, self.project.connector).external_id
 
     def row(self, table, row_id):
         with self.runtime.db.reading() as session:
@@ -167,11 +174,11 @@ def test_what_was_not_answered_yet_is_asked_by_the_newest_questions(desk):
 def test_in_argilla_what_was_sent_keeps_its_questions(desk):
     with desk.runtime.db.transaction() as session:
         session.get_one(Project, desk.project.id).connector = ConnectorKind.ARGILLA
+    desk.project = desk.row(Project, desk.project.id)
     sent = desk.add()
     desk.send()
     waiting = desk.add("Billing")
     before = desk.row(AnnotationTask, sent).schema_id
-    desk.project = desk.row(Project, desk.project.id)
     added = desk.set_schema(SPLIT)
     assert [desk.row(AnnotationTask, task).schema_id for task in (sent, waiting)] == [before, added.id]
 
@@ -244,7 +251,8 @@ def test_what_is_no_answer_is_kept_with_its_problem_shown_and_settles_nothing(wr
     writing.send()
     for expert in (ANN, BEN):
         writing.answer(task, expert, answer)
-    assert writing.sync() == {"annotations": 2, "settled": 0, "contested": 0}
+    told = writing.sync()
+    assert (told["annotations"], told["settled"], told["contested"]) == (2, 0, 0)
     assert all(problem in one.problem and one.verdict is None for one in writing.rows(Annotation))
     page = person(writing.runtime, Role.AUDITOR, password="").get(f"/p/letters/tasks/{task}").text
     assert problem in page

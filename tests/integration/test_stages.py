@@ -16,7 +16,7 @@ from service.label_studio_server import Running
 from service.projects import DEFAULT_REASONS
 from service.queue import Lease
 from service.runtime import Runtime
-from service.stages import curation, intake, labelling, triage
+from service.stages import curation, intake, labelling, sending, triage
 from service.tables import (
     Annotation,
     AnnotationTask,
@@ -33,11 +33,12 @@ from service.tables import (
     TaskState,
     TrainingSet,
 )
+from service.tool_state import Hook
 from tests import builders
 from tests.fakes import FakeConnector
 
 CORRECTED = {"verdict": "incorrect", "label": "Billing", "cause": "model"}
-HOOK = labelling.Hook(url="", secret="")
+HOOK = Hook(url="", secret="")
 GENERATION = projects.NewProject("letters", ProjectKind.GENERATION, "bundled:tiny")
 
 
@@ -71,6 +72,7 @@ class Clinic:
                 schema_id=builders.newest(session, self.project, DocumentKind.LABEL_SCHEMA),
                 guidelines_id=builders.newest(session, self.project, DocumentKind.GUIDELINES),
                 priority=0.0,
+                connector=self.project.connector,
                 state=state,
             )
             session.add(task)
@@ -100,7 +102,9 @@ class Clinic:
         triage.run(self.lease(JobKind.TRIAGE), self.project.id)
 
     def send(self, connector: Connector) -> dict:
-        return labelling.send(self.lease(JobKind.SEND), self.project.id, connector, HOOK)
+        return sending.send(
+            self.lease(JobKind.SEND), self.project.id, self.project.connector, connector, HOOK
+        )
 
     def import_answers(self, *lines: dict) -> dict:
         return labelling.import_answers(self.lease(JobKind.IMPORT), self.project.id, lines)
@@ -223,8 +227,7 @@ def test_nothing_is_asked_of_a_label_studio_that_is_not_up_yet(clinic):
 
 
 def test_nothing_is_asked_for_a_project_without_a_tool(clinic, label_studio_is_up):
-    clinic.change(Project, clinic.project.id, connector=ConnectorKind.NONE)
-    clinic.add_task(clinic.respond())
+    clinic.change(AnnotationTask, clinic.add_task(clinic.respond()), connector=ConnectorKind.NONE)
     schedule.ask_for_sync(clinic.runtime)
     assert clinic.asked_for() == []
 

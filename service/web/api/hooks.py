@@ -9,8 +9,9 @@ from sqlmodel import col, select
 
 from annotation.hooks import HookEvent, is_authentic, is_signed, parse_argilla, parse_label_studio
 from retrain.types import sha256_of
+from service import tool_state
 from service.errors import Unauthenticated
-from service.tables import ConnectorKind, InboxEvent, JobKind, Project
+from service.tables import ConnectorKind, InboxEvent, JobKind, ToolProject
 from service.web.auth import Access
 from service.web.body import read_bytes
 from service.web.endpoint import declared
@@ -41,8 +42,8 @@ def argilla() -> Response:
     body = read_bytes(request, max_bytes=MAX_BYTES)
     with runtime().db.reading() as session:
         ours = session.exec(
-            select(Project.tool_hook_secret)
-            .where(Project.connector == ConnectorKind.ARGILLA, col(Project.tool_hook_secret).is_not(None))
+            select(ToolProject.hook_secret)
+            .where(ToolProject.connector == ConnectorKind.ARGILLA, col(ToolProject.hook_secret).is_not(None))
             .distinct()
         ).all()
     if not is_signed([secret for secret in ours if secret], body, dict(request.headers)):
@@ -64,13 +65,12 @@ def _facts(event: HookEvent) -> dict[str, Any]:
 def _store(source: ConnectorKind, event: HookEvent) -> Response:
     facts = _facts(event)
     with runtime().db.transaction() as session:
-        project = session.exec(
-            select(Project).where(
-                Project.connector == source,
-                Project.tool_project == event.project,
-                col(Project.tool_project).is_not(None),
-            )
-        ).first()
+        known = select(ToolProject).where(
+            ToolProject.connector == source,
+            ToolProject.external_id == event.project,
+            col(ToolProject.external_id).is_not(None),
+        )
+        project = session.exec(known).first()
         if project is None:
             log.warning("hook_of_unknown_project", tool_project=event.project)
             return Response(status=204)
@@ -78,7 +78,7 @@ def _store(source: ConnectorKind, event: HookEvent) -> Response:
             with session.begin_nested():
                 session.add(
                     InboxEvent(
-                        project_id=project.id,
+                        project_id=project.project_id,
                         source=source.value,
                         natural_key=sha256_of(facts),
                         facts=facts,
@@ -86,12 +86,12 @@ def _store(source: ConnectorKind, event: HookEvent) -> Response:
                 )
         except IntegrityError:
             return Response(status=204)
-        runtime().queue.ask(
+        tool_state.ask(
+            runtime().queue,
             session,
             JobKind.SYNC,
-            project.id,
-            project_id=project.id,
-            unique_key=f"sync:{project.id}",
+            project.project_id,
+            source,
             after_seconds=GATHER_SECONDS,
         )
     return Response(status=204)

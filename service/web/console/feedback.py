@@ -12,9 +12,11 @@ from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
 from annotation.types import Abstention
-from service import projects
+from service import projects, tool_state
 from service.answers.story import story
-from service.settlements import schema_of
+from service.answers.tools import in_tools
+from service.clock import utcnow
+from service.settlements import IN_FORCE, schema_of
 from service.stages.intake import joined_to_state, told_state
 from service.tables import (
     Annotation,
@@ -174,7 +176,7 @@ TASKS = Listing(
 @page(Access.READER)
 def tasks(desk: Desk) -> str | WebResponse:
     """List what experts are asked."""
-    return TASKS.answer(desk, "tasks.html")
+    return TASKS.answer(desk, "tasks.html", tools=in_tools(desk.session, desk.project, now=utcnow()))
 
 
 @bp.get("/p/<slug>/tasks/<uuid:row_id>")
@@ -193,13 +195,14 @@ def task(desk: Desk, row_id: UUID) -> str:
         .join(TaskFlag, col(TaskFlag.feedback_id) == Feedback.id)
         .where(TaskFlag.task_id == found.id)
     )
-    settlement = desk.session.exec(select(Settlement).where(Settlement.task_id == found.id)).first()
+    settlement = desk.session.exec(select(Settlement).where(Settlement.task_id == found.id, IN_FORCE)).first()
     counted = select(SettlementAnnotation).where(
         SettlementAnnotation.settlement_id == (settlement.id if settlement else None)
     )
     return desk.show(
         "task.html",
         task=found,
+        tool=tool_state.find(desk.session, desk.project.id, found.connector),
         schema_document=desk.session.get_one(Document, found.schema_id),
         guidelines=desk.session.get_one(Document, found.guidelines_id),
         schema=schema_of(desk.session, found),

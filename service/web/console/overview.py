@@ -10,6 +10,7 @@ from service import people, projects
 from service.answers.annotators import of_person
 from service.answers.next_step import next_step
 from service.answers.overview import COUNTED, effort, flag_rates, loop
+from service.answers.tools import in_tools
 from service.clock import utcnow
 from service.projects import NewProject
 from service.stages.promotion import live_at
@@ -82,6 +83,7 @@ def overview(desk: Desk) -> str:
         rates=rates,
         highest=max((each.rate.high for each in rates if each.rate), default=1.0),
         effort=effort(desk.session, desk.project, now=now),
+        tools=in_tools(desk.session, desk.project, now=now),
         step=next_step(desk.session, desk.project),
         own_url=runtime().settings.own_url,
     )

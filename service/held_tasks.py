@@ -1,0 +1,157 @@
+"""Which of our tasks a tool's are: by our key, by the tool's id, or adopted because somebody added them there."""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import islice
+from uuid import UUID
+
+from sqlmodel import Session, col, select
+
+from annotation.types import HeldTask
+from retrain.types import sha256_of
+from service import projects
+from service.clock import utcnow
+from service.queue import Lease
+from service.tables import (
+    AnnotationTask,
+    ConnectorKind,
+    Project,
+    Response,
+    Source,
+    TaskPurpose,
+    TaskState,
+    ToolProject,
+)
+
+MAX_CHARS = 100_000  # of a text that somebody added in the tool
+DELETED_AT_ONCE = 50
+
+
+def ours(
+    session: Session, project: Project, tool: ConnectorKind, held: Sequence[HeldTask]
+) -> dict[str, AnnotationTask]:
+    """Return our task of each of the tool's, by the tool's id; those that nobody can answer as ours are missing."""
+    keys = {one.external_id: key for one in held if (key := _key(one.key))}
+    by_key = {
+        task.id: task
+        for task in session.exec(
+            select(AnnotationTask).where(
+                AnnotationTask.project_id == project.id, col(AnnotationTask.id).in_(keys.values())
+            )
+        )
+    }
+    added = [one.external_id for one in held if not one.key]
+    known = select(AnnotationTask).where(
+        AnnotationTask.project_id == project.id,
+        AnnotationTask.connector == tool,
+        col(AnnotationTask.external_id).in_(added),
+    )
+    found = {task.external_id: task for task in session.exec(known) if task.external_id} if added else {}
+    found |= {external_id: by_key[key] for external_id, key in keys.items() if key in by_key}
+    for one in held:
+        if not one.key and one.external_id not in found and (task := _adopt(session, project, tool, one)):
+            found[one.external_id] = task
+    return found
+
+
+def missing(
+    session: Session,
+    row: ToolProject,
+    seen: Collection[str],
+    *,
+    sent_before: datetime,
+    among: Collection[str] | None,
+) -> list[UUID]:
+    """Return the open tasks, all or some, that a tool should hold and does not.
+
+    What was settled stays so: to tidy up in the tool takes nothing back.
+    """
+    opened = select(AnnotationTask.id, AnnotationTask.external_id).where(
+        AnnotationTask.project_id == row.project_id,
+        AnnotationTask.connector == row.connector,
+        col(AnnotationTask.state).in_((TaskState.SENT, TaskState.CONTESTED)),
+        col(AnnotationTask.sent_at) < sent_before,
+    )
+    if among is not None:
+        opened = opened.where(col(AnnotationTask.external_id).in_(among))
+    return [task_id for task_id, external_id in session.exec(opened) if external_id not in seen]
+
+
+def erased(lease: Lease, project_id: UUID, tool: ConnectorKind) -> dict[UUID, str]:
+    """Return some tasks that the tool still holds although what they ask about was erased, with their ids there."""
+    with lease.queue.db.reading() as session:
+        left = (
+            select(AnnotationTask.id, AnnotationTask.external_id)
+            .join(Response, col(AnnotationTask.response_id) == Response.id)
+            .where(
+                AnnotationTask.project_id == project_id,
+                AnnotationTask.connector == tool,
+                col(AnnotationTask.external_id).is_not(None),
+                col(Response.erased_at).is_not(None),
+            )
+            .limit(DELETED_AT_ONCE)
+        )
+        return {task_id: external_id for task_id, external_id in session.exec(left) if external_id}
+
+
+def batches(held: Iterable[HeldTask], size: int) -> Iterator[list[HeldTask]]:
+    """Yield what is read in parts, so that no transaction stays open while the tool is asked."""
+    rest = iter(held)
+    while part := list(islice(rest, size)):
+        yield part
+
+
+def _adopt(session: Session, project: Project, tool: ConnectorKind, held: HeldTask) -> AnnotationTask | None:
+    """Make a task of ours of one that somebody added in the tool, if it says what was asked and answered."""
+    prompt, answer = held.shown.get("prompt"), held.shown.get("response")
+    if not prompt or not answer or len(prompt) + len(answer) > MAX_CHARS:
+        return None
+    source, now = _source(session, project, tool), utcnow()
+    messages = [{"role": "user", "content": prompt}]
+    context = held.shown.get("context")
+    response = Response(
+        project_id=project.id,
+        source_id=source.id,
+        messages=messages,
+        text=answer,
+        body_sha256=sha256_of({"messages": messages, "response": answer}),
+        context=[{"text": context}] if context else [],
+        legal_basis="added by an expert",
+        triaged_at=now,  # what triage looks at was answered to users
+    )
+    session.add(response)
+    session.flush()
+    schema_id, guidelines_id = projects.questions(session, project.id)
+    task = AnnotationTask(
+        project_id=project.id,
+        response_id=response.id,
+        purpose=TaskPurpose.ADDED,
+        source_id=source.id,
+        schema_id=schema_id,
+        guidelines_id=guidelines_id,
+        priority=0.0,
+        connector=tool,
+        state=TaskState.SENT,
+        external_id=held.external_id,
+        sent_at=now,
+    )
+    session.add(task)
+    session.flush()
+    return task
+
+
+def _source(session: Session, project: Project, tool: ConnectorKind) -> Source:
+    name = f"added in {tool}"
+    found = session.exec(select(Source).where(Source.project_id == project.id, Source.name == name)).first()
+    if found is None:
+        found = Source(project_id=project.id, name=name)
+        session.add(found)
+        session.flush()
+    return found
+
+
+def _key(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

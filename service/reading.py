@@ -1,0 +1,102 @@
+"""How a tool is read this time, how far it was read, and what it is to forget."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlmodel import Session, col, select
+
+from annotation.types import Connector
+from service import held_tasks, tool_state
+from service.clock import utcnow
+from service.queue import Lease
+from service.tables import Annotation, AnnotationTask, ConnectorKind, InboxEvent
+
+MAX_HINTED = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a tool is read this time: everything, what webhooks named, or what changed since the cursor."""
+
+    project: str
+    cursor: datetime | None
+    is_full: bool
+    hints: Sequence[UUID]
+    hinted: Sequence[str]
+    at: datetime
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was read so far."""
+
+    newest: datetime | None
+    tasks: set[str] = field(default_factory=set)
+    outcome: Counter[str] = field(default_factory=Counter)
+
+
+def begin(lease: Lease, project_id: UUID, tool: ConnectorKind) -> Reading | None:
+    """Say how to read a project's tool this time; None while the project is not there."""
+    now = utcnow()
+    with lease.transaction() as session:
+        row = tool_state.find(session, project_id, tool)
+        if row is None or row.external_id is None:
+            return None
+        hints = session.exec(
+            select(InboxEvent).where(
+                InboxEvent.project_id == project_id,
+                InboxEvent.source == tool.value,
+                col(InboxEvent.handled_at).is_(None),
+            )
+        ).all()
+        polled = lease.queue.settings.sync_seconds
+        is_fresh = row.polled_at is not None and now - row.polled_at < timedelta(seconds=polled)
+        return Reading(
+            project=row.external_id,
+            cursor=row.cursor,
+            is_full=row.look_due_at is None or row.look_due_at <= now,
+            hints=[hint.id for hint in hints],
+            hinted=_hinted(session, hints) if is_fresh else [],
+            at=now,
+        )
+
+
+def end(
+    session: Session, reading: Reading, seen: Seen, project_id: UUID, tool: ConnectorKind, *, seconds: float
+) -> None:
+    """Write down how far was read, and have open tasks that are gone sent again."""
+    row = tool_state.of(session, project_id, tool)
+    if reading.is_full:
+        looked_for = None
+        row.foreign_tasks = seen.outcome["foreign"]
+        row.look_due_at = utcnow() + timedelta(seconds=seconds / tool_state.LOOK_SHARE)
+    else:
+        looked_for = reading.hinted
+    missing = held_tasks.missing(session, row, seen.tasks, sent_before=reading.at, among=looked_for)
+    tool_state.ask_again(session, missing)
+    seen.outcome["asked_again"] = len(missing)
+    if not looked_for:
+        row.cursor, row.polled_at = seen.newest, reading.at
+    for hint in reading.hints:
+        session.get_one(InboxEvent, hint).handled_at = utcnow()
+
+
+def forget(lease: Lease, project_id: UUID, tool: ConnectorKind, connector: Connector, project: str) -> None:
+    """Delete from the tool what was erased with us; only what was read to be gone is forgotten."""
+    while erased := held_tasks.erased(lease, project_id, tool):
+        connector.delete(project, list(erased.values()))
+        with lease.transaction() as session:
+            for task_id in erased:
+                session.get_one(AnnotationTask, task_id).external_id = None
+
+
+def _hinted(session: Session, hints: Sequence[InboxEvent]) -> list[str]:
+    """Return the tool's tasks that webhooks name, directly or by an annotation; none if they are too many."""
+    tasks = {str(task) for hint in hints for task in hint.facts["task_ids"]}
+    named = {str(one) for hint in hints if not hint.facts["task_ids"] for one in hint.facts["annotations"]}
+    of_named = select(Annotation.tool_task).where(col(Annotation.external_id).in_(named)).distinct()
+    tasks |= {task for task in session.exec(of_named) if task} if named else set()
+    return sorted(tasks) if len(tasks) <= MAX_HINTED else []

@@ -1,0 +1,88 @@
+"""In which tool a project's experts are asked, of how many and of whom: its rules, a versioned document."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlmodel import Session, col, select
+
+from annotation.errors import InvalidRouting
+from annotation.routing import Asked, Rule, read_rules, route
+from service import projects
+from service.errors import Invalid
+from service.tables import (
+    AnnotationTask,
+    ConnectorKind,
+    Document,
+    DocumentKind,
+    Feedback,
+    Project,
+    Response,
+    TaskFlag,
+)
+
+TOOLS = tuple(kind.value for kind in ConnectorKind if kind is not ConnectorKind.NONE)
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """A project's rules, where a case goes that fits none, and how severe each reason is."""
+
+    rules: Sequence[Rule]
+    default: ConnectorKind
+    kind: str
+    severity: dict[str, float]
+
+    def place(
+        self, *, reasons: Iterable[str] = (), severity: float = 0.0, language: str | None = None
+    ) -> dict[str, Any]:
+        """Return a task's `connector`, `overlap` and `pool`."""
+        rule = route(self.rules, Asked(frozenset(reasons), severity, language, self.kind))
+        if rule is None:
+            return {"connector": self.default, "overlap": None, "pool": None}
+        return {"connector": ConnectorKind(rule.tool), "overlap": rule.overlap, "pool": rule.pool}
+
+    def place_of(self, session: Session, response_id: UUID, flags: Sequence[Feedback]) -> dict[str, Any]:
+        """Return where a flagged response is asked: by all reasons given, the worst of them, and its language."""
+        reasons = {code for flag in flags for code in flag.reasons}
+        return self.place(
+            reasons=reasons,
+            severity=max((self.severity.get(code, 1.0) for code in reasons), default=1.0 if flags else 0.0),
+            language=session.get_one(Response, response_id).language,
+        )
+
+    def place_again(self, session: Session, task: AnnotationTask) -> dict[str, Any]:
+        """Return where a task is asked again, by the flags that it is about."""
+        flags = (
+            select(Feedback)
+            .join(TaskFlag, col(TaskFlag.feedback_id) == Feedback.id)
+            .where(TaskFlag.task_id == (task.rechecks_id or task.id), col(Feedback.withdrawn_at).is_(None))
+        )
+        return self.place_of(session, task.response_id, session.exec(flags).all())
+
+
+def routing_of(session: Session, project: Project) -> Routing:
+    """Return what the newest version of a project's rules says."""
+    found = projects.document(session, project.id, DocumentKind.ROUTING)
+    rules = read_rules(found.content, tools=TOOLS) if found else []
+    reasons = projects.current(session, project.id, DocumentKind.REASONS).content
+    return Routing(
+        rules,
+        default=project.connector,
+        kind=projects.label_schema(session, project).kind,
+        severity={code: float(reason.get("severity", 1.0)) for code, reason in reasons.items()},
+    )
+
+
+def set_routing(session: Session, project: Project, content: Any, *, actor: str) -> Document:
+    """Say which cases are asked where; tasks that exist already stay where they are.
+
+    Raises:
+        Invalid: the rules cannot be read.
+    """
+    try:
+        read_rules(content, tools=TOOLS)
+    except InvalidRouting as error:
+        raise Invalid(str(error)) from error
+    return projects.add_document(session, project, DocumentKind.ROUTING, content, actor=actor)
