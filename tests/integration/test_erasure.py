@@ -20,7 +20,7 @@ from retrain.audit import Finding, Repair, RepairKind, Severity
 from retrain.recipe import Recipe
 from retrain.types import Split, canonical_json
 from retrain.versions import DataRepository
-from service import db, ledger
+from service import db, ledger, revisions
 from service.answers.erasures import erased_rows, learned_from_erased
 from service.clock import utcnow
 from service.db import Database
@@ -498,7 +498,7 @@ def test_a_set_is_not_forgotten_with_an_emptied_one_of_the_same_rows(clinic, tmp
 
 
 def test_an_answer_taken_in_during_an_erasure_is_erased_too(any_clinic, monkeypatch):
-    schema_of, queue = labelling._schema_of, any_clinic.runtime.queue
+    schema_of, queue = revisions.schema_of, any_clinic.runtime.queue
     with any_clinic.runtime.db.transaction() as session:
         response = session.exec(select(Response).where(Response.subject == PATIENT)).first()
         job = queue.ask(session, JobKind.IMPORT, any_clinic.project.id, project_id=any_clinic.project.id)
@@ -510,7 +510,7 @@ def test_an_answer_taken_in_during_an_erasure_is_erased_too(any_clinic, monkeypa
             wait(erasing, timeout=1)
             return replace(schema_of(*arguments), kind=TaskKind.GENERATION, labels=())
 
-        monkeypatch.setattr(labelling, "_schema_of", erase_meanwhile)
+        monkeypatch.setattr(revisions, "schema_of", erase_meanwhile)
         taken = labelling.import_answers(queue.lease(job), any_clinic.project.id, [corrected(response)])
     assert taken["annotations"] == 1 and erasing[0].result()["responses"] == 3
     assert any_clinic.columns() == set()

@@ -21,6 +21,7 @@ from annotation.types import Answer, Cause, Health, HeldTask, Verdict
 from retrain.recipe import Recipe
 from service import jobs, label_studio_server, projects, routing, schedule, tool_state
 from service.answers.changes import compare
+from service.answers.outdated import doubtful
 from service.clock import utcnow
 from service.jobs.sets import Tools
 from service.label_studio_server import Running
@@ -37,6 +38,7 @@ from service.tables import (
     JobState,
     LedgerEntry,
     Project,
+    QualityReport,
     Response,
     Role,
     Settlement,
@@ -346,6 +348,40 @@ class TestFollowing:
         assert office.state() is TaskState.SETTLED
         assert [one.withdrawn_at for one in office.rows(Annotation)] == [None, None]
 
+    def test_what_was_taken_back_is_no_vote_and_in_doubt_no_more(self, office):
+        _, (_, second) = office.settled()
+        office.do(JobKind.QUALITY)
+        assert _heard(office) == 2
+        office.tool.take_back(office.there(), second)
+        office.sync()
+        schedule.ask_for_quality(office.runtime)
+        assert [job.kind for job in office.rows(Job) if job.state is JobState.PENDING] == [JobKind.QUALITY]
+        office.do(JobKind.QUALITY)
+        assert _heard(office) == 1
+        with office.runtime.db.transaction() as session:
+            schema = {"kind": "classification", "labels": ["Cardiology", "Skin"], "ratings": []}
+            projects.set_schema(session, office.project, schema, actor="test")
+            assert doubtful(session, office.project) == []
+
+    def test_what_a_third_decided_holds_when_a_contestant_changes_an_answer(self, office):
+        task = office.sent()
+        changed = office.tool.answer(office.there(), task, "ann", BILLING)
+        office.tool.answer(office.there(), task, "ben", RIGHT)
+        office.sync()
+        ada = person(office.runtime, Role.OPERATOR, name="ada", password="")
+        (row,) = office.rows(AnnotationTask)
+        decided = {"verdict": "correct", "reason": "the label fits"}
+        assert ada.post(f"/p/clinic/tasks/{row.id}/adjudicate", **decided).status_code == 303
+        office.tool.edit(
+            office.there(), changed, "ann", Answer(Verdict.INCORRECT, "Cardiology", cause=Cause.MODEL)
+        )
+        office.sync()
+        assert [(one.verdict, one.withdrawn_at is None) for one in office.rows(Settlement)] == [
+            (Verdict.CORRECT, False),
+            (Verdict.CORRECT, True),
+        ]
+        assert office.state() is TaskState.SETTLED
+
     def test_a_frozen_set_keeps_a_withdrawn_settlement_and_the_next_leaves_it_out(self, office):
         office.settled()
         with office.runtime.db.transaction() as session:
@@ -443,6 +479,12 @@ def _hint(office: Office, task: str) -> None:
         session.add(
             InboxEvent(project_id=office.project.id, source=LABEL_STUDIO.value, natural_key=task, facts=facts)
         )
+
+
+def _heard(office: Office) -> int:
+    """Count the annotators whose answers the report knows."""
+    [report] = office.rows(QualityReport)
+    return len(report.content["annotators"])
 
 
 def _curate(office: Office) -> None:
