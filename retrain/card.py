@@ -53,7 +53,7 @@ class Waiver:
 class CardFacts:
     """All that a card says; no prompt, answer or comment is among it, so the card may outlive an erasure.
 
-    `files` are paths beside the card, one per split that has rows. `findings` counts by check, then by severity;
+    `files` are paths beside the card, or patterns of them, one per split that has rows. `findings` counts by check, then by severity;
     `agreement` holds measures by name; `licences` stand by source, empty where nobody stated one; `consent` counts
     rows by the legal basis on which they are used.
     """

@@ -49,6 +49,8 @@ def card_of(
             frozen=training_set.created_at.date(),
             counts=card.count(examples),
             recipe=training_set.recipe,
+            # The data repository writes each split's rows to shards of these names.
+            files={split: f"rows/{split}-*.parquet" for split in {example.split for example in examples}},
             findings=findings,
             agreement={"rows on which all experts agreed": sum(shared) / len(shared)} if shared else {},
             consent=Counter(basis or "not stated" for basis, _, _ in people),
