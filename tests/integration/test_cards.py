@@ -5,6 +5,9 @@ import pytest
 
 from retrain import parquet
 from retrain.types import Split
+from service.answers import cards
+from service.clock import utcnow
+from tests.desk import TOMORROW
 
 
 @pytest.fixture
@@ -33,3 +36,20 @@ def test_datasets_finds_each_split_in_the_shards_that_the_card_names(desk, kept,
         split: count for split, count in kept.counts.items() if count
     }
     assert all(set(rows["split"]) == {name} for name, rows in loaded.items()) and len(loaded) == 2
+
+
+def test_waivers_in_force_are_named_without_who_gave_them(desk):
+    desk.finds(desk.settle("who?", "Ann"))
+    desk.waive(desk.finding(desk.curate()))
+    desk.settle("where?", "there")
+    text = card_of(desk, desk.curate())
+    assert f"| noise | known | {(utcnow() + TOMORROW).date()} |" in text
+    assert "olga" not in text
+
+
+def test_a_waiver_that_has_ended_is_not_named(desk, monkeypatch):
+    desk.finds(desk.settle("who?", "Ann"))
+    desk.waive(desk.finding(desk.curate()), utcnow().date())
+    desk.settle("where?", "there")
+    monkeypatch.setattr(cards, "utcnow", lambda: utcnow() + TOMORROW)
+    assert "| known |" not in card_of(desk, desk.curate())
