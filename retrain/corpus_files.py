@@ -187,7 +187,7 @@ def _json(path: Path) -> Records:
     text = "".join(_lines(path))
     try:
         whole = json.loads(text) if text.strip() else []
-    except ValueError:
+    except (ValueError, RecursionError):
         yield from _json_lines(path)
         return
     if isinstance(whole, dict):
@@ -200,10 +200,13 @@ def _json(path: Path) -> Records:
 
 def _content(record: Mapping[str, Any]) -> Mapping[str, Any] | str:
     """Return what a record says, also in the form of Label Studio or Argilla, or why it says nothing."""
-    if isinstance(record.get("data"), dict) and "annotations" in record:
-        return _labelled(record)
-    if isinstance(record.get("fields"), dict) and isinstance(record.get("responses"), dict):
-        return _answered(record)
+    try:
+        if isinstance(record.get("data"), dict) and "annotations" in record:
+            return _labelled(record)
+        if isinstance(record.get("fields"), dict) and isinstance(record.get("responses"), dict):
+            return _answered(record)
+    except (AttributeError, KeyError, TypeError) as error:
+        return f"not as Label Studio or Argilla exports it: {error}"
     return record
 
 
