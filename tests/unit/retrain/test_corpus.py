@@ -280,6 +280,16 @@ class TestFiles:
         assert [each.place for each in found] == ["team/faq train row 1", "team/faq test row 1"]
         assert found[0].row.source == "team/faq/train" and found[1].row is None
 
+    def test_a_class_of_the_hub_is_read_by_its_name(self, monkeypatch):
+        names = datasets.ClassLabel(names=["refund", "shipping"])
+        made = datasets.Dataset.from_dict(
+            {"text": ["one", "two", "none"], "label": [1, 0, -1]},
+            features=datasets.Features({"text": datasets.Value("string"), "label": names}),
+        )
+        monkeypatch.setattr(corpus_files, "load_dataset", {"team/mail": made}.__getitem__)
+        found = list(read("team/mail", columns={}))
+        assert [each.row and each.row.label for each in found] == ["shipping", "refund", None]
+
     def test_a_data_set_that_the_hub_does_not_give_is_refused(self, monkeypatch):
         def refuse(name: str):
             raise ConnectionError("no way there")
