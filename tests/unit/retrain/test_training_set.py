@@ -249,8 +249,11 @@ def test_a_recipe_survives_json():
             "must leave some for training",
         ),
         ({"source_cap": 0}, "source_cap"),
-        ({"checks": "leakage"}, "list of texts"),
-        ({"group_by_subject": 1}, "group_by_subject"),
+        ({"checks": "leakage"}, "checks must be a list of texts"),
+        ({"group_by_subject": 1}, "group_by_subject must be true or false"),
+        ({"seed": "7"}, "seed must be a whole number"),
+        ({"validation_share": 10**400}, "validation_share is too large a number"),
+        ({"version": 99}, "version must be from 1 to 2"),
     ],
 )
 def test_a_broken_recipe_is_refused_by_name(document, named):
