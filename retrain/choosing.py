@@ -20,7 +20,7 @@ _PLACEHOLDER = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What decides which rows stay, by row: content hash, source, person, whether its answer is unsayable.
+    """What decides which rows stay, by row: content hash, source, person, why nobody should learn its answer.
 
     `answers` are what two rows of one group must share for one of them to be a duplicate, by index; of rows that
     are alone in their group there is none.
@@ -29,7 +29,7 @@ class Contents:
     names: list[str]
     sources: list[str]
     persons: list[str]
-    is_unsayable: list[bool]
+    faults: list[str]
     answers: Mapping[int, Hashable]
 
 
@@ -47,7 +47,7 @@ def contents_of(rows: Sequence[Settled], placement: Placement) -> Contents:
         names=[content_hash_in(split, row) for split, row in zip(placement.splits, rows, strict=True)],
         sources=[row.source for row in rows],
         persons=[row.person for row in rows],
-        is_unsayable=[is_unsayable(row) for row in rows],
+        faults=[fault_of(row) for row in rows],
         answers={
             at: told_apart(rows[at].label, rows[at].answer, is_wanted=rows[at].is_wanted)
             for at in placement.accompanied
@@ -55,9 +55,13 @@ def contents_of(rows: Sequence[Settled], placement: Placement) -> Contents:
     )
 
 
-def is_unsayable(row: Settled) -> bool:
-    """Tell whether a row would teach to say a placeholder."""
-    return row.is_wanted and row.label is None and has_placeholder(row.answer)
+def fault_of(row: Settled) -> str:
+    """Return why nobody should learn to say a row's answer; nothing of one that is sayable."""
+    if not row.is_wanted or row.label is not None:
+        return ""
+    if not row.answer.strip():
+        return "empty answer"
+    return "placeholder in the answer" if has_placeholder(row.answer) else ""
 
 
 def told_apart(label: str | None, answer: str, *, is_wanted: bool) -> Hashable:
@@ -69,19 +73,19 @@ def choose(facts: Facts, placement: Placement, contents: Contents, recipe: Recip
     """Choose among the rows that are no earlier version's.
 
     Of near-equal rows with equal answers one stays: one that an earlier version held, else the one whose content
-    hash is smallest. Answers with a placeholder such as [EMAIL] go: nobody should learn to say it.
+    hash is smallest. Empty answers go, and those with a placeholder such as [EMAIL]: nobody should learn to say it.
     """
     new = [at for at, group in enumerate(facts.groups) if group is None]
-    sayable = [at for at in new if not contents.is_unsayable[at]]
+    sayable = [at for at in new if not contents.faults[at]]
     twins = _twins(sayable, facts, placement, contents, recipe)
     distinct = sorted((at for at in sayable if at not in twins), key=contents.names.__getitem__)
     taught = [at for at in distinct if placement.splits[at] is Split.TRAIN]
     surplus = beyond_caps(taught, sources=contents.sources, persons=contents.persons, recipe=recipe)
-    unsayable = sorted(facts.keys[at] for at in new if contents.is_unsayable[at])
+    unsayable = sorted((facts.keys[at], contents.faults[at]) for at in new if contents.faults[at])
     return Chosen(
         kept=[at for at in distinct if at not in surplus],
         dropped=(
-            *((key, "placeholder in the answer") for key in unsayable),
+            *unsayable,
             *((facts.keys[at], f"duplicate of {facts.keys[twin]}") for at, twin in twins.items()),
             *((facts.keys[at], reason) for at, reason in surplus.items()),
         ),

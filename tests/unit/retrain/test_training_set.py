@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrain import parquet
-from retrain.audit import leakage
+from retrain.audit import Repair, RepairKind, leakage
+from retrain.audit.repairs import apply
 from retrain.difference import diff
 from retrain.errors import EmptySplit
 from retrain.near_duplicates import similarity
@@ -132,6 +133,24 @@ def test_nobody_learns_to_say_a_placeholder():
     built = build_first(*rows)
     assert [row.answer for row in built.examples] == ["see section [3]"]
     assert dict(built.dropped) == {rows[0].key: "placeholder in the answer"}
+
+
+@pytest.mark.parametrize("answer", ["", " \n"])
+def test_nobody_learns_to_say_nothing(answer):
+    nothing = settled("whom do i ask", None, answer=answer, kind=Kind.GENERATION)
+    wrong = replace(nothing, key="wrong", is_wanted=False)
+    built = build_first(nothing, wrong)
+    assert [row.key for row in built.examples] == ["wrong"]
+    assert dict(built.dropped) == {nothing.key: "empty answer"}
+
+
+def test_repairs_that_leave_nothing_of_an_answer_leave_its_row_out():
+    row = settled("when are you open", None, answer="Thank you. Have a nice day.", kind=Kind.GENERATION)
+    repairs = {
+        said: Repair(RepairKind.REPLACE, (row.key,), find=said) for said in ("Thank you.", "Have a nice day.")
+    }
+    repaired, _ = apply([row], repairs)
+    assert build_first(*repaired).dropped == ((row.key, "empty answer"),)
 
 
 def test_an_answer_that_was_only_found_wrong_is_no_duplicate_of_a_right_one():
