@@ -11,10 +11,29 @@ from retrain.placing import Facts, Placement
 from retrain.recipe import Recipe
 from retrain.types import Settled, Split, content_hash_in
 
+_PERSONAL = (
+    r"E-?MAIL|PHONE|TELEPHONE|MOBILE|FAX|NAME|FIRST_?NAME|LAST_?NAME|SURNAME|USER_?NAME|PERSON|IBAN|SSN|PASSPORT|"
+    r"ADDRESS|DATE_OF_BIRTH|BIRTHDAY|DOB|PASSWORD|SECRET|REDACTED|MASKED|ANONYMI[SZ]ED|PII"
+)
+_OTHERS = (
+    r"CARD|CREDIT_?CARD|IP|ACCOUNT|LOCATION|CITY|COUNTRY|ZIP|POST_?CODE|DATE|TIME|AGE|ORG|ORGANI[SZ]ATION|COMPANY|"
+    r"URL|LINK|PATIENT|CUSTOMER|CLIENT|DOCTOR|AMOUNT|MONEY"
+)
+_KIND = (
+    r"(?:[A-Z]+[{joints}]){{0,3}}(?:{kinds}|[A-Z]+_(?:ID|NUMBER))(?:[_ -]?(?:ADDRESS|NUMBER|NO|ID|KEY|\d+))*"
+)
+_ANY, _OWN = (
+    _KIND.format(joints="_ .-", kinds=f"{_PERSONAL}|{_OTHERS}"),
+    r"(?:(?:YOUR|MY|FULL|FIRST|LAST|CUSTOMER|CLIENT|PATIENT|COMPANY) )?"
+    + _KIND.format(joints="_-", kinds=_PERSONAL),
+)
+_NO_LINK = r"(?!\(|\[\d|:\s*\w+://)"
+# Capitals in any brackets, what is personal in square ones, and template slots, whatever their case; but neither
+# places in arrays (`row[NAME]`), nor links (`[name](...)`, `[[Name]]`), nor elements (`<NAME>Bob</NAME>`).
 _PLACEHOLDER = re.compile(
-    r"[\[<{]{1,2}(?:E-?MAIL|PHONE|TELEPHONE|MOBILE|NAME|FIRST_?NAME|LAST_?NAME|PERSON|IBAN|SSN|CARD|CREDIT_?CARD|"
-    r"ADDRESS|IP|LOCATION|DATE_OF_BIRTH|ACCOUNT|PASSWORD|SECRET|REDACTED|PII)"
-    r"(?:[_ -]?(?:ADDRESS|NUMBER|NO|ID|KEY|\d+))*[\]>}]{1,2}"
+    rf"(?<![A-Za-z\d_\]$\\])(?:[\[{{]{{1,2}}{_ANY}[\]}}]{{1,2}}{_NO_LINK}|<{_ANY}>(?![^<]*</))"
+    rf"|(?<![A-Za-z\d_\]\[])\[(?i:{_OWN})\](?!\]){_NO_LINK}"
+    rf"|\{{\{{\s*(?i:{_ANY})\s*\}}\}}"
 )
 
 
