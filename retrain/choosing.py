@@ -69,7 +69,7 @@ def contents_of(rows: Sequence[Settled], placement: Placement) -> Contents:
         faults=[fault_of(row) for row in rows],
         answers={
             at: told_apart(rows[at].label, rows[at].answer, is_wanted=rows[at].is_wanted)
-            for at in placement.accompanied
+            for at in placement.clusters
         },
     )
 
@@ -122,11 +122,11 @@ def _twins(
     """Return each row that repeats another, with that one; nearly equal prompts with different answers all stay."""
     names, keys, prompts = contents.names, facts.keys, facts.prompts
     known = {names[at] for at, group in enumerate(facts.groups) if group is not None}
-    accompanied = (at for at in sayable if at in placement.accompanied)
-    survivors: defaultdict[tuple[str, Hashable], list[int]] = defaultdict(list)
+    accompanied = (at for at in sayable if at in placement.clusters)
+    survivors: defaultdict[tuple[int, Hashable], list[int]] = defaultdict(list)
     twins = {}
     for at in sorted(accompanied, key=lambda at: (names[at] not in known, names[at], keys[at])):
-        rivals = survivors[placement.groups[at], contents.answers[at]]
+        rivals = survivors[placement.clusters[at], contents.answers[at]]
         near = (rival for rival in rivals if overlap(prompts[rival], prompts[at]) >= recipe.near_threshold)
         if (twin := next(near, None)) is None:
             rivals.append(at)

@@ -137,7 +137,7 @@ def _answers(table: pa.Table, start: int, placement: Placement) -> dict[int, Has
     return {
         at: told_apart(label, answer, is_wanted=is_wanted)
         for at, (label, answer, is_wanted) in enumerate(zip(*columns, strict=True), start=start)
-        if at in placement.accompanied
+        if at in placement.clusters
     }
 
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain import parquet
+from retrain import choosing, parquet, training_set
 from retrain.audit import Repair, RepairKind, leakage
 from retrain.audit.repairs import apply
 from retrain.difference import diff
 from retrain.errors import EmptySplit
-from retrain.near_duplicates import similarity
-from retrain.placing import facts_of, merged
+from retrain.near_duplicates import overlap, similarity
+from retrain.placing import facts_of, merged, place
 from retrain.recipe import BrokenRecipe, Recipe
 from retrain.streaming import stream
 from retrain.training_set import build, fingerprint
@@ -46,6 +46,49 @@ def test_one_of_two_near_duplicates_survives_whatever_their_order():
     assert built == mirrored
     assert len(built.examples) == 2
     assert [reason.split(" of ")[0] for _, reason in built.dropped] == ["duplicate"]
+
+
+def compared(monkeypatch, count):
+    """Build a set of one conversation's rows; return how many pairs of prompts were compared."""
+    pairs = []
+    monkeypatch.setattr(choosing, "overlap", lambda *pair: pairs.append(pair) or overlap(*pair))
+    asked = [
+        f"{' '.join(f'{n // 2}{letter}' for letter in 'abcdefgh')} {'again' * (n % 2)}" for n in range(count)
+    ]
+    built = build_first(*(settled(prompt, conversation="c") for prompt in asked))
+    assert len(built.examples) == count / 2
+    return len(pairs)
+
+
+def test_a_long_conversation_is_compared_in_linear_time(monkeypatch):
+    few, many = (compared(monkeypatch, count) for count in (100, 1000))
+    assert few
+    assert many <= 10 * few
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_duplicates_are_those_that_comparing_all_rows_of_a_group_finds(seed, monkeypatch):
+    chance = random.Random(seed)
+    words = [f"w{n}" for n in range(25)]
+    asked = [" ".join(chance.choices(words, k=12)) for _ in range(40)]
+    rows = [
+        settled(
+            paraphrase(chance.choice(asked), chance),
+            chance.choice("xy"),
+            key=f"{number:03}",
+            conversation=chance.choice(["c1", "c2", None]),
+        )
+        for number in range(300)
+    ]
+    built = build_first(*rows)
+    assert any(reason.startswith("duplicate") for _, reason in built.dropped)
+
+    def in_groups(*given, **named):
+        placement = place(*given, **named)
+        return replace(placement, clusters={at: placement.groups[at] for at in placement.clusters})
+
+    monkeypatch.setattr(training_set, "place", in_groups)
+    assert build_first(*rows) == built
 
 
 def test_near_duplicates_with_different_labels_stay_for_the_audit():
