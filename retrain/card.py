@@ -41,10 +41,9 @@ _LICENCES = {
 
 @dataclass(frozen=True, slots=True)
 class Waiver:
-    """A check whose finding a person let pass, why, and until when (that day counts)."""
+    """A check whose finding a person let pass, why, and until when (that day counts); who it was, the ledger knows."""
 
     check: str
-    who: str
     why: str
     until: date
 
@@ -53,9 +52,9 @@ class Waiver:
 class CardFacts:
     """All that a card says; no prompt, answer or comment is among it, so the card may outlive an erasure.
 
-    `files` are paths beside the card, one per split that has rows. `findings` counts by check, then by severity;
-    `agreement` holds measures by name; `licences` stand by source, empty where nobody stated one; `consent` counts
-    rows by the legal basis on which they are used.
+    `files` are paths beside the card, or patterns of them, one per split that has rows. `findings` counts by check,
+    then by severity; `agreement` holds measures by name; `licences` stand by source, empty where nobody stated one;
+    `consent` counts rows by the legal basis on which they are used.
     """
 
     name: str
@@ -148,10 +147,10 @@ def _audit(facts: CardFacts) -> str:
         for check, severities in sorted(facts.findings.items())
         for severity, number in sorted(severities.items())
     ]
-    waived = [[waiver.check, waiver.who, waiver.why, waiver.until.isoformat()] for waiver in facts.waivers]
+    waived = [[waiver.check, waiver.why, waiver.until.isoformat()] for waiver in facts.waivers]
     parts = ["## Audit", _table(["check", "severity", "findings"], found) if found else "Nothing was found."]
     if waived:
-        parts += ["Waived by people:", _table(["check", "who", "why", "until"], waived)]
+        parts += ["Waived by people:", _table(["check", "why", "until"], waived)]
     return "\n\n".join(parts)
 
 

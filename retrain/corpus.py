@@ -161,7 +161,7 @@ def _messages(value: Any) -> tuple[Message, ...]:
     try:
         turns = json.loads(value) if isinstance(value, str) else list(value)
         read = [_turn(turn) for turn in turns]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UnreadableCorpus("messages: not a list of {role, content}") from error
     if not 0 < len(read) <= MAX_TURNS:
         raise UnreadableCorpus(f"messages: {len(read)} turns; from 1 to {MAX_TURNS} are taken")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from datasets import Dataset, load_dataset
+from datasets import ClassLabel, Dataset, load_dataset
 
 from retrain.amounts import how_many
 from retrain.corpus import CorpusRow, Found, UnreadableCorpus, check_columns, nothing_in, row_of
@@ -116,8 +116,18 @@ def _hub(reference: str, columns: Mapping[str, str]) -> Iterator[Found]:
         ) from error
     splits: Mapping[str, Dataset] = loaded if isinstance(loaded, dict) else {"rows": loaded}
     for split, rows in splits.items():
-        for number, record in enumerate(rows, start=1):
+        for number, record in enumerate(_with_class_names(rows), start=1):
             yield _found(f"{reference} {split} row {number}", record, columns, source=f"{reference}/{split}")
+
+
+def _with_class_names(rows: Dataset) -> Iterator[Mapping[str, Any]]:
+    """Yield records in which a class is its name, not its number; a negative one stands for none."""
+    classes = {name: each for name, each in rows.features.items() if isinstance(each, ClassLabel)}
+    for record in rows:
+        yield record | {
+            name: None if (number := record[name]) is None or number < 0 else each.int2str(number)
+            for name, each in classes.items()
+        }
 
 
 def _found(place: str, record: Mapping[str, Any] | str, columns: Mapping[str, str], *, source: str) -> Found:
@@ -187,7 +197,7 @@ def _json(path: Path) -> Records:
     text = "".join(_lines(path))
     try:
         whole = json.loads(text) if text.strip() else []
-    except ValueError:
+    except (ValueError, RecursionError):
         yield from _json_lines(path)
         return
     if isinstance(whole, dict):
@@ -200,10 +210,13 @@ def _json(path: Path) -> Records:
 
 def _content(record: Mapping[str, Any]) -> Mapping[str, Any] | str:
     """Return what a record says, also in the form of Label Studio or Argilla, or why it says nothing."""
-    if isinstance(record.get("data"), dict) and "annotations" in record:
-        return _labelled(record)
-    if isinstance(record.get("fields"), dict) and isinstance(record.get("responses"), dict):
-        return _answered(record)
+    try:
+        if isinstance(record.get("data"), dict) and "annotations" in record:
+            return _labelled(record)
+        if isinstance(record.get("fields"), dict) and isinstance(record.get("responses"), dict):
+            return _answered(record)
+    except (AttributeError, KeyError, TypeError) as error:
+        return f"not as Label Studio or Argilla exports it: {error}"
     return record
 
 

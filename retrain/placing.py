@@ -47,11 +47,14 @@ class Merge:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Each row's group and split, the rows that are not alone in their group, and what is new about the groups."""
+    """Each row's group and split, and what is new about the groups.
+
+    `clusters` are the near-duplicate clusters of the rows that are not alone in their group, by index.
+    """
 
     groups: list[str]
     splits: list[Split]
-    accompanied: frozenset[int]
+    clusters: Mapping[int, int]
     assignments: Mapping[str, Split]
     merges: tuple[Merge, ...]
 
@@ -84,8 +87,9 @@ def place(facts: Facts, *, assigned: Mapping[str, Split], recipe: Recipe) -> Pla
     A group is a near-duplicate cluster united with whole conversations. It keeps its name and split for
     ever, except that groups which meet join the strictest of their splits.
     """
+    clusters = clusters_of_normalised(facts.prompts, threshold=recipe.near_threshold)
     parts = _united(
-        clusters_of_normalised(facts.prompts, threshold=recipe.near_threshold),
+        clusters,
         # A repair may have changed the prompt of a row that an earlier version placed.
         facts.keys,
         facts.conversations,
@@ -99,7 +103,7 @@ def place(facts: Facts, *, assigned: Mapping[str, Split], recipe: Recipe) -> Pla
     return Placement(
         groups=[names[part][0] for part in parts],
         splits=[splits[part] for part in parts],
-        accompanied=frozenset(chain(*(indexes for indexes in members.values() if len(indexes) > 1))),
+        clusters={at: clusters[at] for indexes in members.values() if len(indexes) > 1 for at in indexes},
         assignments={name: found[name] for name in sorted(found) if assigned.get(name) is not found[name]},
         merges=_merges(names, splits, assigned),
     )

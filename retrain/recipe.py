@@ -6,6 +6,8 @@ from typing import Any
 
 from retrain.errors import RetrainError
 
+_VERSION = 2
+
 
 class BrokenRecipe(RetrainError):
     """A recipe's JSON has unknown fields or impossible values; correct what the message names."""
@@ -35,7 +37,7 @@ class Recipe:
     replay_general: int = 40
     checks: tuple[str, ...] = ()
     seed: int = 0
-    version: int = 2
+    version: int = _VERSION
 
     def __post_init__(self) -> None:
         """Refuse shares and thresholds that mean nothing."""
@@ -49,6 +51,8 @@ class Recipe:
         for name, most in (("replay_earlier", 1), ("replay_general", 10_000)):
             if not 0 <= getattr(self, name) <= most:
                 raise BrokenRecipe(f"{name} must be from 0 to {most}, not {getattr(self, name)}")
+        if not 1 <= self.version <= _VERSION:
+            raise BrokenRecipe(f"version must be from 1 to {_VERSION}, not {self.version}")
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` reads."""
@@ -61,16 +65,20 @@ class Recipe:
         Raises:
             BrokenRecipe: a field is unknown, of another type or impossible.
         """
-        defaults = asdict(cls())
+        defaults, read = asdict(cls()), {}
         for name, value in document.items():
             if name not in defaults:
                 raise BrokenRecipe(f"a recipe has no field {name!r}; there are {', '.join(defaults)}")
             wanted = type(defaults[name])
             is_texts = isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
             if not (is_texts if wanted is tuple else type(value) in _READ_AS[wanted]):
-                raise BrokenRecipe(f"{name} must be a {_NAMES.get(wanted, wanted.__name__)}, not {value!r}")
-        return cls(**{name: type(defaults[name])(value) for name, value in document.items()})
+                raise BrokenRecipe(f"{name} must be {_NAMES[wanted]}, not {value!r}")
+            try:
+                read[name] = wanted(value)
+            except OverflowError as error:
+                raise BrokenRecipe(f"{name} is too large a number") from error
+        return cls(**read)
 
 
 _READ_AS = {float: (float, int), int: (int,), bool: (bool,)}
-_NAMES = {tuple: "list of texts"}
+_NAMES = {float: "a number", int: "a whole number", bool: "true or false", tuple: "a list of texts"}

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from retrain import parquet
-from retrain.choosing import Chosen, Contents, choose, is_unsayable, told_apart
+from retrain.choosing import Chosen, Contents, choose, fault_of, told_apart
 from retrain.collector import paused_collector
 from retrain.placing import Facts, Merge, Placement, facts_of, merged, place
 from retrain.recipe import Recipe
@@ -77,7 +77,7 @@ class _Runs:
         self._paths: list[Path] = []
         self._sources: list[str] = []
         self._persons: list[str] = []
-        self._is_unsayable: list[bool] = []
+        self._faults: list[str] = []
 
     def read(self, part: Sequence[Settled | Placed]) -> Facts:
         """Lay a partition on disk; return what decides where its rows go."""
@@ -85,7 +85,7 @@ class _Runs:
         places = range(len(self._sources), len(self._sources) + len(rows))
         self._sources += [row.source for row in rows]
         self._persons += [row.person for row in rows]
-        self._is_unsayable += [is_unsayable(row) for row in rows]
+        self._faults += [fault_of(row) for row in rows]
         batch = parquet.batch_of(rows, [Split.TRAIN] * len(rows), self._schema)
         heads = pa.array([content_head(row) for row in rows], pa.binary())
         table = pa.Table.from_batches([batch]).append_column(_PLACE, [list(places)])
@@ -106,7 +106,7 @@ class _Runs:
             table = table.set_column(table.column_names.index("split"), "split", [splits])
             _save(self._ranges(table.drop_columns(_HEAD), named), path)
             names += named
-        return Contents(names, self._sources, self._persons, self._is_unsayable, answers)
+        return Contents(names, self._sources, self._persons, self._faults, answers)
 
     def merged(self, chosen: Chosen) -> Iterator[pa.RecordBatch]:
         """Yield the rows that stay, in the order of their content hashes."""
@@ -137,7 +137,7 @@ def _answers(table: pa.Table, start: int, placement: Placement) -> dict[int, Has
     return {
         at: told_apart(label, answer, is_wanted=is_wanted)
         for at, (label, answer, is_wanted) in enumerate(zip(*columns, strict=True), start=start)
-        if at in placement.accompanied
+        if at in placement.clusters
     }
 
 

@@ -34,7 +34,8 @@ def build(
     splits of their groups. A group is a near-duplicate cluster united with whole conversations. It keeps its
     name and split for ever, except that groups which meet join the strictest of their splits.
     Of near-equal rows with equal answers one survives: one that an earlier version held, else the one whose
-    content hash is smallest. Answers with a placeholder such as [EMAIL] are left out: nobody should learn to say it.
+    content hash is smallest. Empty answers and those with a placeholder such as [EMAIL] are left out: nobody should
+    learn to say them.
     """
     rows: list[Settled | Placed] = [*earlier, *settled]
     plain = [*(each.settled for each in earlier), *settled]

@@ -23,7 +23,7 @@ from retrain.audit.words import COLD, PAIRS, TERMS, WARM, WORD, words
 from retrain.near_duplicates import text_of
 from retrain.types import Example, Kind
 
-CHECK = Check("bias", version=3)
+CHECK = Check("bias", version=4)
 ERRORS = "share of answers found wrong"
 
 

@@ -67,18 +67,25 @@ def gaps(
 
 
 def _chance(groups: Names, values: Floats, floor: int) -> float | None:
-    """Return how likely, by Welch's test, chance alone lets a mean differ from the others'; None without two groups."""
+    """Return how likely chance alone lets a mean differ from the others'; None without two groups that do."""
     is_in = (groups != "") & ~np.isnan(values)
     groups, values = groups[is_in], values[is_in]
-    found = []
-    for group, size in Counter(groups.tolist()).items():
-        parts = values[groups == group], values[groups != group]
-        if floor <= size <= len(values) - floor and max(map(np.ptp, parts)) > 0:
-            one, other = ((part.mean(), part.std(ddof=1), len(part)) for part in parts)
-            found.append(float(ttest_ind_from_stats(*one, *other, equal_var=False).pvalue))
+    found = [
+        _unlikeliness(values[groups == group], values[groups != group])
+        for group, size in Counter(groups.tolist()).items()
+        if floor <= size <= len(values) - floor and np.ptp(values) > 0
+    ]
     return (
         min(found) * (len(found) if len(found) > 2 else 1) if found else None
     )  # two groups are one comparison
+
+
+def _unlikeliness(one: Floats, other: Floats) -> float:
+    """Return the probability, by Welch's test, that two means differ so by chance; 0 where each side says one thing."""
+    if max(np.ptp(one), np.ptp(other)) == 0:
+        return 0.0
+    own, others = ((part.mean(), part.std(ddof=1), len(part)) for part in (one, other))
+    return float(ttest_ind_from_stats(*own, *others, equal_var=False).pvalue)
 
 
 def _holm(compared: Sequence[Comparison], alpha: float) -> Iterator[Comparison]:

@@ -63,20 +63,15 @@ def find(
     if len(labels) < 2:
         return doubted
     places = np.searchsorted(labels, [row.label or "" for row in rows])
-    vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2, max_features=20_000, token_pattern=r"\w+")
-    vectors = fitted(vectorizer, [text_of(row.messages) for row in rows])
-    if vectors is None:
+    if (vectors := _vectors(rows)) is None:
         return doubted
     probabilities = _out_of_fold(vectors, places, learned_from, seed)
     likeliest = probabilities.argmax(axis=1)
     if (likeliest == places).mean() < accuracy:
         return doubted
-    given = probabilities[np.arange(len(rows)), places]
-    is_noise = find_label_issues(places, probabilities, filter_by="both", n_jobs=1)
-    is_noise |= probabilities.max(axis=1) >= ratio * given
+    is_noise = _is_noise(places, probabilities, ratio)
     doubts = np.array([context.doubts.get(row.key, trust) for row in rows])
-    is_wrong = (likeliest != places) & (doubts >= np.where(is_noise, trust, doubt))
-    wrong = np.flatnonzero(is_wrong)
+    wrong = np.flatnonzero((likeliest != places) & (doubts >= np.where(is_noise, trust, doubt)))
     likely = {
         rows[place].key: labels[likeliest[place]] for place in wrong if probabilities[place].max() >= sure
     }
@@ -100,6 +95,19 @@ def _learnable(examples: Sequence[Example]) -> list[Example]:
     labelled = [row for row in examples if row.kind is Kind.CLASSIFICATION and row.label and row.is_wanted]
     counts = Counter(row.label for row in labelled)
     return by_key(row for row in labelled if counts[row.label] >= _FOLDS)
+
+
+def _vectors(rows: Sequence[Example]) -> csr_matrix | None:
+    """Return the weights of the prompts' words, shaped (n_rows, n_words); None if there are no common words."""
+    vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2, max_features=20_000, token_pattern=r"\w+")
+    return fitted(vectorizer, [text_of(row.messages) for row in rows])
+
+
+def _is_noise(places: Places, probabilities: Floats, ratio: float) -> NDArray[np.bool_]:
+    """Tell which labels cleanlab picks, or have another that is `ratio` times as probable, shaped (n_rows,)."""
+    picked = find_label_issues(places, probabilities, filter_by="both", n_jobs=1)
+    given = probabilities[np.arange(len(places)), places]
+    return np.asarray(picked | (probabilities.max(axis=1) >= ratio * given))
 
 
 def _out_of_fold(vectors: csr_matrix, places: Places, learned_from: int, seed: int) -> Floats:

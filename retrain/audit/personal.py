@@ -20,7 +20,7 @@ from retrain.audit.finding import Check, Finding, Severity, drop
 from retrain.choosing import has_placeholder
 from retrain.types import Example
 
-CHECK = Check("personal", version=1)
+CHECK = Check("personal", version=2)
 
 
 def find(examples: Sequence[Example], context: Context = NOTHING, *, published: int = 5) -> list[Finding]:

@@ -75,13 +75,20 @@ def find(
         return []
     keys = [key for _, key in (*trained, *asked)]
     sizes = len(trained), len(asked)
-    wanting = [
-        part
-        for part in _slices(points, is_asked, keys, uses, words, seed=seed)
-        if len(part.asked) >= max(5, least * sizes[1])
-        and len(part.trained) / sizes[0] < cover * len(part.asked) / sizes[1]
-    ]
+    slices = _slices(points, is_asked, keys, uses, words, seed=seed)
+    wanting = _wanting(slices, sizes, cover=cover, least=least)
     return [_finding(distance, p, _rare(wanting, sizes, alpha), sizes, sent)]
+
+
+def _wanting(slices: Sequence[_Slice], sizes: tuple[int, int], *, cover: float, least: float) -> list[_Slice]:
+    """Return the slices of some weight in production that hold less than `cover` times its share of training."""
+    trained, asked = sizes
+    return [
+        part
+        for part in slices
+        if len(part.asked) >= max(5, least * asked)
+        and len(part.trained) / trained < cover * len(part.asked) / asked
+    ]
 
 
 def _rare(slices: Sequence[_Slice], sizes: tuple[int, int], alpha: float) -> list[_Slice]:

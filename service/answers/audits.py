@@ -10,7 +10,8 @@ from sqlmodel import Session, col, select
 
 from retrain import audit
 from retrain.audit import Severity
-from retrain.types import Split
+from retrain.near_duplicates import text_of
+from retrain.types import Message, Split
 from service import projects
 from service.clock import utcnow
 from service.settlements import IN_FORCE
@@ -42,24 +43,6 @@ def context_of(
     glossary = projects.document(session, project.id, DocumentKind.GLOSSARY)
     content = glossary.content if glossary else {}
     sources = session.exec(select(Source).where(Source.project_id == project.id)).all()
-    doubts = session.execute(
-        select_columns(
-            col(Settlement.id),
-            col(Settlement.task_id),
-            col(Settlement.posterior),
-            col(Settlement.agreeing),
-            col(Settlement.asked),
-        ).where(col(Settlement.project_id) == project.id, col(Settlement.admission_id).is_(None), IN_FORCE)
-    )
-    report = session.exec(select(QualityReport).where(QualityReport.project_id == project.id)).first()
-    doubtful = report.content["doubtful"] if report else {}
-    learned = (
-        select(TrainingSetExample.settlement_id)
-        .join(TrainingRun, col(TrainingRun.training_set_id) == TrainingSetExample.training_set_id)
-        .join(ModelVersion, col(ModelVersion.training_run_id) == TrainingRun.id)
-        .where(ModelVersion.project_id == project.id, ModelVersion.state == ModelState.CHAMPION)
-        .where(TrainingSetExample.split == Split.TRAIN)
-    )
     return audit.Context(
         today=utcnow().date(),
         description=content.get("description") or project.system_prompt,
@@ -72,15 +55,43 @@ def context_of(
             audit.Validity(source.name, *(day and day.date() for day in (source.valid_from, source.valid_to)))
             for source in sources
         ],
-        known={str(key) for key in session.exec(learned)},
+        known=_learned(session, project.id),
         groups=content.get("groups", ()),
         prompts=_prompts(session, project.id),
-        doubts={
-            str(key): 1 - doubtful[str(task)] if str(task) in doubtful else _doubt(posterior, agreeing, asked)
-            for key, task, posterior, agreeing, asked in doubts
-        },
+        doubts=_doubts(session, project.id),
         encode=encode,
     )
+
+
+def _learned(session: Session, project_id: UUID) -> set[str]:
+    """Return the rows from which the model in use learned."""
+    learned = (
+        select(TrainingSetExample.settlement_id)
+        .join(TrainingRun, col(TrainingRun.training_set_id) == TrainingSetExample.training_set_id)
+        .join(ModelVersion, col(ModelVersion.training_run_id) == TrainingRun.id)
+        .where(ModelVersion.project_id == project_id, ModelVersion.state == ModelState.CHAMPION)
+        .where(TrainingSetExample.split == Split.TRAIN)
+    )
+    return {str(key) for key in session.exec(learned)}
+
+
+def _doubts(session: Session, project_id: UUID) -> dict[str, float]:
+    """Return how probable it is that a settled answer is wrong: by the newest quality report, else as of settling."""
+    settled = session.execute(
+        select_columns(
+            col(Settlement.id),
+            col(Settlement.task_id),
+            col(Settlement.posterior),
+            col(Settlement.agreeing),
+            col(Settlement.asked),
+        ).where(col(Settlement.project_id) == project_id, col(Settlement.admission_id).is_(None), IN_FORCE)
+    )
+    report = session.exec(select(QualityReport).where(QualityReport.project_id == project_id)).first()
+    doubtful = report.content["doubtful"] if report else {}
+    return {
+        str(key): 1 - doubtful[str(task)] if str(task) in doubtful else _doubt(posterior, agreeing, asked)
+        for key, task, posterior, agreeing, asked in settled
+    }
 
 
 def _doubt(posterior: float | None, agreeing: int, asked: int) -> float:
@@ -90,7 +101,7 @@ def _doubt(posterior: float | None, agreeing: int, asked: int) -> float:
 
 
 def _prompts(session: Session, project_id: UUID) -> dict[str, str]:
-    """Return what users asked lately, by response."""
+    """Return what users asked lately, by response, as checks read a row's prompt."""
     newest = (
         select(Response)
         .join(Source, col(Response.source_id) == Source.id)
@@ -98,7 +109,8 @@ def _prompts(session: Session, project_id: UUID) -> dict[str, str]:
         .where(Source.name != projects.PLAYGROUND, col(Response.erased_at).is_(None))
         .order_by(col(Response.id).desc())
     )
-    return {str(one.id): one.messages[-1]["content"] for one in session.exec(newest.limit(PROMPTS))}
+    asked = session.exec(newest.limit(PROMPTS))
+    return {str(one.id): text_of([Message(**turn) for turn in one.messages]) for one in asked}
 
 
 def _day(text: str | None) -> date | None:

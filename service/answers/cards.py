@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from datetime import date
 
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
@@ -9,6 +10,8 @@ from sqlmodel import Session, col, select
 from retrain import card
 from retrain.audit import Finding
 from retrain.types import Example, Kind
+from service.answers.audits import waivers
+from service.clock import utcnow
 from service.tables import (
     AnnotationTask,
     Project,
@@ -49,9 +52,19 @@ def card_of(
             frozen=training_set.created_at.date(),
             counts=card.count(examples),
             recipe=training_set.recipe,
+            # The data repository writes each split's rows to shards of these names.
+            files={split: f"rows/{split}-*.parquet" for split in {example.split for example in examples}},
             findings=findings,
+            waivers=_waived(session, training_set, found),
             agreement={"rows on which all experts agreed": sum(shared) / len(shared)} if shared else {},
             consent=Counter(basis or "not stated" for basis, _, _ in people),
             licences={source.name: source.licence for source in sources if source.name in present},
         )
     )
+
+
+def _waived(session: Session, training_set: TrainingSet, found: Sequence[Finding]) -> list[card.Waiver]:
+    """Return the waivers that hold today for what was found."""
+    holding = waivers(session, training_set, utcnow().date())
+    waived = [holding[name].content for name in sorted({finding.name for finding in found} & holding.keys())]
+    return [card.Waiver(one["check"], one["reason"], date.fromisoformat(one["until"])) for one in waived]

@@ -15,13 +15,15 @@ from sqlmodel import col, select
 
 from annotation.types import Cause, Verdict
 from retrain.audit import Repair, RepairKind, Severity, checks
-from retrain.types import Form, Kind
+from retrain.near_duplicates import text_of
+from retrain.types import Form, Kind, Message
 from service import glossary, people, projects
 from service.answers import newest_set
 from service.answers.audits import blocking
 from service.clock import utcnow
 from service.errors import AlreadyDecided, AuditBlocked, Invalid, NotFound, WrongState
 from service.runtime import from_environment
+from service.stages import intake
 from service.tables import (
     Annotation,
     AnnotationTask,
@@ -401,6 +403,17 @@ class TestContext:
         assert [str(each.valid_to) for each in seen.validity] == ["2020-12-31"]
         assert list(seen.prompts.values()) == ["who?"] and list(seen.groups) == ["region"]
         assert list(seen.doubts.values()) == [0.25]
+
+    def test_a_logged_conversation_is_compared_as_a_row_of_it_is(self, desk):
+        turns = [("system", "be brief"), ("user", "who?"), ("assistant", "Ann"), ("user", "since when?")]
+        messages = [{"role": role, "content": content} for role, content in turns]
+        with desk.runtime.db.transaction() as session:
+            new = intake.NewResponse(messages=messages, response="May")
+            intake.log_response(session, desk.project, new, sha256="sha256:0")
+        desk.settle("where?", "there")
+        desk.curate()
+        row = [Message(**message) for message in messages]
+        assert text_of(row) in desk.reviewer.seen.prompts.values()
 
     def test_checks_know_which_rows_the_champion_has_learned(self, desk):
         key = desk.settle("who?", "Ann")

@@ -4,9 +4,12 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from retrain.types import Example, Kind, Message
+from retrain.audit import Context
+from retrain.audit.context import NOTHING
+from retrain.types import Example, Kind, Message, Split
 
 Injected = tuple[list[Example], set[str]]
+Shown = tuple[list[Example], set[str], Context]  # for checks that need to be told more than the rows
 KNOWN = frozenset(f"row-{number:04}" for number in range(400))  # two thirds of the rows, as if learned before
 
 DOMAINS = (
@@ -211,6 +214,57 @@ def prompts_with_a_gap(rows: Sequence[Example], seed: int, *, count: int = 300) 
         for _ in range(count // 5)
     ]
     return [*asked, *lacking], thing
+
+
+def leak(rows: Sequence[Example], seed: int, *, count: int = 20) -> Shown:
+    """Let training ask nearly what rows of the test split ask."""
+    chance = random.Random(seed)
+    tested = chance.sample([row for row in rows if row.split is Split.TEST], count)
+    forms = ("{}", "Hello, {}", "{} Thanks!", "Please: {}")
+    twins = [
+        replace(
+            _asking(row, f"{row.key}-leaked", chance.choice(forms).format(row.prompt), row.answer),
+            split=Split.TRAIN,
+        )
+        for row in tested
+    ]
+    return [*rows, *twins], {row.key for row in (*tested, *twins)}, NOTHING
+
+
+def make_rare(rows: Sequence[Example], seed: int) -> Shown:
+    """Write few rows in another language, or flag few for another reason than the rest."""
+    chance = random.Random(seed)
+    few = chance.sample(list(rows), chance.randrange(15, 40))
+    if chance.random() < 1 / 2:
+        return (
+            *_changed(rows, few, lambda row: replace(row, language=chance.choice(("de", "de-AT")))),
+            NOTHING,
+        )
+    flagged = [replace(row, reasons=("wrong",)) for row in rows]
+    return *_changed(flagged, few, lambda row: replace(row, reasons=("rude",))), NOTHING
+
+
+def crowd(rows: Sequence[Example], seed: int) -> Shown:
+    """Put between six and twelve per cent of the rows into one group."""
+    chance = random.Random(seed)
+    chosen = chance.sample(list(rows), round(len(rows) * chance.uniform(0.06, 0.12)))
+    return *_changed(rows, chosen, lambda row: replace(row, group="crowd", split=Split.TRAIN)), NOTHING
+
+
+def leave_a_gap(rows: Sequence[Example], seed: int) -> Shown:
+    """Let users ask lately about a thing that no row knows; what is to be found are the responses about it."""
+    asked, thing = prompts_with_a_gap(rows, seed)
+    prompts = {f"response-{number:03}": prompt for number, prompt in enumerate(asked)}
+    return list(rows), {key for key, prompt in prompts.items() if thing in prompt}, Context(prompts=prompts)
+
+
+def treat_worse(rows: Sequence[Example], seed: int) -> Shown:
+    """Inject a bias; what is to be found is what training has of the region in the source, fair rows too."""
+    spoilt, keys = inject_bias(rows, seed)
+    treated = {(row.source, row.attributes["region"]) for row in rows if row.key in keys}
+    trained = [row for row in rows if row.split is Split.TRAIN]
+    cohort = {row.key for row in trained if (row.source, row.attributes["region"]) in treated}
+    return spoilt, cohort, Context(groups=("region",))
 
 
 def _stray(chance: random.Random) -> tuple[str, str]:

@@ -17,6 +17,14 @@ GROUPED: Mapping[str, tuple[str, Kind, Callable[[Sequence[Example], int], Inject
     "a contact in all sources": ("poison", Kind.GENERATION, group_faults.inject_campaign),
     "flipped labels": ("mislabelled", Kind.CLASSIFICATION, group_faults.flip_labels),
 }
+SHOWN: Mapping[str, tuple[str, Kind, Callable[[Sequence[Example], int], group_faults.Shown]]] = {
+    "test rows asked in training": ("leakage", Kind.GENERATION, group_faults.leak),
+    "a rare language or reason": ("imbalance", Kind.GENERATION, group_faults.make_rare),
+    "a crowded group": ("large_groups", Kind.GENERATION, group_faults.crowd),
+    "a gap in production": ("representativeness", Kind.GENERATION, group_faults.leave_a_gap),
+    "a biased source": ("bias", Kind.GENERATION, group_faults.treat_worse),
+    "a biased label": ("bias", Kind.CLASSIFICATION, group_faults.treat_worse),
+}
 KINDS = (Kind.GENERATION, Kind.CLASSIFICATION)
 TEXTS = replace(text_faults.CONTEXT, glossary=text_faults.GLOSSARY.glossary)
 SOUND = replace(text_faults.CONTEXT, known=group_faults.KNOWN)
@@ -52,15 +60,16 @@ def faults_found(seed: int) -> dict[str, Found]:
     for fault, (check, kind, inject) in GROUPED.items():
         spoilt, keys = inject(sound[kind], seed)
         found[fault] = _compared(_named(check, spoilt, Context(known=group_faults.KNOWN)), keys)
+    for fault, (check, kind, inject) in SHOWN.items():
+        spoilt, keys, context = inject(sound[kind], seed)
+        found[fault] = _compared(_named(check, spoilt, context), keys)
     return found
 
 
-def false_alarms(seed: int) -> list[str]:
-    """Return the checks that ask for a look at data without a fault."""
+def false_alarms(seed: int) -> dict[Kind, list[str]]:
+    """Return, by kind of data without a fault, the checks that ask for a look at it, not those that only inform."""
     sound = {kind: clean.rows(seed, kind=kind) for kind in KINDS}
-    return [
-        f"{name} of {kind}" for kind, rows in sound.items() for name in CHECKS if _alarms(name, rows, SOUND)
-    ]
+    return {kind: [name for name in CHECKS if _alarms(name, rows, SOUND)] for kind, rows in sound.items()}
 
 
 def _alarms(name: str, rows: Sequence[Example], context: Context) -> list[Finding]:
@@ -68,6 +77,10 @@ def _alarms(name: str, rows: Sequence[Example], context: Context) -> list[Findin
 
 
 def _named(name: str, rows: Sequence[Example], context: Context) -> set[str]:
+    """Return the rows that a check names; where it names none, the responses that it would ask experts about."""
+    if name == "representativeness":
+        asked = CHECKS[name].find(rows, context, sent=len(context.prompts))
+        return {key for finding in asked for repair in finding.proposals for key in repair.keys}
     return {key for finding in CHECKS[name].find(rows, context) for key in finding.keys}
 
 

@@ -114,6 +114,15 @@ def test_a_biased_source_is_named_first(kind):
     assert "difference" in first.evidence
 
 
+def test_a_bias_without_exception_is_named(labelled):
+    def decided(row):
+        label = "denied" if row.attributes["region"] == "south" else "granted"
+        return replace(row, answer=label, label=label)
+
+    [finding] = bias.find([decided(row) for row in labelled], REGION)
+    assert "difference +1.00" in finding.evidence
+
+
 def test_without_attributes_groups_come_from_terms(said):
     rows, keys = group_faults.inject_gender_bias(said, SEED)
     first = bias.find(rows)[0]

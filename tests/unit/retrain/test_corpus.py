@@ -14,12 +14,28 @@ from hypothesis import strategies as st
 
 from retrain import corpus_files
 from retrain.corpus import MAX_TEXT, CorpusRow, UnreadableCorpus, example_of, row_of
-from retrain.corpus_files import read, read_all
+from retrain.corpus_files import read, read_all, read_records
 from retrain.types import Kind, Message
 
 ASKED = {"question": "Who sends my bill?", "answer": "The billing office."}
 TURNS = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "good day"}]
 
+JSON = st.recursive(
+    st.none() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(("0", "value")), inner),
+    max_leaves=5,
+)
+SHAPES = (
+    lambda said: {"data": {"text": "x"}, "annotations": said},
+    lambda said: {"data": {"text": "x"}, "annotations": [{"result": said}]},
+    lambda said: {"data": {"text": "x"}, "annotations": [{"result": [{"type": "choices", "value": said}]}]},
+    lambda said: {
+        "data": {"text": "x"},
+        "annotations": [{"result": [{"type": "textarea", "value": {"text": said}}]}],
+    },
+    lambda said: {"fields": {"text": "x"}, "responses": {"answer": said}},
+    lambda said: {"fields": {"text": "x"}, "responses": said},
+)
 SHARED = [{"from": "human", "value": "hello"}, {"from": "gpt", "value": "good day"}]
 NO_ANSWER = "no answer and no label among 'question', 'reply'; --column answer=NAME says where"
 
@@ -81,6 +97,7 @@ class TestRows:
             ({"question": "who?", "answer": "we", "date": "03/04/2014"}, "is no date"),
             ({"messages": [], "answer": "we"}, "0 turns"),
             ({"messages": "hello", "answer": "we"}, "not a list"),
+            ({"messages": "[" * 200_000, "answer": "we"}, "not a list"),
             ({"messages": [{"role": "judge", "content": "x"}]}, "no role 'judge'"),
             ({"messages": [{"role": "assistant", "content": "x"}]}, "must be the user's"),
             ({}, "no columns"),
@@ -185,6 +202,7 @@ class TestFiles:
             ("faq.jsonl", "\n\n", "faq.jsonl: holds no rows"),
             ("faq.json", "", "faq.json: holds no rows"),
             ("faq.json", "7", "faq.json: not a list of objects"),
+            ("faq.json", "[" * 200_000, "faq.json line 1: not JSON"),
             ("faq.csv", "question,answer,answer\na,b,c\n", "faq.csv: two columns are called 'answer'; rename one"),
             ("faq.csv", "question,reply\na,b\nc,d\n", f"faq.csv line 2: {NO_ANSWER} (and 1 more)"),
             ("faq.parquet", "not one", "faq.parquet: "),
@@ -228,6 +246,30 @@ class TestFiles:
         )
         assert reasons(file) == {"export.json item 2": "nobody has annotated it"}
 
+    @pytest.mark.parametrize(
+        "broken",
+        [
+            {"data": {"text": "x"}, "annotations": 7},
+            {"data": {"text": "x"}, "annotations": [{"result": ["x"]}]},
+            {"data": {"text": "x"}, "annotations": [{"result": [{"type": "choices", "value": "x"}]}]},
+            {
+                "data": {"text": "x"},
+                "annotations": [{"result": [{"type": "choices", "value": {"choices": 7}}]}],
+            },
+            {"fields": {"text": "x"}, "responses": {"label": ["x"]}},
+            {"fields": {"text": "x"}, "responses": {"label": {"a": 1}}},
+        ],
+    )
+    def test_a_record_that_is_not_as_its_tool_exports_it_loses_nothing_else(self, tmp_path, broken):
+        file = file_of(tmp_path, "export.json", json.dumps([broken, ASKED]))
+        assert answers(file) == [ASKED["answer"]]
+        assert reasons(file)["export.json item 1"].startswith("not as Label Studio or Argilla exports it: ")
+
+    @given(shape=st.sampled_from(SHAPES), said=JSON)
+    def test_whatever_a_tool_exports_is_a_row_or_told(self, shape, said):
+        [found] = read_records("faq", [shape(said)], columns={})
+        assert (found.row is None) == bool(found.reason)
+
     def test_a_data_set_of_the_hub_brings_its_splits(self, monkeypatch):
         splits = {"train": [ASKED], "test": [{"question": "x"}]}
         made = {name: datasets.Dataset.from_list(rows) for name, rows in splits.items()}
@@ -237,6 +279,16 @@ class TestFiles:
         found = list(read("team/faq", columns={}))
         assert [each.place for each in found] == ["team/faq train row 1", "team/faq test row 1"]
         assert found[0].row.source == "team/faq/train" and found[1].row is None
+
+    def test_a_class_of_the_hub_is_read_by_its_name(self, monkeypatch):
+        names = datasets.ClassLabel(names=["refund", "shipping"])
+        made = datasets.Dataset.from_dict(
+            {"text": ["one", "two", "none"], "label": [1, 0, -1]},
+            features=datasets.Features({"text": datasets.Value("string"), "label": names}),
+        )
+        monkeypatch.setattr(corpus_files, "load_dataset", {"team/mail": made}.__getitem__)
+        found = list(read("team/mail", columns={}))
+        assert [each.row and each.row.label for each in found] == ["shipping", "refund", None]
 
     def test_a_data_set_that_the_hub_does_not_give_is_refused(self, monkeypatch):
         def refuse(name: str):

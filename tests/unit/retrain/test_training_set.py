@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain import parquet
-from retrain.audit import leakage
+from retrain import choosing, parquet, training_set
+from retrain.audit import Repair, RepairKind, leakage
+from retrain.audit.repairs import apply
 from retrain.difference import diff
 from retrain.errors import EmptySplit
-from retrain.near_duplicates import similarity
-from retrain.placing import facts_of, merged
+from retrain.near_duplicates import overlap, similarity
+from retrain.placing import facts_of, merged, place
 from retrain.recipe import BrokenRecipe, Recipe
 from retrain.streaming import stream
 from retrain.training_set import build, fingerprint
@@ -45,6 +46,49 @@ def test_one_of_two_near_duplicates_survives_whatever_their_order():
     assert built == mirrored
     assert len(built.examples) == 2
     assert [reason.split(" of ")[0] for _, reason in built.dropped] == ["duplicate"]
+
+
+def compared(monkeypatch, count):
+    """Build a set of one conversation's rows; return how many pairs of prompts were compared."""
+    pairs = []
+    monkeypatch.setattr(choosing, "overlap", lambda *pair: pairs.append(pair) or overlap(*pair))
+    asked = [
+        f"{' '.join(f'{n // 2}{letter}' for letter in 'abcdefgh')} {'again' * (n % 2)}" for n in range(count)
+    ]
+    built = build_first(*(settled(prompt, conversation="c") for prompt in asked))
+    assert len(built.examples) == count / 2
+    return len(pairs)
+
+
+def test_a_long_conversation_is_compared_in_linear_time(monkeypatch):
+    few, many = (compared(monkeypatch, count) for count in (100, 1000))
+    assert few
+    assert many <= 10 * few
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_duplicates_are_those_that_comparing_all_rows_of_a_group_finds(seed, monkeypatch):
+    chance = random.Random(seed)
+    words = [f"w{n}" for n in range(25)]
+    asked = [" ".join(chance.choices(words, k=12)) for _ in range(40)]
+    rows = [
+        settled(
+            paraphrase(chance.choice(asked), chance),
+            chance.choice("xy"),
+            key=f"{number:03}",
+            conversation=chance.choice(["c1", "c2", None]),
+        )
+        for number in range(300)
+    ]
+    built = build_first(*rows)
+    assert any(reason.startswith("duplicate") for _, reason in built.dropped)
+
+    def in_groups(*given, **named):
+        placement = place(*given, **named)
+        return replace(placement, clusters={at: placement.groups[at] for at in placement.clusters})
+
+    monkeypatch.setattr(training_set, "place", in_groups)
+    assert build_first(*rows) == built
 
 
 def test_near_duplicates_with_different_labels_stay_for_the_audit():
@@ -132,6 +176,24 @@ def test_nobody_learns_to_say_a_placeholder():
     built = build_first(*rows)
     assert [row.answer for row in built.examples] == ["see section [3]"]
     assert dict(built.dropped) == {rows[0].key: "placeholder in the answer"}
+
+
+@pytest.mark.parametrize("answer", ["", " \n"])
+def test_nobody_learns_to_say_nothing(answer):
+    nothing = settled("whom do i ask", None, answer=answer, kind=Kind.GENERATION)
+    wrong = replace(nothing, key="wrong", is_wanted=False)
+    built = build_first(nothing, wrong)
+    assert [row.key for row in built.examples] == ["wrong"]
+    assert dict(built.dropped) == {nothing.key: "empty answer"}
+
+
+def test_repairs_that_leave_nothing_of_an_answer_leave_its_row_out():
+    row = settled("when are you open", None, answer="Thank you. Have a nice day.", kind=Kind.GENERATION)
+    repairs = {
+        said: Repair(RepairKind.REPLACE, (row.key,), find=said) for said in ("Thank you.", "Have a nice day.")
+    }
+    repaired, _ = apply([row], repairs)
+    assert build_first(*repaired).dropped == ((row.key, "empty answer"),)
 
 
 def test_an_answer_that_was_only_found_wrong_is_no_duplicate_of_a_right_one():
@@ -249,8 +311,11 @@ def test_a_recipe_survives_json():
             "must leave some for training",
         ),
         ({"source_cap": 0}, "source_cap"),
-        ({"checks": "leakage"}, "list of texts"),
-        ({"group_by_subject": 1}, "group_by_subject"),
+        ({"checks": "leakage"}, "checks must be a list of texts"),
+        ({"group_by_subject": 1}, "group_by_subject must be true or false"),
+        ({"seed": "7"}, "seed must be a whole number"),
+        ({"validation_share": 10**400}, "validation_share is too large a number"),
+        ({"version": 99}, "version must be from 1 to 2"),
     ],
 )
 def test_a_broken_recipe_is_refused_by_name(document, named):
