@@ -13,12 +13,12 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from retrain.errors import RetrainError
+from retrain.amounts import how_many
+from retrain.errors import LostContent, RemoteRefused, RetrainError
 from retrain.types import Contents, canonical_json, version_tag
-from service.answers import describe_evaluation
+from service.answers import describe_evaluation, newest_set
 from service.answers.erasures import ERASED_SETS, REVISION, Repository, erased_shards, revision_of
 from service.answers.lineage import lineage_of
 from service.clock import utcnow
@@ -84,6 +84,8 @@ def run(
     forget = partial(repository.forget, partial(erased_shards, runtime, repository, this))
     _try(lease, set_id, commit, forget)
     sent = _try(lease, set_id, commit, repository.push)
+    tags = [tag, *(f"{project.slug}/run-{each.name}" for each in judged)]
+    _try(lease, set_id, commit, lambda: _check(repository, tags, erased_shards(runtime, repository, this)))
     if track:
         for each, at in zip(judged, tagged, strict=True):
             _try(lease, set_id, commit, partial(track, each, at))
@@ -93,7 +95,13 @@ def run(
 
 
 def collect(lease: Lease, repository: Repository) -> dict[str, Any]:
-    """Free the room of sets that no model needs: their rows leave DVC's cache here, never a remote."""
+    """Free the room of sets that no model needs: their rows leave DVC's cache here, never a remote.
+
+    What was not pushed yet stays.
+
+    Raises:
+        TryAgain: the remote does not say what it has.
+    """
     kept: list[str] = []
 
     def needed() -> list[str]:
@@ -101,20 +109,22 @@ def collect(lease: Lease, repository: Repository) -> dict[str, Any]:
             kept.extend(needed_tags(session))
         return kept
 
-    removed = repository.collect(needed)
+    try:
+        removed = repository.collect(needed)
+    except RemoteRefused as error:
+        raise TryAgain(f"nothing is collected: {error}") from error
     return {"kept": len(kept), "removed": removed}
 
 
 def needed_tags(session: Session) -> list[str]:
     """Return what is live, could be rolled back to, bisected or trained on next: every trained set, and the newest."""
     trained = select(TrainingRun.training_set_id).distinct()
-    newest = select(func.max(TrainingSet.version)).where(TrainingSet.project_id == Project.id)
+    newest = [newest_set(session, project_id) for project_id in session.exec(select(Project.id)).all()]
     sets = session.exec(
         select(Project.slug, TrainingSet.version, REVISION)
         .join(TrainingSet, col(TrainingSet.project_id) == Project.id)
         .where(
-            col(TrainingSet.id).in_(trained)
-            | (TrainingSet.version == newest.correlate(Project).scalar_subquery())
+            col(TrainingSet.id).in_(trained) | col(TrainingSet.id).in_([each.id for each in newest if each])
         )
     ).all()
     models = session.exec(
@@ -173,6 +183,16 @@ def _try(lease: Lease, set_id: UUID, commit: str, act: Any) -> Any:
     except RetrainError as error:
         _record(lease, set_id, commit, failure=str(error))
         raise TryAgain(f"the set is committed here, but {error}") from error
+
+
+def _check(repository: Repository, tags: Sequence[str], erased: set[str]) -> None:
+    """Refuse to call tags complete whose files the remote lacks, erased ones aside.
+
+    Raises:
+        LostContent: it lacks some.
+    """
+    if lost := repository.unpushed(tags) - erased:
+        raise LostContent(f"the remote lacks {how_many(len(lost), 'file')} of {', '.join(tags)}")
 
 
 def _record(lease: Lease, set_id: UUID, commit: str, *, failure: str | None) -> None:
