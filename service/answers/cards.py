@@ -9,6 +9,7 @@ from sqlmodel import Session, col, select
 from retrain import card
 from retrain.audit import Finding
 from retrain.types import Example, Kind
+from service.answers.lineage import basis_of
 from service.tables import (
     AnnotationTask,
     Project,
@@ -51,7 +52,7 @@ def card_of(
             recipe=training_set.recipe,
             findings=findings,
             agreement={"rows on which all experts agreed": sum(shared) / len(shared)} if shared else {},
-            consent=Counter(basis or "not stated" for basis, _, _ in people),
+            consent=Counter(basis_of(basis) or "not stated" for basis, _, _ in people),
             licences={source.name: source.licence for source in sources if source.name in present},
         )
     )

@@ -1,5 +1,6 @@
 """Settled answers as examples: what may be learned of a project, and the rows that a set was made of."""
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -176,6 +177,12 @@ def _entities(answer: str) -> str | None:
         return None
 
 
+def _language(tag: str | None) -> str | None:
+    """Return a language tag's first part, or None if it has none: a card names languages, where nothing is erased."""
+    found = re.match(r"[a-z]{2,3}(?=[-_]|$)", (tag or "").lower())
+    return found[0] if found else None
+
+
 def _settled(
     settlement: Settlement, task: AnnotationTask, response: Response, source: Source, kind: Kind
 ) -> Settled:
@@ -195,7 +202,7 @@ def _settled(
         is_wanted=is_right or better is not None or is_label,
         attributes=response.attributes,
         source=source.name,
-        language=response.language,
+        language=_language(response.language),
         written=date.fromisoformat(written) if written else response.created_at.date(),
         conversation=response.conversation_id,
         subject=response.subject,

@@ -22,6 +22,16 @@ from service.tables import (
 )
 
 Ids = dict[UUID, list[str]]
+# Source: GDPR, article 6(1). A host's own words may be personal, and nothing can be erased from Git.
+BASES = ("consent", "contract", "legal obligation", "vital interests", "public task", "legitimate interests")
+
+
+def basis_of(stated: str | None) -> str | None:
+    """Return a stated legal basis as sets and Git may hold it: one of `BASES`, the corpus's licence, or "other"."""
+    if stated is None:
+        return None
+    basis = stated.strip().lower().replace("_", " ")
+    return "licence" if basis.startswith("licence") else basis if basis in BASES else "other"
 
 
 def consents(session: Session, settlements: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
@@ -34,7 +44,7 @@ def consents(session: Session, settlements: Sequence[UUID]) -> dict[UUID, dict[s
             .join(Response, col(AnnotationTask.response_id) == Response.id)
             .where(col(Settlement.id).in_(part))
         )
-        found |= {key: {"basis": basis, "flags": {}} for key, basis in session.exec(based)}
+        found |= {key: {"basis": basis_of(basis), "flags": {}} for key, basis in session.exec(based)}
         said = (
             select(Settlement.id, Feedback.id, Feedback.consent)
             .join(TaskFlag, col(TaskFlag.task_id) == Settlement.task_id)
@@ -71,7 +81,7 @@ def lineage_of(
                 "annotations": annotations[row.settlement_id],
                 "feedback": feedback[row.settlement_id],
                 "admission": str(admission) if admission else None,
-                "consent": row.consent,
+                "consent": row.consent and row.consent | {"basis": basis_of(row.consent["basis"])},
                 "split": row.split.value,
                 "group": salted(row.group_name),
                 "content": salted(row.content_sha256),

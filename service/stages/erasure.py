@@ -8,6 +8,7 @@ import json
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from sqlite3 import OperationalError
@@ -103,23 +104,6 @@ def _erase_words(session: Session, subject: str) -> dict[str, int]:
     own = select(Response.id).where(Response.erased_at == at)
     tasks = select(AnnotationTask.id).where(col(AnnotationTask.response_id).in_(own))
     _erase_imported_answers(session, set(session.exec(own)))
-    said: dict[str, Any] = {
-        **dict.fromkeys(("comment", "correction", "subject", "session", "trace_id", "span_id")),
-        **dict.fromkeys(("response_ref", "body_sha256"), ""),
-        "selection": null(),
-        "withdrawn_at": func.coalesce(Feedback.withdrawn_at, at),
-        "triaged_at": func.coalesce(Feedback.triaged_at, at),
-    }
-    answered: dict[str, Any] = {
-        **dict.fromkeys(("subject", "external_id", "conversation_id", "language", "trace_id")),
-        **dict.fromkeys(("text", "body_sha256"), ""),
-        "messages": NO_WORDS,
-        "context": [],
-        "attributes": {},
-        "host_metadata": {},
-        "may_train": False,
-        "triaged_at": func.coalesce(Response.triaged_at, at),
-    }
     # What comes from them later is a stranger's: the quarantine ends with what it knew them by.
     known = {"subject": None, "reason": "", "lifted_at": func.coalesce(Quarantine.lifted_at, at)}
     _change(session, Quarantine, col(Quarantine.subject) == subject, known)
@@ -129,18 +113,42 @@ def _erase_words(session: Session, subject: str) -> dict[str, int]:
     )
     prefilled = col(AnnotationTask.id).in_(tasks) | col(AnnotationTask.id).in_(flagged)
     _change(session, AnnotationTask, prefilled, {"suggestion": {}})
-    feedback = _change(session, Feedback, of_person, said)
-    _change(
-        session,
-        Annotation,
-        col(Annotation.task_id).in_(tasks),
-        {"correction": None, "problem": None, "reason": None},
-    )
+    feedback = _change(session, Feedback, of_person, _said_nothing(at))
+    judged = dict.fromkeys(("correction", "problem", "reason"))
+    _change(session, Annotation, col(Annotation.task_id).in_(tasks), judged)
     _change(session, Settlement, col(Settlement.task_id).in_(tasks), {"correction": None})
     unsettled = col(AnnotationTask.id).in_(tasks) & col(AnnotationTask.state).in_(UNSETTLED)
     _change(session, AnnotationTask, unsettled, {"state": TaskState.WITHDRAWN})
-    _change(session, Response, col(Response.erased_at) == at, answered)
+    _change(session, Response, col(Response.erased_at) == at, _answered_nothing(at))
+    in_sets = col(TrainingSetExample.settlement_id).in_(ERASED_SETTLEMENTS)
+    _change(session, TrainingSetExample, in_sets, {"consent": null()})
     return {"responses": responses, "feedback": feedback}
+
+
+def _said_nothing(at: datetime) -> dict[str, Any]:
+    """Return what stands in an erased feedback's columns instead of words."""
+    return {
+        **dict.fromkeys(("comment", "correction", "subject", "session", "trace_id", "span_id")),
+        **dict.fromkeys(("response_ref", "body_sha256"), ""),
+        "selection": null(),
+        "withdrawn_at": func.coalesce(Feedback.withdrawn_at, at),
+        "triaged_at": func.coalesce(Feedback.triaged_at, at),
+    }
+
+
+def _answered_nothing(at: datetime) -> dict[str, Any]:
+    """Return what stands in an erased response's columns instead of words."""
+    names = ("subject", "external_id", "conversation_id", "language", "legal_basis", "trace_id")
+    return {
+        **dict.fromkeys(names),
+        **dict.fromkeys(("text", "body_sha256"), ""),
+        "messages": NO_WORDS,
+        "context": [],
+        "attributes": {},
+        "host_metadata": {},
+        "may_train": False,
+        "triaged_at": func.coalesce(Response.triaged_at, at),
+    }
 
 
 def _is_of(subject: str) -> Any:

@@ -55,6 +55,8 @@ from tests.storage import running_storage
 MARKER = "xylophone-of-a-patient"
 PATIENT = f"{MARKER}, Ann"
 NAMES_OF_RESPONSE = ("conversation_id", "external_id", "language", "trace_id")
+FREE_TEXTS = ("language", "legal_basis")
+FACTS = {"attributes": {"ward": MARKER}, "host_metadata": {"patient": MARKER}}
 NAMES_OF_FEEDBACK = ("response_ref", "session", "span_id", "trace_id")
 COLUMNS = {
     *(f"response.{name}" for name in (*NAMES_OF_RESPONSE, "attributes", "context", "host_metadata")),
@@ -68,6 +70,7 @@ COLUMNS = {
         "job.result",
         "audit_finding.repair",
     ),
+    *("response.legal_basis", "training_set_example.consent"),
     *("quarantine.reason", "quarantine.subject"),
     *("response.messages", "response.subject", "response.text", "settlement.correction"),
 }
@@ -84,6 +87,9 @@ class Clinic(Team):
             self.told(f"how is my {MARKER}?"),
             self.told(f"when will the {MARKER} play again?", of_flag={"comment": f"no {MARKER}"}),
         ]
+        with self.runtime.db.transaction() as session:
+            for response in session.exec(select(Response).where(Response.subject == PATIENT)):
+                response.sqlmodel_update({**dict.fromkeys(FREE_TEXTS, MARKER), **FACTS})
         self.find(*own, proposal=Repair(RepairKind.REPLACE, tuple(own), find=MARKER))
         self.first = self.curate()
         self.mirror(self.first)
@@ -113,8 +119,9 @@ class Clinic(Team):
             flag.sqlmodel_update({**dict.fromkeys(NAMES_OF_FEEDBACK, MARKER), "subject": PATIENT})
             flag.selection = {"text": MARKER}
             response.sqlmodel_update(dict.fromkeys(NAMES_OF_RESPONSE, MARKER))
-            response.context, response.attributes = [{"text": MARKER}], {"ward": MARKER}
-            response.host_metadata = {"patient": MARKER}
+            response.context = [{"text": MARKER}]
+            for row in session.exec(select(TrainingSetExample)):  # as it was frozen once
+                row.consent = {"basis": MARKER if str(row.settlement_id) in self.own else None, "flags": {}}
             turn = {"asked": f"and the other {MARKER}?", "conversation_id": MARKER}
             builders.add_response(session, self.project, **turn)
             judged = builders.add_response(session, self.project, f"your {MARKER} is lost")

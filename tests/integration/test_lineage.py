@@ -86,7 +86,7 @@ def test_consent_is_what_it_was_when_the_set_was_frozen(team, tmp_path):
     training_set = team.curate(checks=("noise", "tone"))
     with team.runtime.db.transaction() as session:
         session.exec(select(Feedback)).one().consent = False
-        session.exec(select(Response)).one().legal_basis = "revoked"
+        session.exec(select(Response)).one().legal_basis = "contract"
     row = lines(team, training_set, tmp_path / "clone")[key]
     assert (row["consent"]["basis"], list(row["consent"]["flags"].values())) == (None, [True])
     assert row["checks"].keys() == {"noise", "tone"}
@@ -98,3 +98,30 @@ def test_a_set_frozen_before_consent_was_kept_says_that_it_is_unknown(team, tmp_
     with team.runtime.db.transaction() as session:
         session.exec(select(TrainingSetExample)).one().consent = None
     assert lines(team, training_set, tmp_path / "clone")[key]["consent"] is None
+
+
+@pytest.mark.parametrize(
+    ("stated", "told"),
+    [
+        (None, None),
+        ("Legitimate_interests", "legitimate interests"),
+        ("licence: MIT", "licence"),
+        ("of Ann", "other"),
+    ],
+)
+def test_a_legal_basis_is_told_by_a_word_of_a_closed_list(team, tmp_path, stated, told):
+    key = team.settle("who?", "a nurse")
+    with team.runtime.db.transaction() as session:
+        session.exec(select(Response)).one().sqlmodel_update({"legal_basis": stated, "language": "de-Ann"})
+    training_set = team.curate()
+    card = team.runtime.artifacts.get_bytes(training_set.card).decode()
+    assert f"| {told or 'not stated'} | 1 |" in card and "Ann" not in card
+    assert lines(team, training_set, tmp_path / "clone")[key]["consent"]["basis"] == told
+
+
+def test_free_words_of_a_set_frozen_long_ago_stay_out_of_git(team, tmp_path):
+    key = team.settle("who?", "a nurse")
+    training_set = team.curate()
+    with team.runtime.db.transaction() as session:
+        session.exec(select(TrainingSetExample)).one().consent = {"basis": "told by Ann", "flags": {}}
+    assert lines(team, training_set, tmp_path / "clone")[key]["consent"]["basis"] == "other"
