@@ -94,6 +94,11 @@ class DataRepository:
         name = tag.partition("/")[0]
         return {**_pointed(tree, f"sets/{name}"), **_pointed(tree, f"runs/{name}")}
 
+    def content(self, digest: str) -> Path | None:
+        """Return where content lies here, if it does."""
+        path = self._cache().path(digest)
+        return path if path.exists() else None
+
     def push(self) -> int:
         """Send the remote what it lacks of any tag and the cache still has; return how many objects that were.
 

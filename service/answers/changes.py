@@ -107,7 +107,7 @@ def _moves(
             col(SplitAssignment.group_name).in_(names[start : start + LOOKED_UP]),
         )
         for name, split in session.exec(of_groups):
-            splits[name].add(split)
+            splits[name].add(Split(split))
     is_erased = any(erased_rows(session, side) for side in (a, b)) if moved else False
 
     def cause(old: Example, row: Example) -> Cause:

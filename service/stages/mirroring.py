@@ -19,7 +19,7 @@ from retrain.amounts import how_many
 from retrain.errors import LostContent, RemoteRefused, RetrainError
 from retrain.types import Contents, canonical_json, version_tag
 from service.answers import describe_evaluation, newest_set
-from service.answers.erasures import ERASED_SETS, REVISION, Repository, erased_shards, revision_of
+from service.answers.erasures import ERASED_SETS, REVISION, Repository, RowFiles, erased_shards, revision_of
 from service.answers.lineage import lineage_of
 from service.clock import utcnow
 from service.errors import TryAgain
@@ -61,6 +61,8 @@ def run(
     lease: Lease,
     set_id: UUID,
     repository: Repository,
+    files: RowFiles,
+    *,
     track: Callable[[Judged, str], object] | None,
 ) -> dict[str, Any]:
     """Publish a set and its judged runs, and push what the remote lacks; what is there already stays as it is.
@@ -75,17 +77,19 @@ def run(
         judged = _judged(session, project, training_set)
         revision = revision_of(session, training_set)
     try:
-        tag, commit, tagged = _tag(runtime, project.slug, training_set, judged, repository, revision=revision)
+        tag, commit, tagged = _tag(
+            runtime, project.slug, training_set, judged, repository, files=files, revision=revision
+        )
     except RetrainError as error:
         _record(lease, set_id, "", failure=str(error))
         raise
     this = ERASED_SETS.where(TrainingSetExample.training_set_id == set_id)
+    erased = partial(erased_shards, runtime, repository, files, this)
     # Rows may have been erased before this, or while they were copied.
-    forget = partial(repository.forget, partial(erased_shards, runtime, repository, this))
-    _try(lease, set_id, commit, forget)
+    _try(lease, set_id, commit, partial(repository.forget, erased))
     sent = _try(lease, set_id, commit, repository.push)
     tags = [tag, *(f"{project.slug}/run-{each.name}" for each in judged)]
-    _try(lease, set_id, commit, lambda: _check(repository, tags, erased_shards(runtime, repository, this)))
+    _try(lease, set_id, commit, lambda: _check(repository, tags, erased()))
     if track:
         for each, at in zip(judged, tagged, strict=True):
             _try(lease, set_id, commit, partial(track, each, at))
@@ -147,16 +151,17 @@ def _tag(
     judged: Sequence[Judged],
     repository: Repository,
     *,
+    files: RowFiles,
     revision: int,
 ) -> tuple[str, str, list[str]]:
     """Publish what has no tag yet; return the set's tag and commit, and each run's commit."""
     version = training_set.version
     tag = f"{slug}/{version_tag(version, revision)}"
     with TemporaryDirectory() as folder:
-        rows = Path(folder) / "part-00000.parquet"
-        rows.write_bytes(runtime.artifacts.get_bytes(training_set.artifact))
-        facts = _facts(runtime, training_set)
-        contents = Contents({"rows/part-00000.parquet": rows}, facts, training_set.created_at)
+        whole = Path(folder) / "whole.parquet"
+        whole.write_bytes(runtime.artifacts.get_bytes(training_set.artifact))
+        rows = {f"rows/{name}": path for name, path in files.shards(whole, Path(folder)).items()}
+        contents = Contents(rows, _facts(runtime, training_set), training_set.created_at)
         # A tag is what it was: rows may have been erased, and lineage salted anew, since it was made.
         commit = repository.commit_of(tag) or repository.publish(slug, version, contents, revision=revision)
         return (
