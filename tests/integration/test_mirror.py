@@ -66,7 +66,9 @@ class Team(Desk):
                 )
             )
         lease = self.runtime.queue.lease(job_id)
-        done = mirroring.run(self.runtime, lease, training_set.id, self.repository, self.tracker)
+        done = mirroring.run(
+            self.runtime, lease, training_set.id, self.repository, parquet, track=self.tracker
+        )
         lease.finish(done)
         return done
 
@@ -157,7 +159,7 @@ def test_a_clone_at_a_tag_brings_the_very_bytes_that_training_read(team, tmp_pat
     team.mirror(team.curate())
     clone = checked_out(team.repository, "clinic/v1", tmp_path / "clone")
     assert dvc(clone, "pull").returncode == 0
-    rows = clone / "sets" / "clinic" / "rows" / "part-00000.parquet"
+    [rows] = (clone / "sets/clinic/rows").glob("*-00000-of-00001.parquet")
     assert rows.read_bytes() == team.runtime.artifacts.get_bytes(first.artifact)
     assert json.loads((clone / "sets/clinic/recipe.json").read_text())["fingerprint"] == first.fingerprint
     assert json.loads((clone / "sets/clinic/audit.json").read_text())["rows"] == 1
@@ -172,7 +174,7 @@ def test_what_a_clone_brings_trains_with_trl_as_it_is_exported(team, tmp_path, c
     team.mirror(team.curate())
     clone = checked_out(team.repository, "clinic/v1", tmp_path / "clone")
     assert dvc(clone, "pull").returncode == 0
-    rows = parquet.read(clone / "sets/clinic/rows/part-00000.parquet")
+    rows = [row for file in (clone / "sets/clinic/rows").glob("*.parquet") for row in parquet.read(file)]
     learned = learned_by_trl(rows, tmp_path, locate("bundled:tiny", cache_dir).directory)
     assert learned["sft"] == [["Ann"], ["there"]]
     assert learned["preference"] == [["there", "here"]]
@@ -321,3 +323,19 @@ def test_the_set_that_is_current_is_needed_though_a_later_one_was_built(team):
     assert team.curate().id == first.id
     with team.runtime.db.reading() as session:
         assert mirroring.needed_tags(session) == ["clinic/v1"]
+
+
+def test_another_audit_of_a_set_is_published_as_its_next_revision(team, tmp_path):
+    key = team.settle("who?", "Ann")
+    first = team.curate()
+    team.mirror(first)
+    assert team.curate().id == first.id
+    assert team.mirror_again(first)["tag"] == "clinic/v1"
+    team.finds(key, severity=Severity.WARN)
+    again = team.curate()
+    assert (again.id, again.card == first.card) == (first.id, False)
+    assert team.mirror_again(again)["tag"] == "clinic/v1-2"
+    clone = checked_out(team.repository, "clinic/v1-2", tmp_path / "clone") / "sets/clinic"
+    assert json.loads((clone / "audit.json").read_text())["severities"]["warn"] == 1
+    assert (clone / "README.md").read_bytes() == team.runtime.artifacts.get_bytes(again.card)
+    assert team.repository.shards("clinic/v1") == team.repository.shards("clinic/v1-2")
