@@ -8,7 +8,8 @@ from uuid import UUID
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
-from service.answers.examples import LOOKED_UP
+from retrain.audit import RepairKind
+from service.answers.examples import LOOKED_UP, to_repair
 from service.tables import (
     AcceptedRepair,
     AnnotationTask,
@@ -128,14 +129,19 @@ def _gathered(session: Session, rows: Any) -> Ids:
 
 def _repairs(session: Session, names: set[str]) -> dict[str, dict[str, Any]]:
     rows = (
-        select(AcceptedRepair.id, AuditFinding.check, AuditFinding.check_version)
+        select(AcceptedRepair, AuditFinding)
         .join(AuditFinding, col(AcceptedRepair.finding_id) == AuditFinding.id)
         .where(col(AcceptedRepair.id).in_([UUID(name) for name in names]))
     )
-    return {
-        str(repair): {"repair": str(repair), "check": check, "version": int(version)}
-        for repair, check, version in session.exec(rows)
-    }
+    return {str(repair.id): _repair(repair, finding) for repair, finding in session.exec(rows)}
+
+
+def _repair(repair: AcceptedRepair, finding: AuditFinding) -> dict[str, Any]:
+    """Tell of a repair without the words that it replaces; what weighs rows anew says how much."""
+    proposal = to_repair(finding.proposals[repair.place])
+    told = {"repair": str(repair.id), "check": finding.check, "version": int(finding.check_version)}
+    weight = {"factor": proposal.factor} if proposal.kind is RepairKind.WEIGHT else {}
+    return {**told, "kind": proposal.kind.value, **weight}
 
 
 def _parts(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -76,7 +76,7 @@ def test_a_row_names_everything_that_it_goes_back_to_and_quotes_nothing(team, tm
         "group": row["group"],
         "content": row["content"],
         "checks": checks.versions(),
-        "repairs": [{"repair": str(accepted.id), "check": "noise", "version": 1}],
+        "repairs": [{"repair": str(accepted.id), "check": "noise", "version": 1, "kind": "replace"}],
     }
     assert not any(word in json.dumps(row) for word in WORDS)
 
@@ -125,3 +125,11 @@ def test_free_words_of_a_set_frozen_long_ago_stay_out_of_git(team, tmp_path):
     with team.runtime.db.transaction() as session:
         session.exec(select(TrainingSetExample)).one().consent = {"basis": "told by Ann", "flags": {}}
     assert lines(team, training_set, tmp_path / "clone")[key]["consent"]["basis"] == "other"
+
+
+def test_a_weight_that_a_repair_gave_is_told_with_its_factor(team, tmp_path):
+    key = team.settle("who?", "a nurse")
+    team.finds(key, proposals=[Repair(RepairKind.WEIGHT, (key,), factor=3.0)])
+    team.accept(team.finding(team.curate()))
+    [repair] = lines(team, team.curate(), tmp_path / "clone")[key]["repairs"]
+    assert (repair["kind"], repair["factor"]) == ("weight", 3.0)
