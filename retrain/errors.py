@@ -41,6 +41,10 @@ class RemoteRefused(RetrainError):
     """The DVC remote cannot be reached or says no; nothing is lost: repair it and try again."""
 
 
+class LostContent(RetrainError):
+    """Neither the DVC remote nor the cache here has what a tag names; restore one of them from a backup."""
+
+
 class ForeignChanges(RetrainError):
     """Someone works in the data repository itself; let them work in a clone, check out `main`, and try again."""
 

@@ -51,11 +51,15 @@ class LeftOut(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """A file's rows, made of `examples` examples, and how many were left out, by reason."""
+    """A file's rows, made of `examples` examples, and how many were left out, by reason.
+
+    `weights_lost` counts the examples in it whose weight is not 1 and that its format cannot weigh.
+    """
 
     rows: tuple[Row, ...]
     examples: int
     left_out: Mapping[LeftOut, int]
+    weights_lost: int
 
 
 def export(
@@ -80,13 +84,14 @@ def export(
         raise MixedSplits(f"one file cannot hold {' and '.join(splits)}")
     rows: list[Row] = []
     left_out: Counter[LeftOut] = Counter()
-    taken = 0
+    taken = weights_lost = 0
     for example in sorted(examples, key=content_hash):
         reason = _reason(example, splits)
         made = [] if reason else FORMATS[wanted](_canonical(example), system_prompt)
         if made:
             rows += made
             taken += 1
+            weights_lost += wanted is not Format.PARQUET and example.weight != 1
         else:
             left_out[reason or LeftOut.FORM] += 1
     if not rows:
@@ -94,7 +99,7 @@ def export(
         raise NothingToExport(
             f"no example fits format {wanted} (left out: {counts or 'none, the set is empty'})"
         )
-    return Export(tuple(rows), taken, dict(left_out))
+    return Export(tuple(rows), taken, dict(left_out), weights_lost)
 
 
 def sft(example: Example, system_prompt: str) -> list[Row]:

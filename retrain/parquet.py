@@ -17,6 +17,7 @@ from retrain.errors import EmptySplit, RetrainError
 from retrain.types import Example, Kind, Message, Settled, Split, content_hash
 
 ROWS_A_GROUP = 10_000
+ROWS_A_SHARD = 1_000
 _COLUMNS = {
     "messages": List({"role": Value("string"), "content": Value("string")}),
     "answer": Value("string"),
@@ -82,6 +83,30 @@ def leave_out(path: Path, names: Container[str], destination: Path) -> None:
     kept = [row for row in read(path) if row.key not in names]
     schema = Features.from_arrow_schema(pq.read_schema(path)).arrow_schema
     _write(_batches(kept, schema), schema=schema, path=destination)
+
+
+def names(path: Path) -> set[str]:
+    """Return the content hashes of a file's rows."""
+    return {row.key for row in read(path)}
+
+
+def shards(path: Path, folder: Path) -> dict[str, Path]:
+    """Write a set's splits to files of at most `ROWS_A_SHARD` rows, in the set's order; return them by name.
+
+    Equal sets give equal bytes; what is removed from one file leaves the others whole.
+    """
+    source = arrow_dataset.dataset(path, format="parquet")
+    schema = Features.from_arrow_schema(source.schema).arrow_schema
+    made: dict[str, Path] = {}
+    for split in Split:
+        rows = source.to_table(filter=arrow_dataset.field("split") == split.value)
+        count = -(-rows.num_rows // ROWS_A_SHARD)
+        for place in range(count):
+            name = f"{split}-{place:05}-of-{count:05}.parquet"
+            part = rows.slice(place * ROWS_A_SHARD, ROWS_A_SHARD).combine_chunks()
+            made[name] = folder / name
+            _write(iter(part.to_batches()), schema=schema, path=made[name])
+    return made
 
 
 def split_file(path: Path, split: Split, destination: Path) -> int:

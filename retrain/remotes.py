@@ -83,10 +83,23 @@ class Remote:
         with self._files() as (files, root):
             for digest in sorted(digests):
                 source, target = cache.path(digest), files.join(root, *_parts(digest))
-                if source.exists() and not _is_there(files, target, size=source.stat().st_size):
+                if source.exists() and not _is_there(files, target, like=source):
                     _send(files, source, target)
                     sent += 1
         return sent
+
+    def lacks(self, digests: Iterable[str], cache: Cache) -> set[str]:
+        """Return what of this the remote has not, or not as long as the cache has it.
+
+        Raises:
+            RemoteRefused: the remote said no, or nothing.
+        """
+        with self._files() as (files, root):
+            return {
+                digest
+                for digest in sorted(digests)
+                if not _is_there(files, files.join(root, *_parts(digest)), like=cache.path(digest))
+            }
 
     def remove(self, digests: Collection[str]) -> None:
         """Remove content; what is not there is as good as removed.
@@ -172,11 +185,13 @@ def _remove(target: Path) -> None:
     _part(target).unlink(missing_ok=True)
 
 
-def _is_there(files: FileSystem, path: str, *, size: int) -> bool:
+def _is_there(files: FileSystem, path: str, *, like: Path) -> bool:
+    """Say whether a file is there, of the length of this one if it exists."""
     try:
-        return files.info(path)["size"] in {size, None}
+        length = files.info(path)["size"]
     except FileNotFoundError:
         return False
+    return length is None or not like.exists() or bool(length == like.stat().st_size)
 
 
 def _send(files: FileSystem, source: Path, target: str) -> None:

@@ -94,6 +94,11 @@ class DataRepository:
         name = tag.partition("/")[0]
         return {**_pointed(tree, f"sets/{name}"), **_pointed(tree, f"runs/{name}")}
 
+    def content(self, digest: str) -> Path | None:
+        """Return where content lies here, if it does."""
+        path = self._cache().path(digest)
+        return path if path.exists() else None
+
     def push(self) -> int:
         """Send the remote what it lacks of any tag and the cache still has; return how many objects that were.
 
@@ -104,6 +109,15 @@ class DataRepository:
             return 0
         with self._turn("remote"):
             return self.remote.send(self._digests(self.tags()), self._cache())
+
+    def unpushed(self, tags: Iterable[str]) -> set[str]:
+        """Return the digests of what these tags name and the remote lacks; without a remote nothing is.
+
+        Raises:
+            RemoteRefused: the remote said no, or nothing.
+            UnknownVersion: there is no such tag.
+        """
+        return self.remote.lacks(self._digests(tags), self._cache()) if self.remote else set()
 
     def forget(self, digests: Callable[[], Iterable[str]]) -> None:
         """Remove content from cache, work tree and remote; the tags go on naming it, `dvc pull` there misses it.
@@ -126,13 +140,18 @@ class DataRepository:
     def collect(self, keep: Callable[[], Iterable[str]]) -> int:
         """Remove from the cache, not from the remote, what none of these tags needs; return how many files.
 
-        They are asked for in our turn, so that nothing is published between the answer and the removal.
+        What the remote lacks stays. The tags are asked for in our turn, so that nothing is published between the answer
+        and the removal; the remote before it, for it may be slow.
 
         Raises:
+            RemoteRefused: the remote does not say what it has; nothing is removed.
             UnknownVersion: there is no such tag; nothing is removed.
         """
+        named = self._digests(self.tags())
+        pushed = named - self.unpushed(self.tags())
         with self._writing():
-            return self._cache().remove_others(self._digests(keep()))
+            unpushed = self._digests(self.tags()) - pushed
+            return self._cache().remove_others(self._digests(keep()) | unpushed)
 
     @contextmanager
     def _writing(self) -> Iterator[Repository]:

@@ -11,6 +11,7 @@ from retrain import card
 from retrain.audit import Finding
 from retrain.types import Example, Kind
 from service.answers.audits import waivers
+from service.answers.lineage import basis_of
 from service.clock import utcnow
 from service.tables import (
     AnnotationTask,
@@ -57,7 +58,7 @@ def card_of(
             findings=findings,
             waivers=_waived(session, training_set, found),
             agreement={"rows on which all experts agreed": sum(shared) / len(shared)} if shared else {},
-            consent=Counter(basis or "not stated" for basis, _, _ in people),
+            consent=Counter(basis_of(basis) or "not stated" for basis, _, _ in people),
             licences={source.name: source.licence for source in sources if source.name in present},
         )
     )

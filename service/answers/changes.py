@@ -1,19 +1,22 @@
 """How one training set differs from another, row by row, and what caused each difference."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from sqlmodel import Session, col, select
 
-from retrain.difference import apart, diff
-from retrain.types import Example
+from retrain.difference import diff
+from retrain.types import Example, Split
+from service.answers.erasures import erased_rows
 from service.answers.examples import LOOKED_UP, examples_of
 from service.tables import (
     Annotation,
     Settlement,
     SettlementAnnotation,
+    SplitAssignment,
     TaskFlag,
     TrainingSet,
     TrainingSetExample,
@@ -29,54 +32,92 @@ class Cause:
 
 
 def compare(session: Session, a: TrainingSet, b: TrainingSet) -> dict[str, Any]:
-    """Say how b differs from a, row by row, each with what caused it."""
-    rows = {side.id: _rows(session, side) for side in (a, b)}
-    held = [list(rows[side.id].values()) for side in (a, b)]
-    left, right = apart(held[0], held[1], _name)
+    """Say how b differs from a, row by row, each with what caused it; equal rows are never loaded."""
+    left, right = _apart(session, a, b), _apart(session, b, a)
     before = examples_of(session, a, left)
     changes = diff(before, examples_of(session, b, right))
-    known = {row.key for row in before}
-    keys = [row.key for row in changes.added] + [row.key for _, row in changes.changed]
-    origins = _origins(session, keys)
+    origins = _origins(session, [row.key for row in (*changes.added, *(new for _, new in changes.changed))])
+    repairs = [{str(row.settlement_id): row.repairs for row in side} for side in (left, right)]
+    gone = _not_in(
+        session, b, [row for row in left if str(row.settlement_id) not in {one.key for one in before}]
+    )
 
     def added(row: Example) -> Cause:
         reason = a.dropped.get(row.key)
         return _of_reason(reason, b) if reason else origins[row.key]
 
     def changed(old: Example, row: Example) -> Cause:
-        repairs = [rows[side.id][each.key].repairs for side, each in ((a, old), (b, row))]
-        if old.key == row.key and repairs[0] != repairs[1]:
-            return Cause("repair", max(set(repairs[0]) ^ set(repairs[1])))
-        return origins[row.key]
+        was, now = repairs[0][old.key], repairs[1][row.key]
+        return (
+            Cause("repair", max(set(was) ^ set(now)))
+            if old.key == row.key and was != now
+            else origins[row.key]
+        )
 
+    moves = _moves(session, a, b, changes.moved)
     return {
         "a": a.fingerprint,
         "b": b.fingerprint,
         "added": [_told(row, added(row)) for row in changes.added],
-        "removed": [_told(row, _removal(row.key, b)) for row in changes.removed]
-        + [
-            _gone(row)
-            for row in left
-            if (key := str(row.settlement_id)) not in rows[b.id] and key not in known
-        ],
-        "changed": [
-            _told(row, changed(old, row)) | {"was": old.answer, "asked": old.prompt}
-            for old, row in changes.changed
-        ],
+        "removed": [*(_told(row, _removal(row.key, b)) for row in changes.removed), *map(_gone, gone)],
+        "changed": [_told(row, changed(old, row)) | _before(old) for old, row in changes.changed],
         "moved": [
-            _told(row, Cause("merge", row.group)) | {"was": old.split.value} for old, row in changes.moved
+            _told(row, cause) | {"was": old.split.value}
+            for (old, row), cause in zip(changes.moved, moves, strict=True)
         ],
     }
 
 
-def _name(row: TrainingSetExample) -> str:
-    """Return what equal rows share; what was erased of one is equal to nothing else."""
-    return row.content_sha256 or str(row.settlement_id)
+def _apart(session: Session, one: TrainingSet, other: TrainingSet) -> Sequence[TrainingSetExample]:
+    """Return the rows of one set whose content the other lacks; a content stands in a set once.
+
+    What was erased of a row is equal to nothing but itself. The database compares columns: a set may have millions.
+    """
+    content, key = col(TrainingSetExample.content_sha256), col(TrainingSetExample.settlement_id)
+    of_one, of_other = (col(TrainingSetExample.training_set_id) == side.id for side in (one, other))
+    contents = select(content).where(of_one, content != "").except_(select(content).where(of_other))
+    erased = select(key).where(of_one, content == "").except_(select(key).where(of_other, content == ""))
+    rows = select(TrainingSetExample).where(of_one, content.in_(contents) | (content == "") & key.in_(erased))
+    return session.exec(rows.order_by(key)).all()
 
 
-def _rows(session: Session, training_set: TrainingSet) -> dict[str, TrainingSetExample]:
-    of_set = select(TrainingSetExample).where(TrainingSetExample.training_set_id == training_set.id)
-    return {str(row.settlement_id): row for row in session.exec(of_set)}
+def _not_in(session: Session, b: TrainingSet, rows: Sequence[TrainingSetExample]) -> list[TrainingSetExample]:
+    """Return the rows whose settlements have none in b."""
+    key = col(TrainingSetExample.settlement_id)
+    of_b = select(key).where(TrainingSetExample.training_set_id == b.id)
+    held = {
+        found
+        for start in range(0, len(rows), LOOKED_UP)
+        for found in session.exec(
+            of_b.where(key.in_([row.settlement_id for row in rows[start : start + LOOKED_UP]]))
+        )
+    }
+    return [row for row in rows if row.settlement_id not in held]
+
+
+def _moves(
+    session: Session, a: TrainingSet, b: TrainingSet, moved: Sequence[tuple[Example, Example]]
+) -> list[Cause]:
+    """Return why each row is in another split: a group whose split was changed met another."""
+    names = sorted({row.group for pair in moved for row in pair})
+    splits: defaultdict[str, set[Split]] = defaultdict(set)
+    for start in range(0, len(names), LOOKED_UP):
+        of_groups = select(SplitAssignment.group_name, SplitAssignment.split).where(
+            SplitAssignment.project_id == b.project_id,
+            col(SplitAssignment.group_name).in_(names[start : start + LOOKED_UP]),
+        )
+        for name, split in session.exec(of_groups):
+            splits[name].add(Split(split))
+    is_erased = any(erased_rows(session, side) for side in (a, b)) if moved else False
+
+    def cause(old: Example, row: Example) -> Cause:
+        if any(len(splits[name]) > 1 for name in (old.group, row.group)):
+            return Cause("merge", row.group)
+        if a.recipe != b.recipe:
+            return Cause("recipe", b.fingerprint)
+        return Cause("erasure" if is_erased else "settlement", row.key)
+
+    return [cause(old, row) for old, row in moved]
 
 
 def _origins(session: Session, keys: Iterable[str]) -> dict[str, Cause]:
@@ -128,10 +169,17 @@ def _of_reason(reason: str, by: TrainingSet) -> Cause:
 
 
 def _told(row: Example, cause: Cause) -> dict[str, Any]:
+    facts = {"weight": row.weight, "rejected": row.rejected}
     return {
-        "row": {"key": row.key, "prompt": row.prompt, "answer": row.answer, "split": row.split.value},
+        "row": {"key": row.key, "prompt": row.prompt, "answer": row.answer, "split": row.split.value} | facts,
         "cause": {"kind": cause.kind, "id": cause.id},
     }
+
+
+def _before(old: Example) -> dict[str, Any]:
+    """Tell what a changed row was."""
+    told = {"was": old.answer, "asked": old.prompt}
+    return told | {"was_weight": old.weight, "was_rejected": old.rejected}
 
 
 def _gone(row: TrainingSetExample) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What erasures left their mark on: sets that lost rows, their mirror, and models that had learned from them."""
 
-import hashlib
-from collections.abc import Callable, Collection, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Collection, Container, Iterable
+from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -13,11 +14,15 @@ from service.runtime import Runtime
 from service.tables import LedgerEntry, ModelVersion, Project, TrainingRun, TrainingSet, TrainingSetExample
 
 FILLED_AGAIN = "training_set_filled_again"
+AUDITED_AGAIN = "training_set_audited_again"
 ERASED_SETS = select(TrainingSetExample.training_set_id).where(col(TrainingSetExample.erased_at).is_not(None))
 
 REVISION = 1 + (
     select(func.count())
-    .where(LedgerEntry.project_id == TrainingSet.project_id, LedgerEntry.action == FILLED_AGAIN)
+    .where(
+        LedgerEntry.project_id == TrainingSet.project_id,
+        col(LedgerEntry.action).in_((FILLED_AGAIN, AUDITED_AGAIN)),
+    )
     .where(LedgerEntry.subject == TrainingSet.fingerprint)
     .correlate(TrainingSet)
     .scalar_subquery()
@@ -33,8 +38,18 @@ class Repository(Protocol):
     def tags(self) -> list[str]: ...
     def shards(self, tag: str) -> dict[str, str]: ...
     def forget(self, digests: Callable[[], Iterable[str]]) -> None: ...
+    def content(self, digest: str) -> Path | None: ...
     def push(self) -> int: ...
+    def unpushed(self, tags: Iterable[str]) -> set[str]: ...
     def collect(self, keep: Callable[[], Iterable[str]]) -> int: ...
+
+
+class RowFiles(Protocol):
+    """`retrain.parquet`, whose libraries only a worker loads."""
+
+    def names(self, path: Path) -> set[str]: ...
+    def shards(self, path: Path, folder: Path) -> dict[str, Path]: ...
+    def leave_out(self, path: Path, names: Container[str], destination: Path) -> None: ...
 
 
 def erased_rows(session: Session, training_set: TrainingSet) -> int:
@@ -45,26 +60,37 @@ def erased_rows(session: Session, training_set: TrainingSet) -> int:
     return session.exec(gone).one()
 
 
-def erased_shards(runtime: Runtime, repository: Repository, sets: Any) -> set[str]:
-    """Return the digests of what these sets were mirrored with and no set's file is any more.
+def erased_shards(runtime: Runtime, repository: Repository, files: RowFiles, sets: Any) -> set[str]:
+    """Return the digests of what these sets were mirrored with and what holds a row that they do not have any more.
 
-    An emptied set's file may be to the byte the one of the set after it, or have been mirrored only after the erasure.
+    What lies on the remote alone cannot be looked into, and is taken to hold one.
     """
     with runtime.db.reading() as session:
-        named = select(Project.slug, TrainingSet.version).join(
+        named = select(Project.slug, TrainingSet.version, TrainingSet.id).join(
             TrainingSet, col(TrainingSet.project_id) == Project.id
         )
         emptied = session.exec(named.where(col(TrainingSet.id).in_(sets))).all()
-        present = session.exec(select(TrainingSet.artifact).distinct()).all()
-    names = {f"{slug}/v{version}" for slug, version in emptied}
-    tags = [tag for tag in repository.tags() if _without_revision(tag) in names]
-    mirrored = {digest for tag in tags for digest in repository.shards(tag).values()}
-    files = (runtime.artifacts.get_bytes(name) for name in present if runtime.artifacts.exists(name))
-    return mirrored.difference(hashlib.md5(file, usedforsecurity=False).hexdigest() for file in files)
+        left = {f"{slug}/v{version}": _contents(session, set_id) for slug, version, set_id in emptied}
+    mirrored: defaultdict[str, set[str]] = defaultdict(set)
+    for tag in repository.tags() if left else []:
+        if (name := _without_revision(tag)) in left:
+            mirrored[name].update(repository.shards(tag).values())
+    return {
+        digest
+        for name, digests in mirrored.items()
+        for digest in digests
+        if (file := repository.content(digest)) is None or not files.names(file) <= left[name]
+    }
+
+
+def _contents(session: Session, set_id: UUID) -> set[str]:
+    """Return the hashes of the rows that a set has."""
+    of_set = select(TrainingSetExample.content_sha256).where(TrainingSetExample.training_set_id == set_id)
+    return set(session.exec(of_set))
 
 
 def revision_of(session: Session, training_set: TrainingSet) -> int:
-    """Count how often a set was given rows, with its name: once, and again each time after an erasure."""
+    """Count what a set was: once new, once more for each time it got rows after an erasure, or another audit."""
     return int(session.exec(select(REVISION).where(TrainingSet.id == training_set.id)).one())
 
 

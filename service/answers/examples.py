@@ -1,5 +1,6 @@
 """Settled answers as examples: what may be learned of a project, and the rows that a set was made of."""
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -205,6 +206,12 @@ def _entities(answer: str) -> str | None:
         return None
 
 
+def _language(tag: str | None) -> str | None:
+    """Return a language tag's first part, or None if it has none: a card names languages, where nothing is erased."""
+    found = re.match(r"[a-z]{2,3}(?=[-_]|$)", (tag or "").lower())
+    return found[0] if found else None
+
+
 def _settled(row: Any, source: Source, kind: Kind, reasons: tuple[str, ...]) -> Settled:
     is_right = row.verdict is Verdict.CORRECT
     better = None if is_right else row.label or row.correction
@@ -222,7 +229,7 @@ def _settled(row: Any, source: Source, kind: Kind, reasons: tuple[str, ...]) -> 
         is_wanted=is_right or better is not None or is_label,
         attributes=row.attributes,
         source=source.name,
-        language=row.language,
+        language=_language(row.language),
         written=date.fromisoformat(written) if written else row.created_at.date(),
         conversation=row.conversation_id,
         subject=row.subject,

@@ -8,7 +8,8 @@ from uuid import UUID
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
-from service.answers.examples import LOOKED_UP
+from retrain.audit import RepairKind
+from service.answers.examples import LOOKED_UP, to_repair
 from service.tables import (
     AcceptedRepair,
     AnnotationTask,
@@ -22,6 +23,16 @@ from service.tables import (
 )
 
 Ids = dict[UUID, list[str]]
+# Source: GDPR, article 6(1). A host's own words may be personal, and nothing can be erased from Git.
+BASES = ("consent", "contract", "legal obligation", "vital interests", "public task", "legitimate interests")
+
+
+def basis_of(stated: str | None) -> str | None:
+    """Return a stated legal basis as sets and Git may hold it: one of `BASES`, the corpus's licence, or "other"."""
+    if stated is None:
+        return None
+    basis = stated.strip().lower().replace("_", " ")
+    return "licence" if basis.startswith("licence") else basis if basis in BASES else "other"
 
 
 def consents(session: Session, settlements: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
@@ -34,7 +45,7 @@ def consents(session: Session, settlements: Sequence[UUID]) -> dict[UUID, dict[s
             .join(Response, col(AnnotationTask.response_id) == Response.id)
             .where(col(Settlement.id).in_(part))
         )
-        found |= {key: {"basis": basis, "flags": {}} for key, basis in session.exec(based)}
+        found |= {key: {"basis": basis_of(basis), "flags": {}} for key, basis in session.exec(based)}
         said = (
             select(Settlement.id, Feedback.id, Feedback.consent)
             .join(TaskFlag, col(TaskFlag.task_id) == Settlement.task_id)
@@ -71,7 +82,7 @@ def lineage_of(
                 "annotations": annotations[row.settlement_id],
                 "feedback": feedback[row.settlement_id],
                 "admission": str(admission) if admission else None,
-                "consent": row.consent,
+                "consent": row.consent and row.consent | {"basis": basis_of(row.consent["basis"])},
                 "split": row.split.value,
                 "group": salted(row.group_name),
                 "content": salted(row.content_sha256),
@@ -118,14 +129,19 @@ def _gathered(session: Session, rows: Any) -> Ids:
 
 def _repairs(session: Session, names: set[str]) -> dict[str, dict[str, Any]]:
     rows = (
-        select(AcceptedRepair.id, AuditFinding.check, AuditFinding.check_version)
+        select(AcceptedRepair, AuditFinding)
         .join(AuditFinding, col(AcceptedRepair.finding_id) == AuditFinding.id)
         .where(col(AcceptedRepair.id).in_([UUID(name) for name in names]))
     )
-    return {
-        str(repair): {"repair": str(repair), "check": check, "version": int(version)}
-        for repair, check, version in session.exec(rows)
-    }
+    return {str(repair.id): _repair(repair, finding) for repair, finding in session.exec(rows)}
+
+
+def _repair(repair: AcceptedRepair, finding: AuditFinding) -> dict[str, Any]:
+    """Tell of a repair without the words that it replaces; what weighs rows anew says how much."""
+    proposal = to_repair(finding.proposals[repair.place])
+    told = {"repair": str(repair.id), "check": finding.check, "version": int(finding.check_version)}
+    weight = {"factor": proposal.factor} if proposal.kind is RepairKind.WEIGHT else {}
+    return {**told, "kind": proposal.kind.value, **weight}
 
 
 def _parts(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:

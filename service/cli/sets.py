@@ -80,6 +80,7 @@ def export_set(
         "rows": len(made.rows),
         "examples": made.examples,
         "left_out": {reason.value: count for reason, count in made.left_out.items()},
+        "weights_lost": made.weights_lost,
         "is_blocked": found.is_blocked,
     }
     # First the ledger: users' words leave this installation, and an erasure must know where to look for them.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from retrain import tracking
+from retrain import parquet, tracking
 from retrain.remotes import Remote
 from retrain.versions import DataRepository
 from service.queue import Lease
@@ -22,7 +22,7 @@ for name, value in (("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1"), ("MLFLOW_HTTP_REQU
 def mirror(runtime: Runtime, lease: Lease) -> dict[str, Any]:
     """Publish a training set and its judged runs."""
     chosen = runtime.settings
-    return mirroring.run(runtime, lease, lease.row_id, repository(chosen), tracker(chosen))
+    return mirroring.run(runtime, lease, lease.row_id, repository(chosen), parquet, track=tracker(chosen))
 
 
 def collect(runtime: Runtime, lease: Lease) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from service import ledger
 from service.answers import describe_set, newest_set
 from service.answers.audits import context_of
 from service.answers.cards import card_of
-from service.answers.erasures import FILLED_AGAIN, erased_rows
+from service.answers.erasures import AUDITED_AGAIN, FILLED_AGAIN, erased_rows
 from service.answers.examples import (
     examples_of,
     placed_answers,
@@ -195,24 +195,14 @@ def _stored(
 def _add(
     runtime: Runtime, session: Session, project_id: UUID, history: History, frozen: Frozen
 ) -> TrainingSet:
+    if known := _same(session, project_id, frozen.built.examples, frozen.recipe):
+        return _again(runtime, session, known, frozen)
     examples, recipe = frozen.built.examples, frozen.recipe.to_json()
-    if known := _same(session, project_id, examples, frozen.recipe):
-        known.current_at = utcnow()
-        is_other = erased_rows(session, known) and _has_others(session, known, frozen)
-        if is_other:
-            _fill_again(runtime, session, known, frozen)
-        _audited(session, known, frozen)
-        if is_other:
-            known.card = runtime.artifacts.put_bytes(
-                card_of(session, known, frozen.built.examples, frozen.findings).encode()
-            )
-        return known
-    name = fingerprint(examples, recipe)
     added = TrainingSet(
         project_id=project_id,
         parent_id=history.newest.id if history.newest else None,
         version=_next_version(session, project_id),
-        fingerprint=name,
+        fingerprint=fingerprint(examples, recipe),
         artifact=frozen.artifact,
         recipe=recipe,
         counts={split.value: sum(e.split is split for e in examples) for split in Split},
@@ -223,19 +213,27 @@ def _add(
     _ask_for_mirror(runtime, session, added)
     session.add_all(_example_rows(added.id, frozen))
     session.add_all(_assignments(added, frozen.built))
-    _audited(session, added, frozen)
-    added.card = runtime.artifacts.put_bytes(
-        card_of(session, added, frozen.built.examples, frozen.findings).encode()
-    )
-    ledger.append(
-        session,
-        actor="curation",
-        action="training_set_frozen",
-        subject=name,
-        project_id=project_id,
-        facts={"version": added.version, "artifact": frozen.artifact, "dropped": len(frozen.dropped)},
-    )
+    _audited(runtime, session, added, frozen)
+    _record(session, added, "training_set_frozen", artifact=frozen.artifact, dropped=len(frozen.dropped))
     return added
+
+
+def _again(runtime: Runtime, session: Session, known: TrainingSet, frozen: Frozen) -> TrainingSet:
+    """Let a set that is built once more be the newest; mirror it anew where its rows, its audit or its card changed."""
+    known.current_at = utcnow()
+    before = known.audit_report, known.card
+    is_other = erased_rows(session, known) and _has_others(session, known, frozen)
+    if is_other:
+        _fill_again(session, known, frozen)
+    _audited(runtime, session, known, frozen)
+    if is_other:
+        _record(session, known, FILLED_AGAIN, artifact=frozen.artifact)
+    elif before != (known.audit_report, known.card):
+        _record(session, known, AUDITED_AGAIN, report=frozen.report)
+    else:
+        return known
+    _ask_for_mirror(runtime, session, known)
+    return known
 
 
 def _same(
@@ -259,22 +257,24 @@ def _has_others(session: Session, emptied: TrainingSet, frozen: Frozen) -> bool:
     return set(session.exec(left)) != {UUID(example.key) for example in frozen.built.examples}
 
 
-def _fill_again(runtime: Runtime, session: Session, emptied: TrainingSet, frozen: Frozen) -> None:
-    """Give an emptied set the rows that came since and equal the erased ones, whose marks stay; mirror it anew."""
+def _fill_again(session: Session, emptied: TrainingSet, frozen: Frozen) -> None:
+    """Give an emptied set the rows that came since and equal the erased ones, whose marks stay."""
     left = col(TrainingSetExample.training_set_id) == emptied.id, col(TrainingSetExample.erased_at).is_(None)
     session.exec(delete(TrainingSetExample).where(*left))
     session.add_all(_example_rows(emptied.id, frozen))
     session.add_all(_assignments(emptied, frozen.built))
     emptied.artifact, emptied.dropped = frozen.artifact, dict(frozen.dropped)
+
+
+def _record(session: Session, training_set: TrainingSet, action: str, **facts: str | int) -> None:
     ledger.append(
         session,
         actor="curation",
-        action=FILLED_AGAIN,
-        subject=emptied.fingerprint,
-        project_id=emptied.project_id,
-        facts={"version": emptied.version, "artifact": frozen.artifact},
+        action=action,
+        subject=training_set.fingerprint,
+        project_id=training_set.project_id,
+        facts={"version": training_set.version, **facts},
     )
-    _ask_for_mirror(runtime, session, emptied)
 
 
 def _ask_for_mirror(runtime: Runtime, session: Session, training_set: TrainingSet) -> None:
@@ -289,7 +289,7 @@ def _next_version(session: Session, project_id: UUID) -> int:
     return (session.exec(last).one() or 0) + 1
 
 
-def _audited(session: Session, training_set: TrainingSet, frozen: Frozen) -> TrainingSet:
+def _audited(runtime: Runtime, session: Session, training_set: TrainingSet, frozen: Frozen) -> None:
     """Put what the newest audit found in the place of what an earlier one did; findings that were repaired stay."""
     is_repaired = select(AcceptedRepair.id).where(AcceptedRepair.finding_id == AuditFinding.id).exists()
     of_set = select(AuditFinding).where(AuditFinding.training_set_id == training_set.id)
@@ -307,7 +307,8 @@ def _audited(session: Session, training_set: TrainingSet, frozen: Frozen) -> Tra
     training_set.is_blocked = any(one.severity is audit.Severity.BLOCK for one in frozen.findings)
     session.add(training_set)
     session.flush()
-    return training_set
+    card = card_of(session, training_set, frozen.built.examples, frozen.findings)
+    training_set.card = runtime.artifacts.put_bytes(card.encode())
 
 
 def _assignments(added: TrainingSet, built: Built) -> list[SplitAssignment]:

@@ -7,7 +7,8 @@ before. Every step starts from what the database says is erased: one that broke 
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from sqlite3 import OperationalError
@@ -23,7 +24,7 @@ from retrain.errors import RemoteRefused
 from retrain.types import canonical_json
 from service import ledger
 from service.answers import newest_set
-from service.answers.erasures import ERASED_SETS, Repository, erased_shards
+from service.answers.erasures import ERASED_SETS, Repository, RowFiles, erased_shards
 from service.clock import utcnow
 from service.errors import TryAgain
 from service.runtime import Runtime
@@ -62,16 +63,15 @@ ERASED_SETTLEMENTS = (
     .where(col(Response.erased_at).is_not(None))
 )
 
-LeaveOut = Callable[[Path, Collection[str], Path], None]
 log = structlog.get_logger()
 
 
 def run(
-    runtime: Runtime, subject: str, repository: Repository, leave_out: LeaveOut, *, actor: str
+    runtime: Runtime, subject: str, repository: Repository, files: RowFiles, *, actor: str
 ) -> dict[str, int]:
     """Erase what a person asked, was answered and said, what experts made of it, and each copy of that in a set.
 
-    `leave_out` writes a set's file without the rows of some content hashes. A job builds the set that follows one
+    A job builds the set that follows one
     which lost rows and was the newest. What annotation tools, exports and backups hold is not erased here.
 
     Raises:
@@ -84,10 +84,10 @@ def run(
     with runtime.db.transaction() as session:
         _refuse_readers(session)
         _erase_findings(session)
-    told["sets"] = _empty_sets(runtime, leave_out)
+    told["sets"] = _empty_sets(runtime, files)
     _remove_files(runtime)
     try:
-        _forget_mirrored(runtime, repository)
+        _forget_mirrored(runtime, repository, files)
     finally:  # whatever the remote says
         _vacuum(runtime)
         _ask_for_successors(runtime)  # last, for whoever builds a set is a reader
@@ -103,23 +103,6 @@ def _erase_words(session: Session, subject: str) -> dict[str, int]:
     own = select(Response.id).where(Response.erased_at == at)
     tasks = select(AnnotationTask.id).where(col(AnnotationTask.response_id).in_(own))
     _erase_imported_answers(session, set(session.exec(own)))
-    said: dict[str, Any] = {
-        **dict.fromkeys(("comment", "correction", "subject", "session", "trace_id", "span_id")),
-        **dict.fromkeys(("response_ref", "body_sha256"), ""),
-        "selection": null(),
-        "withdrawn_at": func.coalesce(Feedback.withdrawn_at, at),
-        "triaged_at": func.coalesce(Feedback.triaged_at, at),
-    }
-    answered: dict[str, Any] = {
-        **dict.fromkeys(("subject", "external_id", "conversation_id", "language", "trace_id")),
-        **dict.fromkeys(("text", "body_sha256"), ""),
-        "messages": NO_WORDS,
-        "context": [],
-        "attributes": {},
-        "host_metadata": {},
-        "may_train": False,
-        "triaged_at": func.coalesce(Response.triaged_at, at),
-    }
     # What comes from them later is a stranger's: the quarantine ends with what it knew them by.
     known = {"subject": None, "reason": "", "lifted_at": func.coalesce(Quarantine.lifted_at, at)}
     _change(session, Quarantine, col(Quarantine.subject) == subject, known)
@@ -129,18 +112,42 @@ def _erase_words(session: Session, subject: str) -> dict[str, int]:
     )
     prefilled = col(AnnotationTask.id).in_(tasks) | col(AnnotationTask.id).in_(flagged)
     _change(session, AnnotationTask, prefilled, {"suggestion": {}})
-    feedback = _change(session, Feedback, of_person, said)
-    _change(
-        session,
-        Annotation,
-        col(Annotation.task_id).in_(tasks),
-        {"correction": None, "problem": None, "reason": None},
-    )
+    feedback = _change(session, Feedback, of_person, _said_nothing(at))
+    judged = dict.fromkeys(("correction", "problem", "reason"))
+    _change(session, Annotation, col(Annotation.task_id).in_(tasks), judged)
     _change(session, Settlement, col(Settlement.task_id).in_(tasks), {"correction": None})
     unsettled = col(AnnotationTask.id).in_(tasks) & col(AnnotationTask.state).in_(UNSETTLED)
     _change(session, AnnotationTask, unsettled, {"state": TaskState.WITHDRAWN})
-    _change(session, Response, col(Response.erased_at) == at, answered)
+    _change(session, Response, col(Response.erased_at) == at, _answered_nothing(at))
+    in_sets = col(TrainingSetExample.settlement_id).in_(ERASED_SETTLEMENTS)
+    _change(session, TrainingSetExample, in_sets, {"consent": null()})
     return {"responses": responses, "feedback": feedback}
+
+
+def _said_nothing(at: datetime) -> dict[str, Any]:
+    """Return what stands in an erased feedback's columns instead of words."""
+    return {
+        **dict.fromkeys(("comment", "correction", "subject", "session", "trace_id", "span_id")),
+        **dict.fromkeys(("response_ref", "body_sha256"), ""),
+        "selection": null(),
+        "withdrawn_at": func.coalesce(Feedback.withdrawn_at, at),
+        "triaged_at": func.coalesce(Feedback.triaged_at, at),
+    }
+
+
+def _answered_nothing(at: datetime) -> dict[str, Any]:
+    """Return what stands in an erased response's columns instead of words."""
+    names = ("subject", "external_id", "conversation_id", "language", "legal_basis", "trace_id")
+    return {
+        **dict.fromkeys(names),
+        **dict.fromkeys(("text", "body_sha256"), ""),
+        "messages": NO_WORDS,
+        "context": [],
+        "attributes": {},
+        "host_metadata": {},
+        "may_train": False,
+        "triaged_at": func.coalesce(Response.triaged_at, at),
+    }
 
 
 def _is_of(subject: str) -> Any:
@@ -213,7 +220,7 @@ def _wordless(proposal: dict[str, Any], erased: Collection[str]) -> dict[str, An
     return proposal | {"keys": keys} | ({} if keys else {"find": "", "put": ""})
 
 
-def _empty_sets(runtime: Runtime, leave_out: LeaveOut) -> int:
+def _empty_sets(runtime: Runtime, files: RowFiles) -> int:
     """Write the file of each set that holds erased rows again without them; return how many sets that were."""
     rows_of: defaultdict[UUID, list[TrainingSetExample]] = defaultdict(list)
     with runtime.db.reading() as session:
@@ -227,19 +234,17 @@ def _empty_sets(runtime: Runtime, leave_out: LeaveOut) -> int:
     if hashes:
         _empty_reports(runtime, hashes)
     for set_id, rows in rows_of.items():
-        _empty_set(runtime, set_id, rows, leave_out)
+        _empty_set(runtime, set_id, rows, files)
     return len(rows_of)
 
 
-def _empty_set(
-    runtime: Runtime, set_id: UUID, rows: Sequence[TrainingSetExample], leave_out: LeaveOut
-) -> None:
+def _empty_set(runtime: Runtime, set_id: UUID, rows: Sequence[TrainingSetExample], files: RowFiles) -> None:
     with runtime.db.reading() as session:
         training_set = session.get_one(TrainingSet, set_id)
     with TemporaryDirectory() as folder:
         whole, rest = Path(folder) / "whole.parquet", Path(folder) / "rest.parquet"
         whole.write_bytes(runtime.artifacts.get_bytes(training_set.artifact))
-        leave_out(whole, {row.content_sha256 for row in rows}, rest)
+        files.leave_out(whole, {row.content_sha256 for row in rows}, rest)
         name = runtime.artifacts.put_file(rest)
     with runtime.db.transaction() as session:
         _refuse_readers(session)
@@ -338,9 +343,9 @@ def _is_to_follow(session: Session, training_set: TrainingSet) -> bool:
     return all(session.exec(rows.limit(1)).first() for rows in (lost, left))
 
 
-def _forget_mirrored(runtime: Runtime, repository: Repository) -> None:
+def _forget_mirrored(runtime: Runtime, repository: Repository, files: RowFiles) -> None:
     """Take the rows of emptied sets out of the mirror: their tags stay and name what is no more."""
     try:
-        repository.forget(partial(erased_shards, runtime, repository, ERASED_SETS))
+        repository.forget(partial(erased_shards, runtime, repository, files, ERASED_SETS))
     except RemoteRefused as error:
         raise TryAgain(f"all is erased here, but {error}") from error

@@ -13,13 +13,13 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from retrain.errors import RetrainError
+from retrain.amounts import how_many
+from retrain.errors import LostContent, RemoteRefused, RetrainError
 from retrain.types import Contents, canonical_json, version_tag
-from service.answers import describe_evaluation
-from service.answers.erasures import ERASED_SETS, REVISION, Repository, erased_shards, revision_of
+from service.answers import describe_evaluation, newest_set
+from service.answers.erasures import ERASED_SETS, REVISION, Repository, RowFiles, erased_shards, revision_of
 from service.answers.lineage import lineage_of
 from service.clock import utcnow
 from service.errors import TryAgain
@@ -61,6 +61,8 @@ def run(
     lease: Lease,
     set_id: UUID,
     repository: Repository,
+    files: RowFiles,
+    *,
     track: Callable[[Judged, str], object] | None,
 ) -> dict[str, Any]:
     """Publish a set and its judged runs, and push what the remote lacks; what is there already stays as it is.
@@ -75,15 +77,19 @@ def run(
         judged = _judged(session, project, training_set)
         revision = revision_of(session, training_set)
     try:
-        tag, commit, tagged = _tag(runtime, project.slug, training_set, judged, repository, revision=revision)
+        tag, commit, tagged = _tag(
+            runtime, project.slug, training_set, judged, repository, files=files, revision=revision
+        )
     except RetrainError as error:
         _record(lease, set_id, "", failure=str(error))
         raise
     this = ERASED_SETS.where(TrainingSetExample.training_set_id == set_id)
+    erased = partial(erased_shards, runtime, repository, files, this)
     # Rows may have been erased before this, or while they were copied.
-    forget = partial(repository.forget, partial(erased_shards, runtime, repository, this))
-    _try(lease, set_id, commit, forget)
+    _try(lease, set_id, commit, partial(repository.forget, erased))
     sent = _try(lease, set_id, commit, repository.push)
+    tags = [tag, *(f"{project.slug}/run-{each.name}" for each in judged)]
+    _try(lease, set_id, commit, lambda: _check(repository, tags, erased()))
     if track:
         for each, at in zip(judged, tagged, strict=True):
             _try(lease, set_id, commit, partial(track, each, at))
@@ -93,7 +99,13 @@ def run(
 
 
 def collect(lease: Lease, repository: Repository) -> dict[str, Any]:
-    """Free the room of sets that no model needs: their rows leave DVC's cache here, never a remote."""
+    """Free the room of sets that no model needs: their rows leave DVC's cache here, never a remote.
+
+    What was not pushed yet stays.
+
+    Raises:
+        TryAgain: the remote does not say what it has.
+    """
     kept: list[str] = []
 
     def needed() -> list[str]:
@@ -101,20 +113,22 @@ def collect(lease: Lease, repository: Repository) -> dict[str, Any]:
             kept.extend(needed_tags(session))
         return kept
 
-    removed = repository.collect(needed)
+    try:
+        removed = repository.collect(needed)
+    except RemoteRefused as error:
+        raise TryAgain(f"nothing is collected: {error}") from error
     return {"kept": len(kept), "removed": removed}
 
 
 def needed_tags(session: Session) -> list[str]:
     """Return what is live, could be rolled back to, bisected or trained on next: every trained set, and the newest."""
     trained = select(TrainingRun.training_set_id).distinct()
-    newest = select(func.max(TrainingSet.version)).where(TrainingSet.project_id == Project.id)
+    newest = [newest_set(session, project_id) for project_id in session.exec(select(Project.id)).all()]
     sets = session.exec(
         select(Project.slug, TrainingSet.version, REVISION)
         .join(TrainingSet, col(TrainingSet.project_id) == Project.id)
         .where(
-            col(TrainingSet.id).in_(trained)
-            | (TrainingSet.version == newest.correlate(Project).scalar_subquery())
+            col(TrainingSet.id).in_(trained) | col(TrainingSet.id).in_([each.id for each in newest if each])
         )
     ).all()
     models = session.exec(
@@ -137,16 +151,17 @@ def _tag(
     judged: Sequence[Judged],
     repository: Repository,
     *,
+    files: RowFiles,
     revision: int,
 ) -> tuple[str, str, list[str]]:
     """Publish what has no tag yet; return the set's tag and commit, and each run's commit."""
     version = training_set.version
     tag = f"{slug}/{version_tag(version, revision)}"
     with TemporaryDirectory() as folder:
-        rows = Path(folder) / "part-00000.parquet"
-        rows.write_bytes(runtime.artifacts.get_bytes(training_set.artifact))
-        facts = _facts(runtime, training_set)
-        contents = Contents({"rows/part-00000.parquet": rows}, facts, training_set.created_at)
+        whole = Path(folder) / "whole.parquet"
+        whole.write_bytes(runtime.artifacts.get_bytes(training_set.artifact))
+        rows = {f"rows/{name}": path for name, path in files.shards(whole, Path(folder)).items()}
+        contents = Contents(rows, _facts(runtime, training_set), training_set.created_at)
         # A tag is what it was: rows may have been erased, and lineage salted anew, since it was made.
         commit = repository.commit_of(tag) or repository.publish(slug, version, contents, revision=revision)
         return (
@@ -173,6 +188,16 @@ def _try(lease: Lease, set_id: UUID, commit: str, act: Any) -> Any:
     except RetrainError as error:
         _record(lease, set_id, commit, failure=str(error))
         raise TryAgain(f"the set is committed here, but {error}") from error
+
+
+def _check(repository: Repository, tags: Sequence[str], erased: set[str]) -> None:
+    """Refuse to call tags complete whose files the remote lacks, erased ones aside.
+
+    Raises:
+        LostContent: it lacks some.
+    """
+    if lost := repository.unpushed(tags) - erased:
+        raise LostContent(f"the remote lacks {how_many(len(lost), 'file')} of {', '.join(tags)}")
 
 
 def _record(lease: Lease, set_id: UUID, commit: str, *, failure: str | None) -> None:

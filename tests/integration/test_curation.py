@@ -11,6 +11,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
+from sqlalchemy import delete, event
 from sqlmodel import col, select
 
 from annotation.types import Cause, Verdict
@@ -38,6 +39,7 @@ from service.tables import (
     Role,
     Settlement,
     SettlementAnnotation,
+    SplitAssignment,
     TaskFlag,
     TaskPurpose,
     TaskState,
@@ -47,7 +49,31 @@ from service.tables import (
 )
 from service.web.app import create_app
 from tests import builders
+from tests.console import person
 from tests.desk import TOMORROW, Desk
+
+ALL_TRAIN = {"validation_share": 0.0, "test_share": 0.0, "regression_share": 0.0}
+
+
+def cost_of_comparing(desk: Desk, a: TrainingSet, b: TrainingSet) -> tuple[int, int]:
+    """Compare two sets that differ by a row; return how many rows of sets were loaded, by how many statements."""
+    loaded: list[object] = []
+    statements: list[str] = []
+
+    def note_row(row, *_):
+        loaded.append(row)
+
+    def note_statement(connection, cursor, statement, *_):
+        statements.append(statement)
+
+    event.listen(TrainingSetExample, "load", note_row)
+    event.listen(desk.runtime.db.reader, "before_cursor_execute", note_statement)
+    try:
+        assert len(desk.compare(a, b)["added"]) == 1
+    finally:
+        event.remove(TrainingSetExample, "load", note_row)
+        event.remove(desk.runtime.db.reader, "before_cursor_execute", note_statement)
+    return len(loaded), len(statements)
 
 
 class TestForms:
@@ -281,13 +307,67 @@ class TestCauses:
         assert [row["cause"] for row in back["added"]] == [{"kind": "repair", "id": str(dropped.id)}]
 
     def test_the_recipe_causes_what_it_leaves_out(self, any_desk):
-        for number in range(4):
-            any_desk.settle(f"question {number} about it", f"answer {number}")
-        first = any_desk.curate()
-        second = any_desk.curate(near_threshold=0.1)
+        for number, asked in enumerate(("who is it?", "where do they live?", "when may I come by?")):
+            any_desk.settle(asked, f"answer {number}", subject="Ann")
+            any_desk.settle(
+                f"{number} is what sum of two primes?", f"{number} of mine", subject=f"Ben {number}"
+            )
+        first = any_desk.curate(**ALL_TRAIN)
+        second = any_desk.curate(**ALL_TRAIN, subject_cap=0.3)
         changes = any_desk.compare(first, second)
-        causes = {row["cause"]["kind"] for kind in ("removed", "moved", "added") for row in changes[kind]}
-        assert causes <= {"recipe", "duplicate", "merge"}
+        assert changes["removed"] and not changes["moved"] and not changes["added"]
+        assert {json.dumps(row["cause"]) for row in changes["removed"]} == {
+            json.dumps({"kind": "recipe", "id": second.fingerprint})
+        }
+
+    def test_a_move_is_caused_by_a_merge_only_where_groups_met(self, any_desk):
+        for number in range(6):
+            any_desk.settle(f"question {number} about it", f"answer {number}")
+        first = any_desk.curate(validation_share=0.5, regression_share=0.0)
+        second = any_desk.curate(validation_share=0.5, regression_share=0.0, near_threshold=0.1)
+        moved = any_desk.compare(first, second)["moved"]
+        assert moved and {row["cause"]["kind"] for row in moved} == {"merge"}
+        with any_desk.runtime.db.transaction() as session:
+            session.exec(delete(SplitAssignment).where(col(SplitAssignment.training_set_id) == second.id))
+        moved = any_desk.compare(first, second)["moved"]
+        assert {row["cause"]["kind"] for row in moved} == {"recipe"}
+
+    def test_a_changed_weight_and_a_changed_rejected_answer_are_told(self, any_desk):
+        heavy = any_desk.settle("who?", "Ann")
+        worse = any_desk.settle("where?", "here, wife", Verdict.INCORRECT, correction="there")
+        any_desk.finds(
+            *(heavy, worse),
+            severity=Severity.WARN,
+            proposals=[
+                Repair(RepairKind.WEIGHT, (heavy,), factor=2.0),
+                Repair(RepairKind.SWAP, (worse,), find="wife", put="husband"),
+            ],
+        )
+        first = any_desk.curate(**ALL_TRAIN)
+        accepted = [any_desk.accept(any_desk.finding(first), place) for place in range(2)]
+        second = any_desk.curate(**ALL_TRAIN)
+        weighed, swapped = sorted(
+            any_desk.compare(first, second)["changed"], key=lambda row: row["row"]["weight"]
+        )[::-1]
+        assert (weighed["was_weight"], weighed["row"]["weight"]) == (1.0, 2.0)
+        assert (swapped["was_rejected"], swapped["row"]["rejected"]) == ("here, wife", "here, husband")
+        causes = [{"kind": "repair", "id": str(each.id)} for each in accepted]
+        assert [weighed["cause"], swapped["cause"]] == causes
+        page = (
+            person(any_desk.runtime, Role.AUDITOR, password="").get(f"/p/clinic/sets/{second.id}/diff").text
+        )
+        assert "Weight 1 → 2" in page and "Instead of:" in page
+
+    def test_a_comparison_costs_what_differs_and_not_what_is_equal(self, any_desk):
+        def cost(name: str, rows: int) -> tuple[int, int]:
+            for number in range(rows):
+                any_desk.settle(f"{name} {number * 7919}?", f"{number}")
+            before = any_desk.curate(**ALL_TRAIN)
+            any_desk.settle(f"and after {name}?", "soon")
+            return cost_of_comparing(any_desk, before, any_desk.curate(**ALL_TRAIN))
+
+        few = cost("few", 2)
+        assert cost("many", 30) == few and few[0] == 1
 
     def test_a_withdrawn_consent_causes_a_removal_without_its_words(self, any_desk):
         any_desk.settle("who?", "Ann")

@@ -55,6 +55,8 @@ from tests.storage import running_storage
 MARKER = "xylophone-of-a-patient"
 PATIENT = f"{MARKER}, Ann"
 NAMES_OF_RESPONSE = ("conversation_id", "external_id", "language", "trace_id")
+FREE_TEXTS = ("language", "legal_basis")
+FACTS = {"attributes": {"ward": MARKER}, "host_metadata": {"patient": MARKER}}
 NAMES_OF_FEEDBACK = ("response_ref", "session", "span_id", "trace_id")
 COLUMNS = {
     *(f"response.{name}" for name in (*NAMES_OF_RESPONSE, "attributes", "context", "host_metadata")),
@@ -68,6 +70,7 @@ COLUMNS = {
         "job.result",
         "audit_finding.repair",
     ),
+    *("response.legal_basis", "training_set_example.consent"),
     *("quarantine.reason", "quarantine.subject"),
     *("response.messages", "response.subject", "response.text", "settlement.correction"),
 }
@@ -84,6 +87,9 @@ class Clinic(Team):
             self.told(f"how is my {MARKER}?"),
             self.told(f"when will the {MARKER} play again?", of_flag={"comment": f"no {MARKER}"}),
         ]
+        with self.runtime.db.transaction() as session:
+            for response in session.exec(select(Response).where(Response.subject == PATIENT)):
+                response.sqlmodel_update({**dict.fromkeys(FREE_TEXTS, MARKER), **FACTS})
         self.find(*own, proposal=Repair(RepairKind.REPLACE, tuple(own), find=MARKER))
         self.first = self.curate()
         self.mirror(self.first)
@@ -113,8 +119,9 @@ class Clinic(Team):
             flag.sqlmodel_update({**dict.fromkeys(NAMES_OF_FEEDBACK, MARKER), "subject": PATIENT})
             flag.selection = {"text": MARKER}
             response.sqlmodel_update(dict.fromkeys(NAMES_OF_RESPONSE, MARKER))
-            response.context, response.attributes = [{"text": MARKER}], {"ward": MARKER}
-            response.host_metadata = {"patient": MARKER}
+            response.context = [{"text": MARKER}]
+            for row in session.exec(select(TrainingSetExample)):  # as it was frozen once
+                row.consent = {"basis": MARKER if str(row.settlement_id) in self.own else None, "flags": {}}
             turn = {"asked": f"and the other {MARKER}?", "conversation_id": MARKER}
             builders.add_response(session, self.project, **turn)
             judged = builders.add_response(session, self.project, f"your {MARKER} is lost")
@@ -163,7 +170,7 @@ class Clinic(Team):
         return session.exec(select(ModelVersion).where(ModelVersion.number == 7)).one()
 
     def erase(self, subject: str = PATIENT) -> dict[str, int]:
-        return erasure.run(self.runtime, subject, self.repository, parquet.leave_out, actor="olga")
+        return erasure.run(self.runtime, subject, self.repository, parquet, actor="olga")
 
     def holding(self) -> set[str]:
         """Return every place in which the marker stands: kinds of files, columns, Git's objects."""
@@ -493,7 +500,7 @@ def test_a_set_is_not_forgotten_with_an_emptied_one_of_the_same_rows(clinic, tmp
     assert after.version == 4 and clinic.examples(after).keys() == {clinic.other}
     clone = checked_out(clinic.repository, "clinic/v4", tmp_path / "clone")
     assert dvc(clone, "pull").returncode == 0
-    rows = clone / "sets/clinic/rows/part-00000.parquet"
+    [rows] = (clone / "sets/clinic/rows").glob("*.parquet")
     assert rows.read_bytes() == clinic.runtime.artifacts.get_bytes(after.artifact)
 
 
@@ -538,12 +545,37 @@ def test_two_erasures_at_once_do_not_undo_each_other(clinic):
     key = clinic.settle("is the other one well?", "yes", subject="Ben")
     clinic.curate()
 
-    def leave_out(*arguments):
-        parquet.leave_out(*arguments)
-        clinic.erase("Ben")
+    class Meanwhile:
+        names, shards = staticmethod(parquet.names), staticmethod(parquet.shards)
+
+        def leave_out(self, *arguments):
+            parquet.leave_out(*arguments)
+            clinic.erase("Ben")
 
     with pytest.raises(TryAgain, match="by somebody else"):
-        erasure.run(clinic.runtime, PATIENT, clinic.repository, leave_out, actor="olga")
+        erasure.run(clinic.runtime, PATIENT, clinic.repository, Meanwhile(), actor="olga")
     clinic.erase()
     assert clinic.holding() == set()
     assert key not in clinic.examples(clinic.curate())
+
+
+def test_an_erasure_takes_only_the_shards_that_hold_the_persons_rows(clinic, monkeypatch):
+    monkeypatch.setattr(parquet, "ROWS_A_SHARD", 1)
+    clinic.settle("is the other one well?", "quite")
+    third = clinic.curate()
+    clinic.mirror(third)
+    before = clinic.repository.shards("clinic/v3")
+    clinic.erase()
+    kept = {path for path, digest in before.items() if clinic.repository.content(digest)}
+    assert (len(before), len(kept)) == (5, 2)
+    assert not clinic.repository.unpushed(["clinic/v3"]) & {before[path] for path in kept}
+    assert clinic.holding() == set()
+
+
+def test_without_an_erasure_no_file_is_looked_into(clinic, monkeypatch):
+    looked = []
+    monkeypatch.setattr(parquet, "names", lambda path: looked.append(path) or set())
+    clinic.mirror(clinic.second)
+    assert looked == []
+    clinic.erase()
+    assert looked

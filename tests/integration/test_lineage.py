@@ -76,7 +76,7 @@ def test_a_row_names_everything_that_it_goes_back_to_and_quotes_nothing(team, tm
         "group": row["group"],
         "content": row["content"],
         "checks": checks.versions(),
-        "repairs": [{"repair": str(accepted.id), "check": "noise", "version": 1}],
+        "repairs": [{"repair": str(accepted.id), "check": "noise", "version": 1, "kind": "replace"}],
     }
     assert not any(word in json.dumps(row) for word in WORDS)
 
@@ -86,7 +86,7 @@ def test_consent_is_what_it_was_when_the_set_was_frozen(team, tmp_path):
     training_set = team.curate(checks=("noise", "tone"))
     with team.runtime.db.transaction() as session:
         session.exec(select(Feedback)).one().consent = False
-        session.exec(select(Response)).one().legal_basis = "revoked"
+        session.exec(select(Response)).one().legal_basis = "contract"
     row = lines(team, training_set, tmp_path / "clone")[key]
     assert (row["consent"]["basis"], list(row["consent"]["flags"].values())) == (None, [True])
     assert row["checks"].keys() == {"noise", "tone"}
@@ -98,3 +98,38 @@ def test_a_set_frozen_before_consent_was_kept_says_that_it_is_unknown(team, tmp_
     with team.runtime.db.transaction() as session:
         session.exec(select(TrainingSetExample)).one().consent = None
     assert lines(team, training_set, tmp_path / "clone")[key]["consent"] is None
+
+
+@pytest.mark.parametrize(
+    ("stated", "told"),
+    [
+        (None, None),
+        ("Legitimate_interests", "legitimate interests"),
+        ("licence: MIT", "licence"),
+        ("of Ann", "other"),
+    ],
+)
+def test_a_legal_basis_is_told_by_a_word_of_a_closed_list(team, tmp_path, stated, told):
+    key = team.settle("who?", "a nurse")
+    with team.runtime.db.transaction() as session:
+        session.exec(select(Response)).one().sqlmodel_update({"legal_basis": stated, "language": "de-Ann"})
+    training_set = team.curate()
+    card = team.runtime.artifacts.get_bytes(training_set.card).decode()
+    assert f"| {told or 'not stated'} | 1 |" in card and "Ann" not in card
+    assert lines(team, training_set, tmp_path / "clone")[key]["consent"]["basis"] == told
+
+
+def test_free_words_of_a_set_frozen_long_ago_stay_out_of_git(team, tmp_path):
+    key = team.settle("who?", "a nurse")
+    training_set = team.curate()
+    with team.runtime.db.transaction() as session:
+        session.exec(select(TrainingSetExample)).one().consent = {"basis": "told by Ann", "flags": {}}
+    assert lines(team, training_set, tmp_path / "clone")[key]["consent"]["basis"] == "other"
+
+
+def test_a_weight_that_a_repair_gave_is_told_with_its_factor(team, tmp_path):
+    key = team.settle("who?", "a nurse")
+    team.finds(key, proposals=[Repair(RepairKind.WEIGHT, (key,), factor=3.0)])
+    team.accept(team.finding(team.curate()))
+    [repair] = lines(team, team.curate(), tmp_path / "clone")[key]["repairs"]
+    assert (repair["kind"], repair["factor"]) == ("weight", 3.0)

@@ -12,6 +12,7 @@ from sqlmodel import select
 
 from annotation.types import Verdict
 from retrain import export, parquet
+from retrain.audit import Repair, RepairKind, Severity
 from retrain.base_models import locate
 from retrain.types import Example, Split
 from service import settings as service_settings
@@ -65,9 +66,25 @@ class Team(Desk):
                 )
             )
         lease = self.runtime.queue.lease(job_id)
-        done = mirroring.run(self.runtime, lease, training_set.id, self.repository, self.tracker)
+        done = mirroring.run(
+            self.runtime, lease, training_set.id, self.repository, parquet, track=self.tracker
+        )
         lease.finish(done)
         return done
+
+    def mirror_again(self, training_set: TrainingSet) -> dict:
+        """Mirror a set whose attempts ended."""
+        with self.runtime.db.transaction() as session:
+            for job in session.exec(select(Job).where(Job.kind == JobKind.MIRROR)):
+                job.state = JobState.DONE
+        return self.mirror(training_set)
+
+    def collect(self) -> int:
+        with self.runtime.db.transaction() as session:
+            job = self.runtime.queue.ask(
+                session, JobKind.COLLECT, self.project.id, project_id=self.project.id
+            )
+        return mirroring.collect(self.runtime.queue.lease(job), self.repository)["removed"]
 
     def judged(self, training_set: TrainingSet, number: int = 7) -> None:
         """Add a run on the set and the gate's verdict on what came of it."""
@@ -142,7 +159,7 @@ def test_a_clone_at_a_tag_brings_the_very_bytes_that_training_read(team, tmp_pat
     team.mirror(team.curate())
     clone = checked_out(team.repository, "clinic/v1", tmp_path / "clone")
     assert dvc(clone, "pull").returncode == 0
-    rows = clone / "sets" / "clinic" / "rows" / "part-00000.parquet"
+    [rows] = (clone / "sets/clinic/rows").glob("*-00000-of-00001.parquet")
     assert rows.read_bytes() == team.runtime.artifacts.get_bytes(first.artifact)
     assert json.loads((clone / "sets/clinic/recipe.json").read_text())["fingerprint"] == first.fingerprint
     assert json.loads((clone / "sets/clinic/audit.json").read_text())["rows"] == 1
@@ -157,7 +174,7 @@ def test_what_a_clone_brings_trains_with_trl_as_it_is_exported(team, tmp_path, c
     team.mirror(team.curate())
     clone = checked_out(team.repository, "clinic/v1", tmp_path / "clone")
     assert dvc(clone, "pull").returncode == 0
-    rows = parquet.read(clone / "sets/clinic/rows/part-00000.parquet")
+    rows = [row for file in (clone / "sets/clinic/rows").glob("*.parquet") for row in parquet.read(file)]
     learned = learned_by_trl(rows, tmp_path, locate("bundled:tiny", cache_dir).directory)
     assert learned["sft"] == [["Ann"], ["there"]]
     assert learned["preference"] == [["there", "here"]]
@@ -206,9 +223,7 @@ def test_a_remote_that_refuses_delays_nothing_and_is_served_later(runtime):
         assert team.row(training_set).failure and not team.row(training_set).pushed_at
         team.train(training_set)
         storage.is_refusing = False
-        with team.runtime.db.transaction() as session:
-            session.exec(select(Job).where(Job.kind == JobKind.MIRROR)).one().state = JobState.DONE
-        assert team.mirror(training_set)["sent"] == 1
+        assert team.mirror_again(training_set)["sent"] == 1
         assert team.row(training_set).failure is None and storage.objects
 
 
@@ -256,12 +271,71 @@ def test_collecting_frees_only_what_no_model_needs(team, tmp_path):
         team.mirror(newest)
     with team.runtime.db.reading() as session:
         assert mirroring.needed_tags(session) == ["clinic/run-v7", "clinic/v1", f"clinic/v{newest.version}"]
-        job = session.exec(select(Job).where(Job.kind == JobKind.MIRROR)).first()
-    with team.runtime.db.transaction() as session:
-        asked = team.runtime.queue.ask(session, JobKind.COLLECT, job.project_id, project_id=job.project_id)
-    lease = team.runtime.queue.lease(asked)
-    assert mirroring.collect(lease, team.repository)["removed"] == 1
+    assert team.collect() == 1
     for tag in ("clinic/v1", "clinic/run-v7", f"clinic/v{newest.version}"):
         assert (
             dvc(checked_out(team.repository, tag, tmp_path / tag.replace("/", "-")), "pull").returncode == 0
         )
+
+
+def test_what_a_remote_refused_is_not_collected_and_is_sent_once_it_recovers(team, tmp_path):
+    (tmp_path / "remote").rmdir()
+    (tmp_path / "remote").write_text("no directory")
+    sets = []
+    for asked in ("who?", "where?"):
+        team.settle(asked, "soon")
+        sets.append(team.curate())
+        with pytest.raises(TryAgain):
+            team.mirror(sets[-1])
+    with pytest.raises(TryAgain, match="nothing is collected"):
+        team.collect()
+    (tmp_path / "remote").unlink()
+    assert team.collect() == 0
+    assert team.mirror_again(sets[0])["sent"] == 2
+    assert team.row(sets[0]).pushed_at and team.row(sets[0]).failure is None
+    assert team.collect() == 1
+
+
+def test_a_set_of_which_the_remote_lacks_a_file_is_not_called_complete(runtime):
+    with running_storage() as storage:
+        team = Team(runtime, storage.url, {"method": "PUT"})
+        team.settle("who?", "Ann")
+        training_set = team.curate()
+        team.mirror(training_set)
+        complete = team.row(training_set).pushed_at
+        assert complete and team.collect() == 0
+        storage.objects.clear()
+        team.repository._cache().remove_others([])
+        with pytest.raises(TryAgain, match="lacks 1 file of clinic/v1"):
+            team.mirror(training_set)
+        assert (
+            team.row(training_set).pushed_at == complete and "lacks 1 file" in team.row(training_set).failure
+        )
+
+
+def test_the_set_that_is_current_is_needed_though_a_later_one_was_built(team):
+    key = team.settle("who?", "Ann, regards")
+    team.finds(key, severity=Severity.WARN, proposals=[Repair(RepairKind.REPLACE, (key,), find=", regards")])
+    first = team.curate()
+    accepted = team.accept(team.finding(first))
+    team.curate()
+    team.undo(accepted)
+    assert team.curate().id == first.id
+    with team.runtime.db.reading() as session:
+        assert mirroring.needed_tags(session) == ["clinic/v1"]
+
+
+def test_another_audit_of_a_set_is_published_as_its_next_revision(team, tmp_path):
+    key = team.settle("who?", "Ann")
+    first = team.curate()
+    team.mirror(first)
+    assert team.curate().id == first.id
+    assert team.mirror_again(first)["tag"] == "clinic/v1"
+    team.finds(key, severity=Severity.WARN)
+    again = team.curate()
+    assert (again.id, again.card == first.card) == (first.id, False)
+    assert team.mirror_again(again)["tag"] == "clinic/v1-2"
+    clone = checked_out(team.repository, "clinic/v1-2", tmp_path / "clone") / "sets/clinic"
+    assert json.loads((clone / "audit.json").read_text())["severities"]["warn"] == 1
+    assert (clone / "README.md").read_bytes() == team.runtime.artifacts.get_bytes(again.card)
+    assert team.repository.shards("clinic/v1") == team.repository.shards("clinic/v1-2")

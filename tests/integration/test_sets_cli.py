@@ -65,6 +65,7 @@ def test_a_file_holds_what_may_be_learned_from(errata, clinic, tmp_path):
         "sets", "export", clinic, "--format", "sft", "--to", str(tmp_path / "sft.jsonl")
     )
     assert (status, document["rows"], document["left_out"]) == (0, 2, {"split": 1})
+    assert document["weights_lost"] == 0
     written = read_lines(tmp_path / "sft.jsonl")
     assert {row["prompt"][-1]["content"] for row in written} == {"who bills me?", "my heart races"}
     assert written[0]["prompt"][0] == {"role": "system", "content": "Name the department."}

@@ -32,14 +32,20 @@ class Passage(Schema):
 
 
 class Purpose(Schema):
-    """What the text may be used for, and on which legal basis."""
+    """What the text may be used for, and on which legal basis: one of GDPR's, such as `consent` or `contract`.
+
+    Training sets know any other words as "other".
+    """
 
     training: bool
     basis: str = Field(max_length=200)
 
 
 class ResponseIn(Schema):
-    """One answer of the model; `messages` end with the user's turn."""
+    """One answer of the model; `messages` end with the user's turn.
+
+    `source` is the host's name for one of its systems, never a person's: it outlives erasures.
+    """
 
     messages: list[Turn] = Field(min_length=1, max_length=200)
     response: str = Field(min_length=1, max_length=100_000)

@@ -238,3 +238,9 @@ def test_extraction_answers_are_canonical_in_every_format():
 
 def test_every_format_has_a_transformer():
     assert set(FORMATS) == set(Format)
+
+
+@pytest.mark.parametrize(("wanted", "lost"), [(Format.SFT, 1), (Format.KTO, 1), (Format.PARQUET, 0)])
+def test_weights_that_a_format_cannot_hold_are_counted(wanted, lost):
+    heavy, left_out = replace(SFT, key="s5", weight=2.0), replace(SFT, key="s6", weight=0.0)
+    assert export([SFT, heavy, left_out], wanted).weights_lost == lost

@@ -6,8 +6,9 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 
+from retrain import parquet
 from retrain.errors import EmptySplit, RetrainError
-from retrain.parquet import FEATURES, leave_out, read, split_file, write
+from retrain.parquet import FEATURES, leave_out, names, read, shards, split_file, write
 from retrain.types import Example, Kind, Message, Split, content_hash
 
 
@@ -100,3 +101,23 @@ def test_an_empty_or_mixed_set_is_refused(tmp_path):
         write([], tmp_path / "set.parquet")
     with pytest.raises(RetrainError, match="one kind"):
         write([*examples(), *examples(Kind.GENERATION)], tmp_path / "set.parquet")
+
+
+def test_shards_hold_a_split_each_in_order_and_equal_sets_give_equal_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "ROWS_A_SHARD", 2)
+    rows = [replace(row, group="another") for row in examples()]
+    written = []
+    for name, order in (("one", rows), ("other", rows[::-1])):
+        (tmp_path / name).mkdir()
+        write(order, tmp_path / f"{name}.parquet")
+        made = shards(tmp_path / f"{name}.parquet", tmp_path / name)
+        written.append({each: path.read_bytes() for each, path in made.items()})
+    assert written[0] == written[1]
+    assert list(made) == [
+        "train-00000-of-00002.parquet",
+        "train-00001-of-00002.parquet",
+        "test-00000-of-00001.parquet",
+    ]
+    held = [[row.key for row in read(path)] for path in made.values()]
+    assert sorted(held[0] + held[1]) == held[0] + held[1] and len(held[0]) == 2
+    assert {key for keys in held for key in keys} == names(tmp_path / "one.parquet")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import count
+from pathlib import Path
 
 import pygit2
 import pytest
@@ -407,9 +408,49 @@ def test_collecting_keeps_all_that_a_kept_tag_needs(copied):
 def test_a_kept_tag_can_be_pulled_from_what_was_collected(repository, tmp_path):
     publish(repository)
     publish(repository, 2, LATER_ROWS)
+    repository.push()
     assert repository.collect(lambda: ["support-qa/v1"]) == 1
-    assert repository.push() == len(ROWS)
     assert pulled(repository, "support-qa/v1", tmp_path / "clone") == in_set(ROWS)
+
+
+def test_what_the_remote_lacks_is_not_collected(repository, tmp_path):
+    (tmp_path / "remote").write_text("a file")
+    publish(repository)
+    publish(repository, 2, LATER_ROWS)
+    whole = cached(repository)
+    with pytest.raises(RemoteRefused):
+        repository.collect(lambda: ["support-qa/v2"])
+    (tmp_path / "remote").unlink()
+    assert repository.collect(lambda: ["support-qa/v2"]) == 0
+    assert cached(repository) == whole and repository.unpushed(["support-qa/v1"])
+    assert repository.push() == 3 and not repository.unpushed(repository.tags())
+    assert repository.collect(lambda: ["support-qa/v2"]) == 1
+
+
+def test_while_an_http_remote_refuses_nothing_is_collected(tmp_path):
+    with running_storage() as storage:
+        repository = DataRepository(tmp_path / "data", Remote(storage.url, {"method": "PUT"}))
+        publish(repository)
+        publish(repository, 2, LATER_ROWS)
+        repository.push()
+        storage.is_refusing = True
+        assert repository.collect(lambda: ["support-qa/v2"]) == 0
+
+
+def test_what_the_remote_has_half_of_is_not_collected(copied):
+    digest = copied.shards("support-qa/v1")["sets/support-qa/rows/part-00001.parquet"]
+    half = Path(copied.remote.url, "files/md5", digest[:2], digest[2:])
+    half.chmod(0o644)
+    half.write_bytes(b"kept")
+    assert copied.collect(lambda: ["support-qa/v2"]) == 2  # the adapters
+    assert copied.unpushed(["support-qa/v1"]) == {digest}
+
+
+def test_a_repository_without_a_remote_collects_all_that_is_not_needed(tmp_path):
+    repository = DataRepository(tmp_path / "data")
+    publish(repository)
+    publish(repository, 2, LATER_ROWS)
+    assert repository.collect(lambda: ["support-qa/v2"]) == 1
 
 
 def test_nothing_is_published_between_what_is_needed_and_the_removal_of_the_rest(copied):
