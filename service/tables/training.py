@@ -53,6 +53,12 @@ class TrainingSetExample(Row, table=True):
     __tablename__ = "training_set_example"
     __table_args__ = (
         UniqueConstraint("training_set_id", "settlement_id"),
+        # By which two sets are compared.
+        Index(
+            "ix_training_set_example_training_set_id_content_sha256",
+            "training_set_id",
+            "content_sha256",
+        ),
         Index(
             "ix_training_set_example_training_set_id_erased_at",
             "training_set_id",
