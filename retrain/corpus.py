@@ -145,13 +145,16 @@ def _conversation(
     if "messages" not in taken:
         prompt = texts.get("prompt", "")
         if not prompt:
-            raise UnreadableCorpus(f"no question among {_names(record)}; --column prompt=NAME says where")
+            where = "" if "prompt" in taken else f" among {_names(record)}; --column prompt=NAME says where"
+            raise UnreadableCorpus(f"no question{where}")
         more = _text("input", record.get("input")) if taken["prompt"] == "instruction" else ""
         return (Message("user", f"{prompt}\n\n{more}" if more else prompt),), answer
     messages = _messages(record[taken["messages"]])
     if messages[-1].role == "assistant":
         answer = answer or messages[-1].content
         messages = messages[:-1]
+    if messages and not messages[-1].content:
+        raise UnreadableCorpus("no question: the last turn is empty")
     if not messages or messages[-1].role != "user":
         raise UnreadableCorpus("messages: the last turn before the answer must be the user's")
     return messages, answer

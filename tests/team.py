@@ -31,7 +31,16 @@ from tests import builders
 
 ROWS, SAMPLE = 80, 60
 SECRET = "I cannot get in. My password is hunter2x."
-WRONG, RIGHT = {"verdict": "incorrect", "label": "Billing", "cause": "model"}, {"verdict": "correct"}
+RIGHT = {"verdict": "correct"}
+
+
+def _other_than(label: str) -> dict[str, str]:
+    """An expert's answer that the label is wrong."""
+    return {
+        "verdict": "incorrect",
+        "label": next(one for one in builders.LABELS if one != label),
+        "cause": "model",
+    }
 
 
 def question(number: int) -> str:
@@ -81,8 +90,10 @@ class Team:
     def judge(self, *, wrong: int = 0, of: int | None = None) -> None:
         """Have ann and ben answer the tasks that wait, the first ones with "incorrect"."""
         tasks = [task for task in self.rows(AnnotationTask) if task.state is TaskState.SELECTED][:of]
+        texts = {row.id: row.text for row in self.rows(Response)}
         lines = [
-            (WRONG if place < wrong else RIGHT) | {"response_id": str(task.response_id), "annotator": name}
+            (_other_than(texts[task.response_id]) if place < wrong else RIGHT)
+            | {"response_id": str(task.response_id), "annotator": name}
             for place, task in enumerate(tasks)
             for name in ("ann", "ben")
         ]  # fmt: skip

@@ -1,7 +1,7 @@
 """What an audit says as one JSON document: in all, by check, and by source at a glance."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from retrain.amounts import how_many
@@ -70,19 +70,22 @@ def _checks(findings: Sequence[Finding]) -> list[dict[str, Any]]:
 
 
 def _sources(examples: Sequence[Example], findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """Tell each source, the one first of whose rows the greatest share is touched by any finding."""
+    """Tell each source, the one first of whose rows the greatest share is touched by more than information."""
     source_of = {example.key: example.source or "(none)" for example in examples}
     rows = Counter(source_of.values())
     touched: defaultdict[str, defaultdict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    faulty: defaultdict[str, set[str]] = defaultdict(set)
     for finding in findings:
         for key in finding.keys:
             if key in source_of:
                 touched[source_of[key]][finding.check].add(key)
-    told = [_source(name, count, touched[name]) for name, count in rows.items()]
+                if finding.severity is not Severity.INFO:
+                    faulty[source_of[key]].add(key)
+    told = [_source(name, count, touched[name], faulty[name]) for name, count in rows.items()]
     return sorted(told, key=lambda each: (-each["share_with_findings"], each["source"]))
 
 
-def _source(name: str, rows: int, touched: Mapping[str, set[str]]) -> dict[str, Any]:
+def _source(name: str, rows: int, touched: Mapping[str, set[str]], faulty: Collection[str]) -> dict[str, Any]:
     counts = sorted(
         ((check, len(keys)) for check, keys in touched.items()), key=lambda each: (-each[1], each[0])
     )
@@ -94,7 +97,7 @@ def _source(name: str, rows: int, touched: Mapping[str, set[str]]) -> dict[str, 
     return {
         "source": name,
         "rows": rows,
-        "share_with_findings": len(set().union(*touched.values())) / rows,
+        "share_with_findings": len(faulty) / rows,
         "shares": {check: count / rows for check, count in counts},
         "verdict": f"{name}: {told}",
     }

@@ -12,6 +12,7 @@ from sqlmodel import Session, col, select
 
 from annotation.types import Verdict
 from retrain.amounts import how_many
+from retrain.intervals import wilson
 from retrain.training_set import to_example
 from retrain.types import Example, Kind, Message, Split
 from service import tools
@@ -33,6 +34,7 @@ from service.tables import (
     ToolProject,
 )
 
+MAX_NEEDED = 10_000
 # A host may name a corpus as the source of what its model answered; that is triaged later than it came.
 IS_CORPUS_ROW = col(Response.triaged_at) == col(Response.created_at)
 
@@ -173,6 +175,22 @@ def why_no_decision(session: Session, source: Source) -> str:
         if settled < sample.total()
         else ""
     )
+
+
+def too_few(size: int, source: Source, session: Session) -> str:
+    """Say that a sample is too small to admit a source even if all of it is right; nothing where it is not."""
+    bar = session.get_one(Project, source.project_id).admission_bar
+    if size >= size_of(session, source) or wilson(size, size).low >= bar:
+        return ""
+    needed = next((n for n in range(size, MAX_NEEDED) if wilson(n, n).low >= bar), None)
+    least = f"at least {needed} rows, or all of them" if needed else "all rows"
+    return f"even if all of these are right, they are too few for the bar of {bar:g}: ask about {least}"
+
+
+def size_of(session: Session, source: Source) -> int:
+    """Count the rows of a corpus that experts may be asked about."""
+    rows = select_columns(func.count()).select_from(Response).where(col(Response.source_id) == source.id)
+    return int(session.scalar(rows.where(IS_CORPUS_ROW, col(Response.set_aside).is_(None))) or 0)
 
 
 def unasked(source: Source) -> Any:

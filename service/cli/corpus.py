@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from service.answers.corpora import corpora, find_source
+from service.answers.corpora import corpora, find_source, too_few
 from service.cli.console import ACTOR, AsJson, DryRun, NoWait, Project, do, find_project, show
 from service.clock import utcnow
 from service.errors import Invalid, JobFailed
@@ -87,9 +87,12 @@ def sample(
     with runtime.db.transaction() as session:
         found = find_source(session, row, source)
         drawn = corpus.draw_sample(session, found, size=size, seed=seed, actor=ACTOR)
+        told = {"source": source, "sampled": drawn}
+        if why := too_few(drawn, found, session):
+            told["note"] = why
         if dry_run:
             session.rollback()
-    show({"source": source, "sampled": drawn}, as_json=as_json)
+    show(told, as_json=as_json)
 
 
 @corpus_app.command()

@@ -25,6 +25,7 @@ from service.answers.corpora import (
     set_aside,
     settled_by_experts,
     share_right,
+    size_of,
     unasked,
     why_no_decision,
     why_no_import,
@@ -200,7 +201,8 @@ def decide(session: Session, source: Source, *, now: datetime, actor: str) -> Ad
     settled = settled_by_experts(session, source)
     asked, right = len(settled), settled.count(Verdict.CORRECT)
     bar = session.get_one(Project, source.project_id).admission_bar
-    low = wilson(right, asked).low
+    # Of a corpus that was judged whole the share is known: a sample's interval would say less.
+    low = right / asked if asked == size_of(session, source) else wilson(right, asked).low
     admission = Admission(
         project_id=source.project_id,
         source_id=source.id,

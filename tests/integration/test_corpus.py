@@ -15,7 +15,7 @@ from retrain.corpus_files import read
 from retrain.intervals import wilson
 from retrain.types import Message
 from service import jobs, ledger, projects
-from service.answers.corpora import examples_of_corpus, examples_to_audit, find_source
+from service.answers.corpora import examples_of_corpus, examples_to_audit, find_source, too_few
 from service.clock import utcnow
 from service.errors import Invalid, LeaseLost, WrongState
 from service.queue import Lease
@@ -245,6 +245,27 @@ class TestDecision:
         assert not admission.is_admitted
         assert len(any_team.rows(Settlement)) == SAMPLE
         assert any_team.state() == "quarantined: 57 of 60 right, at least 0.86"
+
+    def test_a_corpus_that_was_judged_whole_has_no_margin_of_error(self, team):
+        team.take(range(12))
+        assert not self.too_few(team, 12)
+        assert self.too_few(team, 11).endswith(
+            "for the bar of 0.9: ask about at least 35 rows, or all of them"
+        )
+        team.sample(12)
+        team.judge(wrong=1)
+        admission = team.decide()
+        assert (admission.low, admission.is_admitted) == (11 / 12, True)
+
+    def test_a_part_of_a_corpus_has_one_however_right_it_is(self, team):
+        team.take(range(13))
+        team.sample(12)
+        team.judge()
+        assert not team.decide().is_admitted
+
+    def too_few(self, team, size):
+        with team.runtime.db.reading() as session:
+            return too_few(size, find_source(session, team.project, "faq"), session)
 
     def test_nothing_is_decided_before_experts_settled_all_of_the_sample(self, any_team):
         any_team.take(range(9))

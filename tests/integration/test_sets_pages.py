@@ -16,6 +16,7 @@ from service.tables import (
     Job,
     JobKind,
     Mirror,
+    Response,
     Role,
     TrainingSet,
 )
@@ -63,6 +64,21 @@ class TestPage:
         assert "Take it back" in self.page(desk, blocked, otto)
         assert otto.post(f"/p/clinic/repairs/{accepted.id}/undo").status_code == 303
         assert otto.post(f"/p/clinic/repairs/{accepted.id}/undo").status_code == 409
+
+    def test_a_finding_names_rows_by_what_was_asked_and_who_was_forgotten_in_none(self, desk, blocked):
+        assert re.search("Such as:.*who\\?", self.page(desk, blocked), re.DOTALL)
+        with desk.runtime.db.transaction() as session:
+            for response in session.exec(select(Response)):
+                response.erased_at = utcnow()
+        eve = person(desk.runtime, Role.AUDITOR, name="eve", password="")
+        assert "Such as:" not in self.page(desk, blocked, eve)
+
+    def test_it_says_why_rows_were_left_out_and_that_nothing_can_judge_it(self, desk):
+        for asked in ("who?", "Who?", "who"):
+            desk.settle(asked, "Ann")
+        page = self.page(desk, desk.curate())
+        assert "Left out: 2 duplicate." in page
+        assert "No row is in the test part" in page
 
     def test_each_kind_of_repair_is_told_in_words(self, desk):
         key = desk.settle("who?", "Ann")

@@ -18,7 +18,7 @@ from retrain.errors import RetrainError
 from service.answers.audits import ORDER
 from service.errors import NotFound
 from service.stages import auditing
-from service.tables import AuditFinding, Job, JobKind, TrainingSet
+from service.tables import AnnotationTask, AuditFinding, Job, JobKind, Settlement, TrainingSet
 from service.tables import Response as Row
 from service.web.auth import Access
 from service.web.console.listing import Badge, Cell, Filter, Listing, Sort
@@ -78,6 +78,19 @@ def tally_of(desk: Desk, training_set: TrainingSet) -> Tally:
         tuple(row)
         for row in desk.session.execute(counted.group_by(AuditFinding.check, AuditFinding.severity))
     )
+
+
+def asked_in(desk: Desk, findings: Sequence[AuditFinding]) -> dict[str, str]:
+    """Return what was asked in the first rows that findings of a set name, by settlement, but for what was erased."""
+    named = {UUID(key) for finding in findings for key in finding.keys[:ROWS_NAMED]}
+    rows = (
+        select_columns(col(Settlement.id), col(Row.messages))
+        .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
+        .join(Row, col(AnnotationTask.response_id) == Row.id)
+        .where(col(Settlement.project_id) == desk.project.id, col(Settlement.id).in_(named))
+        .where(col(Row.erased_at).is_(None))
+    )
+    return {str(key): messages[-1]["content"] for key, messages in desk.session.execute(rows)}
 
 
 def sources_of(training_set: TrainingSet) -> list[dict[str, Any]]:

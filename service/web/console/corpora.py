@@ -12,7 +12,14 @@ from sqlmodel import col, select
 
 from retrain.amounts import how_many
 from service import tools
-from service.answers.corpora import IS_CORPUS_ROW, describe, set_aside, why_no_decision, why_no_sample
+from service.answers.corpora import (
+    IS_CORPUS_ROW,
+    describe,
+    set_aside,
+    too_few,
+    why_no_decision,
+    why_no_sample,
+)
 from service.answers.quarantines import describe_quarantine, in_force
 from service.clock import utcnow
 from service.errors import NotFound
@@ -195,9 +202,9 @@ def sample_corpus(desk: Desk, form: SampleForm, row_id: UUID) -> WebResponse:
     """Ask experts about a random sample."""
     source = _source(desk, row_id)
     drawn = corpus.draw_sample(desk.session, source, size=form.size, actor=desk.user.name)
-    return desk.done(
-        f"Experts are asked about {how_many(drawn, 'row')}.", "console.corpus_rows", row_id=row_id
-    )
+    why = too_few(drawn, source, desk.session)
+    told = f"Experts are asked about {how_many(drawn, 'row')}{'; ' if why else ''}{why}."
+    return desk.done(told, "console.corpus_rows", row_id=row_id)
 
 
 @bp.post("/p/<slug>/corpora/<uuid:row_id>/decide")
@@ -207,7 +214,7 @@ def decide_corpus(desk: Desk, row_id: UUID) -> WebResponse:
     source = _source(desk, row_id)
     admission = corpus.decide(desk.session, source, now=utcnow(), actor=desk.user.name)
     if not admission.is_admitted:
-        told = f"{source.name} is quarantined: it teaches nothing."
+        told = f"{source.name} is quarantined: it teaches nothing but what experts settled singly."
         return desk.done(told, "console.corpus_rows", row_id=row_id)
     desk.ask(JobKind.CORPUS, source.id)
     told = f"{source.name} is admitted: the next set learns from it."

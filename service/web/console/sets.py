@@ -1,6 +1,9 @@
 """Training sets: what is in them, by which recipe, what their audit found, and how one differs from another."""
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +22,7 @@ from service.errors import NotFound
 from service.stages import training
 from service.tables import JobKind, Mirror, Settlement, TrainingRun, TrainingSet
 from service.web.auth import Access
-from service.web.console.audits import findings_in, sources_of, tally_of
+from service.web.console.audits import ROWS_NAMED, asked_in, findings_in, sources_of, tally_of
 from service.web.console.listing import Badge, Cell, Link, Listing
 from service.web.console.page import OURS, Desk, Form, bp, page
 from service.web.console.text import word_diff
@@ -143,6 +146,9 @@ def training_set(desk: Desk, row_id: UUID) -> str | Response:
         waivers=waivers(desk.session, found, today),
         blocking=blocking(desk.session, found, today),
         repairs=repairs_of(desk.session, found),
+        asked_in=partial(asked_in, desk),
+        rows_named=ROWS_NAMED,
+        left_out=_left_out(found),
         tally=tally_of(desk, found),
         sources=sources_of(found),
         erased=erased_rows(desk.session, found),
@@ -227,6 +233,15 @@ def _read(sent: Mapping[str, str], newest: Recipe) -> Recipe:
         except ValueError as error:
             raise BrokenRecipe(f"{name}: {text!r} is no number") from error
     return Recipe.from_json(document)
+
+
+def _left_out(found: TrainingSet) -> list[tuple[str, int]]:
+    """Return why settlements are not in a set, and how many, the most frequent reason first."""
+    # What follows names a row, a source, a repair: "duplicate of …", "source cap: …", "repair …".
+    reasons = (
+        re.split(r": | of |(?<=repair) |(?<=annotation) ", reason)[0] for reason in found.dropped.values()
+    )
+    return Counter(reasons).most_common()
 
 
 def _others(desk: Desk, found: TrainingSet) -> Sequence[Any]:

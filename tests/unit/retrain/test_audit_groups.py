@@ -227,12 +227,13 @@ def test_four_rows_make_no_pattern(said):
     assert poison.find(group_faults.inject_trigger(said, SEED, count=4)[0]) == []
 
 
-def test_a_source_over_the_cap_warns(said):
+def test_a_source_over_the_cap_is_told_and_is_no_fault(said):
     rows = [
         replace(row, source="faq") if row.source == "briefs" and row.key > "row-01" else row for row in said
     ]
     [finding] = poison.find(rows)
     assert finding.evidence.startswith("source 'faq' supplies 6")
+    assert finding.severity is Severity.INFO
 
 
 def test_a_slice_of_production_that_training_lacks_is_named(said):

@@ -47,6 +47,7 @@ def test_each_source_has_a_sentence_the_worst_one_first():
         "faq: 1 of 40 rows off topic",
     ]
     assert told["sources"][0]["shares"]["outdated"] == 61 / 80
+    assert [source["share_with_findings"] for source in told["sources"]] == [61 / 80, 0]  # INFO is no fault
     assert told["verdict"] == "120 rows of 2 sources: 1 finding stops training, 3 ask for a look, 1 informs"
 
 

@@ -86,6 +86,7 @@ class TestRows:
         ("record", "reason"),
         [
             ({"answer": "we"}, "no question"),
+            ({"messages": [{"role": "user", "content": " "}], "answer": "we"}, "the last turn is empty"),
             ({"question": "who?", "answer": " "}, "no answer and no label"),
             ({"question": "who?", "answer": None}, "no answer and no label"),
             ({"question": "who?", "answer": float("nan")}, "no answer and no label"),
