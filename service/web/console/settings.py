@@ -98,7 +98,7 @@ def settings(desk: Desk) -> str:
 
 @bp.get("/p/<slug>/settings/tools")
 @page(Access.READER)
-def tool_health(desk: Desk) -> str:
+def tool_health_part(desk: Desk) -> str:
     """Ask each annotation tool of the project how it is; the settings load this part, and wait for no tool."""
     used = tool_state.tools_of(desk.session, desk.project.id)
     return desk.show("_health.html", found={kind: tools.health(runtime().settings, kind) for kind in used})
