@@ -170,7 +170,7 @@ def wanted(entity, prop, values, **more):
 def search(connector, people):
     made = set_up(connector, "searched")
     ids = connector.push(made.external_id, TASKS)
-    if not list(connector.pull(made.external_id, None)):
+    if not any(held.annotations for held in connector.pull(made.external_id, None)):
         people.answer(made.external_id, ids["k-1"], "ann", Answer(Verdict.CORRECT))
         people.skip(made.external_id, ids["k-2"], "ann")
         people.answer(made.external_id, ids["k-2"], "ben", Answer(Verdict.UNSURE))

@@ -87,8 +87,7 @@ def asked_in(desk: Desk, findings: Sequence[AuditFinding]) -> dict[str, str]:
         select_columns(col(Settlement.id), col(Row.messages))
         .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
         .join(Row, col(AnnotationTask.response_id) == Row.id)
-        .where(col(Settlement.project_id) == desk.project.id, col(Settlement.id).in_(named))
-        .where(col(Row.erased_at).is_(None))
+        .where(col(Settlement.id).in_(named), col(Row.erased_at).is_(None))
     )
     return {str(key): messages[-1]["content"] for key, messages in desk.session.execute(rows)}
 
