@@ -149,8 +149,8 @@ def test_its_webhook_reaches_us_and_says_what_to_read_again(label_studio, receiv
         (task,),
         (annotation,),
     )
-    [found] = connector.fetch(project, task)
-    assert found.updated_at == event.updated_at
+    [found] = connector.fetch(project, [task])
+    assert [each.updated_at for each in found.annotations] == [event.updated_at]
 
 
 def test_its_webhook_reaches_no_other_private_address(label_studio):

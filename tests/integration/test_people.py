@@ -24,6 +24,7 @@ from service.tables import (
     KeyKind,
     LedgerEntry,
     Project,
+    Quarantine,
     Role,
     TrainingRun,
     User,
@@ -631,7 +632,8 @@ class Api:
             repair = AcceptedRepair(
                 project_id=clinic.id, finding_id=finding.id, place=1, user_id=ada.id, reason=""
             )
-            session.add(repair)
+            held = Quarantine(project_id=clinic.id, subject="sam", user_id=ada.id, reason="")
+            session.add_all([repair, held])
             session.flush()
             self.job = runtime.queue.ask(session, JobKind.CURATE, clinic.id, project_id=clinic.id)
             self.rows: dict[str, UUID] = {
@@ -640,6 +642,7 @@ class Api:
                 "job_id": self.job,
                 "finding_id": finding.id,
                 "repair_id": repair.id,
+                "quarantine_id": held.id,
             }
             self.approval = {
                 "evaluation": str(evaluation.id),
@@ -657,6 +660,20 @@ class Api:
             people.set_role(session, user, role, project=self.projects[slug], actor="test")
         return {"Authorization": f"Bearer {token}"}
 
+    def bodies(self) -> dict[str, dict[str, Any]]:
+        """What is sent where a project's name is not enough."""
+        corpus, clinic = {"source": "faq", "licence": "CC0"}, {"project": "clinic"}
+        labels = {"kind": "classification", "labels": ["a", "b"]}
+        return {
+            "loop.approve": self.approval,
+            "audits.waive": {"reason": "known", "until": utcnow().date().isoformat()},
+            "audits.accept_repair": {"place": 0},
+            "corpus.add": clinic | corpus | {"rows": [{"question": "x", "label": "y"}]},
+            "corpus.import_corpus": clinic | corpus | {"place": "label-studio:7"},
+            "quarantines.impose": clinic | {"subject": "pat", "reason": "known"},
+            "questions.set_label_schema": clinic | {"label_schema": labels},
+        }
+
     def calls(self) -> Iterator[tuple[str, str, dict[str, Any] | None, Access]]:
         """Every call that is for people, each about `clinic`."""
         app = self.client.application
@@ -666,17 +683,7 @@ class Api:
                 continue
             path = rule.build({name: self.rows[name] for name in rule.arguments})[1]
             for method in sorted(rule.methods - {"OPTIONS", "HEAD"}):
-                body = {"project": "clinic"} if view.body else None
-                if rule.endpoint == "loop.approve":
-                    body = self.approval
-                if rule.endpoint == "audits.waive":
-                    body = {"reason": "known", "until": utcnow().date().isoformat()}
-                if rule.endpoint == "audits.accept_repair":
-                    body = {"place": 0}
-                if rule.endpoint == "corpus.add":
-                    body |= {"source": "faq", "licence": "CC0", "rows": [{"question": "x", "label": "y"}]}
-                if rule.endpoint == "corpus.import_corpus":
-                    body |= {"source": "faq", "licence": "CC0", "place": "label-studio:7"}
+                body = self.bodies().get(rule.endpoint, {"project": "clinic"}) if view.body else None
                 yield method, path + ("?project=clinic" if view.query else ""), body, view.access
 
     def answers(self, headers: dict[str, str]) -> dict[tuple[str, str], tuple[int, Access]]:

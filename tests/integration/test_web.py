@@ -82,6 +82,17 @@ BODIES: dict[str, dict[str, Any]] = {
         "reason": "good",
     },
     "loop.promote": {"project": "clinic"},
+    "corpus.import_corpus": {
+        "project": "clinic",
+        "source": "faq",
+        "licence": "CC0",
+        "place": "label-studio:7",
+    },
+    "quarantines.impose": {"project": "clinic", "subject": "pat", "reason": "known"},
+    "questions.set_label_schema": {
+        "project": "clinic",
+        "label_schema": {"kind": "classification", "labels": ["a", "b"]},
+    },
     "models.chat": {"model": "clinic", "messages": [{"role": "user", "content": "x"}]},
 }
 
