@@ -3,12 +3,13 @@
 import unicodedata
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from math import ceil, log
 
 from rensa import RMinHash, RMinHashLSH
 
 from retrain.types import Message
 
-_PERMUTATIONS = 64
+_MISSED, _MOST_BANDS = 0.0005, 60
 _SEED = 20_251_123
 
 
@@ -101,27 +102,31 @@ def _candidates(distinct: Sequence[str], threshold: float) -> Iterator[tuple[int
 
     One pass over a matrix tells which texts share a band with any other; the few that do are then paired.
     """
-    bands = _bands(threshold)
+    rows, bands = _rows_and_bands(threshold)
+    permutations = rows * bands
     shingles = (_shingles(text) for text in distinct)
-    matrix = RMinHash.digest_matrix_from_token_sets(shingles, _PERMUTATIONS, _SEED)
-    flags = RMinHashLSH(threshold, _PERMUTATIONS, bands).query_duplicate_flags_matrix_one_shot(matrix)
+    matrix = RMinHash.digest_matrix_from_token_sets(shingles, permutations, _SEED)
+    flags = RMinHashLSH(threshold, permutations, bands).query_duplicate_flags_matrix_one_shot(matrix)
     flagged = [index for index, flag in enumerate(flags) if flag]
     del matrix, flags
     shingles = (_shingles(distinct[index]) for index in flagged)
-    index = RMinHashLSH(threshold, _PERMUTATIONS, bands)
-    for right, sketch in zip(flagged, RMinHash.from_token_sets(shingles, _PERMUTATIONS, _SEED), strict=True):
+    index = RMinHashLSH(threshold, permutations, bands)
+    for right, sketch in zip(flagged, RMinHash.from_token_sets(shingles, permutations, _SEED), strict=True):
         for left in sorted(index.query(sketch)):
             yield left, right
         index.insert(right, sketch)
 
 
-def _bands(threshold: float) -> int:
-    """Choose the fewest bands that still find a pair at the threshold with a chance above 0.9995."""
-    for rows in (8, 4, 2):
-        bands = _PERMUTATIONS // rows
-        if (1 - threshold**rows) ** bands < 0.0005:
-            return bands
-    return _PERMUTATIONS
+def _rows_and_bands(threshold: float) -> tuple[int, int]:
+    """Choose how a sketch is cut: the fewest bands that miss a pair at the threshold with a chance below `_MISSED`.
+
+    Longer bands propose fewer pairs in vain; they are taken as long as not too many are needed.
+    """
+    for rows in (4, 3, 2):
+        bands = ceil(log(_MISSED) / log(1 - threshold**rows))
+        if bands <= _MOST_BANDS:
+            break
+    return rows, bands
 
 
 def _shingles(normalised: str) -> list[str]:
