@@ -116,7 +116,11 @@ class LedgerEntry(Row, table=True):
     """One decision or change, chained to the one before by its hash."""
 
     __tablename__ = "ledger_entry"
-    __table_args__ = (UniqueConstraint("seq"), Index("ix_ledger_entry_project_id_id", "project_id", "id"))
+    __table_args__ = (
+        UniqueConstraint("seq"),
+        Index("ix_ledger_entry_project_id_id", "project_id", "id"),
+        Index("ix_ledger_entry_subject_action", "subject", "action"),
+    )
 
     seq: int = Field(sa_type=BigInteger)
     project_id: UUID | None = Field(default=None, foreign_key="project.id")

@@ -17,6 +17,7 @@ CAUSES = (
     ("user_id", "user"),
     ("lifted_by", "user"),
 )
+REVISIONS = "ix_ledger_entry_subject_action"
 DIFFERENCES = "ix_training_set_example_training_set_id_content_sha256"
 
 
@@ -41,10 +42,12 @@ def upgrade() -> None:
     )
     for column in ("created_at", "project_id"):
         op.create_index(f"ix_quarantine_{column}", "quarantine", [column])
+    op.create_index(REVISIONS, "ledger_entry", ["subject", "action"])
     op.create_index(DIFFERENCES, "training_set_example", ["training_set_id", "content_sha256"])
 
 
 def downgrade() -> None:
+    op.drop_index(REVISIONS, "ledger_entry")
     op.drop_index(DIFFERENCES, "training_set_example")
     op.drop_table("quarantine")
     op.drop_column("training_set_example", "consent")
