@@ -119,7 +119,7 @@ class LedgerEntry(Row, table=True):
     __table_args__ = (
         UniqueConstraint("seq"),
         Index("ix_ledger_entry_project_id_id", "project_id", "id"),
-        Index("ix_ledger_entry_subject_action", "subject", "action"),
+        Index("ix_ledger_entry_project_id_subject", "project_id", "subject"),
     )
 
     seq: int = Field(sa_type=BigInteger)

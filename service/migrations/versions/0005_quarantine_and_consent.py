@@ -17,7 +17,7 @@ CAUSES = (
     ("user_id", "user"),
     ("lifted_by", "user"),
 )
-REVISIONS = "ix_ledger_entry_subject_action"
+REVISIONS = "ix_ledger_entry_project_id_subject"
 DIFFERENCES = "ix_training_set_example_training_set_id_content_sha256"
 
 
@@ -42,7 +42,7 @@ def upgrade() -> None:
     )
     for column in ("created_at", "project_id"):
         op.create_index(f"ix_quarantine_{column}", "quarantine", [column])
-    op.create_index(REVISIONS, "ledger_entry", ["subject", "action"])
+    op.create_index(REVISIONS, "ledger_entry", ["project_id", "subject"])
     op.create_index(DIFFERENCES, "training_set_example", ["training_set_id", "content_sha256"])
 
 
