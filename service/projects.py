@@ -1,12 +1,12 @@
 """Projects, their keys, and the versioned documents that decisions name."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, update
+from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from annotation.label_schema import default_guidelines, from_json, to_json, validate
@@ -17,17 +17,13 @@ from annotation.types import LabelSchema, TaskKind
 from retrain.criteria import read_criteria, read_rules
 from retrain.suites import general_questions
 from retrain.types import sha256_of
-from service import ledger, tokens
-from service.clock import utcnow
+from service import ledger
 from service.errors import AlreadyExists, Invalid, NotFound
-from service.secrets import Secrets
 from service.tables import (
     AnnotationTask,
-    ApiKey,
     ConnectorKind,
     Document,
     DocumentKind,
-    KeyKind,
     ModelState,
     ModelVersion,
     Project,
@@ -297,61 +293,6 @@ def label_schema(session: Session, project: Project) -> LabelSchema:
 def read_schema(schema: Document, guidelines: Document) -> LabelSchema:
     """Put together the questions that two documents hold."""
     return from_json({**schema.content, "guidelines": guidelines.content["markdown"]})
-
-
-def add_key(
-    session: Session, project: Project, kind: KeyKind, origins: Iterable[str], *, actor: str, name: str = ""
-) -> str:
-    """Make an API key and return it; only its hash is kept, so it cannot be shown again.
-
-    Without a name it is numbered, for who is to revoke one must tell it from the others.
-    """
-    secret = tokens.new_secret("esk" if kind is KeyKind.SECRET else "epk")
-    made = session.exec(select(func.count()).where(ApiKey.project_id == project.id)).one()
-    name = name or f"{kind} key {made + 1}"
-    _keep_key(session, project, secret, kind, origins=origins, actor=actor, name=name)
-    return secret
-
-
-def playground_key(keys: Secrets, project_id: UUID) -> str:
-    """Return the public key of the console's own widget, which is made again rather than kept."""
-    return tokens.derived("epk", f"playground:{project_id}", keys)
-
-
-def ensure_playground_key(session: Session, project: Project, keys: Secrets) -> None:
-    """Let the console's own widget give feedback; once revoked it stays so."""
-    secret = playground_key(keys, project.id)
-    known = select(ApiKey.id).where(ApiKey.sha256 == tokens.hashed(secret))
-    if session.exec(known).first() is None:
-        _keep_key(session, project, secret, KeyKind.PUBLIC, origins=(), actor="console", name=PLAYGROUND)
-
-
-def revoke_key(session: Session, key: ApiKey, *, actor: str) -> None:
-    """Let a key open nothing from now on."""
-    key.revoked_at = key.revoked_at or utcnow()
-    session.add(key)
-    ledger.append(
-        session,
-        actor=actor,
-        action="key_revoked",
-        subject=key.name,
-        project_id=key.project_id,
-    )
-
-
-def _keep_key(
-    session: Session,
-    project: Project,
-    secret: str,
-    kind: KeyKind,
-    *,
-    origins: Iterable[str],
-    actor: str,
-    name: str,
-) -> None:
-    hashed = tokens.hashed(secret)
-    session.add(ApiKey(project_id=project.id, kind=kind, name=name, sha256=hashed, origins=list(origins)))
-    ledger.append(session, actor=actor, action="key_added", subject=name, project_id=project.id)
 
 
 def _check(session: Session, new: NewProject) -> None:

@@ -8,7 +8,7 @@ from sqlmodel import Session, col, select
 
 from annotation.types import Cause, Verdict
 from retrain.types import sha256_of
-from service import people, projects
+from service import api_keys, people, projects
 from service.stages import intake
 from service.tables import (
     Annotation,
@@ -89,7 +89,7 @@ def add_key(
     session: Session, project: Project, kind: KeyKind = KeyKind.SECRET, origins: Sequence[str] = ()
 ) -> str:
     """An API key's secret."""
-    return projects.add_key(session, project, kind, origins, actor="test")
+    return api_keys.add(session, project, kind, origins, actor="test")
 
 
 def add_person(session: Session, role: Role, name: str = "") -> tuple[User, str]:

@@ -19,7 +19,7 @@ from sqlmodel import Session, select
 from annotation.argilla import ArgillaConnector
 from annotation.label_schema import default_guidelines
 from annotation.types import LabelSchema, NewTask, TaskKind
-from service import glossary, jobs, people, projects, valkey
+from service import glossary, jobs, people, projects, sources, valkey
 from service.answers.audits import findings_of
 from service.answers.corpora import find_source
 from service.runtime import Runtime
@@ -162,8 +162,10 @@ def import_paper(runtime: Runtime, project: Project, name: str) -> None:
     with file.open("w", newline="") as out:
         csv.writer(out).writerows([("question", "answer"), *rows()])
     with runtime.db.transaction() as session:
-        source = corpus.ensure_source(session, project, corpus.NewSource(name, "our own", valid_to=valid_to))
-        options = corpus.import_options(session, str(file), {}, actor="olga")
+        source = sources.ensure_source(
+            session, project, sources.NewSource(name, "our own", valid_to=valid_to)
+        )
+        options = sources.import_options(session, str(file), {}, actor="olga")
     done(runtime, JobKind.CORPUS, project, row=source.id, options=options)
 
 

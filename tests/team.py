@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlmodel import col, select
 
 from retrain.corpus_files import read
-from service import jobs
+from service import jobs, sources
 from service.answers.corpora import corpora, find_source
 from service.clock import utcnow
 from service.queue import Lease
@@ -77,8 +77,8 @@ class Team:
 
     def lease(self, source: str = "faq") -> Lease:
         with self.runtime.db.transaction() as session:
-            new = corpus.NewSource(source, "CC-BY-4.0")
-            row_id = corpus.ensure_source(session, self.project, new).id
+            new = sources.NewSource(source, "CC-BY-4.0")
+            row_id = sources.ensure_source(session, self.project, new).id
             job = self.runtime.queue.ask(session, JobKind.CORPUS, row_id, project_id=self.project.id)
         return self.runtime.queue.lease(job)
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from service import sources
 from service.answers.corpora import corpora, find_source, too_few
 from service.cli.console import ACTOR, AsJson, DryRun, NoWait, Project, do, find_project, show
 from service.clock import utcnow
@@ -51,16 +52,16 @@ def import_corpus(
     dry_run: DryRun = False,
 ) -> None:
     """Take what stands in a file, on the hub or in an annotation tool as rows that nobody has approved yet."""
-    columns = corpus.columns_of(column or ())
+    columns = sources.columns_of(column or ())
     runtime, row = find_project(project)
     if dry_run:
         show(_in_a_child("read", place, columns), as_json=as_json)
         return
     days = [day.replace(tzinfo=UTC) if day else None for day in (valid_from, valid_to)]
-    new = corpus.NewSource(source, licence, author, valid_from=days[0], valid_to=days[1])
+    new = sources.NewSource(source, licence, author, valid_from=days[0], valid_to=days[1])
     with runtime.db.transaction() as session:
-        options = corpus.import_options(session, _absolute(place), columns, actor=ACTOR)
-        source_id = corpus.ensure_source(session, row, new).id
+        options = sources.import_options(session, _absolute(place), columns, actor=ACTOR)
+        source_id = sources.ensure_source(session, row, new).id
     job = (JobKind.CORPUS, source_id)
     show(do(runtime, *job, project_id=row.id, no_wait=no_wait, options=options), as_json=as_json)
 
@@ -125,7 +126,7 @@ def audit(
     """Say what is wrong with data, by source, before any model exists."""
     if bool(place) == bool(project):
         raise Invalid("name a place, or a project with --project")
-    columns = corpus.columns_of(column or ())
+    columns = sources.columns_of(column or ())
     if place:
         document = _in_a_child("audit", place, columns)
     else:

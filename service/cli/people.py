@@ -9,7 +9,7 @@ from sqlmodel import col, select
 
 from annotation import label_schema
 from annotation.suggestions import SuggestionSource
-from service import migrations, people, projects
+from service import api_keys, migrations, people, projects
 from service.answers.outdated import describe
 from service.cli.console import ACTOR, AsJson, connect, show
 from service.errors import Invalid
@@ -167,7 +167,7 @@ def add_key(
     """Make a key; it is shown once."""
     with connect().db.transaction() as session:
         row = projects.find(session, project)
-        key = projects.add_key(session, row, kind, origin or [], actor=ACTOR, name=name)
+        key = api_keys.add(session, row, kind, origin or [], actor=ACTOR, name=name)
     show({"key": key}, as_json=as_json)
 
 

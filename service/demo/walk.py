@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy import func
 from sqlmodel import col, select
 
-from service import migrations, people, projects, tool_state, tools
+from service import api_keys, migrations, people, projects, tool_state, tools
 from service.demo import enquiries
 from service.demo.crowd import Crowd, Told
 from service.demo.experts import ArgillaDesk, Expert, LabelStudioDesk, Panel
@@ -161,8 +161,8 @@ class Walk:
             self.project = projects.create(session, new, actor="demo")
             projects.set_criteria(session, self.project, CRITERIA, actor="demo")
             projects.set_rules(session, self.project, RULES, actor="demo")
-            secret = projects.add_key(session, self.project, KeyKind.SECRET, [], actor="demo")
-            public = projects.add_key(session, self.project, KeyKind.PUBLIC, [], actor="demo")
+            secret = api_keys.add(session, self.project, KeyKind.SECRET, [], actor="demo")
+            public = api_keys.add(session, self.project, KeyKind.PUBLIC, [], actor="demo")
             self.operator = f"operator-{slug}"
             people.add_user(session, self.operator, Role.APPROVER, actor="demo")
             token = people.add_token(session, self.operator, actor="demo")

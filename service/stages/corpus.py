@@ -1,8 +1,8 @@
 """Stage 0: take in what a team already has; it teaches only what experts judged, row by row or by a sample."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from itertools import islice
 from random import Random
@@ -16,7 +16,7 @@ from sqlmodel import Session, col, select
 
 from annotation.types import Verdict
 from retrain.audit import personal
-from retrain.corpus import CorpusRow, Found, check_columns, nothing_in
+from retrain.corpus import CorpusRow, Found, nothing_in
 from retrain.intervals import wilson
 from retrain.types import sha256_of
 from service import ledger, projects, routing
@@ -28,7 +28,6 @@ from service.answers.corpora import (
     size_of,
     unasked,
     why_no_decision,
-    why_no_import,
     why_no_sample,
 )
 from service.clock import utcnow
@@ -56,71 +55,6 @@ NO_ANSWER = "has no answer, which a project of this kind needs"
 UNKNOWN_LABEL = "has a label that the project does not know"
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class NewSource:
-    """Where a corpus comes from, under which licence, and on which days it holds; None leaves as it is."""
-
-    name: str
-    licence: str
-    author: str | None = None
-    valid_from: datetime | None = None
-    valid_to: datetime | None = None
-
-
-def ensure_source(session: Session, project: Project, new: NewSource) -> Source:
-    """Return the project's corpus of this name, added if there is none.
-
-    Raises:
-        Invalid: it has no name or licence, or its days are the wrong way round.
-        WrongState: the name is that of what users were answered, or is known under another licence.
-    """
-    if not new.name.strip() or not new.licence.strip():
-        raise Invalid("source and licence: name both; what nobody may use must not train anything")
-    named = select(Source).where(Source.project_id == project.id, Source.name == new.name)
-    found = session.exec(named).first()
-    if found and not found.is_corpus:
-        raise WrongState(f"source: {new.name!r} holds what users were answered; choose another name")
-    if found and found.licence != new.licence:
-        raise WrongState(f"licence: {new.name!r} is known under {found.licence!r}; choose another name")
-    source = found or Source(project_id=project.id, name=new.name, licence=new.licence, is_corpus=True)
-    given = {"author": new.author, "valid_from": new.valid_from, "valid_to": new.valid_to}
-    source.sqlmodel_update({name: value for name, value in given.items() if value is not None})
-    if source.valid_from and source.valid_to and source.valid_to < source.valid_from:
-        raise Invalid("valid_to: before valid_from")
-    session.add(source)
-    session.flush()
-    return source
-
-
-def import_options(session: Session, place: str, columns: Mapping[str, str], *, actor: str) -> dict[str, Any]:
-    """Return what a job is told that imports what stands in a place.
-
-    Raises:
-        Invalid: a tool is named, and no project in it.
-        UnreadableCorpus: `columns` names what rows do not have.
-        WrongState: a project of ours asks its experts there, so that their answers come by themselves.
-    """
-    check_columns(columns)
-    if why := why_no_import(session, place):
-        raise WrongState(f"{place}: {why}")
-    return {"path": place, "columns": dict(columns), "actor": actor}
-
-
-def columns_of(pairs: Iterable[str]) -> dict[str, str]:
-    """Read pairs such as answer=Reply: which column of a record has which role.
-
-    Raises:
-        Invalid: one of them is no pair.
-    """
-    columns = {}
-    for pair in pairs:
-        role, equals, name = pair.partition("=")
-        if not equals:
-            raise Invalid(f"column {pair}: write ROLE=NAME")
-        columns[role] = name
-    return columns
 
 
 def take(lease: Lease, source_id: UUID, read: Iterable[Found], *, actor: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from retrain.audit import Finding, Severity
 from retrain.audit.report import report
 from retrain.corpus import CorpusRow, example_of
 from retrain.types import Message, Split, canonical_json, sha256_of
-from service import people, projects
+from service import api_keys, people, sources
 from service.clock import utcnow
 from service.runtime import Runtime
 from service.stages import corpus, promotion
@@ -158,9 +158,7 @@ def open_clinic(runtime: Runtime, client: FlaskClient, said: str = QUESTION) -> 
         builders.place(session, project, "7", url="http://127.0.0.1:9/projects/7")
         builders.add_criteria(session, project)
         secret = builders.add_key(session, project)
-        projects.add_key(
-            session, project, KeyKind.PUBLIC, ["https://clinic.test"], actor="test", name=said[:100]
-        )
+        api_keys.add(session, project, KeyKind.PUBLIC, ["https://clinic.test"], actor="test", name=said[:100])
         people.add_user(session, said[:100], Role.AUDITOR, actor=said[:100])
     asked = [_flagged(client, secret, said) for _ in range(3)]
     with runtime.db.transaction() as session:
@@ -366,7 +364,7 @@ def _goes_on(session: Session, project: Project) -> None:
 
 def _brought_along(runtime: Runtime, session: Session, project: Project, said: str) -> None:
     """Have a team bring data along, one row of it set aside, and audit it, in a set as well."""
-    source = corpus.ensure_source(session, project, corpus.NewSource(said[:100], said[:200]))
+    source = sources.ensure_source(session, project, sources.NewSource(said[:100], said[:200]))
     rows = [CorpusRow((Message("user", f"{said} {label}"),), label=label) for label in ("Billing", "Surgery")]
     corpus.import_rows(session, source, rows, actor="test")
     aside = session.exec(select(Response).where(col(Response.set_aside).is_not(None))).one()

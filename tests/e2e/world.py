@@ -6,7 +6,7 @@ from uuid import uuid4
 from sqlmodel import col, select
 
 from retrain.types import Example
-from service import answers, ledger, people, projects, tool_state
+from service import answers, api_keys, ledger, people, projects, tool_state
 from service.stages import curation, promotion, training
 from service.tables import (
     AnnotationTask,
@@ -37,8 +37,8 @@ class World:
         with runtime.db.transaction() as session:
             self.project = projects.create(session, new, actor="test")
             projects.set_criteria(session, self.project, CRITERIA, actor="test")
-            self.key = projects.add_key(session, self.project, KeyKind.SECRET, [], actor="test")
-            self.public_key = projects.add_key(session, self.project, KeyKind.PUBLIC, [], actor="test")
+            self.key = api_keys.add(session, self.project, KeyKind.SECRET, [], actor="test")
+            self.public_key = api_keys.add(session, self.project, KeyKind.PUBLIC, [], actor="test")
             self.operator, _ = people.add_user(session, "olga", Role.APPROVER, actor="test")
 
     def respond(self, prompt: str, said: str) -> str:

@@ -14,7 +14,7 @@ from retrain.corpus import CorpusRow, UnreadableCorpus
 from retrain.corpus_files import read
 from retrain.intervals import wilson
 from retrain.types import Message
-from service import jobs, ledger, projects
+from service import jobs, ledger, projects, sources
 from service.answers.corpora import examples_of_corpus, examples_to_audit, find_source, too_few
 from service.clock import utcnow
 from service.errors import Invalid, LeaseLost, WrongState
@@ -39,7 +39,7 @@ from tests.fakes import FakeConnector
 from tests.team import ROWS, SAMPLE, SECRET, Team, question, write
 from tests.waiting import eventually
 
-NEW = corpus.NewSource("faq", "CC-BY-4.0")
+NEW = sources.NewSource("faq", "CC-BY-4.0")
 HOOK = Hook(url="", secret="")
 
 
@@ -115,7 +115,7 @@ class TestImport:
     def test_a_killed_worker_s_rows_are_there_once_after_the_next_attempt(self, team, tmp_path):
         numbers = range(6000)
         with team.runtime.db.transaction() as session:
-            source = corpus.ensure_source(session, team.project, NEW)
+            source = sources.ensure_source(session, team.project, NEW)
             options = {"path": write(tmp_path, numbers), "columns": {}, "actor": "olga"}
             job = team.runtime.queue.ask(
                 session, JobKind.CORPUS, source.id, project_id=team.project.id, options=options
@@ -140,16 +140,16 @@ class TestImport:
     @pytest.mark.parametrize(
         ("new", "error", "why"),
         [
-            (corpus.NewSource("production", "CC0"), WrongState, "holds what users were answered"),
-            (corpus.NewSource("faq", "CC0"), WrongState, "is known under 'CC-BY-4.0'"),
-            (corpus.NewSource("memos", " "), Invalid, "name both"),
-            (corpus.NewSource(" ", "CC0"), Invalid, "name both"),
+            (sources.NewSource("production", "CC0"), WrongState, "holds what users were answered"),
+            (sources.NewSource("faq", "CC0"), WrongState, "is known under 'CC-BY-4.0'"),
+            (sources.NewSource("memos", " "), Invalid, "name both"),
+            (sources.NewSource(" ", "CC0"), Invalid, "name both"),
         ],
     )
     def test_a_source_that_cannot_be_is_refused(self, team, new, error, why):
         team.take([1])
         with team.runtime.db.transaction() as session, pytest.raises(error, match=why):
-            corpus.ensure_source(session, team.project, new)
+            sources.ensure_source(session, team.project, new)
 
 
 class TestSample:
@@ -419,7 +419,7 @@ class TestAudit:
 def test_a_row_of_the_library_is_what_the_stage_takes(team):
     row = CorpusRow((Message("user", "who?"),), label="Billing")
     with team.runtime.db.transaction() as session:
-        source = corpus.ensure_source(session, team.project, NEW)
+        source = sources.ensure_source(session, team.project, NEW)
         told = corpus.import_rows(session, source, [row, row], actor="olga")
     assert told == {"added": 1, "known": 1, "set_aside": {}}
     assert TaskPurpose.CORPUS not in {task.purpose for task in team.rows(AnnotationTask)}

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from annotation.errors import ToolUnavailable
 from annotation.label_studio import LabelStudioConnector
-from service import jobs
+from service import jobs, sources
 from service.stages import corpus
 from service.tables import Job, JobKind, JobState, Response
 from tests.servers import RunningTool, free_port
@@ -80,8 +80,8 @@ def imported(team: Team, place: Place, **changed: object) -> Job:
     """Do one import, with what leads to the place as it is but for what is changed."""
     here = {"name": place.name, "url": place.url, "token": place.token} | changed
     with team.runtime.db.transaction() as session:
-        options = corpus.import_options(session, here["name"], {}, actor="olga")
-        source = corpus.ensure_source(session, team.project, corpus.NewSource("topics", "CC0"))
+        options = sources.import_options(session, here["name"], {}, actor="olga")
+        source = sources.ensure_source(session, team.project, sources.NewSource("topics", "CC0"))
         job = team.runtime.queue.ask(
             session, JobKind.CORPUS, source.id, project_id=team.project.id, options=options
         )

@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from retrain.corpus import MAX_ATTRIBUTES, MAX_LANGUAGE, MAX_SHORT, MAX_TEXT, MAX_TURNS, CorpusRow
 from retrain.types import Message
-from service import tools
+from service import sources, tools
 from service.answers.corpora import corpora
 from service.stages import corpus
 from service.tables import JobKind, Project, Source
@@ -113,7 +113,7 @@ def add(session: Session, caller: Caller, body: CorpusIn) -> dict[str, Any]:
 def import_corpus(session: Session, caller: Caller, body: ImportIn) -> JobOut:
     """Ask for an import of label-studio:ID or argilla:WORKSPACE/DATASET, as rows that nobody has approved yet."""
     project = caller.of_project(session, body.project)
-    options = corpus.import_options(session, tools.inside(body.place), body.columns, actor=caller.name)
+    options = sources.import_options(session, tools.inside(body.place), body.columns, actor=caller.name)
     source = _source(session, project, body)
     return ask(session, caller, JobKind.CORPUS, source.id, project=project, options=options)
 
@@ -127,8 +127,8 @@ def page(session: Session, caller: Caller, query: ListQuery) -> dict[str, Any]:
 
 def _source(session: Session, project: Project, body: SourceIn) -> Source:
     days = [_moment(day) for day in (body.valid_from, body.valid_to)]
-    new = corpus.NewSource(body.source, body.licence, body.author, valid_from=days[0], valid_to=days[1])
-    return corpus.ensure_source(session, project, new)
+    new = sources.NewSource(body.source, body.licence, body.author, valid_from=days[0], valid_to=days[1])
+    return sources.ensure_source(session, project, new)
 
 
 def _row(row: CorpusRowIn) -> CorpusRow:

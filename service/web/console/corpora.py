@@ -11,7 +11,7 @@ from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
 from retrain.amounts import how_many
-from service import tools
+from service import sources, tools
 from service.answers.corpora import (
     IS_CORPUS_ROW,
     describe,
@@ -128,11 +128,11 @@ def lift_quarantine(desk: Desk, row_id: UUID) -> WebResponse:
 @page(Access.OPERATOR, form=ImportForm)
 def import_corpus(desk: Desk, form: ImportForm) -> WebResponse:
     """Ask for an import of what a project inside an annotation tool holds."""
-    columns = corpus.columns_of(form.columns.split())
+    columns = sources.columns_of(form.columns.split())
     place = tools.inside(form.place)
-    options = corpus.import_options(desk.session, place, columns, actor=desk.user.name)
-    new = corpus.NewSource(form.source, form.licence, form.author)
-    source = corpus.ensure_source(desk.session, desk.project, new)
+    options = sources.import_options(desk.session, place, columns, actor=desk.user.name)
+    new = sources.NewSource(form.source, form.licence, form.author)
+    source = sources.ensure_source(desk.session, desk.project, new)
     job_id = desk.ask(JobKind.CORPUS, source.id, options=options)
     return desk.done(f"{place} is being read.", "console.job", row_id=job_id)
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from sqlmodel import Session, col, select
 
 from retrain.types import sha256_of
-from service import ledger, projects
+from service import api_keys, ledger, projects
 from service.clock import utcnow
 from service.errors import WrongState
 from service.stages import intake
@@ -77,7 +77,7 @@ def playground(desk: Desk) -> str:
         versions=desk.session.exec(versions.limit(TURNS)).all(),
         beside=request.args.get("beside", type=int),
         reasons={code: code.replace("_", " ").capitalize() for code in reasons},
-        key=projects.playground_key(runtime().secrets, desk.project.id),
+        key=api_keys.of_playground(runtime().secrets, desk.project.id),
         attack=attack,
         cases=_cases(desk, attack) if attack else [],
     )
@@ -100,7 +100,7 @@ def question(desk: Desk, form: QuestionForm) -> WebResponse:
     conversation = form.conversation or uuid4()
     with runtime().db.transaction() as session:
         project = projects.find(session, slug)
-        projects.ensure_playground_key(session, project, runtime().secrets)
+        api_keys.ensure_of_playground(session, project, runtime().secrets)
         responses = [_log(session, project, messages, said, conversation) for said in answers]
         _note_attack(session, desk, responses)
     return desk.done("", "console.playground", conversation=conversation, beside=form.beside, _anchor="last")

@@ -12,7 +12,7 @@ from sqlmodel import col, select
 
 from annotation.suggestions import SuggestionSource
 from retrain.criteria import METRIC_NAMES
-from service import projects, tool_state, tools
+from service import api_keys, projects, tool_state, tools
 from service.answers.outdated import doubtful
 from service.errors import AlreadyDecided, Invalid
 from service.glossary import set_glossary
@@ -157,7 +157,7 @@ def add_key(desk: Desk, form: KeyForm) -> Response:
         parts = urlsplit(origin)
         if parts.scheme not in ("http", "https") or not parts.netloc or parts.path:
             raise Invalid(f"origins: {origin!r} is no origin; write https://host")
-    secret = projects.add_key(
+    secret = api_keys.add(
         desk.session, desk.project, form.kind, origins, actor=desk.user.name, name=form.name
     )
     title = f"A {form.kind} key for {desk.project.slug}"
@@ -170,7 +170,7 @@ def add_key(desk: Desk, form: KeyForm) -> Response:
 @page(Access.ADMIN)
 def revoke_key(desk: Desk, row_id: UUID) -> Response:
     """Let a key open nothing from now on."""
-    projects.revoke_key(desk.session, desk.row(ApiKey, row_id), actor=desk.user.name)
+    api_keys.revoke(desk.session, desk.row(ApiKey, row_id), actor=desk.user.name)
     return desk.done("The key opens nothing any more.", "console.settings", _anchor="keys")
 
 
