@@ -244,13 +244,9 @@ def change(
     if needs_two_persons is not None:
         project.needs_two_persons = needs_two_persons
     if admission_bar is not None:
-        if not 0 < admission_bar < 1:
-            raise Invalid(f"admission_bar: {admission_bar:g} does not lie between 0 and 1")
-        project.admission_bar = admission_bar
+        project.admission_bar = _between("admission_bar", admission_bar, 0, 1)
     if settlement_bar is not None:
-        if not BY_CHANCE < settlement_bar < BEST:
-            raise Invalid(f"settlement_bar: {settlement_bar:g} does not lie between {BY_CHANCE} and {BEST}")
-        project.settlement_bar = settlement_bar
+        project.settlement_bar = _between("settlement_bar", settlement_bar, BY_CHANCE, BEST)
     session.add(project)
     ledger.append(
         session,
@@ -306,6 +302,12 @@ def _check(session: Session, new: NewProject) -> None:
     if session.exec(select(Project).where(Project.slug == new.slug)).first():
         raise AlreadyExists(f"there is a project {new.slug!r} already")
     validate(_schema(new))
+
+
+def _between(name: str, value: float, low: float, high: float) -> float:
+    if not low < value < high:
+        raise Invalid(f"{name}: {value:g} does not lie between {low} and {high}")
+    return value
 
 
 def _check_share(name: str, share: float) -> None:

@@ -77,21 +77,7 @@ def adjudicate(
     if any(is_of(annotator, user) for _, annotator in _newest(session, task)):
         raise Forbidden("you answered this task yourself: somebody else has to decide")
     given = check(answer, schema_of(session, task), response.text)
-    annotation = Annotation(
-        task_id=task.id,
-        annotator_id=_adjudicator(session, user).id,
-        schema_id=task.schema_id,
-        guidelines_id=task.guidelines_id,
-        external_id="adjudication",
-        revised_at=utcnow(),
-        verdict=Verdict(given.verdict),
-        label=given.label,
-        labels=list(given.labels),
-        correction=given.correction,
-        cause=given.cause,
-        reason=reason,
-    )
-    session.add(annotation)
+    session.add(_decision(task, _adjudicator(session, user), given, reason))
     session.flush()
     settle_task(session, project, task)
     session.add(task)
@@ -102,6 +88,23 @@ def adjudicate(
         subject=str(task.id),
         project_id=project.id,
         facts={"verdict": given.verdict.value},
+    )
+
+
+def _decision(task: AnnotationTask, annotator: Annotator, given: Answer, reason: str) -> Annotation:
+    return Annotation(
+        task_id=task.id,
+        annotator_id=annotator.id,
+        schema_id=task.schema_id,
+        guidelines_id=task.guidelines_id,
+        external_id="adjudication",
+        revised_at=utcnow(),
+        verdict=Verdict(given.verdict),
+        label=given.label,
+        labels=list(given.labels),
+        correction=given.correction,
+        cause=given.cause,
+        reason=reason,
     )
 
 

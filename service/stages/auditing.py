@@ -148,6 +148,35 @@ def _tasks(
     session: Session, project: Project, accepted: AcceptedRepair, proposal: Repair
 ) -> list[AnnotationTask]:
     """Return a task for each response that nobody was asked about, and one for each settled row, to be asked again."""
+    unasked, settled = _to_ask(project, proposal)
+    schema_id, guidelines_id = projects.questions(session, project.id)
+    rules = routing.routing_of(session, project)
+    causes: list[dict[str, Any]] = [
+        *(
+            {"response_id": response_id, "purpose": TaskPurpose.COVERAGE} | rules.place()
+            for response_id in session.exec(unasked)
+        ),
+        *(
+            {"response_id": task.response_id, "purpose": TaskPurpose.RECHECK, "rechecks_id": task.id}
+            | rules.place_again(session, task)
+            for task in session.exec(settled)
+        ),
+    ]
+    return [
+        AnnotationTask(
+            project_id=project.id,
+            repair_id=accepted.id,
+            schema_id=schema_id,
+            guidelines_id=guidelines_id,
+            priority=0.0,
+            **cause,
+        )
+        for cause in causes
+    ]
+
+
+def _to_ask(project: Project, proposal: Repair) -> tuple[Any, Any]:
+    """Select the responses that nobody was asked about, and the tasks of settled rows that nobody is asked again."""
     keys = [UUID(key) for key in proposal.keys]
     asked = exists().where(
         col(AnnotationTask.response_id) == Response.id, col(AnnotationTask.state) != TaskState.WITHDRAWN
@@ -164,30 +193,7 @@ def _tasks(
         .where(Settlement.project_id == project.id, col(Settlement.id).in_(keys), IN_FORCE, ~is_open)
         .where(col(Response.erased_at).is_(None))
     )
-    schema_id, guidelines_id = projects.questions(session, project.id)
-    rules = routing.routing_of(session, project)
-    causes: list[dict[str, Any]] = [
-        *(
-            {"response_id": response_id, "purpose": TaskPurpose.COVERAGE} | rules.place()
-            for response_id in session.exec(unasked.order_by(col(Response.id)))
-        ),
-        *(
-            {"response_id": task.response_id, "purpose": TaskPurpose.RECHECK, "rechecks_id": task.id}
-            | rules.place_again(session, task)
-            for task in session.exec(settled.order_by(col(AnnotationTask.id)))
-        ),
-    ]
-    return [
-        AnnotationTask(
-            project_id=project.id,
-            repair_id=accepted.id,
-            schema_id=schema_id,
-            guidelines_id=guidelines_id,
-            priority=0.0,
-            **cause,
-        )
-        for cause in causes
-    ]
+    return unasked.order_by(col(Response.id)), settled.order_by(col(AnnotationTask.id))
 
 
 def _held(session: Session, project: Project, finding_id: UUID) -> AuditFinding:

@@ -99,7 +99,6 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
         checks=recipe.checks,
         report=lambda *step: _report(lease, *step),
     )
-    told = wordless(report(built.examples, findings)) | {"versions": tools.versions(recipe.checks)}
     with runtime.db.reading() as session:
         consent = consents(session, [UUID(example.key) for example in built.examples])
     frozen = Frozen(
@@ -109,8 +108,7 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
         findings=findings,
         recipe=recipe,
         artifact=_stored(built.examples, tools.write, runtime.artifacts.put_file),
-        # What findings quote stands in rows of the database, where an erasure finds it.
-        report=runtime.artifacts.put_bytes(canonical_json(told)),
+        report=runtime.artifacts.put_bytes(_told(built, findings, tools.versions(recipe.checks))),
         consent=consent,
     )
     with lease.transaction() as session:
@@ -118,6 +116,11 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
         answer = describe_set(session, training_set)
     log.info("training_set_frozen", fingerprint=training_set.fingerprint, **training_set.counts)
     return answer
+
+
+def _told(built: Built, findings: Sequence[audit.Finding], versions: Mapping[str, int]) -> bytes:
+    # What findings quote stands in rows of the database, where an erasure finds it.
+    return canonical_json(wordless(report(built.examples, findings)) | {"versions": versions})
 
 
 def _nothing_left(project: Project, dropped: Mapping[str, str]) -> Invalid:
