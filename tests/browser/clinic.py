@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlmodel import Session, col, select
 
-from annotation.types import Cause, Verdict
+from annotation.quality_report import report as assess
+from annotation.types import Answer, Cause, Verdict
+from annotation.votes import Vote
 from retrain.audit import Finding, Severity
 from retrain.audit.report import report
 from retrain.corpus import CorpusRow, example_of
@@ -35,6 +38,7 @@ from service.tables import (
     JobState,
     KeyKind,
     Project,
+    QualityReport,
     Response,
     Role,
     RunState,
@@ -168,6 +172,7 @@ def open_clinic(runtime: Runtime, client: FlaskClient, said: str = QUESTION) -> 
         _taught(session, evaluation, [won, lost])
         _judged(runtime, session, evaluation, said)
         _goes_on(session, project)
+        _assessed(session, project)
         _brought_along(runtime, session, project, said)
         conversation = _attacked(session, project, said)
     return Clinic(runtime, client, project, said, conversation)
@@ -360,6 +365,21 @@ def _goes_on(session: Session, project: Project) -> None:
     gave_up = Job(kind=JobKind.SYNC, project_id=project.id, row_id=project.id, not_before=utcnow())
     gave_up.sqlmodel_update({"state": JobState.DEAD, "failure": "the tool was away", "finished_at": utcnow()})
     session.add_all([at_work, gave_up])
+
+
+def _assessed(session: Session, project: Project) -> None:
+    """Have those who answered done so for two weeks, not always alike, and been reported on."""
+    ann, other = session.exec(select(Annotator).order_by(col(Annotator.id))).all()[:2]
+    votes = [
+        Vote(f"t{n}", str(who.id), Answer(verdict), utcnow() - timedelta(days=7 * (n % 2)), seconds=30.0)
+        for n in range(20)
+        for who, verdict in (
+            (ann, Verdict.CORRECT if n % 4 else Verdict.UNSURE),
+            (other, Verdict.CORRECT if n % 5 else Verdict.UNSURE),
+        )
+    ]
+    told = assess(votes, reasons={"t0": ["wrong"]}, gold={"t1": "correct"}, outcomes={})
+    session.add(QualityReport(project_id=project.id, content=told, computed_at=utcnow()))
 
 
 def _brought_along(runtime: Runtime, session: Session, project: Project, said: str) -> None:

@@ -78,7 +78,7 @@
   }
 
   function drawAll() {
-    for (const curve of document.querySelectorAll(".curve:not([data-drawn])")) draw(curve);
+    for (const curve of document.querySelectorAll("[data-losses]:not([data-drawn])")) draw(curve);
   }
 
   if (dialog) {
