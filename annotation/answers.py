@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from annotation.errors import InvalidAnswer
-from annotation.questions import BEST_RATING, Question, QuestionType, questions
+from annotation.questions import BEST_RATING, Question, QuestionType, labels_in, questions
 from annotation.types import Abstention, Answer, Cause, LabelSchema, Span, Verdict
 
 MAX_CORRECTION_CHARS = 100_000
@@ -80,7 +80,9 @@ def _check_corrected(answer: Answer, schema: LabelSchema, response: str) -> Answ
         missing = "the right label" if schema.labels else "a corrected response"
         if not better:
             raise InvalidAnswer(f"an incorrect response needs {missing}, or a cause other than the model")
-        if response and better == response:
+        if response and (
+            better == response or (answer.labels and {*answer.labels} == {*labels_in(response)})
+        ):
             raise InvalidAnswer(f"{missing} is the very response that was found incorrect")
     return replace(answer, cause=answer.cause or Cause.MODEL)
 

@@ -4,7 +4,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +25,7 @@ from annotation.exchange import (
     shown,
     texts,
     time_of,
+    without_secrets,
 )
 from annotation.health import argilla_health
 from annotation.types import Answer, Health, HeldTask, LabelSchema, NewTask, PulledAnnotation, ToolProject
@@ -34,6 +35,7 @@ TIMEOUT_SECONDS = 30
 PUSH_BATCH = 200
 LOOKUP_BATCH = 100
 PAGE = 500
+DATED_BY_ANSWERS = "dated_by_answers"  # what the embedded search engine says of itself
 _ANSWERED = {
     "type": "terms",
     "scope": {"entity": "response", "property": "status"},
@@ -113,18 +115,17 @@ class ArgillaConnector:
         return ids
 
     def pull(self, project: str, since: datetime | None) -> Iterator[HeldTask]:
-        """Yield the records of every data set with activity since then: the answered ones, or else all.
+        """Yield the records of every data set with activity since then: those with an answer since, or else all.
 
-        A data set without activity costs one look. In one with any, each answered record is looked at: a record's
-        own time does not move when an answer to it changes.
+        A data set without activity costs one look. Argilla's own search does not know when an answer changed, so
+        that with Elasticsearch every answered record is looked at.
         """
         names, datasets = self._names(), self._datasets(project)
         if not datasets:  # Argilla says so too of a workspace that was deleted
             raise ToolRefused(f"Argilla at {self._url} has no data set in workspace {project}")
         for dataset in datasets:
             if since is None or time_of(dataset["last_activity_at"]) >= since - MARGIN:
-                filters = [] if since is None else [_ANSWERED]
-                for record in self._records(UUID(dataset["id"]), *filters):
+                for record in self._records(UUID(dataset["id"]), *self._answered_since(since)):
                     yield _held(record, names)
 
     def fetch(self, project: str, tasks: Sequence[str]) -> list[HeldTask]:
@@ -147,6 +148,18 @@ class ArgillaConnector:
     def health(self) -> Health:
         """Say how it is, and what a person can do about it."""
         return argilla_health(self._url, self._api_key)
+
+    def _answered_since(self, since: datetime | None) -> list[Mapping[str, Any]]:
+        if since is None:
+            return []
+        with self._mapped() as client:
+            # The SDK does not ask which search engine there is.
+            status = client.http_client.get("/api/v1/status").raise_for_status().json()
+        if DATED_BY_ANSWERS not in status["search_engine"]:
+            return [_ANSWERED]
+        from_then = (since - MARGIN).astimezone(UTC).replace(tzinfo=None)  # as Argilla writes times
+        scope = {"entity": "record", "property": "updated_at"}
+        return [_ANSWERED, {"type": "range", "scope": scope, "ge": from_then.isoformat()}]
 
     def _get(self, task: str) -> Mapping[str, Any] | None:
         try:
@@ -307,7 +320,8 @@ class ArgillaConnector:
         except httpx.TransportError as error:
             raise ToolUnavailable(f"Argilla at {self._url} does not answer: {error!r}") from error
         except (ArgillaError, httpx.InvalidURL, ValueError, KeyError) as error:
-            raise ToolRefused(f"{self._url} does not answer like Argilla: {error!r:.200}") from error
+            told = without_secrets(repr(error))
+            raise ToolRefused(f"{self._url} does not answer like Argilla: {told:.200}") from error
 
     def _problem(self, status: int, detail: str) -> ToolUnavailable | ToolRefused:
         return refusal(f"Argilla at {self._url}", status, detail, remedies=_REMEDIES)

@@ -1,5 +1,6 @@
 """What connectors exchange with their tools, each in one way: times, texts to show, answers and refusals."""
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +15,13 @@ UNKNOWN_ACCOUNT = "by an account that the tool does not know"
 SUGGESTED_BY = "errata"
 
 _BUSY = {408, 429}
+# What a name such as `api_key` or `Authorization` introduces, quoted or not, and what follows `Bearer`.
+_NAME = r"[\w-]*(?:token|secret|passw(?:or)?d|api[-_]?key|authorization|cookie)[\w-]*[\"']?\s*[:=]\s*"
+_SCHEME = r"(?:bearer|token|basic)\s+"
+_SECRET = re.compile(
+    rf"({_NAME})(?:\"[^\"]*\"|'[^']*'|(?:{_SCHEME})?[^\s,;&\"'}}\]]+)|{_SCHEME}[\w.~+/=-]{{12,}}",
+    re.IGNORECASE,
+)
 _NOTHING = "\u2013"  # stands for an empty text
 
 
@@ -54,4 +62,9 @@ def refusal(
     """Return the error that a tool's status means; `remedies` say what a person can do about some."""
     if status >= 500 or status in _BUSY:
         return ToolUnavailable(f"{where} answered {status}")
-    return ToolRefused(f"{where} answered {status}: {remedies.get(status, detail[:500])}")
+    return ToolRefused(f"{where} answered {status}: {remedies.get(status) or without_secrets(detail)[:500]}")
+
+
+def without_secrets(text: str) -> str:
+    """Return what a tool said without tokens and passwords: it is kept, logged and shown."""
+    return _SECRET.sub(lambda found: f"{found[1] or ''}[secret]", text)

@@ -7,7 +7,7 @@ from typing import Any
 
 from annotation.answers import NAMES
 from annotation.errors import InvalidSchema
-from annotation.questions import BEST_RATING, default_ratings
+from annotation.questions import BEST_RATING, BETWEEN_LABELS, default_ratings, labels_in
 from annotation.types import Answer, LabelSchema, TaskKind, Verdict
 
 MAX_LABELS = 200
@@ -44,6 +44,7 @@ _PAIRWISE_GUIDELINES = """\
 1. Read the context and the prompt, then both answers. Which stands first says nothing about either.
 2. **a** or **b**: the one that you would rather give. **tie**: neither is better. **Cannot judge** and **guideline
    unclear** count for nobody, and who runs the project is told.
+3. Ratings say by how much and in what: 1 means that a is better in that, 3 that there is no difference, 5 that b is.
 """
 
 
@@ -68,8 +69,8 @@ def validate(schema: LabelSchema) -> None:
         )
     if schema.is_multi_label and not schema.labels:
         raise InvalidSchema("is_multi_label: there are no labels of which several could be right")
-    if schema.kind is TaskKind.PAIRWISE and (schema.ratings or schema.spans):
-        raise InvalidSchema("two answers are compared as a whole: there are no ratings and no spans")
+    if schema.kind is TaskKind.PAIRWISE and schema.spans:
+        raise InvalidSchema("two answers are compared as a whole: there are no spans")
     _validate_ratings(schema)
     _refuse_repeated("span", (kind.casefold() for kind in schema.spans))
     if len(schema.spans) > MAX_SPAN_KINDS:
@@ -129,7 +130,8 @@ def doubt(answer: Answer, response: str, *, then: LabelSchema, now: LabelSchema)
         return None
     if then.is_multi_label != now.is_multi_label:
         return "several labels may be right" if now.is_multi_label else "one label is right"
-    said = (response,) if answer.verdict is Verdict.CORRECT else (*answer.labels, answer.label)
+    shown = labels_in(response) if then.is_multi_label else (response,)
+    said = shown if answer.verdict is Verdict.CORRECT else (*answer.labels, answer.label)
     gone = [label for label in then.labels if label in said and label not in now.labels]
     return f"{', '.join(map(repr, gone))} is no label any more" if gone else None
 
@@ -140,6 +142,10 @@ def _validate_labels(labels: tuple[str, ...]) -> None:
     _refuse_repeated("label", (label.casefold() for label in labels))
     for label in labels:
         _refuse_unpresentable("label", label, MAX_LABEL_CHARS)
+        if BETWEEN_LABELS in label:
+            raise InvalidSchema(
+                f"label {label!r} holds {BETWEEN_LABELS!r}, which stands between several labels"
+            )
 
 
 def _validate_ratings(schema: LabelSchema) -> None:

@@ -27,6 +27,7 @@ from annotation.exchange import (
     shown,
     texts,
     time_of,
+    without_secrets,
 )
 from annotation.health import label_studio_health
 from annotation.label_studio_results import from_result, written
@@ -296,7 +297,8 @@ class LabelStudioConnector:
         except httpx.TransportError as error:
             raise ToolUnavailable(f"Label Studio at {self._url} does not answer: {error!r}") from error
         except (httpx.InvalidURL, ParsingError, ValueError, KeyError) as error:
-            raise ToolRefused(f"{self._url} does not answer like Label Studio: {error!r:.200}") from error
+            told = without_secrets(repr(error))
+            raise ToolRefused(f"{self._url} does not answer like Label Studio: {told:.200}") from error
 
 
 def label_config(schema: LabelSchema) -> str:

@@ -19,7 +19,7 @@ from annotation.agreement import (
 from annotation.errors import NotEnoughAnnotations
 from annotation.quality import Consensus, consensus, share, trust
 from annotation.settlement import BAR
-from annotation.votes import Outcome, Vote, week_of
+from annotation.votes import Outcome, Repeat, Vote, week_of
 
 MOST_PAIRS = 200
 MOST_DOUBTFUL = 1000
@@ -36,6 +36,7 @@ def report(
     reasons: Mapping[str, Sequence[str]],
     gold: Mapping[str, str],
     outcomes: Mapping[str, Outcome],
+    repeats: Sequence[Repeat] = (),
     spans_of: Callable[[str], Spans] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -44,14 +45,16 @@ def report(
     Args:
         votes: one for each annotator and task.
         reasons: why users flagged what a task is about, by task.
-        gold: what is known to be right, by task.
+        gold: what is known to be right, by task; agreement on such tasks would count their item twice.
         outcomes: what tasks came to.
+        repeats: what somebody said twice of the same.
         spans_of: reads a corrected response as spans, where that is what it holds.
         seed: of the draws that intervals rest on.
     """
     by_task: defaultdict[str, list[Vote]] = defaultdict(list)
     for vote in votes:
-        by_task[vote.task].append(vote)
+        if vote.task not in gold:
+            by_task[vote.task].append(vote)
     found = consensus(votes, gold)
     return {
         "tasks": len(by_task),
@@ -63,7 +66,7 @@ def report(
         "reasons": _reasons(by_task, reasons, seed),
         "pairs": _pairs(by_task, seed),
         "weeks": _weeks(by_task, outcomes, seed),
-        "annotators": _annotators(votes, by_task, found, gold),
+        "annotators": _annotators(votes, by_task, found, gold, repeats),
         "doubtful": _doubtful(found, outcomes),
     }
 
@@ -90,6 +93,7 @@ def _questions(by_task: ByTask, spans_of: Callable[[str], Spans] | None, seed: i
         for name, read in (
             ("verdict", lambda vote: str(vote.answer.verdict)),
             ("label", lambda vote: vote.answer.label),
+            ("labels", lambda vote: tuple(sorted(vote.answer.labels)) or None),
             ("cause", lambda vote: vote.answer.cause and str(vote.answer.cause)),
         )
     ]
@@ -108,6 +112,13 @@ def _questions(by_task: ByTask, spans_of: Callable[[str], Spans] | None, seed: i
     else:
         spans = [[spans_of(text) for text in texts] for texts in corrections]
         figures.append(("correction", "spans shared, F1", _told(span_f1, spans, seed)))
+    # Who marked nothing where others did has said something, too.
+    marked = [
+        [[(span.start, span.end, span.label) for span in vote.answer.spans] for vote in votes]
+        for votes in by_task.values()
+        if any(vote.answer.spans for vote in votes)
+    ]
+    figures.append(("spans", "spans shared, F1", _told(span_f1, marked, seed)))
     return [
         {"name": name, "measure": measure, "figure": figure} for name, measure, figure in figures if figure
     ]
@@ -168,7 +179,11 @@ def _weeks(by_task: ByTask, outcomes: Mapping[str, Outcome], seed: int) -> list[
 
 
 def _annotators(
-    votes: Sequence[Vote], by_task: ByTask, found: Consensus, gold: Mapping[str, str]
+    votes: Sequence[Vote],
+    by_task: ByTask,
+    found: Consensus,
+    gold: Mapping[str, str],
+    repeats: Sequence[Repeat],
 ) -> dict[str, Any]:
     alike: defaultdict[str, defaultdict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for answers in by_task.values():
@@ -182,6 +197,7 @@ def _annotators(
                 right: {said: round(often, 3) for said, often in row.items() if often >= SELDOM}
                 for right, row in found.confusions.get(annotator, {}).items()
             },
+            "steady": _share([two.before == two.after for two in repeats if two.annotator == annotator]),
             "alike": _share([same for week in alike[annotator].values() for same in week]),
             "weeks": [
                 {"week": week, "alike": _share(same)}

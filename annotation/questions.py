@@ -1,11 +1,13 @@
 """What a label schema asks, as an ordered list of typed questions: pages show it, and answers are checked by it."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
 from annotation.types import RATINGS, Abstention, Cause, LabelSchema, TaskKind, Verdict
 
 BEST_RATING = 5
+BETWEEN_LABELS = ";"
 CONVERSATION_RATINGS = ("turn_taking", "sentiment_alignment", "task_completion")
 SPANS = ("hallucinated", "unsafe")
 
@@ -18,6 +20,7 @@ ANCHORS = {
     "sentiment_alignment": ("wrong tone for the mood", "neutral", "meets the mood"),
     "task_completion": ("not done", "done in part", "done"),
 }
+_RIVAL_ANCHORS = ("a is better", "no difference", "b is better")
 _OTHER_ANCHORS = ("poor", "fair", "nothing to improve")
 _FIELDS = {"context": "Context", "prompt": "Prompt", "response": "Response", "reasons": "What readers said"}
 _RIVALS = {"context": "Context", "prompt": "Prompt", "response": "Answer a", "rival": "Answer b"}
@@ -49,7 +52,8 @@ class Question:
 def questions(schema: LabelSchema) -> list[Question]:
     """Return what is asked, in the order in which it is shown."""
     if schema.kind is TaskKind.PAIRWISE:
-        return [_verdict("Which answer is better", (Verdict.A, Verdict.B, Verdict.TIE))]
+        better = _verdict("Which answer is better", (Verdict.A, Verdict.B, Verdict.TIE))
+        return [better, *(_rating(name, schema) for name in schema.ratings)]
     causes = tuple(map(str, Cause))
     marks = Question("spans", QuestionType.SPANS, "Mark what is wrong in the response", schema.spans)
     return [
@@ -61,6 +65,11 @@ def questions(schema: LabelSchema) -> list[Question]:
     ]
 
 
+def labels_in(text: str) -> tuple[str, ...]:
+    """Return the labels that a response names where several may be right: `Billing; Skin`, or one a line."""
+    return tuple(label for part in re.split(f"[{BETWEEN_LABELS}\n]", text) if (label := part.strip()))
+
+
 def fields(schema: LabelSchema) -> dict[str, str]:
     """Return what is shown of a task, and its title."""
     return _RIVALS if schema.kind is TaskKind.PAIRWISE else _FIELDS
@@ -68,8 +77,6 @@ def fields(schema: LabelSchema) -> dict[str, str]:
 
 def default_ratings(kind: TaskKind) -> tuple[str, ...]:
     """Return what is rated in a project that does not say."""
-    if kind is TaskKind.PAIRWISE:
-        return ()
     return RATINGS + CONVERSATION_RATINGS if kind is TaskKind.CONVERSATION else RATINGS
 
 
@@ -94,6 +101,7 @@ def _better(schema: LabelSchema) -> Question:
 
 
 def _rating(name: str, schema: LabelSchema) -> Question:
-    anchors = schema.anchors.get(name) or ANCHORS.get(name, _OTHER_ANCHORS)
+    usual = _RIVAL_ANCHORS if schema.kind is TaskKind.PAIRWISE else ANCHORS.get(name, _OTHER_ANCHORS)
+    anchors = schema.anchors.get(name) or usual
     hint = " · ".join(f"{at} {words}" for at, words in zip((1, 3, BEST_RATING), anchors, strict=True))
     return Question(name, QuestionType.RATING, name.replace("_", " ").capitalize(), hint=hint)

@@ -10,6 +10,7 @@ from typing import Any
 
 from annotation.answers import check
 from annotation.errors import InvalidAnswer
+from annotation.questions import labels_in
 from annotation.settlement import normalised
 from annotation.types import Answer, Cause, LabelSchema, TaskKind, Verdict
 
@@ -44,11 +45,11 @@ class Anchoring:
 
 
 def suggested(text: str, schema: LabelSchema) -> dict[str, Any]:
-    """Return what to prefill, by question; nothing where the text is no answer. Several labels stand one a line."""
+    """Return what to prefill, by question; nothing where the text is no answer. It may name several labels."""
     if schema.kind is TaskKind.PAIRWISE:
         return {}
     if schema.is_multi_label:
-        values: dict[str, Any] = {"labels": text.splitlines()}
+        values: dict[str, Any] = {"labels": [*labels_in(text)]}
     else:
         values = {"label" if schema.labels else "correction": text}
     try:
@@ -71,7 +72,7 @@ def agrees(answer: Answer, suggestion: Mapping[str, Any], response: str) -> bool
     """
     if answer.verdict is Verdict.CORRECT:
         given = {
-            normalised(line) for line in ([response] if "labels" not in suggestion else response.splitlines())
+            normalised(line) for line in ([response] if "labels" not in suggestion else labels_in(response))
         }
     elif answer.verdict is Verdict.INCORRECT:
         given = {normalised(text) for text in (*answer.labels, answer.label, answer.correction) if text}

@@ -1,8 +1,8 @@
 """What reports on annotators are made from; pages and stages may hold it, for it loads nothing heavy."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from annotation.types import Abstention, Answer, Verdict
 
@@ -46,3 +46,39 @@ def week_of(at: datetime) -> str:
     """Name the week that a moment lies in, such as 2026-W07."""
     year, week, _ = at.isocalendar()
     return f"{year}-W{week:02}"
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """What an annotator said of an item, and what of the same weeks later, without being told."""
+
+    annotator: str
+    before: str
+    after: str
+
+
+def told_apart(
+    votes: Sequence[Vote], copies: Mapping[str, str], persons: Mapping[str, str], *, gap: timedelta
+) -> tuple[list[Vote], list[Repeat]]:
+    """Part what tells of an item, or of somebody who never saw it, from what tells how far one agrees with oneself.
+
+    To a copy, a person's first word on its item is a vote like any other. A later one is a repeat if at least `gap`
+    lies between it and the one before, and else counts for nothing: it may be remembered.
+
+    Args:
+        votes: one for each annotator and task.
+        copies: which task each copy asks once more.
+        persons: who an annotator is, where several accounts are one person's.
+        gap: how long it takes to forget an answer.
+    """
+    kept: list[Vote] = []
+    repeats: list[Repeat] = []
+    last: dict[tuple[str, str], Vote] = {}
+    for vote in sorted(votes, key=lambda vote: (vote.at, vote.task)):
+        own = persons.get(vote.annotator, vote.annotator), copies.get(vote.task, vote.task)
+        earlier, last[own] = last.get(own), vote
+        if vote.task not in copies or earlier is None:
+            kept.append(vote)
+        elif vote.at - earlier.at >= gap:
+            repeats.append(Repeat(vote.annotator, earlier.said, vote.said))
+    return kept, repeats

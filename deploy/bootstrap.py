@@ -41,7 +41,8 @@ COMMANDS = {
     "up": ("-P", "-m", "service.cli", "up"),
     "errata": ("-P", "-m", "service.cli"),
     "bench": ("-m", "tests.benchmarks"),
-    "test": ("-m", "pytest"),
+    # A file stays with one process: its fixtures are servers. More processes would start more of them.
+    "test": ("-m", "pytest", "--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile"),
 }
 CHECKS = (
     ("-m", "ruff", "check"),

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -16,16 +16,20 @@ _PACKAGE = "retrain"
 
 
 def make(root: Path) -> bytes:
-    """Archive the package `retrain` below `root` and the installed packages' versions.
+    """Archive the package `retrain` below `root` and the installed packages' versions; equal ones give equal bytes."""
+    sources = {path.relative_to(root).as_posix(): path.read_bytes() for path in _sources(root)}
+    return zipped({LOCK: lock().encode()} | sources)
 
-    Equal sources and packages give equal bytes: names are sorted, times and modes fixed, and nothing is
-    deflated, since builds of zlib differ.
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """Return a ZIP file of these files in this order.
+
+    Equal files give equal bytes: times and modes are fixed, and nothing is deflated, since builds of zlib differ.
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(_entry(LOCK), lock())
-        for path in _sources(root):
-            archive.writestr(_entry(path.relative_to(root).as_posix()), path.read_bytes())
+        for name, content in files.items():
+            archive.writestr(_entry(name), content)
     return buffer.getvalue()
 
 

@@ -121,6 +121,10 @@ class ArtifactStore:
         for file in _manifest(name, self.get_bytes(name)):
             self.verify(file.sha256)
 
+    def contents(self, name: str) -> list[str]:
+        """Return the names of a stored directory's files; raises as `get_bytes`."""
+        return [file.sha256 for file in _manifest(name, self.get_bytes(name))]
+
     def _object(self, name: str) -> str:
         if not _NAME.fullmatch(name):
             raise MissingArtifact(f"{name!r} is no artifact's name")

@@ -5,17 +5,20 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from filelock import FileLock
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
@@ -31,6 +34,7 @@ from transformers.utils import logging
 from retrain.errors import UnknownBaseModel
 from retrain.types import sha256_of
 
+LICENCES = {"bundled:smollm2": "apache-2.0", "bundled:tiny": "none needed"}
 READ_SUFFIXES = {".safetensors", ".json", ".jinja", ".txt", ".model"}
 PAD, TURN, END_OF_TURN = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 TINY_TEMPLATE = (
@@ -59,6 +63,20 @@ class BaseModel:
     reference: str
     directory: Path
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class BaseFacts:
+    """What a base model is and takes; `memory_bytes` are its weights' in this machine's precision.
+
+    `licence` is what its files say, an SPDX or the hub's name, else `unknown`.
+    """
+
+    parameters: int
+    size_bytes: int
+    memory_bytes: int
+    context_tokens: int | None
+    licence: str
 
 
 def locate(reference: str, cache_dir: Path) -> BaseModel:
@@ -94,13 +112,39 @@ def fingerprint(directory: Path) -> str:
     return sha256_of({path.name: _sha256(path) for path in files})
 
 
+def facts_of(base: BaseModel) -> BaseFacts:
+    """Read a base model's facts from its files, without loading it.
+
+    Raises:
+        UnknownBaseModel: its files are damaged.
+    """
+    files = list(base.directory.glob("*.safetensors"))
+    try:
+        parameters = 0
+        for file in files:
+            with safe_open(file, "pt") as opened:
+                parameters += sum(prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
+        settings = json.loads((base.directory / "config.json").read_text())
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UnknownBaseModel(f"{base.reference} cannot be read: {error}") from error
+    card = base.directory / "README.md"
+    named = re.search(r"^license:\s*(\S+)", card.read_text(), re.MULTILINE) if card.exists() else None
+    return BaseFacts(
+        parameters=parameters,
+        size_bytes=sum(file.stat().st_size for file in files),
+        memory_bytes=parameters * precision().itemsize,
+        context_tokens=settings.get("max_position_embeddings"),
+        licence=named[1] if named else LICENCES.get(base.reference, "unknown"),
+    )
+
+
 def load(directory: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load weights in this machine's precision.
 
     Attention is eager: on a CPU it beats the masked flash kernel by a quarter.
 
     Raises:
-        UnknownBaseModel: the files are not a causal language model with a chat template.
+        UnknownBaseModel: the files are not a causal language model with its own tokenizer and a chat template.
     """
     logging.disable_progress_bar()
     try:
@@ -117,6 +161,12 @@ def load(directory: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         raise UnknownBaseModel(f"{directory} does not load: {error}") from error
     if not tokenizer.chat_template:
         raise UnknownBaseModel(f"{directory} has no chat template; take an instruction-tuned model")
+    embeddings: Any = model.get_input_embeddings()
+    known, rows = len(tokenizer), embeddings.num_embeddings
+    if known > rows:
+        raise UnknownBaseModel(
+            f"{directory}: its tokenizer knows {known} tokens and its weights {rows}; take the model's own tokenizer"
+        )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     placed: PreTrainedModel = torch.nn.Module.to(model, device())
@@ -253,7 +303,7 @@ def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory:
 
 def _from_hub(reference: str) -> Path:
     name, _, revision = reference.partition("@")
-    patterns = [f"*{suffix}" for suffix in READ_SUFFIXES]
+    patterns = [*(f"*{suffix}" for suffix in READ_SUFFIXES), "README.md"]
     try:
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=patterns))
     except HFValidationError as error:

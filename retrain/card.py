@@ -73,7 +73,10 @@ class CardFacts:
 
 
 def count(examples: Iterable[Example]) -> dict[str, dict[str, dict[str, int]]]:
-    """Count rows by kind, form, label, source and language, and each by split; no label is no entry."""
+    """Count rows by kind, form, label, source and language, and each by split; no label is no entry.
+
+    A row's weight is counted where it is not 1: an accepted repair that oversamples is never silent.
+    """
     counts: defaultdict[str, defaultdict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
     for example in examples:
         values = {
@@ -82,6 +85,7 @@ def count(examples: Iterable[Example]) -> dict[str, dict[str, dict[str, int]]]:
             "label": example.label,
             "source": example.source,
             "language": example.language or "",
+            "weight": None if example.weight == 1 else f"{example.weight:g}",
         }
         for name, value in values.items():
             if value is not None:
@@ -131,7 +135,7 @@ def _head(facts: CardFacts) -> str:
 
 def _counted(facts: CardFacts) -> Iterator[str]:
     yield "## Rows"
-    for name in ("kind", "form", "label", "source", "language"):
+    for name in ("kind", "form", "label", "source", "language", "weight"):
         if values := facts.counts.get(name):
             splits = [split for split in Split if any(of.get(split) for of in values.values())]
             rows = [

@@ -6,8 +6,17 @@ from typing import Any
 
 from retrain.errors import RetrainError, UnknownMetric
 
-# The names in `retrain.metrics`, which is too heavy for those who only read criteria.
-METRIC_NAMES = frozenset({"accuracy", "contains_key", "exact_match", "macro_f1", "rouge_l"})
+# The metrics of `retrain.metrics` that an evaluation can measure; the module itself is too heavy for those who only
+# read criteria.
+_NAMES = (
+    "abstention accuracy brier calibration_error chrf contains_key cost direction entity_f1 exact_match "
+    "generic_answers groundedness invariance invented_entities kept_words length_ratio macro_f1 memorisation micro_f1 "
+    "misdirection nonsense over_refusal pii_leakage refusal repetition rouge_1 rouge_2 rouge_l sentiment_alignment "
+    "span_f1 task_completion token_f1 tone_distance toxicity turn_taking"
+)
+METRIC_NAMES = frozenset(_NAMES.split())
+HIGHEST = {"brier": 2.0, "cost": 1_000_000.0}  # of all others 1
+TOOLS = ("", "argilla", "label-studio", "none")  # of `ask_people`; with none, answers are imported
 
 
 class WrongCriteria(RetrainError):
@@ -18,8 +27,11 @@ class WrongCriteria(RetrainError):
 class Criterion:
     """What a challenger must achieve on a suite, or on a slice of it (`name`, or `name=value`).
 
-    Without `target` it must beat the champion by more than `margin`; with it, it must reach the target.
-    Either counts only if it holds at the interval's low end.
+    Target and margin are in the metric's own unit.
+
+    Without `target` it must beat the champion by more than `margin`; with it, it must reach the target. Of a metric
+    of which less is better, it must lie as far, or at the target, below. Either counts only if it holds at the
+    interval's worse end.
     """
 
     metric: str
@@ -33,18 +45,27 @@ class Criterion:
 class Rules:
     """What a challenger may lose, as shares of right answers.
 
-    `max_loss` is by suite, `default_loss` for all others; the interval must exclude a greater loss.
+    `max_loss` is by suite, `behaviour_loss` for behavioural suites, whose few dozen cases exclude no smaller one, and
+    `default_loss` for all others; the interval must exclude a greater loss.
     `max_slice_loss` is by slice and counts instead of estimating: one more missed red flag is too many,
     however few there are. `confidence` is two-sided. Scores that are not shares need `min_cases`, since a
-    bootstrap of fewer is not to be trusted.
+    bootstrap of fewer is not to be trusted. Where `ask_people` names a tool, people compare both models' answers
+    there, `max_comparisons` at most, and a rate of preference counts from `matters` away from one half. Once people
+    have spent `min_effort_hours`, `min_validation_share` of that must have gone into validation.
     """
 
     max_loss: Mapping[str, float] = field(default_factory=dict)
     default_loss: float = 0.05
+    behaviour_loss: float = 0.25
     max_slice_loss: Mapping[str, float] = field(default_factory=lambda: {"red_flag": 0.0})
     confidence: float = 0.9
     resamples: int = 2000
     min_cases: int = 20
+    ask_people: str = ""
+    max_comparisons: int = 400
+    matters: float = 0.1
+    min_validation_share: float = 0.0
+    min_effort_hours: float = 1.0
 
 
 def read_criteria(document: Any) -> list[Criterion]:
@@ -67,9 +88,15 @@ def read_rules(document: Any) -> Rules:
             raise WrongCriteria(f"{name} must be an object of margins, not {document[name]!r}")
         for key, value in document[name].items():
             _check_number(f"{name} of {key!r}", value, low=0, high=1)
+    _check_number("behaviour_loss", document.get("behaviour_loss", 0), low=0, high=1)
     _check_number("default_loss", document.get("default_loss", 0), low=0, high=1)
     _check_number("confidence", document.get("confidence", 0.9), low=0.5, high=0.999)
-    for name, low in (("resamples", 100), ("min_cases", 1)):
+    _check_number("min_validation_share", document.get("min_validation_share", 0), low=0, high=1)
+    _check_number("min_effort_hours", document.get("min_effort_hours", 1), low=0, high=10_000)
+    _check_number("matters", document.get("matters", 0.1), low=0.01, high=0.4)
+    if document.get("ask_people", "") not in TOOLS:
+        raise WrongCriteria(f"ask_people must be one of {', '.join(TOOLS[1:])}, or empty")
+    for name, low in (("resamples", 100), ("min_cases", 1), ("max_comparisons", 1)):
         value = document.get(name, low)
         if type(value) is not int or not low <= value <= 1_000_000:
             raise WrongCriteria(f"{name} must be a whole number from {low} to 1000000, not {value!r}")
@@ -82,11 +109,12 @@ def _criterion(document: Any) -> Criterion:
         _check_text(name, document.get(name))
     if document.get("slice") is not None:
         _check_text("slice", document["slice"])
-    if document.get("target") is not None:
-        _check_number("target", document["target"], low=0, high=1)
-    _check_number("margin", document.get("margin", 0), low=0, high=1)
     if document["metric"] not in METRIC_NAMES:
         raise UnknownMetric(f"no metric is called {document['metric']!r}; there are {sorted(METRIC_NAMES)}")
+    highest = HIGHEST.get(document["metric"], 1)
+    if document.get("target") is not None:
+        _check_number("target", document["target"], low=0, high=highest)
+    _check_number("margin", document.get("margin", 0), low=0, high=highest)
     return Criterion(**document)
 
 

@@ -25,8 +25,36 @@ class WrongBaseModel(RetrainError):
     """An adapter belongs to another base model; train it again on this one."""
 
 
+class InvalidTriggers(RetrainError):
+    """What is to start a training cannot be read; correct the field that is named."""
+
+
 class TrainingBroke(RetrainError):
     """Training would publish something wrong (loss not finite, wrong parameters changed); look at the spec."""
+
+
+class WrongMethod(RetrainError):
+    """The rows lack what the training method learns from; take the method that the message names."""
+
+
+class WrongTargets(RetrainError):
+    """The base model has no such layers for an adapter; take those that the message names."""
+
+
+class ContextTooLong(RetrainError):
+    """The base model reads fewer tokens than a row may have; lower `max_tokens`."""
+
+
+class DiskTooSmall(RetrainError):
+    """A run's checkpoints and adapter would not fit on the disk; free what the message names."""
+
+
+class OutOfMemory(RetrainError):
+    """Half a batch does not fit into memory; train with a smaller `batch_size` or fewer `max_tokens`."""
+
+
+class Unhealthy(RetrainError):
+    """A run was stopped because it led nowhere; the message says why, and which learning rate to try next."""
 
 
 class Cancelled(RetrainError):
@@ -35,6 +63,23 @@ class Cancelled(RetrainError):
 
 class UnknownMetric(RetrainError):
     """No metric has this name; see `retrain.metrics.METRICS`."""
+
+
+class MetricFailed(RetrainError):
+    """A metric broke on a case, or its score is no number; correct the case, or leave the metric out."""
+
+    def __init__(self, metric: str, case: str, problem: str) -> None:
+        """Name the metric, the key of the case and what went wrong."""
+        super().__init__(f"metric {metric} failed on case {case!r}: {problem}")
+        self.metric, self.case = metric, case
+
+
+class MissingAnswer(RetrainError):
+    """A case is judged that no model was asked; ask it, and the case that it varies, and judge again."""
+
+
+class WrongSuite(RetrainError):
+    """A suite cannot be read, or has no case; correct what the message names."""
 
 
 class RemoteRefused(RetrainError):

@@ -1,8 +1,10 @@
-"""A share and its limits, with nothing but arithmetic, so that pages can tell them too."""
+"""A share or a mean and its limits, with nothing but arithmetic, so that pages can tell them too."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
-from statistics import NormalDist
+from random import Random
+from statistics import NormalDist, fmean
 
 from retrain.errors import EmptySplit
 
@@ -31,6 +33,22 @@ def wilson(successes: float, n: float, *, confidence: float = 0.95) -> Interval:
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return Interval(share, max(0.0, centre - half), min(1.0, centre + half), int(n))
+
+
+def mean(values: Sequence[float], *, seed: int, resamples: int = 500, confidence: float = 0.95) -> Interval:
+    """Return a mean: of zeros and ones a share, as `wilson`; of other values with its bootstrap's percentiles.
+
+    Raises:
+        EmptySplit: there are no values.
+
+    Source: Efron & Tibshirani (1993), "An Introduction to the Bootstrap", chapter 13.
+    """
+    if {0.0, 1.0}.issuperset(values):
+        return wilson(sum(values), len(values), confidence=confidence)
+    draw = Random(seed)
+    means = sorted(fmean(draw.choices(values, k=len(values))) for _ in range(resamples))
+    cut = int((1 - confidence) / 2 * resamples)
+    return Interval(fmean(values), means[cut], means[-1 - cut], len(values))
 
 
 def z_of(confidence: float) -> float:

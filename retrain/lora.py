@@ -1,65 +1,36 @@
 """Train one adapter: a run is a function of its `TrainingSpec`, its rows and its parent."""
 
-import dataclasses
-import hashlib
 import json
 import math
-import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
-from peft.helpers import disable_input_dtype_casting
 from safetensors.torch import load_file, save_file
 from torch.nn import Parameter
-from torch.nn.functional import cross_entropy
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from retrain.base_models import BaseModel, load
-from retrain.errors import Cancelled, EmptySplit, TrainingBroke
-from retrain.frame import FRAME_VERSION, encode_example
+from retrain.checkpoint import Checkpoint, State
+from retrain.errors import Cancelled, ContextTooLong, DiskTooSmall, TrainingBroke, WrongTargets
+from retrain.frame import FRAME_VERSION
 from retrain.generate import check_base
-from retrain.types import (
-    Message,
-    Mode,
-    Progress,
-    Split,
-    TrainedAdapter,
-    TrainingSpec,
-    canonical_json,
-    sha256_of,
-)
+from retrain.health import Monitor, Verdict, probe_every
+from retrain.lessons import Batch, Lessons
+from retrain.likelihood import Row
+from retrain.steps import before_learning, learn_from, probe_loss
+from retrain.types import Message, Mode, Progress, TrainedAdapter, TrainingSpec, sha256_of
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 GROUPED_BATCHES = 16
 WARMUP_STEPS = 5
 FINAL_SHARE_OF_RATE = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One encoded example."""
-
-    ids: list[int]
-    answer_start: int
-    weight: float
-
-
-@dataclass(slots=True)
-class State:
-    """What a checkpoint keeps beside the weights and the optimizer's moments."""
-
-    step: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    losses: list[float] = dataclasses.field(default_factory=list)
 
 
 def train(
@@ -68,6 +39,7 @@ def train(
     base: BaseModel,
     examples: Path,
     replay: Sequence[tuple[Sequence[Message], str]],
+    probe: Sequence[tuple[Sequence[Message], str]] = (),
     output: Path,
     checkpoints: Path,
     parent: Path | None = None,
@@ -77,51 +49,99 @@ def train(
     """Train on a Parquet file (messages, answer, weight) and replayed answers; write the adapter to `output`.
 
     A run that was ended goes on from its newest checkpoint and comes to the same bytes as an undisturbed one.
-    Rows of another split than `train`, answers that nobody wants and rows over `max_tokens` are left out.
+    Rows of another split than `train`, rows over `max_tokens` and, but by KTO, answers that nobody wants are left out.
+    Now and then the answers of `probe` are asked for their loss; nothing is learned from them. What the monitor
+    says of a step is reported, and `report` ends the run by raising.
 
     Raises:
         WrongBaseModel: the parent was trained on another base model.
+        ContextTooLong, DiskTooSmall: the base model cannot read such rows, or the disk not hold the run.
+        WrongTargets: the base model lacks the layers that an adapter is wanted for.
         EmptySplit: no row is left to train on.
+        WrongMethod: the rows lack what the method learns from.
         TrainingBroke: the loss is not finite, something else than the adapter's weights could change, or the
             file written holds other weights than those trained.
+        OutOfMemory: half a batch does not fit into memory either.
         Cancelled: `is_cancelled` said so; it is asked at every step.
     """
     model, tokenizer = load(base.directory)
+    _check_context(spec, base, model)
     adapted = _with_adapter(spec, base, model, parent).train()
     weights = adapter_weights(adapted)
+    _check_disk(weights, checkpoints)
     start = {name: parameter.detach().clone() for name, parameter in weights.items()}
-    rows = Rows(spec, tokenizer, _read(examples, checkpoints), replay)
+    lessons = Lessons(spec, tokenizer, _read(examples, checkpoints), replay)
+    before = before_learning(adapted, spec, lessons, is_cancelled)
     optimizer = torch.optim.AdamW(weights.values(), lr=spec.learning_rate, weight_decay=0.0)
-    checkpoint = Checkpoint(checkpoints / "checkpoint.pt", sha256_of([dataclasses.asdict(spec), rows.sha256]))
+    checkpoint = Checkpoint(checkpoints / "checkpoint.pt", sha256_of([spec.to_json(), lessons.sha256]))
     state = checkpoint.restore(weights, optimizer)
-    plan = _plan(spec, rows.lengths)
-    begun = time.monotonic() - state.seconds
-    for step in range(state.step, len(plan)):
-        if is_cancelled():
-            raise Cancelled(f"at step {step} of {len(plan)}")
-        # Each step has its own seed, so that a resumed run drops out the same activations.
-        torch.manual_seed(spec.seed * 1_000_003 + step)
-        _set_rate(optimizer, spec.learning_rate, step, len(plan))
-        batch = [rows[index] for index in plan[step]]
-        loss = _step(adapted, batch, optimizer, rows.mean_weight)
-        state.losses.append(loss)
-        state.tokens += sum(len(row.ids) for row in batch)
-        state.step, state.seconds = step + 1, time.monotonic() - begun
-        speed = state.tokens / max(state.seconds, 1e-9)
-        report(Progress(step + 1, len(plan), loss, speed, state.seconds))
-        if state.step % spec.checkpoint_every == 0:
+    for progress in _learn(
+        adapted,
+        spec,
+        lessons,
+        before=before,
+        optimizer=optimizer,
+        state=state,
+        asked=lessons.encoded(probe),
+        is_cancelled=is_cancelled,
+    ):
+        report(progress)
+        if not math.isfinite(progress.loss):
+            raise TrainingBroke(
+                f"the loss is {progress.loss}; lower the learning rate or look at the weights"
+            )
+        # The last step is never saved: a run that goes on has one to do, and with it tells of all before.
+        if state.step % spec.checkpoint_every == 0 and state.step < progress.steps:
             checkpoint.save(weights, optimizer, state)
-    if all(torch.equal(start[name], parameter) for name, parameter in weights.items()):
-        raise TrainingBroke("no weight of the adapter changed")
-    if not all(parameter.isfinite().all() for parameter in weights.values()):
-        raise TrainingBroke("a weight of the adapter is not finite")
+    _refuse_untaught(start, weights)
     facts = {
-        "spec": dataclasses.asdict(spec),
-        "left_out": rows.left_out,
+        "spec": spec.to_json(),
+        "left_out": lessons.left_out,
         "precision": str(model.dtype).removeprefix("torch."),
     }
     _write(adapted, base, facts, output)
     return TrainedAdapter(str(output), tuple(state.losses), state.tokens, state.seconds)
+
+
+def _learn(
+    model: PeftModel,
+    spec: TrainingSpec,
+    lessons: Lessons,
+    *,
+    before: torch.Tensor,
+    optimizer: torch.optim.Optimizer,
+    state: State,
+    asked: Sequence[Row],
+    is_cancelled: Callable[[], bool],
+) -> Iterator[Progress]:
+    """Learn step by step from where the state is, which goes with it, and yield how far the run is."""
+    plan = _plan(spec, lessons.lengths)
+    monitor = Monitor(spec.learning_rate, len(plan))
+    for step, (loss, norm) in enumerate(zip(state.losses, state.norms, strict=True)):
+        monitor.see(loss, norm, state.probes.get(step))
+    begun = time.monotonic() - state.seconds
+    for step in range(state.step, len(plan)):
+        if is_cancelled():
+            raise Cancelled(f"at step {step} of {len(plan)}")
+        if asked and step % probe_every(len(plan)) == 0:
+            state.probes[step] = probe_loss(model, asked, spec.batch_size)
+        _set_rate(optimizer, spec.learning_rate, step, len(plan))
+        chosen = [lessons[index] for index in plan[step]]
+        batch = Batch(spec.method, chosen, before[plan[step]], lessons.mean_weight)
+        # Each step has its own seed, so that a resumed run drops out the same activations.
+        loss, norm = learn_from(model, batch, optimizer, state, seed=spec.seed * 1_000_003 + step)
+        state.losses.append(loss)
+        state.norms.append(norm)
+        state.tokens += sum(len(row.ids) for lesson in chosen for row in lesson.rows)
+        state.step, state.seconds = step + 1, time.monotonic() - begun
+        yield _progress(state, len(plan), monitor.see(loss, norm, state.probes.get(step)))
+
+
+def _refuse_untaught(start: Mapping[str, torch.Tensor], weights: Mapping[str, Parameter]) -> None:
+    if all(torch.equal(start[name], parameter) for name, parameter in weights.items()):
+        raise TrainingBroke("no weight of the adapter changed")
+    if not all(parameter.isfinite().all() for parameter in weights.values()):
+        raise TrainingBroke("a weight of the adapter is not finite")
 
 
 def adapter_weights(model: torch.nn.Module) -> dict[str, Parameter]:
@@ -139,95 +159,6 @@ def adapter_weights(model: torch.nn.Module) -> dict[str, Parameter]:
     return weights
 
 
-class Rows:
-    """The rows of a run, encoded as they are read: the file stays memory-mapped, only lengths are held."""
-
-    def __init__(
-        self,
-        spec: TrainingSpec,
-        tokenizer: PreTrainedTokenizerBase,
-        table: datasets.Dataset,
-        replay: Sequence[tuple[Sequence[Message], str]],
-    ) -> None:
-        self._tokenizer = tokenizer
-        self._system_prompt = spec.system_prompt
-        self._table = table
-        self._replay = replay
-        self._kept: list[int] = []
-        self.lengths: list[int] = []
-        digest, total_weight = hashlib.sha256(), 0.0
-        for index in range(len(table) + len(replay)):
-            row = self._encode(index)
-            if row is not None and len(row.ids) <= spec.max_tokens:
-                self._kept.append(index)
-                self.lengths.append(len(row.ids))
-                total_weight += row.weight
-                digest.update(canonical_json([row.ids, row.answer_start, repr(row.weight)]))
-        if total_weight == 0:
-            raise EmptySplit(f"no training row of at most {spec.max_tokens} tokens has a weight")
-        self.left_out = len(table) + len(replay) - len(self._kept)
-        self.mean_weight = total_weight / len(self._kept)
-        self.sha256 = digest.hexdigest()
-
-    def __getitem__(self, number: int) -> Row:
-        row = self._encode(self._kept[number])
-        if row is None:
-            raise IndexError(number)
-        return row
-
-    def _encode(self, index: int) -> Row | None:
-        if index >= len(self._table):
-            messages, answer = self._replay[index - len(self._table)]
-            return self._row(messages, answer, 1.0)
-        found: Mapping[str, Any] = self._table[index]
-        if found.get("split", Split.TRAIN) != Split.TRAIN or not found.get("is_wanted", True):
-            return None
-        turns = [Message(turn["role"], turn["content"]) for turn in found["messages"]]
-        return self._row(turns, found["answer"], found.get("weight", 1.0))
-
-    def _row(self, messages: Sequence[Message], answer: str, weight: float) -> Row:
-        ids, start = encode_example(self._tokenizer, messages, answer, self._system_prompt)
-        return Row(ids, start, weight)
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """The newest point a run can go on from; one that another run left is not read."""
-
-    path: Path
-    run: str
-
-    def save(self, weights: Mapping[str, Parameter], optimizer: torch.optim.Optimizer, state: State) -> None:
-        """Replace the checkpoint in one step, so that there is always a whole one."""
-        partial = self.path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            torch.save(
-                {
-                    "run": self.run,
-                    "state": dataclasses.asdict(state),
-                    "weights": {name: parameter.detach() for name, parameter in weights.items()},
-                    "optimizer": optimizer.state_dict(),
-                },
-                file,
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.path)
-
-    def restore(self, weights: Mapping[str, Parameter], optimizer: torch.optim.Optimizer) -> State:
-        """Load the checkpoint into the weights and the optimizer, if this run left one."""
-        if not self.path.exists():
-            return State()
-        saved = torch.load(self.path, weights_only=True, map_location="cpu")
-        if saved["run"] != self.run:
-            return State()
-        with torch.no_grad():
-            for name, parameter in weights.items():
-                parameter.copy_(saved["weights"][name])
-        optimizer.load_state_dict(saved["optimizer"])
-        return State(**saved["state"])
-
-
 def _with_adapter(
     spec: TrainingSpec, base: BaseModel, model: PreTrainedModel, parent: Path | None
 ) -> PeftModel:
@@ -237,21 +168,50 @@ def _with_adapter(
     if parent is not None:
         check_base(parent, base.sha256)
         return PeftModel.from_pretrained(model, parent, is_trainable=True)
-    torch.manual_seed(spec.seed)
-    return get_peft_model(
-        model,
-        LoraConfig(
-            r=spec.rank,
-            lora_alpha=spec.alpha,
-            lora_dropout=spec.dropout,
-            target_modules=TARGETS,
-            task_type="CAUSAL_LM",
-        ),
+    settings = LoraConfig(
+        r=spec.rank,
+        lora_alpha=spec.alpha,
+        lora_dropout=spec.dropout,
+        target_modules=_targets(spec, model),
+        task_type="CAUSAL_LM",
     )
+    torch.manual_seed(spec.seed)
+    return get_peft_model(model, settings)
+
+
+def _targets(spec: TrainingSpec, model: PreTrainedModel) -> list[str]:
+    """Return the layers to adapt: those named, else the usual ones, else all linear ones but the output's."""
+    output = model.get_output_embeddings()
+    linear = sorted(
+        {
+            name.rpartition(".")[2]
+            for name, module in model.named_modules()
+            if isinstance(module, torch.nn.Linear | Conv1D) and module is not output
+        }
+    )
+    if unknown := [name for name in spec.targets if name not in linear]:
+        raise WrongTargets(
+            f"targets: the base has no layer {', '.join(unknown)}; there are {', '.join(linear)}"
+        )
+    return list(spec.targets) or ([name for name in TARGETS if name in linear] or linear)
+
+
+def _check_context(spec: TrainingSpec, base: BaseModel, model: PreTrainedModel) -> None:
+    most = getattr(model.config, "max_position_embeddings", spec.max_tokens)
+    if spec.max_tokens > most:
+        raise ContextTooLong(f"max_tokens is {spec.max_tokens}, and {base.reference} reads {most}")
+
+
+def _check_disk(weights: Mapping[str, Parameter], folder: Path) -> None:
+    """Refuse what will not fit: a checkpoint holds the weights and two moments, and the last is kept until the next."""
+    folder.mkdir(parents=True, exist_ok=True)
+    size = sum(parameter.numel() * parameter.element_size() for parameter in weights.values())
+    needed, free = (1 + 2 * 3) * size, shutil.disk_usage(folder).free
+    if free < needed:
+        raise DiskTooSmall(f"the run needs {needed} bytes for checkpoints and adapter, and {free} are free")
 
 
 def _read(examples: Path, checkpoints: Path) -> datasets.Dataset:
-    checkpoints.mkdir(parents=True, exist_ok=True)
     datasets.disable_progress_bars()
     return datasets.Dataset.from_parquet(
         str(examples), cache_dir=str(checkpoints / "datasets"), keep_in_memory=False
@@ -283,46 +243,19 @@ def _set_rate(optimizer: torch.optim.Optimizer, peak: float, step: int, steps: i
         group["lr"] = peak * min(1.0, (step + 1) / WARMUP_STEPS) * share
 
 
-def _step(
-    model: PeftModel, batch: Sequence[Row], optimizer: torch.optim.Optimizer, mean_weight: float
-) -> float:
-    """Learn from one batch; return its loss: each answer's mean over its tokens, weighted.
-
-    Raises:
-        TrainingBroke: the loss is not finite.
-    """
-    # Autocast casts for itself; peft's own detour over float32 would cost two copies at each layer.
-    is_mixed = model.dtype == torch.bfloat16
-    autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=is_mixed)
-    with autocast, disable_input_dtype_casting(model):
-        losses = _answer_losses(model, batch)
-    weights = losses.new_tensor([row.weight for row in batch])
-    loss = (losses * weights).sum() / (len(batch) * mean_weight)
-    if not math.isfinite(loss.item()):
-        raise TrainingBroke(f"the loss is {loss.item()}; lower the learning rate or look at the weights")
-    optimizer.zero_grad()
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 1.0)
-    optimizer.step()
-    return float(loss.item())
-
-
-def _answer_losses(model: PeftModel, batch: Sequence[Row]) -> torch.Tensor:
-    """Return each answer's mean loss; the wide output layer runs only where answers are predicted."""
-    width = max(len(row.ids) for row in batch)
-    ids = torch.tensor([row.ids + [0] * (width - len(row.ids)) for row in batch], device=model.device)
-    at = torch.arange(width, device=model.device)
-    ends = torch.tensor([[len(row.ids)] for row in batch], device=model.device)
-    starts = torch.tensor([[row.answer_start] for row in batch], device=model.device)
-    language_model: Any = model.get_base_model()
-    hidden = language_model.get_decoder()(
-        input_ids=ids, attention_mask=(at < ends).long(), use_cache=False
-    ).last_hidden_state
-    predicts = (at >= starts - 1) & (at < ends - 1)
-    logits = language_model.get_output_embeddings()(hidden[predicts])
-    losses = cross_entropy(logits.float(), ids.roll(-1, dims=1)[predicts], reduction="none")
-    total = torch.zeros(len(batch), device=model.device).index_add(0, predicts.nonzero()[:, 0], losses)
-    return total / predicts.sum(dim=1)
+def _progress(state: State, steps: int, verdict: Verdict | None) -> Progress:
+    return Progress(
+        state.step,
+        steps,
+        state.losses[-1],
+        state.tokens / max(state.seconds, 1e-9),
+        state.seconds,
+        losses=state.losses,
+        norms=state.norms,
+        probes=state.probes,
+        verdict=verdict,
+        out_of_memory=state.out_of_memory,
+    )
 
 
 def _write(adapted: PeftModel, base: BaseModel, facts: Mapping[str, object], output: Path) -> None:
@@ -334,9 +267,10 @@ def _write(adapted: PeftModel, base: BaseModel, facts: Mapping[str, object], out
     tensors = {name: tensor.contiguous().cpu() for name, tensor in weights.items()}
     save_file(tensors, partial / "adapter_model.safetensors", metadata={"format": "pt"})
     _refuse_other_weights(partial / "adapter_model.safetensors", adapter_weights(adapted))
-    config = adapted.peft_config["default"].to_dict() | {
+    config = adapted.peft_config["default"].to_dict()
+    config |= {
         "base_model_name_or_path": base.sha256 if Path(base.reference).exists() else base.reference,
-        "target_modules": sorted(TARGETS),
+        "target_modules": sorted(config["target_modules"]),
         "inference_mode": True,
     }
     (partial / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True, default=str))

@@ -1,14 +1,16 @@
 """Finds texts that say the same in nearly the same words: for triage, for splits and for audits."""
 
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import ceil, log
+from typing import TypeVar
 
 from rensa import RMinHash, RMinHashLSH
 
 from retrain.types import Message
 
+K = TypeVar("K")
 _MISSED, _MOST_BANDS = 0.0005, 60
 _SEED = 20_251_123
 
@@ -63,8 +65,20 @@ def overlap(one: str, other: str) -> float:
     """Return the `similarity` of two texts that `normalise` has seen."""
     if one == other:
         return 1.0
-    left, right = set(_shingles(one)), set(_shingles(other))
-    return len(left & right) / (len(left | right) or 1)
+    return _jaccard(set(_shingles(one)), set(_shingles(other)))
+
+
+def rank(prompts: Mapping[K, str], prompt: str) -> list[tuple[K, float]]:
+    """Return each key with the `similarity` of its prompt to one, the most similar first, equal ones as they came.
+
+    An empty prompt is like nothing. This says what is alike, not what a model learned from.
+    """
+    asked = set(_shingles(normalise(prompt))) if prompt else set()
+    scores = [
+        (key, _jaccard(asked, set(_shingles(normalise(text)))) if text else 0.0)
+        for key, text in prompts.items()
+    ]
+    return sorted(scores, key=lambda one: -one[1])
 
 
 def normalise(text: str) -> str:
@@ -127,6 +141,10 @@ def _rows_and_bands(threshold: float) -> tuple[int, int]:
         if bands <= _MOST_BANDS:
             break
     return rows, bands
+
+
+def _jaccard(one: set[str], other: set[str]) -> float:
+    return len(one & other) / (len(one | other) or 1)
 
 
 def _shingles(normalised: str) -> list[str]:

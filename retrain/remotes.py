@@ -14,10 +14,20 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from shutil import copyfileobj
+from typing import Any
 from urllib.parse import urlsplit
 
+from asyncssh import SSHClient
 from dvc.exceptions import DvcException
-from dvc.fs import AuthError, ConfigError, FileSystem, HTTPFileSystem, LocalFileSystem, get_cloud_fs
+from dvc.fs import (
+    AuthError,
+    ConfigError,
+    FileSystem,
+    HTTPFileSystem,
+    LocalFileSystem,
+    RemoteMissingDepsError,
+    get_cloud_fs,
+)
 from fsspec.asyn import AsyncFileSystem, sync
 
 from retrain.errors import RemoteRefused
@@ -25,8 +35,10 @@ from retrain.errors import RemoteRefused
 _OUT = "- md5: {}\n  size: {}\n  hash: md5\n  path: {}\n"
 _OUTS = re.compile(_OUT.replace("{}", "(.*)"))
 # DVC waits three times as long for each byte, and asks a silent server five times.
-_HTTP_SECONDS = {"connect_timeout": 20.0, "read_timeout": 20.0}
-_REFUSALS = (OSError, DvcException, AuthError, ConfigError, ImportError)
+_HTTP = {"connect_timeout": 20.0, "read_timeout": 20.0}
+_PATIENCE = {"http": _HTTP, "https": _HTTP, "ssh": {"timeout": 60.0}}
+_MISSING = (ImportError, RemoteMissingDepsError)
+_REFUSALS = (OSError, DvcException, AuthError, ConfigError)
 _REFUSALS_OF = {"aiohttp": "ClientError", "asyncssh": "Error", "botocore.exceptions": "BotoCoreError"}
 
 
@@ -114,10 +126,15 @@ class Remote:
     @contextmanager
     def _files(self) -> Iterator[tuple[FileSystem, str]]:
         """Lend the remote's file system and where its files begin."""
-        patience = _HTTP_SECONDS if urlsplit(self.url).scheme in {"http", "https"} else {}
+        scheme = urlsplit(self.url).scheme
         try:
-            kind, options, root = get_cloud_fs({}, url=self.url, **{**patience, **self.options})
+            options: dict[str, Any] = {**_PATIENCE.get(scheme, {}), **self.options}
+            kind, options, root = get_cloud_fs({}, url=self.url, **options)
+            if scheme == "ssh":  # DVC's own client would ask whoever sits at the terminal for a password
+                options["client_factory"] = SSHClient
             yield kind(**options), root
+        except _MISSING as error:
+            raise RemoteRefused(f"{self.url}: {error}: pip install 'dvc[{scheme}]'") from error
         except _refusals() as error:
             raise RemoteRefused(f"{self.url}: {type(error).__name__}: {error}") from error
 

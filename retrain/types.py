@@ -2,14 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import orjson
+
+from retrain.health import Verdict
 
 
 class Kind(StrEnum):
@@ -48,6 +51,14 @@ class Mode(StrEnum):
     CONTINUE = "continue"
 
 
+class Method(StrEnum):
+    """What a run learns by: wanted answers; these and, of pairs, which is better; or verdicts on answers."""
+
+    SFT = "sft"
+    DPO = "dpo"
+    KTO = "kto"
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a conversation."""
@@ -60,10 +71,11 @@ class Message:
 class Example:
     """One row to learn from: a prompt (ending in a user's turn) and the answer people settled on.
 
-    For classification `answer` is the label's text. `rejected` is the answer that people corrected; without
-    `is_wanted` they only said that `answer` is wrong. `key` (our settlement), `group` (near-duplicate cluster or
-    conversation) and what follows `attributes` belong to the lineage, not to the content. `person` caused the row;
-    `was_wrong` tells what experts found of the model's own answer, None where it gave none; `reasons` are the flags'.
+    For classification `answer` is the label's text, or by `label_of` that of several. `rejected` is the answer that
+    people corrected; without `is_wanted` they only said that `answer` is wrong. `key` (our settlement), `group`
+    (near-duplicate cluster or conversation) and what follows `attributes` belong to the lineage, not to the content.
+    `person` caused the row; `was_wrong` tells what experts found of the model's own answer, None where it gave none;
+    `reasons` are the flags'.
     """
 
     key: str
@@ -146,7 +158,7 @@ class TrainingSpec:
 
     `replay_earlier` is the share of the previous sets' examples mixed in; `replay_general` the number of the base
     model's own answers to general prompts. `training_set` is a fingerprint, `base_sha256` and `parent_adapter`
-    are hashes of content.
+    are hashes of content. `targets` names the layers that a fresh adapter changes, none named the usual ones.
     """
 
     base_model: str
@@ -154,7 +166,9 @@ class TrainingSpec:
     training_set: str
     system_prompt: str
     mode: Mode = Mode.FRESH
+    method: Method = Method.SFT
     parent_adapter: str | None = None
+    targets: tuple[str, ...] = ()
     rank: int = 8
     alpha: int = 16
     dropout: float = 0.0
@@ -167,16 +181,45 @@ class TrainingSpec:
     checkpoint_every: int = 20
     seed: int = 0
 
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` reads; fields of later days are in it only where they say something.
+
+        So specs that were recorded before keep their bytes, and code that was archived before reads them.
+        """
+        unsaid = {"method": Method.SFT, "targets": ()}
+        return {name: value for name, value in asdict(self).items() if unsaid.get(name, ...) != value}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "TrainingSpec":
+        """Read a recorded spec."""
+        read = dict(document) | {"mode": Mode(document["mode"])}
+        read["method"] = Method(document.get("method", Method.SFT))
+        return cls(**read | {"targets": tuple(document.get("targets", ()))})
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a training run is; `loss` is the last step's mean over answer tokens, `seconds` all steps' time."""
+    """How far a training run is; `loss` is the last step's mean over answer tokens, `seconds` all steps' time.
+
+    `losses` and the gradient's `norms` have one entry per step, `probes` the loss of answers that are not learned
+    from, by the steps done; all grow on.
+    """
 
     step: int
     steps: int
     loss: float
     tokens_per_second: float
     seconds: float = 0.0
+    losses: Sequence[float] = ()
+    norms: Sequence[float] = ()
+    probes: Mapping[int, float] = field(default_factory=dict)
+    verdict: Verdict | None = None
+    out_of_memory: str = ""
+
+    @property
+    def seconds_left(self) -> float:
+        """How long the rest takes if it goes on as all its steps went, those before a restart too."""
+        return self.seconds / self.step * (self.steps - self.step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +234,12 @@ class TrainedAdapter:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One question of a suite. `check` says how an answer is judged: `label`, `exact` or `contains`."""
+    """One question of a suite. `check` says how an answer is judged: see `retrain.metrics.CHECKS`.
+
+    What follows `slices` serves single metrics. `pair` is the key of the case that this one varies. An answer must say
+    one of `accepted` and none of `forbidden`. `context` is what it may rest on, `checklist` what the conversation must
+    have settled (alternatives parted by "|"), `missing` what must be asked for, and `roles` says who is who, by role.
+    """
 
     key: str
     suite: str
@@ -199,6 +247,18 @@ class Case:
     expected: str
     check: str
     slices: Mapping[str, str] = field(default_factory=dict)
+    pair: str = ""
+    accepted: tuple[str, ...] = ()
+    forbidden: tuple[str, ...] = ()
+    context: tuple[str, ...] = ()
+    checklist: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    roles: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the model chooses among the project's labels, and does not write."""
+        return self.check.endswith("label")
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +271,18 @@ class Contents:
     files: Mapping[str, Path]
     facts: Mapping[str, bytes]
     at: datetime
+
+
+def label_of(labels: Iterable[str]) -> str:
+    """Return several labels as the one text that is learned: sorted, `Billing; Skin`."""
+    return "; ".join(sorted({*labels}))
+
+
+def labels_in(text: str) -> frozenset[str]:
+    """Return the labels that a text names, in whatever order; what names none stands for itself."""
+    return frozenset(label for part in re.split("[;\n]", text) if (label := part.strip())) or frozenset(
+        {text}
+    )
 
 
 def version_tag(version: int, revision: int = 1) -> str:

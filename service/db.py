@@ -59,6 +59,11 @@ def text_enum(kind: type[StrEnum]) -> Any:
     )
 
 
+def _loaded(text: str) -> Any:
+    """Read JSON; most of what is kept is empty, and a parser takes longest to begin."""
+    return {} if text == "{}" else [] if text == "[]" else json.loads(text)
+
+
 class Database:
     """Hands out transactions: `transaction()` to write, `reading()` to look."""
 
@@ -85,6 +90,7 @@ class Database:
             "pool_size": 16,
             "max_overflow": 32,
             "json_serializer": partial(json.dumps, ensure_ascii=False),
+            "json_deserializer": _loaded,
         }
         if not self.is_sqlite:
             return create_engine(self.url, pool_pre_ping=True, **options)

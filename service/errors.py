@@ -45,6 +45,12 @@ class Invalid(ServiceError):
     code = "invalid"
 
 
+class AddressRefused(ServiceError):
+    """A URL leads to a private, local or unknown address, to which nothing is sent; name a public one."""
+
+    code = "address_refused"
+
+
 class EventConflict(ServiceError):
     """This id was used before with another body; send a fresh id."""
 
@@ -81,10 +87,40 @@ class SamePerson(ServiceError):
     code = "two_persons_needed"
 
 
+class OnHold(ServiceError):
+    """Somebody must keep this person's words for now; lift the legal hold first, or wait until it is over."""
+
+    code = "legal_hold"
+
+
+class PreviewStale(ServiceError):
+    """What would be erased has changed since it was shown; look again, then confirm anew."""
+
+    code = "preview_stale"
+
+
 class AuditBlocked(ServiceError):
     """The audit found something that must not be trained on; settle it or waive it."""
 
     code = "audit_blocked"
+
+
+class DifferentProjects(ServiceError):
+    """Two model versions of different projects cannot be compared; name two of one."""
+
+    code = "different_projects"
+
+
+class NoCommonAncestor(ServiceError):
+    """Two model versions have nothing in common to go from one to the other; compare others."""
+
+    code = "no_common_ancestor"
+
+
+class RowsGone(ServiceError):
+    """Rows that would be trained on were erased, or may not be learned from any more; compare later versions."""
+
+    code = "rows_gone"
 
 
 class Unauthenticated(ServiceError):

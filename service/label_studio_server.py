@@ -33,6 +33,7 @@ PACKAGE = Package(
     needed_bytes=2_000_000_000,
 )
 ADMIN_EMAIL = "admin@errata.local"
+BLIND = Path(__file__).parents[1] / "deploy" / "label_studio_embedded" / "blind.py"
 
 # Label Studio's list of forbidden targets without loopback, where our webhook lives: with no list at all,
 # whoever has an account could make the server call any private address.
@@ -61,8 +62,12 @@ def install(cache_dir: Path, report: Report) -> Installation:
     """Return the shared installation, made first if it is not there; `report` gets a line now and then.
 
     Raises:
-        ToolFailed: it cannot be installed here.
+        ToolFailed: it cannot be installed here, or Errata runs without its `deploy` directory.
     """
+    if not BLIND.exists():
+        raise ToolFailed(
+            f"{BLIND} is missing: run Errata from its repository, or set ERRATA_LABEL_STUDIO_URL"
+        )
     return tool_server.install(cache_dir, PACKAGE, report, _migrate_template)
 
 
@@ -116,6 +121,11 @@ def is_up(url: str) -> bool:
         return False
 
 
+def login_of(name: str) -> str:
+    """Return with what the account of a name signs in, which is also what answers name."""
+    return f"{name}@errata.local"
+
+
 def ensure_accounts(url: str, data_dir: Path, names: Sequence[str]) -> list[Account]:
     """Return one working account per name, and make those that do not exist.
 
@@ -132,7 +142,7 @@ def ensure_accounts(url: str, data_dir: Path, names: Sequence[str]) -> list[Acco
             tool_server.ensure_account(
                 home,
                 name,
-                f"{name}@errata.local",
+                login_of(name),
                 is_valid=lambda token: _is_valid(url, token),
                 make=lambda account: _sign_up(url, admin_token, account),
             )
@@ -166,7 +176,8 @@ def _migrate_template(installation: Installation, installer: Installer) -> None:
 
 def _environment(home: Path, more: dict[str, str]) -> dict[str, str]:
     ours = {**_QUIET, "BASE_DATA_DIR": str(home), **more}
-    return tool_server.environment({f"LABEL_STUDIO_{name}": value for name, value in ours.items()})
+    settings = {"DJANGO_SETTINGS_MODULE": BLIND.stem, "PYTHONPATH": str(BLIND.parent)}
+    return tool_server.environment(settings | {f"LABEL_STUDIO_{name}": value for name, value in ours.items()})
 
 
 def _client(url: str, token: str = "") -> httpx.Client:

@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 from sqlmodel import Session, col
 
 from retrain.types import sha256_of
+from service import notices
 from service.tables import LedgerEntry
 
 GENESIS = f"sha256:{'0' * 64}"
@@ -23,7 +24,10 @@ def append(
     project_id: UUID | None = None,
     facts: dict[str, Any] | None = None,
 ) -> LedgerEntry:
-    """Add an entry to the chain inside the caller's transaction; `facts` hold ids and hashes, never a user's text."""
+    """Add an entry to the chain inside the caller's transaction, and tell whoever wants to hear of it.
+
+    `facts` hold ids and hashes, never a user's text.
+    """
     if session.get_bind().dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(_LOCK)))
     newest = session.scalars(select(LedgerEntry).order_by(col(LedgerEntry.seq).desc()).limit(1)).first()
@@ -40,6 +44,7 @@ def append(
     entry.sha256 = _hash(entry)
     session.add(entry)
     session.flush()
+    notices.tell_of_entry(session, entry)
     return entry
 
 
@@ -61,16 +66,19 @@ def broken(session: Session) -> Iterator[str]:
         previous = entry.sha256
 
 
+def document(entry: LedgerEntry) -> dict[str, Any]:
+    """Return what an entry's hash is taken of."""
+    return {
+        "seq": entry.seq,
+        "at": entry.created_at.isoformat(),
+        "project": str(entry.project_id),
+        "actor": entry.actor,
+        "action": entry.action,
+        "subject": entry.subject,
+        "facts": entry.facts,
+        "previous": entry.previous,
+    }
+
+
 def _hash(entry: LedgerEntry) -> str:
-    return sha256_of(
-        {
-            "seq": entry.seq,
-            "at": entry.created_at.isoformat(),
-            "project": str(entry.project_id),
-            "actor": entry.actor,
-            "action": entry.action,
-            "subject": entry.subject,
-            "facts": entry.facts,
-            "previous": entry.previous,
-        }
-    )
+    return sha256_of(document(entry))

@@ -17,7 +17,7 @@ from service.clock import utcnow
 from service.errors import AlreadyExists, Forbidden, Invalid, NotFound, WrongState
 from service.tables import Membership, Project, Role, User, UserSession, UserToken
 
-LINK_HOURS = 24
+LINK_HOURS, JOIN_HOURS = 24, 24 * 7
 MIN_PASSWORD, MAX_PASSWORD, MIN_DIFFERENT = 12, 200, 6
 PASSWORD_RULE = (
     f"At least {MIN_PASSWORD} characters, {MIN_DIFFERENT} of them different, and your name not among them; a few words"
@@ -67,17 +67,17 @@ def find(session: Session, name: str) -> User:
     return user
 
 
-def invite_again(session: Session, user: User, *, actor: str) -> str:
-    """Return the secret of a fresh sign-in link, for someone whose link ran out or who forgot their password.
+def invite_again(session: Session, user: User, *, joins: Project | None = None, actor: str) -> str:
+    """Return the secret of a fresh link, for someone whose link ran out or who forgot their password.
 
-    Links made for them before open nothing any more.
+    Links made for them before open nothing any more. With it they sign in, or first join a project's experts.
     """
     for earlier in session.exec(
         select(UserToken).where(UserToken.user_id == user.id, col(UserToken.is_sign_in_link).is_(True))
     ):
         earlier.revoked_at = earlier.revoked_at or utcnow()
     ledger.append(session, actor=actor, action="link_added", subject=user.name)
-    return _new_link(session, user)
+    return _new_link(session, user, joins=joins)
 
 
 def add_token(session: Session, name: str, *, actor: str) -> str:
@@ -93,12 +93,16 @@ def add_token(session: Session, name: str, *, actor: str) -> str:
     return secret
 
 
-def user_of(session: Session, secret: str, *, is_sign_in_link: bool = False) -> User | None:
-    """Return whom a live token or unused sign-in link belongs to."""
+def user_of(
+    session: Session, secret: str, *, is_sign_in_link: bool = False, is_to_join: bool = False
+) -> User | None:
+    """Return whom a live token, an unused sign-in link or an unused link to join a project belongs to."""
+    joins = col(UserToken.joins_id)
     found = session.exec(
         select(User, UserToken)
         .where(UserToken.user_id == User.id, UserToken.sha256 == tokens.hashed(secret))
         .where(UserToken.is_sign_in_link == is_sign_in_link, col(UserToken.revoked_at).is_(None))
+        .where(joins.is_not(None) if is_to_join else joins.is_(None))
         .where(col(UserToken.used_at).is_(None), col(User.disabled_at).is_(None))
     ).first()
     if found is None or (found[1].expires_at and found[1].expires_at < utcnow()):
@@ -106,9 +110,9 @@ def user_of(session: Session, secret: str, *, is_sign_in_link: bool = False) -> 
     return found[0]
 
 
-def use_link(session: Session, secret: str) -> User | None:
-    """Use up a one-time sign-in link and return whose it was; a password that they forgot is gone with it."""
-    user = user_of(session, secret, is_sign_in_link=True)
+def use_link(session: Session, secret: str, *, is_to_join: bool = False) -> User | None:
+    """Use up a one-time link and return whose it was; a password that they forgot is gone with it."""
+    user = user_of(session, secret, is_sign_in_link=True, is_to_join=is_to_join)
     if user:
         # Locked, so that of two who hold it one comes in.
         link = select(UserToken).where(
@@ -172,7 +176,7 @@ def disable(session: Session, user: User, *, actor: str) -> None:
     ledger.append(session, actor=actor, action="user_disabled", subject=user.name)
 
 
-def set_password(session: Session, user: User, password: str, *, here: UserSession) -> None:
+def set_password(session: Session, user: User, password: str, *, here: UserSession | None = None) -> None:
     """Let a person sign in with a password from now on; all their browsers but this one are signed out.
 
     Raises:
@@ -189,7 +193,7 @@ def set_password(session: Session, user: User, password: str, *, here: UserSessi
     user.password = _hasher.hash(password)
     session.add(user)
     for browser in open_sessions(session, user):
-        if browser.id != here.id:
+        if here is None or browser.id != here.id:
             sign_out(session, browser, actor=user.name)
     ledger.append(session, actor=user.name, action="password_set", subject=user.name)
 
@@ -283,11 +287,16 @@ def open_sessions(session: Session, user: User) -> list[UserSession]:
     return list(session.exec(mine.order_by(col(UserSession.id).desc())))
 
 
-def _new_link(session: Session, user: User) -> str:
+def _new_link(session: Session, user: User, *, joins: Project | None = None) -> str:
     secret = tokens.new_secret("esl")
-    expires = utcnow() + timedelta(hours=LINK_HOURS)
     session.add(
-        UserToken(user_id=user.id, sha256=tokens.hashed(secret), is_sign_in_link=True, expires_at=expires)
+        UserToken(
+            user_id=user.id,
+            sha256=tokens.hashed(secret),
+            is_sign_in_link=True,
+            joins_id=joins.id if joins else None,
+            expires_at=utcnow() + timedelta(hours=JOIN_HOURS if joins else LINK_HOURS),
+        )
     )
     return secret
 

@@ -1,7 +1,7 @@
 """Projects, their keys, and the versioned documents that decisions name."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -12,10 +12,8 @@ from sqlmodel import Session, col, select
 from annotation.label_schema import default_guidelines, from_json, to_json, validate
 from annotation.questions import default_ratings, default_spans
 from annotation.settlement import BEST, BY_CHANCE
-from annotation.suggestions import SuggestionSource
 from annotation.types import LabelSchema, TaskKind
-from retrain.criteria import read_criteria, read_rules
-from retrain.suites import general_questions
+from retrain.suites import GENERAL, general_questions
 from retrain.types import sha256_of
 from service import ledger
 from service.errors import AlreadyExists, Invalid, NotFound
@@ -34,16 +32,11 @@ from service.tables import (
     TaskState,
 )
 
+MAX_AMOUNT = 10_000
 PRODUCTION = "production"
 PLAYGROUND = "playground"  # the source of answers that operators asked for
-SWITCHES = (
-    "random_share",
-    "suggestion",
-    "blind_share",
-    "needs_two_persons",
-    "admission_bar",
-    "settlement_bar",
-)
+MAX_REPEAT_WEEKS = 520
+Check = Callable[[str, Any], Any]  # of a value by its name; returns it or raises Invalid
 DEFAULT_REASONS = {
     "wrong": {"severity": 3},
     "unsafe": {"severity": 5},
@@ -121,9 +114,18 @@ def find(session: Session, slug: str) -> Project:
 
 
 def add_document(
-    session: Session, project: Project, kind: DocumentKind, content: dict[str, Any], *, actor: str
+    session: Session,
+    project: Project,
+    kind: DocumentKind,
+    content: dict[str, Any],
+    *,
+    actor: str,
+    facts: Mapping[str, str] | None = None,
 ) -> Document:
-    """Add the next version of a document; the same content again returns the newest version."""
+    """Add the next version of a document; the same content again returns the newest version.
+
+    The ledger gets the `facts` of why.
+    """
     newest = document(session, project.id, kind)
     sha256 = sha256_of(content)
     if newest and newest.sha256 == sha256:
@@ -144,30 +146,9 @@ def add_document(
         action="document_added",
         subject=f"{kind}/v{added.version}",
         project_id=project.id,
-        facts={"sha256": sha256},
+        facts={"sha256": sha256, **(facts or {})},
     )
     return added
-
-
-def set_criteria(session: Session, project: Project, content: Any, *, actor: str) -> Document:
-    """Say what success is: a list of criteria; each evaluation names the version that it answers.
-
-    Raises:
-        WrongCriteria: the list cannot be read.
-        UnknownMetric: a criterion names a metric that does not exist.
-    """
-    read_criteria(content)
-    return add_document(session, project, DocumentKind.CRITERIA, {"criteria": content}, actor=actor)
-
-
-def set_rules(session: Session, project: Project, content: Any, *, actor: str) -> Document:
-    """Say what a challenger may lose; each evaluation names the version that it was judged by.
-
-    Raises:
-        WrongCriteria: the rules cannot be read.
-    """
-    read_rules(content)
-    return add_document(session, project, DocumentKind.GATE_RULES, content, actor=actor)
 
 
 def set_reasons(session: Session, project: Project, content: Any, *, actor: str) -> Document:
@@ -219,34 +200,15 @@ def set_guidelines(session: Session, project: Project, markdown: str, *, actor: 
     return current(session, project.id, DocumentKind.GUIDELINES)
 
 
-def change(
-    session: Session,
-    project: Project,
-    *,
-    random_share: float | None = None,
-    suggestion: SuggestionSource | None = None,
-    blind_share: float | None = None,
-    needs_two_persons: bool | None = None,
-    admission_bar: float | None = None,
-    settlement_bar: float | None = None,
-    actor: str,
-) -> None:
-    """Change how a project works; None leaves as it is.
+def change(session: Session, project: Project, *, actor: str, **wanted: Any) -> None:
+    """Change how a project works, by the names of `SWITCHES`; None leaves as it is.
 
     Raises:
         Invalid: a value cannot be used.
     """
-    for name, share in (("random_share", random_share), ("blind_share", blind_share)):
-        if share is not None:
-            _check_share(name, share)
-            setattr(project, name, share)
-    project.suggestion = suggestion or project.suggestion
-    if needs_two_persons is not None:
-        project.needs_two_persons = needs_two_persons
-    if admission_bar is not None:
-        project.admission_bar = _between("admission_bar", admission_bar, 0, 1)
-    if settlement_bar is not None:
-        project.settlement_bar = _between("settlement_bar", settlement_bar, BY_CHANCE, BEST)
+    for name, value in wanted.items():
+        checked = SWITCHES[name](name, value) if value is not None else getattr(project, name)
+        setattr(project, name, checked)
     session.add(project)
     ledger.append(
         session,
@@ -270,6 +232,12 @@ def current(session: Session, project_id: UUID, kind: DocumentKind) -> Document:
     if found is None:
         raise NotFound(f"the project has no {kind}")
     return found
+
+
+def labels_to_choose(session: Session, project_id: UUID) -> list[str]:
+    """Return the labels of which a model chooses one; where several may be right it writes them."""
+    schema = current(session, project_id, DocumentKind.LABEL_SCHEMA).content
+    return [] if schema.get("is_multi_label") else list(schema["labels"])
 
 
 def questions(session: Session, project_id: UUID) -> tuple[UUID, UUID]:
@@ -298,21 +266,52 @@ def _check(session: Session, new: NewProject) -> None:
         raise Invalid(f"name: {new.slug!r} may hold lower-case letters, digits and hyphens only")
     if not 1 <= new.needed <= new.overlap:
         raise Invalid("overlap: at least as many experts must be asked as have to agree")
-    _check_share("random_share", new.random_share)
+    _share("random_share", new.random_share)
     if session.exec(select(Project).where(Project.slug == new.slug)).first():
         raise AlreadyExists(f"there is a project {new.slug!r} already")
     validate(_schema(new))
 
 
-def _between(name: str, value: float, low: float, high: float) -> float:
-    if not low < value < high:
-        raise Invalid(f"{name}: {value:g} does not lie between {low} and {high}")
+def _share(name: str, share: float) -> float:
+    if not 0 <= share <= 1:
+        raise Invalid(f"{name}: {share} does not lie between 0 and 1")
+    return share
+
+
+def _amount(name: str, amount: int) -> int:
+    if not 0 <= amount <= MAX_AMOUNT:
+        raise Invalid(f"{name}: {amount} does not lie between 0, for no limit, and {MAX_AMOUNT}")
+    return amount
+
+
+def _between(low: float, high: float) -> Check:
+    def check(name: str, value: float) -> float:
+        if not low < value < high:
+            raise Invalid(f"{name}: {value:g} does not lie between {low} and {high}")
+        return value
+
+    return check
+
+
+def _any(name: str, value: Any) -> Any:
     return value
 
 
-def _check_share(name: str, share: float) -> None:
-    if not 0 <= share <= 1:
-        raise Invalid(f"{name}: {share} does not lie between 0 and 1")
+SWITCHES: dict[str, Check] = {
+    "random_share": _share,
+    "suggestion": _any,
+    "blind_share": _share,
+    "needs_two_persons": _any,
+    "needs_blindness": _any,
+    "admission_bar": _between(0, 1),
+    "settlement_bar": _between(BY_CHANCE, BEST),
+    "gold_share": _share,
+    "repeat_weeks": _between(0, MAX_REPEAT_WEEKS + 1),
+    "daily_capacity": _amount,
+    "qualifying_answers": _amount,
+    "qualifying_accuracy": _share,
+}
+"""What of a project's work can be changed, and what checks each new value."""
 
 
 def _ask_by_today(session: Session, project: Project) -> None:
@@ -326,7 +325,8 @@ def _ask_by_today(session: Session, project: Project) -> None:
 
 
 def _task_kind(kind: ProjectKind) -> TaskKind:
-    return TaskKind.GENERATION if kind is ProjectKind.EXTRACTION else TaskKind(kind)
+    asked = {ProjectKind.EXTRACTION: TaskKind.GENERATION, ProjectKind.COMPARISON: TaskKind.PAIRWISE}
+    return asked.get(kind) or TaskKind(kind)
 
 
 def _schema(new: NewProject) -> LabelSchema:
@@ -346,5 +346,5 @@ def _first_documents(new: NewProject) -> dict[DocumentKind, dict[str, Any]]:
         DocumentKind.LABEL_SCHEMA: schema,
         DocumentKind.REASONS: DEFAULT_REASONS,
         DocumentKind.GATE_RULES: DEFAULT_RULES,
-        DocumentKind.SUITE: {"general": general_questions()},
+        DocumentKind.SUITE: {GENERAL: general_questions()},
     }

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -26,22 +26,22 @@ from sqlalchemy import event, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
-from service import ledger
+from service import job_rows, ledger, notices
 from service.db import Database
 from service.errors import LeaseLost, NotFound, WrongState
 from service.settings import Settings
-from service.tables import Evaluation, EvaluationState, Job, JobKind, JobState, RunState, TrainingRun
+from service.tables import Job, JobKind, JobState
 
 ENTRY = "service.jobs.run"
-QUEUES = LIGHT, HEAVY, REMOTE, TOOLS = "light", "heavy", "remote", "tools"
 # What waits for somebody else's machine has a queue of its own, so that nothing waits behind it.
+QUEUES = LIGHT, HEAVY, REMOTE, TOOLS, NOTICES = "light", "heavy", "remote", "tools", "notices"
 QUEUE_OF = dict.fromkeys(JobKind, LIGHT) | {
     JobKind.SEND: TOOLS,
     JobKind.SYNC: TOOLS,
-    JobKind.TRAIN: HEAVY,
-    JobKind.EVALUATE: HEAVY,
-    JobKind.MIRROR: REMOTE,
-    JobKind.COLLECT: REMOTE,
+    JobKind.NOTIFY: NOTICES,
+    **dict.fromkeys((JobKind.TRAIN, JobKind.EVALUATE, JobKind.BISECT), HEAVY),
+    **dict.fromkeys((JobKind.VALUE, JobKind.BASES, JobKind.TUNE, JobKind.REPRODUCE), HEAVY),
+    **dict.fromkeys((JobKind.MIRROR, JobKind.COLLECT, JobKind.ERASE), REMOTE),
 }
 OPEN = (JobState.PENDING, JobState.LEASED)
 
@@ -82,7 +82,7 @@ class JobQueue:
         kind: JobKind,
         row_id: UUID,
         *,
-        project_id: UUID,
+        project_id: UUID | None,
         unique_key: str | None = None,
         options: Mapping[str, Any] | None = None,
         after_seconds: float = 0,
@@ -95,6 +95,8 @@ class JobQueue:
 
         While a job with the same `unique_key` is pending, its id is returned and nothing is added.
         """
+        if found := _pending(session, unique_key):  # a refused insert costs several times as much
+            return found
         job = Job(
             kind=kind,
             project_id=project_id,
@@ -119,8 +121,8 @@ class JobQueue:
 
     def ring(self, job_id: UUID, kind: JobKind, fence: int) -> None:
         """Tell a worker; when Redis is away the sweep will."""
-        # Another's machine may be as slow as training is; annotation tools are read in small parts.
-        light = QUEUE_OF[kind] in (LIGHT, TOOLS)
+        # Another's machine may be as slow as training is; tools are read, and notices sent, in small parts.
+        light = QUEUE_OF[kind] in (LIGHT, TOOLS, NOTICES)
         try:
             rq_queue(QUEUE_OF[kind], self.redis).enqueue_call(
                 ENTRY,
@@ -198,7 +200,7 @@ class JobQueue:
                 {"state": JobState.PENDING, "attempts": 0, "failure": None, "failure_code": None}
             )
             job.not_before = self.db.now(session)
-            _reopen(session, job)
+            job_rows.reopen(session, job)
             _note(session, job, actor=actor, action="job_retried")
             _after_commit(session, lambda: self.ring(job.id, job.kind, job.fence))
 
@@ -255,7 +257,8 @@ class JobQueue:
         job.sqlmodel_update({"state": state, "failure": failure, "failure_code": code, "lease_until": None})
         job.finished_at = self.db.now(session)
         if state is not JobState.DONE:
-            _end_row(session, job, failure or "", at=job.finished_at)
+            job_rows.end(session, job, failure or "", at=job.finished_at)
+            notices.tell_of_dead(session, job)
 
     def workers(self, name: str) -> int:
         """Count a queue's workers that Redis heard of lately; RQ's list keeps killed ones, and a flush empties it."""
@@ -304,6 +307,12 @@ class Lease:
         with self.transaction() as session:
             until = self.queue.db.now(session) + timedelta(seconds=self.queue.settings.lease_seconds)
             session.execute(update(Job).where(col(Job.id) == self.job_id).values(lease_until=until))
+
+    def is_lost(self) -> bool:
+        """Say whether the job was cancelled or taken away, without writing: this is asked at every step."""
+        with self.queue.db.reading() as session:
+            job = session.get_one(Job, self.job_id)
+            return job.fence != self.fence or job.state is not JobState.LEASED
 
     def is_ended(self) -> bool:
         """Say whether the job ended under this very lease, rather than being taken away."""
@@ -377,24 +386,3 @@ def _pending(session: Session, unique_key: str | None) -> UUID | None:
         return None
     pending = select(Job.id).where(Job.unique_key == unique_key, Job.state == JobState.PENDING)
     return session.exec(pending).first()
-
-
-def _end_row(session: Session, job: Job, failure: str, *, at: datetime) -> None:
-    cancelled = job.state is JobState.CANCELLED
-    if job.kind is JobKind.TRAIN and (run := session.get(TrainingRun, job.row_id)):
-        if run.state in (RunState.REQUESTED, RunState.RUNNING):
-            run.state = RunState.CANCELLED if cancelled else RunState.FAILED
-            run.failure, run.finished_at = failure, at
-    elif job.kind is JobKind.EVALUATE:
-        opened = (
-            col(Evaluation.model_version_id) == job.row_id,
-            col(Evaluation.state) == EvaluationState.RUNNING,
-        )
-        failed = {"state": EvaluationState.FAILED, "failure": failure, "finished_at": at}
-        session.execute(update(Evaluation).where(*opened).values(**failed))
-
-
-def _reopen(session: Session, job: Job) -> None:
-    run = session.get(TrainingRun, job.row_id) if job.kind is JobKind.TRAIN else None
-    if run and run.state in (RunState.FAILED, RunState.CANCELLED):
-        run.sqlmodel_update({"state": RunState.REQUESTED, "failure": None, "finished_at": None})

@@ -1,18 +1,21 @@
 """How a tool is read this time, how far it was read, and what it is to forget."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from sqlalchemy import update
 from sqlmodel import Session, col, select
 
+from annotation.errors import ToolRefused, ToolUnavailable
 from annotation.types import Connector
 from service import held_tasks, tool_state
 from service.clock import utcnow
+from service.errors import TryAgain
 from service.queue import Lease
-from service.tables import Annotation, AnnotationTask, ConnectorKind, InboxEvent
+from service.tables import Annotation, AnnotationTask, ConnectorKind, InboxEvent, TaskState
 
 MAX_HINTED = 50
 
@@ -91,6 +94,50 @@ def forget(lease: Lease, project_id: UUID, tool: ConnectorKind, connector: Conne
         with lease.transaction() as session:
             for task_id in erased:
                 session.get_one(AnnotationTask, task_id).external_id = None
+
+
+def recall(lease: Lease, tasks: Collection[UUID], connect: Callable[[ConnectorKind], Connector]) -> None:
+    """Delete tasks in every tool that may show them, and read that they are gone; open ones are to be sent again.
+
+    Everything there is looked at, for a push whose answer was lost left a task whose id nobody wrote down.
+
+    Raises:
+        TryAgain: a tool does not answer or refuses; what the others show is deleted.
+    """
+    with lease.queue.db.reading() as session:
+        of_tasks = select(AnnotationTask).where(col(AnnotationTask.id).in_(tasks))
+        places: defaultdict[tuple[ConnectorKind, str], dict[UUID, str | None]] = defaultdict(dict)
+        for task in session.exec(of_tasks):
+            row = tool_state.find(session, task.project_id, task.connector)
+            if row and row.external_id:
+                places[task.connector, row.external_id][task.id] = task.external_id
+    failures = []
+    for (tool, place), held in places.items():
+        try:
+            _delete(connect(tool), place, held)
+        except (ToolUnavailable, ToolRefused, TryAgain) as error:
+            failures.append(f"{tool}: {error}")
+            continue
+        with lease.transaction() as session:
+            shown = (TaskState.SENT, TaskState.CONTESTED)
+            opened = select(AnnotationTask.id).where(col(AnnotationTask.id).in_(held))
+            tool_state.ask_again(
+                session, session.exec(opened.where(col(AnnotationTask.state).in_(shown))).all()
+            )
+            gone = update(AnnotationTask).where(col(AnnotationTask.id).in_(held)).values(external_id=None)
+            session.execute(gone)
+    if failures:
+        raise TryAgain(f"tools still hold what is erased here: {'; '.join(failures)}")
+
+
+def _delete(connector: Connector, place: str, held: Mapping[UUID, str | None]) -> None:
+    keys, ids = {str(key) for key in held}, {known for known in held.values() if known}
+    while left := [
+        one.external_id
+        for one in connector.pull(place, None)
+        if one.key in keys or (not one.key and one.external_id in ids)
+    ]:
+        connector.delete(place, left)
 
 
 def _hinted(session: Session, hints: Sequence[InboxEvent]) -> list[str]:

@@ -110,7 +110,8 @@ class Responder:
                 f"no project {slug!r}" if number is None else f"project {slug} has no version {number}"
             )
         project, model, schema = found
-        labels = schema.content["labels"] if project.kind is ProjectKind.CLASSIFICATION else ()
+        is_chosen = project.kind is ProjectKind.CLASSIFICATION and not schema.content.get("is_multi_label")
+        labels = schema.content["labels"] if is_chosen else ()
         version = Version(
             version_id=str(model.id),
             number=model.number,

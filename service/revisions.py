@@ -6,10 +6,10 @@ from annotation.answers import check, values_of
 from annotation.errors import InvalidAnswer
 from annotation.exchange import UNKNOWN_ACCOUNT
 from annotation.types import Abstention, Answer, LabelSchema, PulledAnnotation, Verdict
-from service import ledger, tool_state
+from service import ledger, notices, standing, tool_state
 from service.clock import utcnow
 from service.settlements import schema_of
-from service.tables import Annotation, AnnotationTask, Annotator, ConnectorKind, Response
+from service.tables import Annotation, AnnotationTask, Annotator, ConnectorKind, NoticeKind, Response
 
 MAX_PROBLEM_CHARS = 500
 CONTENT = {
@@ -38,8 +38,12 @@ def store(
     # A tool says when an answer was revised, a file does not: the same file again must add nothing.
     if connector is ConnectorKind.NONE and _is_newest(session, revision):
         return False
+    revision.set_aside = standing.judge(session, task, annotator)
     session.add(revision)
     session.flush()
+    if revision.abstention is Abstention.GUIDELINE_UNCLEAR:
+        told = {"event": "guideline_unclear", "task": str(task.id)}
+        notices.tell(session, task.project_id, NoticeKind.ALARM, [told])
     if revision.problem in QUARANTINED:
         tool_state.of(session, task.project_id, connector).quarantined_at = utcnow()
         ledger.append(
@@ -80,7 +84,7 @@ def _revision(
         abstention=abstention,
         verdict=answer.verdict if answer and isinstance(answer.verdict, Verdict) else None,
         label=answer.label if answer else None,
-        labels=list(answer.labels) if answer else [],
+        labels=sorted(answer.labels) if answer else [],
         correction=answer.correction if answer else None,
         cause=answer.cause if answer else None,
         spans=values_of(answer).get("spans", []) if answer else [],

@@ -8,6 +8,7 @@ from redis import Redis
 from retrain.artifacts import ArtifactStore
 from service import secrets, settings, valkey
 from service.db import Database
+from service.errors import ConfigurationError
 from service.queue import JobQueue
 from service.secrets import Secrets
 from service.settings import Settings
@@ -25,7 +26,11 @@ class Runtime:
 
 
 def build(chosen: Settings) -> Runtime:
-    """Wire a runtime; nothing is opened until it is used, so a server that is down fails the call, not the start."""
+    """Wire a runtime; nothing is opened until it is used, so a server that is down fails the call, not the start.
+
+    Raises:
+        ConfigurationError: a setting cannot be what it is.
+    """
     # First, for it makes the data directory, which is for its owner alone.
     own = secrets.load(chosen.data_dir)
     db = Database(chosen.database)
@@ -37,7 +42,7 @@ def build(chosen: Settings) -> Runtime:
         secrets=own,
         db=db,
         queue=JobQueue(db, redis, chosen),
-        artifacts=ArtifactStore(chosen.artifacts),
+        artifacts=_artifacts(chosen.artifacts),
     )
 
 
@@ -45,3 +50,10 @@ def build(chosen: Settings) -> Runtime:
 def from_environment() -> Runtime:
     """Return the process's own runtime, built on first use so that importing has no effect."""
     return build(settings.load())
+
+
+def _artifacts(url: str) -> ArtifactStore:
+    try:
+        return ArtifactStore(url)
+    except (ImportError, ValueError) as error:  # fsspec names the package that is missing
+        raise ConfigurationError(f"ERRATA_ARTIFACTS_URL: {error}") from error

@@ -1,6 +1,7 @@
 """What runs by itself, and when: RQ's cron keeps the time, each tick asks the database what is due."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from uuid import UUID
 
 import structlog
@@ -9,18 +10,28 @@ from rq.cron import CronJob, CronScheduler
 from rq.job import Job as RqJob
 from sqlmodel import col, exists, or_, select
 
-from service import logs, tool_state, tools
+from service import comparisons, logs, tool_state, tools, triggers
 from service.answers.quarantines import is_feedback_held, is_held
+from service.clock import utcnow
+from service.digests import tell_experts
 from service.runtime import Runtime, from_environment
 from service.tables import (
     Annotation,
     AnnotationTask,
+    Document,
+    DocumentKind,
+    Evaluation,
+    EvaluationState,
     Feedback,
     JobKind,
+    Notice,
+    NoticeState,
     Project,
     QualityReport,
     Response,
 )
+
+LOOKED_FOR_DIGESTS = 600  # seconds: what is due once a day waits no longer for a restart
 
 log = structlog.get_logger()
 
@@ -57,15 +68,32 @@ def ticks(runtime: Runtime) -> list[tuple[Callable[[], None], int]]:
     def sync() -> None:
         ask_for_sync(runtime)
 
+    def counts() -> None:
+        ask_for_comparisons(runtime)
+
     def quality() -> None:
         ask_for_quality(runtime)
+
+    def starts() -> None:
+        start_trainings(runtime)
+
+    def notices() -> None:
+        ask_for_notices(runtime)
+
+    def digests() -> None:
+        every = timedelta(seconds=runtime.settings.digest_seconds)
+        tell_experts(runtime.db, every=every, now=utcnow())
 
     chosen = runtime.settings
     return [
         (sweep, chosen.sweep_seconds),
         (triage, chosen.triage_seconds),
         (sync, chosen.sync_seconds),
+        (counts, chosen.sync_seconds),
         (quality, chosen.quality_seconds),
+        (starts, chosen.trigger_seconds),
+        (notices, chosen.notice_seconds),
+        (digests, min(chosen.digest_seconds, LOOKED_FOR_DIGESTS)),
     ]
 
 
@@ -99,6 +127,18 @@ def ask_for_sync(runtime: Runtime) -> None:
                 tool_state.ask(runtime.queue, session, kind, project_id, tool)
 
 
+def ask_for_comparisons(runtime: Runtime) -> None:
+    """Ask for a count wherever people are comparing two models."""
+    awaiting = select(Evaluation.id, Evaluation.project_id).where(
+        Evaluation.state == EvaluationState.AWAITING_PEOPLE
+    )
+    with runtime.db.reading() as session:
+        due = session.exec(awaiting.order_by(col(Evaluation.id))).all()
+    for evaluation_id, project_id in due:
+        with runtime.db.transaction() as session:
+            comparisons.ask_for_count(session, runtime.queue, evaluation_id, project_id)
+
+
 def ask_for_quality(runtime: Runtime) -> None:
     """Ask for a fresh report on annotators wherever somebody has answered since the last one."""
     answered = (
@@ -116,6 +156,29 @@ def ask_for_quality(runtime: Runtime) -> None:
         due = sorted(session.exec(answered))
     for project_id in due:
         _ask(runtime, JobKind.QUALITY, project_id)
+
+
+def start_trainings(runtime: Runtime) -> None:
+    """Ask for the next set, and a training on it, wherever a project's triggers say so."""
+    has_triggers = exists().where(
+        col(Document.project_id) == Project.id, col(Document.kind) == DocumentKind.TRIGGERS
+    )
+    with runtime.db.reading() as session:
+        found = session.exec(select(Project.id).where(has_triggers).order_by(col(Project.id))).all()
+    for project_id in found:
+        with runtime.db.transaction() as session:
+            triggers.start(session, runtime.queue, session.get_one(Project, project_id), now=utcnow())
+
+
+def ask_for_notices(runtime: Runtime) -> None:
+    """Ask for what is due to be sent, wherever somebody is to hear of something."""
+    due = select(Notice.project_id).where(
+        Notice.state == NoticeState.WAITING, col(Notice.not_before) <= utcnow()
+    )
+    with runtime.db.reading() as session:
+        waiting = sorted(session.exec(due.distinct()))
+    for project_id in waiting:
+        _ask(runtime, JobKind.NOTIFY, project_id)
 
 
 def _ask(runtime: Runtime, kind: JobKind, project_id: UUID) -> None:

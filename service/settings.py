@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.errors import ConfigurationError
 
@@ -31,6 +31,14 @@ def _readable(options: SecretStr) -> SecretStr:
     if not isinstance(document, dict) or not all(isinstance(value, str) for value in document.values()):
         raise ValueError('a JSON object of texts is needed, such as {"user": "…", "password": "…"}')
     return options
+
+
+def _listed(given: object) -> object:
+    """Read numbers with commas between them."""
+    return given.split(",") if isinstance(given, str) else given
+
+
+RestSeconds = Annotated[float, Field(ge=0, le=604_800)]
 
 
 class Settings(BaseSettings):
@@ -74,11 +82,20 @@ class Settings(BaseSettings):
     dvc_remote_options: Annotated[SecretStr, AfterValidator(_readable)] = SecretStr("")
     mlflow_url: Annotated[str, AfterValidator(_without_credentials)] = ""
 
+    notice_seconds: int = Field(default=5, ge=1)
+    notice_timeout_seconds: float = Field(default=15, gt=0, le=60)
+    notice_retry_seconds: Annotated[tuple[RestSeconds, ...], NoDecode, BeforeValidator(_listed)] = (
+        *(5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400),
+    )
+    notice_to_loopback: bool = False
+    digest_seconds: int = Field(default=86_400, ge=1)
+
     lease_seconds: float = Field(default=30, gt=0)
     sweep_seconds: int = Field(default=5, ge=1)
     sync_seconds: int = Field(default=60, ge=1)
     triage_seconds: int = Field(default=10, ge=1)
     quality_seconds: int = Field(default=3600, ge=1)
+    trigger_seconds: int = Field(default=60, ge=1)
     retry_seconds: float = Field(default=10, ge=0)
     max_attempts: int = Field(default=3, ge=1)
     light_job_seconds: int = Field(default=900, ge=1)

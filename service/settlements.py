@@ -1,53 +1,71 @@
 """What tasks come to: settled by those who answered, or by a third who decides and says why."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from sqlmodel import Session, col, select
+from sqlalchemy import ColumnElement, func
+from sqlmodel import Session, col, or_, select
 
 from annotation.answers import check
 from annotation.settlement import Contested, Settled, Waiting, accuracy, settle
 from annotation.settlement import adjudicate as decide
-from annotation.types import Answer, LabelSchema, Verdict
-from service import ledger, projects
+from annotation.types import Answer, Cause, LabelSchema, Verdict
+from service import ledger, notices, projects
 from service.clock import utcnow
-from service.errors import Forbidden, WrongState
+from service.errors import Forbidden, Invalid, WrongState
 from service.tables import (
     Annotation,
     AnnotationTask,
     Annotator,
     ConnectorKind,
     Document,
+    Feedback,
+    NoticeKind,
     Project,
     QualityReport,
     Response,
     Settlement,
     SettlementAnnotation,
+    TaskFlag,
+    TaskPurpose,
     TaskState,
     User,
 )
 
 IN_FORCE = col(Settlement.withdrawn_at).is_(None)
+MAY_SETTLE = col(AnnotationTask.purpose) != TaskPurpose.GOLD  # which comes to nothing, and is no backlog
 OPEN = (TaskState.SENT, TaskState.CONTESTED, TaskState.SELECTED)
-MAX_EXPLANATION = 500
+# Somebody other than who trains the model has to mend these; of a user's mistake nobody has.
+HANDED_OVER = frozenset({Cause.CONTEXT, Cause.PROMPT, Cause.POLICY, Cause.PRODUCT})
+MAX_EXPLANATION = MAX_LINK = 500
+LINK = re.compile(r"https?://[\w.-]+(:\d{1,5})?(/[^\s\\]*)?")
 
 Counted = Sequence[tuple[Annotation, Annotator]]
 
 
-def settle_task(session: Session, project: Project, task: AnnotationTask) -> TaskState:
+def settle_task(
+    session: Session, project: Project, task: AnnotationTask, known: Mapping[str, float] | None = None
+) -> TaskState:
     """Settle or contest a task by the newest answer of each person.
 
-    A settled one stays as it is, unless an answer that counted was changed or taken back.
+    A settled one stays as it is, unless an answer that counted was changed or taken back. A gold task comes to
+    nothing: it is withdrawn once enough have answered. `known` is what `accuracies` returns, for who has it already.
     """
     newest = _newest(session, task)
+    if task.purpose is TaskPurpose.GOLD:
+        if task.state in OPEN and len(newest) >= (task.overlap or project.overlap):
+            task.state = TaskState.WITHDRAWN
+        return task.state
     if task.state is TaskState.SETTLED:
         _reopen(session, task, newest)
     if task.state not in OPEN:
         return task.state
-    counted = [(annotation, annotator) for annotation, annotator in newest if annotation.verdict]
-    known = accuracies(session, project.id)
-    trust = {_person(annotator): known.get(str(annotator.id), accuracy(0, 0)) for _, annotator in counted}
-    skipped = sum(annotation.is_skipped for annotation, _ in newest)
+    asked = [(annotation, annotator) for annotation, annotator in newest if not annotation.set_aside]
+    counted = [(annotation, annotator) for annotation, annotator in asked if annotation.verdict]
+    known = accuracies(session, project.id) if known is None else known
+    trust = {person_of(annotator): known.get(str(annotator.id), accuracy(0, 0)) for _, annotator in counted}
+    skipped = sum(annotation.is_skipped for annotation, _ in asked)
     outcome = _outcome(project, task, counted, trust, skipped=skipped)
     if isinstance(outcome, Contested):
         task.state = TaskState.CONTESTED
@@ -127,6 +145,51 @@ def is_of(annotator: Annotator, user: User) -> bool:
     return annotator.user_id == user.id or (annotator.user_id is None and annotator.account == user.name)
 
 
+def person_of(annotator: Annotator) -> str:
+    """Name a person, whichever of their accounts they used: nobody agrees with themselves."""
+    return str(annotator.user_id or annotator.id)
+
+
+def of_persons(annotators: Sequence[Annotator]) -> ColumnElement[bool]:
+    """Say in SQL whether an `Annotator` is an account of one of these people, in whichever tool."""
+    owners = [each.user_id for each in annotators if each.user_id]
+    return or_(col(Annotator.id).in_([each.id for each in annotators]), col(Annotator.user_id).in_(owners))
+
+
+def is_gold(task: type[AnnotationTask]) -> ColumnElement[bool]:
+    """Say in SQL whether others may be judged by a task's `Settlement`: by an operator's word, or else unanimity."""
+    is_unanimous = (col(Settlement.agreeing) == Settlement.asked) & (col(Settlement.asked) > 1)
+    return func.coalesce(task.is_gold, is_unanimous)
+
+
+def is_handed_over(settlement: Settlement) -> bool:
+    """Say whether the answer was wrong and the model is not what has to be mended."""
+    is_wrong = settlement.verdict is Verdict.INCORRECT and settlement.withdrawn_at is None
+    return is_wrong and settlement.cause in HANDED_OVER
+
+
+def link_ticket(session: Session, settlement: Settlement, url: str | None, *, actor: str) -> None:
+    """Say where what was handed over is followed; whoever flagged it is shown this link.
+
+    Raises:
+        WrongState: nothing was handed over.
+        Invalid: it is no plain http(s) link.
+    """
+    if not is_handed_over(settlement):
+        raise WrongState("only what is not the model's fault is handed over, and has a ticket")
+    if url and (len(url) > MAX_LINK or not LINK.fullmatch(url)):
+        raise Invalid("ticket_url: write https://host/path")
+    settlement.ticket_url = url
+    session.add(settlement)
+    ledger.append(
+        session,
+        actor=actor,
+        action="ticket_linked" if url else "ticket_removed",
+        subject=str(settlement.id),
+        project_id=settlement.project_id,
+    )
+
+
 def _newest(session: Session, task: AnnotationTask) -> Counted:
     """Return each person's newest answer that was not taken back, in the order in which they were given."""
     revisions = (
@@ -136,7 +199,7 @@ def _newest(session: Session, task: AnnotationTask) -> Counted:
         .order_by(col(Annotation.revised_at), col(Annotation.id))
     )
     newest = {
-        _person(annotator): (annotation, annotator) for annotation, annotator in session.exec(revisions)
+        person_of(annotator): (annotation, annotator) for annotation, annotator in session.exec(revisions)
     }
     return list(newest.values())
 
@@ -173,16 +236,11 @@ def _asked(task: AnnotationTask) -> TaskState:
     return TaskState.SENT if task.external_id else TaskState.SELECTED
 
 
-def _person(annotator: Annotator) -> str:
-    """Name a person, whichever of their accounts they used: nobody agrees with themselves."""
-    return str(annotator.user_id or annotator.id)
-
-
 def _outcome(
     project: Project, task: AnnotationTask, counted: Counted, trust: dict[str, float], *, skipped: int
 ) -> Settled | Contested | Waiting:
-    answers = [(_person(annotator), _answer(annotation)) for annotation, annotator in counted]
-    decided = [_person(annotator) for annotation, annotator in counted if annotation.reason]
+    answers = [(person_of(annotator), _answer(annotation)) for annotation, annotator in counted]
+    decided = [person_of(annotator) for annotation, annotator in counted if annotation.reason]
     if decided:
         return decide(answers, by=decided[-1], accuracies=trust)
     # Who skipped is not waited for, as long as enough are left to agree.
@@ -223,10 +281,31 @@ def _add(
     session.flush()
     session.add_all(
         SettlementAnnotation(
-            settlement_id=settlement.id, annotation_id=annotation.id, accuracy=trust[_person(annotator)]
+            settlement_id=settlement.id, annotation_id=annotation.id, accuracy=trust[person_of(annotator)]
         )
         for annotation, annotator in counted
     )
+    _tell(session, settlement)
+
+
+def _tell(session: Session, settlement: Settlement) -> None:
+    """Let hear of it who has to mend what is not the model's fault, and the host of whoever flagged it."""
+    if is_handed_over(settlement):
+        facts = {"settlement": str(settlement.id), "task": str(settlement.task_id), "cause": settlement.cause}
+        notices.tell(session, settlement.project_id, NoticeKind.HANDED_OVER, [facts])
+    is_taught = settlement.verdict is Verdict.INCORRECT and settlement.cause is Cause.MODEL
+    flags = select(Feedback).join(TaskFlag, col(TaskFlag.feedback_id) == Feedback.id)
+    standing = flags.where(TaskFlag.task_id == settlement.task_id, col(Feedback.withdrawn_at).is_(None))
+    told = (
+        {
+            "feedback": str(flag.id),
+            "event_id": str(flag.event_id),
+            "state": "corrected" if is_taught else "declined",
+            "is_handed_over": is_handed_over(settlement),
+        }
+        for flag in session.exec(standing)
+    )
+    notices.tell(session, settlement.project_id, NoticeKind.FLAG_ANSWERED, told)
 
 
 def _adjudicator(session: Session, user: User) -> Annotator:

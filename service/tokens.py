@@ -72,6 +72,16 @@ def is_status_link(feedback_id: str, signature: str, keys: Secrets) -> bool:
     return hmac.compare_digest(sign_status(feedback_id, keys).encode(), signature.encode())
 
 
+def seal(document: str, keys: Secrets) -> str:
+    """Return what shows that this installation wrote a document, and that nobody changed it since."""
+    return _encode(_mac(f"document:{document}", keys))
+
+
+def is_sealed(document: str, seal_of_it: str, keys: Secrets) -> bool:
+    """Compare in constant time."""
+    return hmac.compare_digest(seal(document, keys).encode(), seal_of_it.encode())
+
+
 def new_secret(prefix: str) -> str:
     """Return a fresh random credential; `prefix` lets people and scanners tell what it is."""
     return f"{prefix}_{secrets.token_urlsafe(32)}"
@@ -80,6 +90,11 @@ def new_secret(prefix: str) -> str:
 def derived(prefix: str, purpose: str, keys: Secrets) -> str:
     """Return a credential that can be made again from this installation's own secret."""
     return f"{prefix}_{_encode(_mac(purpose, keys))}"
+
+
+def webhook_secret(target_id: str, keys: Secrets) -> str:
+    """Return what signs the notices that a target gets, as Standard Webhooks writes it."""
+    return f"whsec_{base64.b64encode(_mac(f'notices:{target_id}', keys)).decode()}"
 
 
 def form_token(session_sha256: str, keys: Secrets) -> str:

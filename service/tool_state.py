@@ -26,6 +26,8 @@ NEXT = {
 }
 # Somebody who switches a webhook off again and again is heard once an hour; polls go on meanwhile.
 PUT_BACK_EVERY = timedelta(hours=1)
+# One failure passes by itself; so many in a row are an alarm, once until it works again.
+AWAY_AFTER = 3
 # A look at everything may take this share of the time, whatever the tool holds.
 LOOK_SHARE = 0.05
 
@@ -128,6 +130,9 @@ def failed(session: Session, project_id: UUID, tool: ConnectorKind, problem: str
         )
     )
     log.warning("tool_failed", tool=tool.value, failures=row.failures, problem=problem)
+    if row.failures == AWAY_AFTER:
+        slug = session.get_one(Project, project_id).slug
+        ledger.append(session, actor=tool.value, action="tool_away", subject=slug, project_id=project_id)
 
 
 def rest_seconds(failures: int, *, first: float, most: float, chance: float) -> float:

@@ -34,6 +34,7 @@ class Bundled(Protocol):
     ) -> tuple[list[str], dict[str, str]]: ...
     def running(self, data_dir: Path) -> Running | None: ...
     def is_up(self, url: str) -> bool: ...
+    def login_of(self, name: str) -> str: ...
     def ensure_accounts(self, url: str, data_dir: Path, names: Sequence[str]) -> list[Account]: ...
 
 
@@ -71,6 +72,22 @@ def accounts(chosen: Settings, kind: ConnectorKind) -> frozenset[str] | None:
         return None
     kept = tool_server.read_secrets(home).accounts
     return frozenset(name for account in kept for name in (account.name, account.email))
+
+
+def is_taken(chosen: Settings, name: str) -> bool:
+    """Say whether a bundled tool has an account of this name, or would take it for its administrator's."""
+    admins = {label_studio_server.ADMIN_EMAIL, argilla_server.OWNER}
+    kinds = (LABEL_STUDIO, ARGILLA)
+    return any(
+        name in (accounts(chosen, kind) or ()) or bundled(kind).login_of(name) in admins for kind in kinds
+    )
+
+
+def account(chosen: Settings, kind: ConnectorKind, name: str) -> Account | None:
+    """Return the working account of a name in a bundled tool, if it has one."""
+    home = bundled(kind).home_of(chosen.data_dir)
+    kept = tool_server.read_secrets(home).accounts if (home / "secrets.json").exists() else ()
+    return next((known for known in kept if known.name == name and known.token), None)
 
 
 def running(chosen: Settings, kind: ConnectorKind) -> Running | None:

@@ -1,5 +1,6 @@
 """Experts and operators at work in a real Argilla, for tests."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -18,6 +19,20 @@ class ArgillaPeople:
 
     def answer(self, project: str, task: str, annotator: str, answer: Answer) -> str:
         return self._respond(task, annotator, {"status": "submitted", "values": to_values(answer)})
+
+    def draft(self, project: str, task: str, annotator: str, answer: Answer) -> None:
+        """Begin an answer without submitting it, as the page's button does."""
+        self._respond(task, annotator, {"status": "draft", "values": to_values(answer)})
+
+    def bring(self, project: str, tasks: Sequence[str], annotator: str) -> None:
+        """Have an annotator find many tasks right at once, as an owner imports answers."""
+        [dataset] = self.read(f"/api/v1/me/datasets?workspace_id={project}")["items"]
+        [person] = [user for user in self.read("/api/v1/users")["items"] if user["username"] == annotator]
+        given = {"user_id": person["id"], "status": "submitted", "values": {"verdict": {"value": "correct"}}}
+        for start in range(0, len(tasks), 100):
+            items = [{"id": task, "responses": [given]} for task in tasks[start : start + 100]]
+            path = f"/api/v1/datasets/{dataset['id']}/records/bulk"
+            self.call("PUT", path, self.running.admin_token, {"items": items})
 
     def skip(self, project: str, task: str, annotator: str) -> str:
         return self._respond(task, annotator, {"status": "discarded", "values": None})

@@ -17,6 +17,7 @@ from service.tables import (
     ConnectorKind,
     Document,
     DocumentKind,
+    Erasure,
     Evaluation,
     EvaluationState,
     Feedback,
@@ -30,6 +31,7 @@ from service.tables import (
     Response,
     Role,
     RunState,
+    Score,
     Settlement,
     TaskFlag,
     TaskPurpose,
@@ -44,13 +46,19 @@ LABELS = ("Billing", "Cardiology")
 CRITERIA = [{"metric": "accuracy", "suite": "test", "margin": 0.1}]
 
 
-def add_project(session: Session, slug: str = "clinic", *, tool_project: str | None = None) -> Project:
+def add_project(
+    session: Session,
+    slug: str = "clinic",
+    *,
+    tool_project: str | None = None,
+    labels: Sequence[str] = LABELS,
+) -> Project:
     """A project with the documents that `errata projects create` gives it, and no criteria."""
     new = projects.NewProject(
         slug=slug,
         kind=ProjectKind.CLASSIFICATION,
         base_model="bundled:tiny",
-        labels=LABELS,
+        labels=labels,
         connector=ConnectorKind.LABEL_STUDIO,
     )
     project = projects.create(session, new, actor="test")
@@ -82,7 +90,8 @@ def place(
 
 def add_criteria(session: Session, project: Project, *, margin: float = 0.1) -> Document:
     """The project's next criteria."""
-    return projects.set_criteria(session, project, [CRITERIA[0] | {"margin": margin}], actor="test")
+    content = {"criteria": [CRITERIA[0] | {"margin": margin}]}
+    return projects.add_document(session, project, DocumentKind.CRITERIA, content, actor="test")
 
 
 def add_key(
@@ -160,6 +169,20 @@ def add_evaluation(
     return evaluation
 
 
+def add_score(session: Session, evaluation: Evaluation, metric: str = "accuracy") -> Score:
+    """One figure of the challenger on the test split."""
+    figures = {"value": 0.8, "low": 0.7, "high": 0.9, "n": 50}
+    score = Score(
+        evaluation_id=evaluation.id,
+        model_version_id=evaluation.model_version_id,
+        suite="test",
+        metric=metric,
+        **figures,
+    )
+    session.add(score)
+    return score
+
+
 def add_response(
     session: Session, project: Project, text: str = "Cardiology", *, asked: str = "who bills me?", **more: Any
 ) -> Response:
@@ -215,14 +238,28 @@ def add_annotation(session: Session, task: AnnotationTask, annotator: Annotator,
 
 def add_settlement(session: Session, task: AnnotationTask, **more: Any) -> Settlement:
     """What a task's answers come to: the model was wrong, by default."""
-    facts = {"verdict": Verdict.INCORRECT, "label": LABELS[0], "cause": Cause.MODEL} | more
+    facts = {
+        "verdict": Verdict.INCORRECT,
+        "label": LABELS[0],
+        "cause": Cause.MODEL,
+        "agreeing": 2,
+        "asked": 2,
+    }
     settlement = Settlement(
-        project_id=task.project_id, task_id=task.id, agreeing=2, asked=2, explanation="both agree", **facts
+        project_id=task.project_id, task_id=task.id, explanation="both agree", **facts | more
     )
     task.state = TaskState.SETTLED
     session.add_all([settlement, task])
     session.flush()
     return settlement
+
+
+def add_erasure(session: Session, subject: str) -> Erasure:
+    """A person's wish to be forgotten in every project, of which nothing is done yet."""
+    wish = Erasure(subject=subject, salted="sha256:salted", actor="ada")
+    session.add(wish)
+    session.flush()
+    return wish
 
 
 def newest(session: Session, project: Project, kind: DocumentKind) -> UUID:

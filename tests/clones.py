@@ -31,6 +31,9 @@ def dvc(clone, *arguments):
 def checked_out(repository, tag, clone):
     git(".", "clone", "--quiet", str(repository.directory), str(clone))
     git(clone, "checkout", "--quiet", tag)
+    if repository.remote and repository.remote.options:
+        lines = [f"    {name} = {value}\n" for name, value in repository.remote.options.items()]
+        (clone / ".dvc/config.local").write_text("".join(["['remote \"storage\"']\n", *lines]))
     return clone
 
 

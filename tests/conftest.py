@@ -2,20 +2,20 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
 from redis import Redis
-from sqlmodel import col, select
 
-from service import jobs, logs, migrations, valkey
+from service import logs, migrations, valkey
 from service.db import Database
 from service.runtime import Runtime, build
 from service.settings import Settings
-from service.tables import Job, JobState
 from service.tools import ARGILLA, LABEL_STUDIO, bundled
 from service.web.app import create_app
+from tests.due import do_all_due
 from tests.servers import RunningTool, running_tool, start_valkey
 
 logs.configure()
@@ -47,10 +47,11 @@ def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTo
 
 @pytest.fixture(scope="session")
 def argilla(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTool]:
-    """A real Argilla with the accounts ann and ben, and a Valkey of its own; it lasts for the whole run."""
+    """A real Argilla with the accounts ann, ben and cleo, and a Valkey of its own; it lasts for the whole run."""
     home = tmp_path_factory.mktemp("argilla")
     queue = start_valkey(home)
-    with running_tool(bundled(ARGILLA), home, ["ann", "ben"], redis_url=valkey.url(home)) as running:
+    names = ["ann", "ben", "cleo"]
+    with running_tool(bundled(ARGILLA), home, names, redis_url=valkey.url(home)) as running:
         yield running
     queue.terminate()
     queue.wait()
@@ -102,18 +103,4 @@ def client(runtime: Runtime) -> FlaskClient:
 @pytest.fixture
 def work(runtime: Runtime) -> Callable[[], None]:
     """Do all jobs that are due here and now, those that they ask for included."""
-
-    def until_idle() -> None:
-        while job_id := _next_due(runtime):
-            lease = runtime.queue.lease(job_id)
-            jobs.perform(runtime, lease)
-
-    return until_idle
-
-
-def _next_due(runtime: Runtime):
-    with runtime.db.reading() as session:
-        due = select(Job.id).where(
-            Job.state == JobState.PENDING, col(Job.not_before) <= runtime.db.now(session)
-        )
-        return session.exec(due.order_by(col(Job.id)).limit(1)).first()
+    return partial(do_all_due, runtime)

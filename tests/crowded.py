@@ -40,6 +40,7 @@ from service.tables import (
     RunState,
     Score,
     Settlement,
+    SettlementAnnotation,
     Source,
     TaskFlag,
     TaskPurpose,
@@ -163,7 +164,7 @@ def _versions(on: Filling) -> list[ModelVersion]:
 
 def _responses(on: Filling, versions: Sequence[ModelVersion]) -> list[Row]:
     source = on.session.exec(select(Source.id).where(Source.project_id == on.project.id)).one()
-    always = _defaults(Response, project_id=on.project.id, source_id=source, body_sha256=sha256_of("a body"))
+    always = defaults(Response, project_id=on.project.id, source_id=source, body_sha256=sha256_of("a body"))
     rows = []
     for number, at in enumerate(on.moments(on.crowd.feedback)):
         version = versions[number * VERSIONS // on.crowd.feedback]
@@ -185,9 +186,7 @@ def _responses(on: Filling, versions: Sequence[ModelVersion]) -> list[Row]:
 
 def _feedback(on: Filling, responses: Sequence[Row]) -> list[Row]:
     reasons = on.document(DocumentKind.REASONS)
-    always = _defaults(
-        Feedback, project_id=on.project.id, reasons_id=reasons, body_sha256=sha256_of("a body")
-    )
+    always = defaults(Feedback, project_id=on.project.id, reasons_id=reasons, body_sha256=sha256_of("a body"))
     rows = []
     for number, response in enumerate(responses):
         at = response["created_at"] + timedelta(seconds=30)
@@ -216,7 +215,7 @@ def _labelling(on: Filling, feedback: Sequence[Row]) -> list[Row]:
     on.session.add_all(experts)
     on.session.flush()
     schema, guidelines = map(on.document, (DocumentKind.LABEL_SCHEMA, DocumentKind.GUIDELINES))
-    asked = _defaults(
+    asked = defaults(
         AnnotationTask,
         project_id=on.project.id,
         purpose=TaskPurpose.FLAG,
@@ -225,10 +224,11 @@ def _labelling(on: Filling, feedback: Sequence[Row]) -> list[Row]:
         guidelines_id=guidelines,
     )
     said = {"verdict": Verdict.INCORRECT, "label": "Billing", "cause": Cause.MODEL}
-    answered = _defaults(Annotation, **said)
+    answered = defaults(Annotation, **said)
     counts = {"agreeing": 2, "asked": 2, "explanation": "2 of 2 agree"}
-    settled = _defaults(Settlement, project_id=on.project.id, **said, **counts)
-    rows: dict[type[SQLModel], list[Row]] = {AnnotationTask: [], TaskFlag: [], Annotation: [], Settlement: []}
+    settled = defaults(Settlement, project_id=on.project.id, **said, **counts)
+    tables = (AnnotationTask, TaskFlag, Annotation, Settlement, SettlementAnnotation)
+    rows: dict[type[SQLModel], list[Row]] = {table: [] for table in tables}
     for flags in _pairs(feedback, on.crowd.tasks):
         at, state = flags[0]["created_at"] + timedelta(minutes=1), on.dice.choice(STATES)
         later = at + timedelta(hours=3)
@@ -238,7 +238,7 @@ def _labelling(on: Filling, feedback: Sequence[Row]) -> list[Row]:
         rows[AnnotationTask].append(task)
         rows[TaskFlag] += [on.born(at) | of_task | {"feedback_id": flag["id"]} for flag in flags]
         if state in (TaskState.SETTLED, TaskState.CONTESTED):
-            rows[Annotation] += [
+            answers = [
                 answered
                 | on.born(later)
                 | of_task
@@ -246,8 +246,14 @@ def _labelling(on: Filling, feedback: Sequence[Row]) -> list[Row]:
                 | {"seconds_spent": on.dice.uniform(5, 90)}
                 for expert in on.dice.sample(experts, k=2)
             ]
+            rows[Annotation] += answers
         if state is TaskState.SETTLED:
-            rows[Settlement].append(settled | on.born(later) | of_task)
+            settlement = settled | on.born(later) | of_task
+            rows[Settlement].append(settlement)
+            rows[SettlementAnnotation] += [
+                on.born(later) | {"settlement_id": settlement["id"], "annotation_id": answer["id"]}
+                for answer in answers
+            ]
     for table, some in rows.items():
         on.insert(table, some)
     return rows[Settlement]
@@ -257,7 +263,7 @@ def _learning(on: Filling, versions: Sequence[ModelVersion], settlements: Sequen
     """Sets that grow, runs on them, of which some made the versions, and each run's evaluation and approval."""
     sets = _sets(on, settlements)
     used = {"criteria_id": on.document(DocumentKind.CRITERIA)}
-    run = _defaults(
+    run = defaults(
         TrainingRun,
         project_id=on.project.id,
         seed=0,
@@ -271,7 +277,7 @@ def _learning(on: Filling, versions: Sequence[ModelVersion], settlements: Sequen
         for n, at in enumerate(on.moments(RUNS))
     ]
     on.insert(TrainingRun, runs)
-    job = _defaults(
+    job = defaults(
         Job, kind=JobKind.TRAIN, project_id=on.project.id, row_id=on.project.id, not_before=on.since
     ) | {"state": JobState.DONE}
     on.insert(
@@ -287,7 +293,7 @@ def _learning(on: Filling, versions: Sequence[ModelVersion], settlements: Sequen
     for version, made_by in zip(versions[1:], runs[10::20], strict=False):
         version.training_run_id = made_by["id"]
     used |= {"rules_id": on.document(DocumentKind.GATE_RULES), "suite_id": on.document(DocumentKind.SUITE)}
-    judged = _defaults(Evaluation, project_id=on.project.id, sentence="better on what users ask", **used)
+    judged = defaults(Evaluation, project_id=on.project.id, sentence="better on what users ask", **used)
     evaluations = [
         judged
         | on.born(each["created_at"])
@@ -300,7 +306,7 @@ def _learning(on: Filling, versions: Sequence[ModelVersion], settlements: Sequen
     on.insert(Score, [score for each in evaluations for score in _scores(on, each)])
     user, _ = add_person(on.session, Role.APPROVER)
     said = {"decision": Decision.APPROVED, "reason": "better", "seconds_spent": 120.0, "hashes": {}}
-    approved = _defaults(Approval, project_id=on.project.id, user_id=user.id, **said)
+    approved = defaults(Approval, project_id=on.project.id, user_id=user.id, **said)
     of = ("model_version_id", "created_at")
     on.insert(
         Approval,
@@ -315,7 +321,7 @@ def _learning(on: Filling, versions: Sequence[ModelVersion], settlements: Sequen
 
 
 def _sets(on: Filling, settlements: Sequence[Row]) -> list[Row]:
-    always = _defaults(TrainingSet, project_id=on.project.id, artifact=sha256_of("a file"), recipe={})
+    always = defaults(TrainingSet, project_id=on.project.id, artifact=sha256_of("a file"), recipe={})
     sets = [
         always
         | on.born(at)
@@ -349,7 +355,7 @@ def _scores(on: Filling, evaluation: Row) -> list[Row]:
 
 def _keeping(on: Filling) -> None:
     """Jobs that were done, and the ledger."""
-    done = _defaults(
+    done = defaults(
         Job, kind=JobKind.SYNC, project_id=on.project.id, row_id=on.project.id, not_before=on.since
     )
     jobs = [
@@ -372,7 +378,7 @@ def _keeping(on: Filling) -> None:
     on.insert(LedgerEntry, entries)
 
 
-def _defaults(table: type[SQLModel], **fixed: Any) -> Row:
+def defaults(table: type[SQLModel], **fixed: Any) -> Row:
     """What the table's class gives the columns that are not named; not what each row has of its own."""
     return {name: value for name, value in dict(table(**fixed)).items() if name not in ("id", "created_at")}
 

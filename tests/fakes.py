@@ -116,6 +116,10 @@ class FakeConnector:
         """Annotate the task as this annotator, and return the annotation's id."""
         return self._annotate(project, task, annotator, answer)
 
+    def draft(self, project: str, task: str, annotator: str, answer: Answer) -> None:
+        """Begin an answer without submitting it: the task is seen to change, and holds nothing."""
+        self._project(project).tasks[task].changed_at = self._tick()
+
     def skip(self, project: str, task: str, annotator: str) -> str:
         return self._annotate(project, task, annotator, None)
 

@@ -19,6 +19,11 @@ class LabelStudioPeople:
     def answer(self, project: str, task: str, annotator: str, answer: Answer) -> str:
         return self._annotate(task, annotator, {"result": to_result(answer), "lead_time": 12.5})
 
+    def draft(self, project: str, task: str, annotator: str, answer: Answer) -> None:
+        """Begin an answer without submitting it, as the page does by itself."""
+        body = {"result": to_result(answer), "lead_time": 3.0}
+        self._call("POST", f"/api/tasks/{task}/drafts", self._tokens[annotator], body)
+
     def skip(self, project: str, task: str, annotator: str) -> str:
         return self._annotate(task, annotator, {"result": [], "was_cancelled": True})
 
@@ -68,6 +73,18 @@ class LabelStudioPeople:
 
     def tasks(self, project: str) -> int:
         return int(self.read(f"/api/projects/{project}/", {})["task_number"])
+
+    def shown(self, task: str, annotator: str) -> list[str]:
+        """Return the answers to a task that an annotator's page gets."""
+        held = self._call("GET", f"/api/tasks/{task}/", self._tokens[annotator])
+        return [str(annotation["id"]) for annotation in held["annotations"]]
+
+    def export(self, project: str) -> None:
+        """Take everything, as Label Studio exports it."""
+        with httpx.Client(timeout=600, trust_env=False) as client:
+            headers = {"Authorization": f"Token {self.running.admin_token}"}
+            path = f"/api/projects/{project}/export?exportType=JSON&download_all_tasks=true"
+            client.get(self.running.url + path, headers=headers).raise_for_status()
 
     def read(self, path: str, params: dict[str, str]) -> Any:
         return self._call("GET", path, self.running.admin_token, params=params)

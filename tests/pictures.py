@@ -1,54 +1,93 @@
 """Takes the README's pictures: `python -m tests.pictures SIGN_IN_LINK` of a console whose demo has walked.
 
-Without a link it takes those of a small clinic's messy data, its audit and its sets, and of a task in Argilla.
+Without a link it takes those of a small clinic's messy data, its audit and its sets, of a task in each tool, of what is
+known of experts, and of a verdict.
 """
 
 import csv
 import os
 import sys
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 from urllib.parse import urljoin
 from uuid import UUID
 
+from PIL import Image
 from playwright.sync_api import Error, Page
 from sqlmodel import Session, select
 
 from annotation.argilla import ArgillaConnector
 from annotation.label_schema import default_guidelines
-from annotation.types import LabelSchema, NewTask, TaskKind
-from service import glossary, jobs, people, projects, sources, valkey
+from annotation.label_studio import LabelStudioConnector
+from annotation.types import Answer, Cause, LabelSchema, NewTask, TaskKind, Verdict
+from retrain import gate
+from retrain.criteria import Criterion, Rules
+from retrain.examination import case_of, report_of, scores, suite_answers
+from retrain.metrics.judged import NOTHING
+from retrain.metrics.judged import Answer as ModelAnswer
+from retrain.suites.document import bundled_suites
+from retrain.suites.expansion import Suite, expand
+from retrain.types import Example, Kind, Message, Split, canonical_json, content_hash
+from service import glossary, jobs, people, projects, sources, valkey, verdicts
 from service.answers.audits import findings_of
 from service.answers.corpora import find_source
+from service.clock import utcnow
 from service.runtime import Runtime
+from service.settlements import settle_task
 from service.stages import auditing, corpus
 from service.supervisor import commands
 from service.tables import (
     AnnotationTask,
+    Annotator,
+    ConnectorKind,
+    Evaluation,
     Job,
     JobKind,
     JobState,
     Project,
     ProjectKind,
     Role,
+    Score,
     TaskState,
     TrainingSet,
+    TrainingSetExample,
     User,
 )
-from service.tools import ARGILLA, bundled
-from tests import clinic_papers
+from service.tools import ARGILLA, LABEL_STUDIO, bundled
+from tests import builders, clinic_papers
 from tests.benchmarks.installation import installation
 from tests.benchmarks.processes import running
 from tests.chromium import running_browser
+from tests.e2e.expert import Expert
+from tests.scenarios.crowd import draw
 from tests.servers import free_port, running_tool, start_valkey
 from tests.waiting import eventually
 
 FOLDER = Path(__file__).resolve().parent.parent / "deploy" / "pictures"
 SIZE = {"width": 1200, "height": 760}
+COLOURS = 64  # enough for pages, and a third of the bytes
 PROMPT = "You answer what patients ask a small clinic about its services."
 TRUSTED = ("noise", "outdated", "terminology")
+SCHEMA = LabelSchema(kind=TaskKind.GENERATION, guidelines=default_guidelines(TaskKind.GENERATION))
+TASK = NewTask(
+    key="1",
+    prompt="When is the pharmacy in the north wing open on Sundays?",
+    response="The pharmacy is open around the clock, every day of the year.",
+    context="Pharmacy, north wing: Monday to Saturday 8 to 20, Sundays 10 to 14.",
+    reasons="wrong · I stood before a closed door",
+)
+ENQUIRIES = {
+    "My heart races whenever I climb the stairs": "Cardiology",
+    "A mole on my arm has changed its colour": "Dermatology",
+    "The invoice of my last visit is wrong": "Billing",
+    "I would like to move my appointment to Monday": "Reception",
+}
+OPENINGS = ("", "Good morning.", "Hello.", "Dear team.", "Once more:", "In short:")
+CLOSINGS = ("", "Thank you.", "What now?", "Please call me.", "It is urgent.")
 PAPERS = {
     "faq": (clinic_papers.faq, None),
     "brochures": (clinic_papers.marketing, datetime(2014, 12, 31, tzinfo=UTC)),
@@ -105,22 +144,14 @@ def data() -> None:
 
 def task_in_argilla() -> None:
     """Show what an expert sees of one task there."""
-    schema = LabelSchema(kind=TaskKind.GENERATION, guidelines=default_guidelines(TaskKind.GENERATION))
-    task = NewTask(
-        key="1",
-        prompt="When is the pharmacy in the north wing open on Sundays?",
-        response="The pharmacy is open around the clock, every day of the year.",
-        context="Pharmacy, north wing: Monday to Saturday 8 to 20, Sundays 10 to 14.",
-        reasons="wrong · I stood before a closed door",
-    )
     with TemporaryDirectory() as folder, running_browser() as browser:
         queue = start_valkey(Path(folder))
         url = valkey.url(Path(folder))
         with running_tool(bundled(ARGILLA), Path(folder), ["ann"], redis_url=url) as argilla:
             members = [account.name for account in argilla.accounts]
             connector = ArgillaConnector(argilla.url, argilla.admin_token, members=members)
-            made = connector.set_up(slug="clinic", schema=schema, hook_url="", hook_secret="")
-            connector.push(made.external_id, [task])
+            made = connector.set_up(slug="clinic", schema=SCHEMA, hook_url="", hook_secret="")
+            connector.push(made.external_id, [TASK])
             page = browser.new_context(viewport=SIZE, color_scheme="light").new_page()
             page.goto(f"{argilla.url}/sign-in")
             page.locator("[name=Username]").fill(argilla.accounts[0].name)
@@ -128,10 +159,123 @@ def task_in_argilla() -> None:
             page.keyboard.press("Enter")
             page.wait_for_url(lambda here: "/sign-in" not in here)
             page.goto(made.url)
-            page.get_by_text(task.prompt).wait_for()
+            page.get_by_text(TASK.prompt).wait_for()
             picture(page, "argilla")
         queue.terminate()
         queue.wait()
+
+
+def task_in_label_studio() -> None:
+    """Show what an expert sees of the same task there."""
+    with (
+        TemporaryDirectory() as folder,
+        running_browser() as browser,
+        running_tool(bundled(LABEL_STUDIO), Path(folder), ["ann"]) as tool,
+    ):
+        connector = LabelStudioConnector(tool.url, tool.admin_token)
+        made = connector.set_up(slug="clinic", schema=SCHEMA, hook_url="", hook_secret="")
+        connector.push(made.external_id, [TASK])
+        page = browser.new_context(viewport=SIZE, color_scheme="light").new_page()
+        expert = Expert(page, tool.url, tool.accounts[0])
+        expert.open_stream(made.external_id)
+        page.keyboard.press("Escape")  # the guidelines, which are shown first
+        page.get_by_text("Ratings run from 1").wait_for(state="hidden")
+        expert.fill(
+            Answer(Verdict.INCORRECT, correction="On Sundays it is open from 10 to 14.", cause=Cause.MODEL)
+        )
+        picture(page, "label-studio")
+
+
+def quality() -> None:
+    """Have three experts, one of whom is often wrong, answer for some weeks, and show what is said of them."""
+    truth, said = draw(seed=3, tasks=120, accuracy={"ann": 0.97, "ben": 0.9, "cleo": 0.35})
+    with installation(port=free_port()) as runtime:
+        with runtime.db.transaction() as session:
+            project = builders.add_project(session)
+            _, link = people.add_user(session, "olga", Role.ADMIN, actor="pictures")
+            experts = {
+                name: Annotator(connector=ConnectorKind.LABEL_STUDIO, account=f"{name}@clinic.example")
+                for name in ("ann", "ben", "cleo")
+            }
+            session.add_all(experts.values())
+            tasks = [
+                builders.add_task(
+                    session,
+                    project,
+                    builders.add_response(session, project, "Reception", asked=f"enquiry {number}"),
+                    state=TaskState.SENT,
+                    external_id=str(number),
+                )
+                for number in range(len(truth))
+            ]
+            for (name, number), answer in said.items():
+                given = {"verdict": answer.verdict, "label": answer.label, "cause": answer.cause}
+                at = utcnow() - timedelta(hours=10 * (len(truth) - number))
+                more = {"revised_at": at, "seconds_spent": 20 + number % 30}
+                builders.add_annotation(session, tasks[number], experts[name], **given, **more)
+        done(runtime, JobKind.QUALITY, project)
+        with runtime.db.transaction() as session:
+            for task in session.exec(select(AnnotationTask)).all():
+                settle_task(session, project, task)
+        done(runtime, JobKind.QUALITY, project)
+        show(runtime, f"sign-in/{link}", {"quality": (f"p/{project.slug}/annotators", 800)})
+
+
+def verdict() -> None:
+    """Have the gate judge the answers of two models that differ in skill, and in how sure they are."""
+    with installation(port=free_port()) as runtime:
+        with runtime.db.transaction() as session:
+            project = builders.add_project(session)
+            builders.add_criteria(session, project)
+            _, link = people.add_user(session, "olga", Role.ADMIN, actor="pictures")
+            evaluation = builders.add_evaluation(session, project, builders.add_challenger(session, project))
+            judge_routing(runtime, session, project, evaluation)
+        page = f"p/{project.slug}/evaluations/{evaluation.id}"
+        show(runtime, f"sign-in/{link}", {"verdict": (page, 1500)})
+
+
+def judge_routing(runtime: Runtime, session: Session, project: Project, evaluation: Evaluation) -> None:
+    """Fill in what the evaluation stage would: scores, a report, and the verdict on made-up answers."""
+    words = product(OPENINGS, ENQUIRIES.items(), CLOSINGS)
+    asked = {f"{first} {text}. {last}".strip(): label for first, (text, label), last in words}
+    rows = [
+        Example(text, text, (Message("user", text),), label, Kind.CLASSIFICATION, split=Split.TEST)
+        for text, label in asked.items()
+    ]
+    for row in rows:
+        response = builders.add_response(session, project, row.answer, asked=row.prompt)
+        settled = builders.add_settlement(
+            session, builders.add_task(session, project, response), label=row.answer
+        )
+        named = {"content_sha256": content_hash(row), "group_name": row.prompt[:50], "split": Split.TEST}
+        set_id = evaluation.training_set_id
+        session.add(TrainingSetExample(training_set_id=set_id, settlement_id=settled.id, **named))
+    sarcasm = expand(bundled_suites()["sarcasm"], seed=0, has_labels=True)
+    suites = [Suite("test", "the test split", "", [case_of(row) for row in rows]), sarcasm]
+    answers = {"champion": guess(suites, 0.62, sure=0.93), "challenger": guess(suites, 0.9, sure=0.86)}
+    criteria = [Criterion("accuracy", "test", margin=0.1), Criterion("misdirection", "test")]
+    compared = [suite_answers(each, answers, behaviour=each is sarcasm) for each in suites]
+    judged = gate.judge(criteria, Rules(), compared, seed=0)
+    for who, score in scores(suites, answers, criteria, known=NOTHING, seed=0):
+        version = evaluation.champion_id if who == "champion" else evaluation.model_version_id
+        session.add(Score(evaluation_id=evaluation.id, model_version_id=version, **score))
+    evaluation.report = runtime.artifacts.put_bytes(
+        canonical_json(report_of(suites, answers, judged, criteria))
+    )
+    verdicts.close(session, runtime.queue, evaluation, judged)
+
+
+def guess(suites: Sequence[Suite], skill: float, *, sure: float) -> dict[str, ModelAnswer]:
+    """Answer rightly as often as the skill says; what is asked sarcastically often counts as praise."""
+    draw, labels = Random(f"{skill}"), sorted({*ENQUIRIES.values()})
+    said = {}
+    for case in [case for suite in suites for case in (*suite.originals, *suite.cases)]:
+        right = case.expected or "Reception"
+        wrong = next(label for label in labels if label != right)
+        text = right if draw.random() < skill or not case.is_labelled else wrong
+        rest = (1 - sure) / (len(labels) - 1)
+        said[case.key] = ModelAnswer(text, {label: sure if label == text else rest for label in labels})
+    return said
 
 
 def clinic(session: Session) -> Project:
@@ -227,6 +371,8 @@ def picture(page: Page, name: str) -> None:
     page.wait_for_timeout(600)
     FOLDER.mkdir(exist_ok=True)
     page.screenshot(path=FOLDER / f"{name}.png")
+    with Image.open(FOLDER / f"{name}.png") as taken:
+        taken.convert("RGB").quantize(COLOURS).save(FOLDER / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":
@@ -235,3 +381,6 @@ if __name__ == "__main__":
     else:
         data()
         task_in_argilla()
+        task_in_label_studio()
+        quality()
+        verdict()

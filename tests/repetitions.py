@@ -16,9 +16,16 @@ class Repetitions:
     audit_seeds: int
     settled: tuple[int, ...]  # rows that sets are built of; the first also by rivals
     waiting_tasks: int = 1000  # while a tool is away
+    crowd_tasks: int = 12  # each answered by three in each tool
+    hook_seconds: int = 2
     tool_stories: int = 30  # of what people and networks do to a tool
     racing_threads: int = 8
     taught_seeds: int = 5  # six trainings each
+    simulated: int = 200  # evaluations by people
+    pasts: int = 8  # histories of each fault
+    scenario_seeds: int = 1  # on the tiny model
+    real_questions: tuple[int, int] = (200, 400)  # to judge by and to learn from
+    trials: int = 12  # of each search for settings
 
 
 CI = Repetitions(
@@ -33,7 +40,10 @@ BENCH = Repetitions(
     audit_seeds=20,
     settled=(10_000, 100_000),
     waiting_tasks=10_000,
+    crowd_tasks=300,
+    hook_seconds=60,
     tool_stories=1000,
+    simulated=2000,
 )
 FULL = Repetitions(
     kill_rounds=200,
@@ -44,8 +54,13 @@ FULL = Repetitions(
     audit_seeds=20,
     settled=(100_000, 1_000_000, 4_000_000),
     waiting_tasks=10_000,
+    crowd_tasks=300,
+    hook_seconds=60,
     tool_stories=1000,
     taught_seeds=20,
+    simulated=2000,
+    pasts=40,
+    scenario_seeds=5,
 )
 
 CHOSEN = {"ci": CI, "bench": BENCH, "full": FULL}[os.environ.get("REPETITIONS", "ci")]

@@ -1,11 +1,18 @@
-"""An HTTP server that keeps what it is sent, as WebDAV and simple object stores do."""
+"""Servers that keep what they are sent: over HTTP, as WebDAV and simple object stores do, and over SSH."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import asyncssh
+
+LOGIN = {"user": "team", "password": "sesame"}
 
 
 @dataclass(slots=True)
@@ -29,6 +36,53 @@ def running_storage() -> Iterator[Storage]:
             yield storage
         finally:
             server.shutdown()
+
+
+@contextmanager
+def running_ssh(folder: Path) -> Iterator[str]:
+    """Serve a folder to who knows the login, on a loopback port of its own until the block ends."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    guests: list[asyncssh.SSHServerConnection] = []
+    server = asyncio.run_coroutine_threadsafe(_listen(folder, guests), loop).result()
+    try:
+        yield f"ssh://127.0.0.1:{server.get_port()}/store"
+    finally:
+        asyncio.run_coroutine_threadsafe(_end(server, guests), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def _listen(folder: Path, guests: list[asyncssh.SSHServerConnection]) -> asyncssh.SSHAcceptor:
+    return await asyncssh.listen(
+        "127.0.0.1",
+        0,
+        server_factory=lambda: _Door(guests),
+        server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
+        sftp_factory=partial(asyncssh.SFTPServer, chroot=str(folder).encode()),
+    )
+
+
+async def _end(server: asyncssh.SSHAcceptor, guests: list[asyncssh.SSHServerConnection]) -> None:
+    for each in (server, *guests):
+        each.close()
+        await each.wait_closed()
+
+
+class _Door(asyncssh.SSHServer):
+    def __init__(self, guests):
+        self.guests = guests
+
+    def connection_made(self, conn):
+        self.guests.append(conn)
+
+    def password_auth_supported(self):
+        return True
+
+    def validate_password(self, username, password):
+        return {"user": username, "password": password} == LOGIN
 
 
 class _Handler(BaseHTTPRequestHandler):

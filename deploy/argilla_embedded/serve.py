@@ -13,6 +13,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import blind  # noqa: F401  takes its place by itself
 import sql_search  # noqa: F401  registers itself
 import uvicorn
 from alembic import command, config

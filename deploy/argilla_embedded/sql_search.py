@@ -3,6 +3,9 @@
 Argilla writes everything to its database first and mirrors it to Elasticsearch only to search. Without a mirror
 nothing can go stale, and the server's jobs, which run elsewhere, need no memory in common with it.
 
+A record's time of change is that of its newest answer, unless the record itself changed later: so whoever follows
+what people answer need not read all of it. Argilla's own is the record's alone.
+
 Limits: SQLite alone; every search reads the data set's records (good to some 100,000); a text query finds whole
 words, without stemming or relevance (every score is 1); no search by vectors.
 """
@@ -34,7 +37,7 @@ class SqlSearchEngine(base.SearchEngine):
         return True
 
     async def info(self) -> dict[str, Any]:
-        return {"name": "sql", "version": {"number": "1"}}
+        return {"name": "sql", "version": {"number": "1"}, "dated_by_answers": True}
 
     async def _nothing(self, *_: Any, **__: Any) -> None:
         """Keep no mirror."""
@@ -134,10 +137,15 @@ def _passes(wanted: Any) -> ColumnElement[bool]:
 
 def _record_column(name: str) -> Any:
     """Return a column in the form that a filter's values have: ids without dashes, times as ISO 8601."""
-    column = getattr(Record, str(name))
+    column = _changed_at() if name == "updated_at" else getattr(Record, str(name))
     if name == "id":
         return cast(column, String)
     return func.replace(column, " ", "T") if str(name).endswith("_at") else column
+
+
+def _changed_at() -> Any:
+    newest = select(func.max(Response.updated_at)).where(Response.record_id == Record.id).scalar_subquery()
+    return func.max(Record.updated_at, func.coalesce(newest, Record.updated_at))
 
 
 def _suggestion_passes(scope: Any, wanted: Any) -> ColumnElement[bool]:
@@ -183,7 +191,7 @@ def _is_in(column: Any, wanted: Any) -> ColumnElement[bool]:
 def _order(wanted: Any) -> Any:
     scope = wanted.scope
     if isinstance(scope, base.RecordFilterScope):
-        column = getattr(Record, str(scope.property))
+        column = _changed_at() if scope.property == "updated_at" else getattr(Record, str(scope.property))
     elif isinstance(scope, base.MetadataFilterScope):
         column = func.json_extract(Record.metadata_, _path(scope.metadata_property))
     elif isinstance(scope, base.SuggestionFilterScope):

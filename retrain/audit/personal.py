@@ -25,11 +25,11 @@ CHECK = Check("personal", version=2)
 
 def find(examples: Sequence[Example], context: Context = NOTHING, *, published: int = 5) -> list[Finding]:
     """Return one finding per kind of personal text, and one for placeholders; `published` is a count of answers."""
-    answered = [_found([row.answer]) for row in examples]
+    answered = [found_in([row.answer]) for row in examples]
     uses = Counter(value for found in answered for values in found.values() for value in values)
     keys: defaultdict[str, list[str]] = defaultdict(list)
     for row, in_answer in zip(examples, answered, strict=True):
-        others = _found([row.rejected or "", *(message.content for message in row.messages)])
+        others = found_in([row.rejected or "", *(message.content for message in row.messages)])
         for form in _FORMS:
             values = in_answer[form.name] | others[form.name]
             if form.severity is Severity.WARN:
@@ -47,12 +47,12 @@ def find(examples: Sequence[Example], context: Context = NOTHING, *, published: 
 
 def blocking(texts: Iterable[str]) -> str | None:
     """Return what stands in the texts that stops a training, such as "a password"; None when nothing does."""
-    found = _found(texts)
+    found = found_in(texts)
     return next((form.name for form in _FORMS if form.severity is Severity.BLOCK and found[form.name]), None)
 
 
-def _found(texts: Iterable[str]) -> defaultdict[str, set[str]]:
-    """Return what of each form stands in the texts; what one form took, the next does not see."""
+def found_in(texts: Iterable[str]) -> defaultdict[str, set[str]]:
+    """Return, by form, what of each stands in the texts; what one form took, the next does not see."""
     found: defaultdict[str, set[str]] = defaultdict(set)
     for text in texts:
         left = text if _HINT.search(text) else ""

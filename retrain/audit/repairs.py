@@ -56,8 +56,8 @@ def _changed(row: Settled, repair: Repair) -> Settled:
     return row if put == row.answer else replace(row, answer=re.sub(r"[ \t]{2,}", " ", put).strip())
 
 
-def _swapped(row: Settled, find: Sequence[str], put: Sequence[str]) -> Settled:
-    """Exchange words, with their capitals and the articles before them; what the system is told stays."""
+def swap_words(text: str, find: Sequence[str], put: Sequence[str]) -> str:
+    """Exchange words, with their capitals and the articles before them."""
     other_of = dict(zip(find, put, strict=True)) | dict(zip(put, find, strict=True))
     known = re.compile(rf"\b(?:(a)n?(\s+))?({'|'.join(map(re.escape, other_of))})\b", re.IGNORECASE)
 
@@ -67,12 +67,17 @@ def _swapped(row: Settled, find: Sequence[str], put: Sequence[str]) -> Settled:
         cased = other.upper() if word.isupper() else other.capitalize() if word[0].isupper() else other
         return f"{article}{'n' * (other[0] in 'aeiou')}{gap}{cased}" if article else cased
 
+    return known.sub(put_other, text)
+
+
+def _swapped(row: Settled, find: Sequence[str], put: Sequence[str]) -> Settled:
+    """Exchange words of a row; what the system is told stays."""
     return replace(
         row,
         messages=tuple(
-            turn if turn.role == "system" else replace(turn, content=known.sub(put_other, turn.content))
+            turn if turn.role == "system" else replace(turn, content=swap_words(turn.content, find, put))
             for turn in row.messages
         ),
-        answer=row.answer if row.label else known.sub(put_other, row.answer),
-        rejected=row.rejected and known.sub(put_other, row.rejected),
+        answer=row.answer if row.label else swap_words(row.answer, find, put),
+        rejected=row.rejected and swap_words(row.rejected, find, put),
     )

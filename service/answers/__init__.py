@@ -8,7 +8,7 @@ from sqlmodel import Session, col, select
 from service.answers.audits import blocking, describe_finding, findings_of, waivers
 from service.answers.erasures import erased_rows
 from service.clock import utcnow
-from service.errors import NotFound
+from service.errors import NotFound, WrongState
 from service.tables import (
     Evaluation,
     EvaluationState,
@@ -17,6 +17,7 @@ from service.tables import (
     ModelVersion,
     Project,
     Promotion,
+    RunState,
     Score,
     TrainingRun,
     TrainingSet,
@@ -57,6 +58,23 @@ def find_set(session: Session, name: str, *, project_id: UUID | None = None) -> 
     return found[0]
 
 
+def set_of(session: Session, project: Project, name: str | None) -> TrainingSet:
+    """Return a project's set by its name, of which `vN` is enough, or the newest if none is given.
+
+    Raises:
+        NotFound: the project has no such set.
+    """
+    if not name:
+        found = newest_set(session, project.id)
+    elif name[0] == "v" and name[1:].isdecimal():
+        found = find_set(session, f"{project.slug}/{name}", project_id=project.id)
+    else:
+        found = find_set(session, name, project_id=project.id)
+    if found is None or found.project_id != project.id:
+        raise NotFound(f"project {project.slug} has no such training set")
+    return found
+
+
 def newest_set(session: Session, project_id: UUID) -> TrainingSet | None:
     """Return the set that the project's settlements came to last."""
     sets = select(TrainingSet).where(TrainingSet.project_id == project_id)
@@ -76,6 +94,28 @@ def find_model(session: Session, project: Project, number: int | None) -> ModelV
     found = session.exec(versions.order_by(col(ModelVersion.number).desc()).limit(1)).first()
     if found is None:
         raise NotFound(f"project {project.slug} has no trained model version {number or ''}".rstrip())
+    return found
+
+
+def find_version(session: Session, name: str) -> ModelVersion:
+    """Return a model version by `PROJECT/vN` or its id.
+
+    Raises:
+        NotFound: there is no such version.
+    """
+    slug, slash, number = name.partition("/v")
+    found = None
+    if slash and number.isdecimal() and len(number) <= MAX_DIGITS:
+        of_project = select(ModelVersion).join(Project, col(ModelVersion.project_id) == Project.id)
+        named = of_project.where(Project.slug == slug, ModelVersion.number == int(number))
+        found = session.exec(named).first()
+    elif not slash:
+        try:
+            found = session.get(ModelVersion, UUID(name))
+        except ValueError:
+            found = None
+    if found is None:
+        raise NotFound(f"no model version {name!r}: name it PROJECT/vN or by its id")
     return found
 
 
@@ -105,6 +145,18 @@ def describe_set(session: Session, training_set: TrainingSet) -> dict[str, Any]:
     }
 
 
+def made_by(session: Session, run: TrainingRun) -> ModelVersion:
+    """Return the version that a run made.
+
+    Raises:
+        WrongState: it has not finished.
+    """
+    made = session.exec(select(ModelVersion).where(ModelVersion.training_run_id == run.id)).first()
+    if run.state is not RunState.FINISHED or made is None:
+        raise WrongState(f"run {run.id} is {run.state.value}: only one that made an adapter can be repeated")
+    return made
+
+
 def describe_run(session: Session, run: TrainingRun) -> dict[str, Any]:
     """Return a run as the API and the command line show it."""
     training_set = session.get_one(TrainingSet, run.training_set_id)
@@ -118,6 +170,7 @@ def describe_run(session: Session, run: TrainingRun) -> dict[str, Any]:
         "state": run.state.value,
         "training_set": training_set.fingerprint,
         "spec": run.spec,
+        "is_only_watched": run.is_only_watched,
         "code_archive": run.code_archive,
         "package_lock": run.package_lock,
         "report": run.report,
@@ -144,6 +197,7 @@ def describe_evaluation(session: Session, evaluation: Evaluation) -> dict[str, A
         "verdict": evaluation.state.value if evaluation.state in VERDICTS else None,
         "sentence": evaluation.sentence or "",
         "reasons": evaluation.reasons,
+        "people": evaluation.people,
         "hashes": evaluation.hashes,
         "scores": [
             {

@@ -10,14 +10,17 @@ from sqlalchemy import Row, case, func
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
-from service.answers.overview import newest_tasks
-from service.settlements import IN_FORCE, OPEN, is_of
+from service import experts, standing
+from service.answers.overview import DAY, newest_tasks
+from service.settlements import IN_FORCE, MAY_SETTLE, OPEN, is_of, person_of
 from service.tables import (
     Annotation,
     AnnotationTask,
     Annotator,
+    ConnectorKind,
     ModelState,
     ModelVersion,
+    PoolMember,
     Project,
     QualityReport,
     Settlement,
@@ -28,8 +31,10 @@ from service.tables import (
     User,
 )
 
-SAME = (col(Settlement.verdict) == col(Annotation.verdict)) & (
-    func.coalesce(Settlement.label, "") == func.coalesce(Annotation.label, "")
+SAME = (
+    (col(Settlement.verdict) == col(Annotation.verdict))
+    & (func.coalesce(Settlement.label, "") == func.coalesce(Annotation.label, ""))
+    & (col(Settlement.labels) == col(Annotation.labels))
 )
 STANDS = col(Annotation.withdrawn_at).is_(None)
 
@@ -55,6 +60,14 @@ class Achieved:
     settled: int
     in_sets: int
     in_model: int
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """How many tasks wait for one annotator, and how many of them came in the last day."""
+
+    waiting: int
+    new: int
 
 
 def report_of(session: Session, project: Project) -> QualityReport | None:
@@ -87,7 +100,7 @@ def backlog(session: Session, project: Project) -> list[Backlog]:
     """Return what waits: to be sent, to be answered, to be adjudicated."""
     rows = session.execute(
         select_columns(col(AnnotationTask.state), func.count(), func.min(AnnotationTask.created_at))
-        .where(col(AnnotationTask.project_id) == project.id, col(AnnotationTask.state).in_(OPEN))
+        .where(col(AnnotationTask.project_id) == project.id, col(AnnotationTask.state).in_(OPEN), MAY_SETTLE)
         .group_by(col(AnnotationTask.state))
     ).all()
     found = {state: Backlog(state, tasks, oldest) for state, tasks, oldest in rows}
@@ -97,11 +110,83 @@ def backlog(session: Session, project: Project) -> list[Backlog]:
     ]
 
 
-def has_answered(session: Session, project: Project, annotator_id: UUID) -> bool:
-    """Say whether an annotator ever answered a task of this project."""
+def digests(
+    session: Session, project: Project, annotators: Sequence[Annotator], *, now: datetime
+) -> dict[UUID, Digest]:
+    """Return by annotator what waits for them: newest tasks that their pools may answer and they did not."""
+    tasks, task = newest_tasks(project), col(AnnotationTask.id)
+    is_new = func.coalesce(AnnotationTask.sent_at, AnnotationTask.created_at) > now - DAY
+    state, tool, pool = col(AnnotationTask.state), col(AnnotationTask.connector), col(AnnotationTask.pool)
+    # Without a tool nothing is sent anywhere.
+    is_open = (state == TaskState.SENT) | ((state == TaskState.SELECTED) & (tool == ConnectorKind.NONE))
+    counts = (func.count(func.distinct(task)), func.count(func.distinct(case((is_new, task)))))
+    asked = select_columns(tool, pool, *counts).join(tasks, task == tasks.c.id).where(is_open)
+    by = col(Annotation.annotator_id)
+    given = asked.add_columns(by).join(Annotation, col(Annotation.task_id) == task).where(STANDS)
+    all_asked = session.execute(asked.group_by(tool, pool)).all()
+    all_given = session.execute(given.group_by(tool, pool, by)).all()
+    pools_of = standing.pools_of(session, project.id, annotators)
+
+    def of(annotator: Annotator) -> Digest:
+        pools = {None, *pools_of[person_of(annotator)]}
+        theirs = [row for row in all_asked if row[0] == annotator.connector and row[1] in pools]
+        done = [
+            row for row in all_given if row[:2] in {each[:2] for each in theirs} and row[4] == annotator.id
+        ]
+        waiting, new = (
+            sum(row[place] for row in theirs) - sum(row[place] for row in done) for place in (2, 3)
+        )
+        return Digest(waiting, new)
+
+    return {each.id: of(each) for each in annotators}
+
+
+def describe_experts(
+    session: Session, project: Project, asked: Sequence[Annotator], *, now: datetime
+) -> list[dict[str, Any]]:
+    """Tell of who is asked in a project: their pools, whether their answers count, and what waits for them."""
+    waits = digests(session, project, asked, now=now)
+    pools = standing.pools_of(session, project.id, asked)
+    qualified = standing.qualified(session, project, asked)
+    gold = standing.gold_of(session, project, asked) if project.qualifying_answers else {}
+
+    def tell(annotator: Annotator) -> dict[str, Any]:
+        person = person_of(annotator)
+        known, waiting = gold.get(person, standing.Gold(0, 0)), waits[annotator.id]
+        return {
+            "id": str(annotator.id),
+            "account": annotator.account,
+            "tool": annotator.connector.value,
+            "pools": sorted(pools[person]),
+            "is_qualified": person in qualified or known.qualifies(project),
+            "gold_right": known.right,
+            "gold_answered": known.answered,
+            "waiting": waiting.waiting,
+            "new": waiting.new,
+        }
+
+    return [tell(each) for each in asked]
+
+
+def empty_pools(session: Session, project: Project) -> list[str]:
+    """Return the pools of tasks that wait for an answer of somebody, and that nobody is in."""
+    members = select(PoolMember.pool).where(PoolMember.project_id == project.id)
+    tasks = newest_tasks(project)
+    asked = select(AnnotationTask.pool).join(tasks, tasks.c.id == AnnotationTask.id)
+    asked = asked.where(
+        col(AnnotationTask.state).in_(OPEN),
+        col(AnnotationTask.pool).is_not(None),
+        col(AnnotationTask.pool).not_in(members),
+    )
+    return sorted(pool for pool in session.exec(asked.distinct()) if pool)
+
+
+def is_here(session: Session, project: Project, annotator: Annotator) -> bool:
+    """Say whether an annotator is asked in this project, or ever answered one of its tasks."""
     own = select(Annotation.id).join(AnnotationTask, col(Annotation.task_id) == AnnotationTask.id)
-    of_project = own.where(AnnotationTask.project_id == project.id, Annotation.annotator_id == annotator_id)
-    return session.exec(of_project.limit(1)).first() is not None
+    of_project = own.where(AnnotationTask.project_id == project.id, Annotation.annotator_id == annotator.id)
+    asked = {each.id for each in experts.experts(session, project)}
+    return annotator.id in asked or session.exec(of_project.limit(1)).first() is not None
 
 
 def of_person(session: Session, user: User) -> list[tuple[str, UUID]]:

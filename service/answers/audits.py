@@ -1,6 +1,6 @@
 """What audits know of a project, what they found, what somebody waived of it, and what still stops a training."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -9,11 +9,13 @@ from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from retrain import audit
-from retrain.audit import Severity
+from retrain.amounts import how_many
+from retrain.audit import RepairKind, Severity
 from retrain.near_duplicates import text_of
 from retrain.types import Message, Split
 from service import projects
 from service.clock import utcnow
+from service.errors import AuditBlocked
 from service.settlements import IN_FORCE
 from service.tables import (
     AcceptedRepair,
@@ -31,9 +33,19 @@ from service.tables import (
     TrainingSet,
     TrainingSetExample,
 )
+from service.waivers import in_force
 
 PROMPTS = 2000
 ORDER = (Severity.BLOCK, Severity.WARN, Severity.INFO)
+PROPOSES = {
+    RepairKind.DROP: "Leave out",
+    RepairKind.REPLACE: "Replace in",
+    RepairKind.TERM: "Replace, and keep in the glossary, in",
+    RepairKind.SWAP: "Swap words in",
+    RepairKind.RELABEL: "Relabel",
+    RepairKind.WEIGHT: "Weigh",
+    RepairKind.ASK: "Ask experts about",
+}
 
 
 def context_of(
@@ -129,11 +141,7 @@ def findings_of(session: Session, training_set: TrainingSet) -> list[AuditFindin
 
 def waivers(session: Session, training_set: TrainingSet, today: date) -> dict[str, Document]:
     """Return the waivers that hold today, by the finding that each names; the newest one of a finding counts."""
-    of_project = select(Document).where(
-        Document.project_id == training_set.project_id, Document.kind == DocumentKind.WAIVER
-    )
-    newest = {row.name: row for row in session.exec(of_project.order_by(col(Document.version)))}
-    return {name: row for name, row in newest.items() if date.fromisoformat(row.content["until"]) >= today}
+    return in_force(session, training_set.project_id, today)
 
 
 def blocking(session: Session, training_set: TrainingSet, today: date) -> list[AuditFinding]:
@@ -149,6 +157,18 @@ def blocking(session: Session, training_set: TrainingSet, today: date) -> list[A
         for finding in session.exec(found.order_by(col(AuditFinding.id)))
         if finding.name not in waived
     ]
+
+
+def refuse_blocked(session: Session, training_set: TrainingSet, today: date) -> None:
+    """Let nothing train on a set that its audit forbids.
+
+    Raises:
+        AuditBlocked: with the first of the findings that nobody has waived.
+    """
+    if found := blocking(session, training_set, today):
+        raise AuditBlocked(
+            f"training set {training_set.fingerprint}: its audit found what blocks training: {found[0].evidence}"
+        )
 
 
 def repairs_of(session: Session, training_set: TrainingSet) -> dict[tuple[str, int], AcceptedRepair]:
@@ -177,3 +197,16 @@ def describe_finding(finding: AuditFinding, waiver: Document | None) -> dict[str
         ],
         "waived": {"by": waiver.author, **waiver.content} if waiver else None,
     }
+
+
+def tell_proposal(proposal: Mapping[str, Any], rows: int) -> str:
+    """Say what accepting a proposal does, such as "Replace in 2 rows: “MI” by “heart attack”"."""
+    kind, find, put = RepairKind(proposal["kind"]), proposal["find"], proposal["put"]
+    by = f": “{find}” by {f'“{put}”' if put else 'nothing'}" if find else ""
+    told = {
+        RepairKind.ASK: f": “{find}”" if find else " again",
+        RepairKind.RELABEL: f" as “{put}”",
+        RepairKind.WEIGHT: f" {proposal['factor']:.2f} times",
+    }
+    noun = "response" if kind is RepairKind.ASK and find else "row"
+    return f"{PROPOSES[kind]} {how_many(rows, noun)}{told.get(kind, by)}"

@@ -3,10 +3,12 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
-from sqlmodel import Session, col, select
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, col, exists, select
 
 from retrain.difference import diff
 from retrain.types import Example, Split
@@ -32,15 +34,14 @@ class Cause:
 
 
 def compare(session: Session, a: TrainingSet, b: TrainingSet) -> dict[str, Any]:
-    """Say how b differs from a, row by row, each with what caused it; equal rows are never loaded."""
+    """Say how b differs from a, row by row, by cause and then by prompt; equal rows are never loaded."""
     left, right = _apart(session, a, b), _apart(session, b, a)
     before = examples_of(session, a, left)
     changes = diff(before, examples_of(session, b, right))
     origins = _origins(session, [row.key for row in (*changes.added, *(new for _, new in changes.changed))])
     repairs = [{str(row.settlement_id): row.repairs for row in side} for side in (left, right)]
-    gone = _not_in(
-        session, b, [row for row in left if str(row.settlement_id) not in {one.key for one in before}]
-    )
+    read = {row.key for row in before}
+    gone = _not_in(session, b, [row for row in left if str(row.settlement_id) not in read])
 
     def added(row: Example) -> Cause:
         reason = a.dropped.get(row.key)
@@ -58,13 +59,15 @@ def compare(session: Session, a: TrainingSet, b: TrainingSet) -> dict[str, Any]:
     return {
         "a": a.fingerprint,
         "b": b.fingerprint,
-        "added": [_told(row, added(row)) for row in changes.added],
-        "removed": [*(_told(row, _removal(row.key, b)) for row in changes.removed), *map(_gone, gone)],
-        "changed": [_told(row, changed(old, row)) | _before(old) for old, row in changes.changed],
-        "moved": [
-            _told(row, cause) | {"was": old.split.value}
+        "added": _sorted(_told(row, added(row)) for row in changes.added),
+        "removed": _sorted(
+            [*(_told(row, _removal(row.key, b)) for row in changes.removed), *map(_gone, gone)]
+        ),
+        "changed": _sorted(_told(row, changed(old, row)) | _before(old) for old, row in changes.changed),
+        "moved": _sorted(
+            _told(row, cause) | {"was": old.split.value, "was_key": old.key}
             for (old, row), cause in zip(changes.moved, moves, strict=True)
-        ],
+        ),
     }
 
 
@@ -74,11 +77,14 @@ def _apart(session: Session, one: TrainingSet, other: TrainingSet) -> Sequence[T
     What was erased of a row is equal to nothing but itself. The database compares columns: a set may have millions.
     """
     content, key = col(TrainingSetExample.content_sha256), col(TrainingSetExample.settlement_id)
-    of_one, of_other = (col(TrainingSetExample.training_set_id) == side.id for side in (one, other))
-    contents = select(content).where(of_one, content != "").except_(select(content).where(of_other))
-    erased = select(key).where(of_one, content == "").except_(select(key).where(of_other, content == ""))
-    rows = select(TrainingSetExample).where(of_one, content.in_(contents) | (content == "") & key.in_(erased))
-    return session.exec(rows.order_by(key)).all()
+    of_one, twin = col(TrainingSetExample.training_set_id) == one.id, aliased(TrainingSetExample)
+    is_there = exists().where(col(twin.training_set_id) == other.id, col(twin.content_sha256) == content)
+    # First the contents: their index has all that it takes, and no row is read that both sets have.
+    contents = select(content).where(of_one, content != "", ~is_there)
+    rows = select(TrainingSetExample).where(of_one)
+    differing = session.exec(rows.where(content.in_(contents)))
+    erased = session.exec(rows.where(content == "", ~is_there.where(col(twin.settlement_id) == key)))
+    return sorted(chain(differing, erased), key=lambda row: row.settlement_id)
 
 
 def _not_in(session: Session, b: TrainingSet, rows: Sequence[TrainingSetExample]) -> list[TrainingSetExample]:
@@ -176,9 +182,13 @@ def _told(row: Example, cause: Cause) -> dict[str, Any]:
     }
 
 
+def _sorted(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda told: (told["cause"]["kind"], told["row"]["prompt"], told["row"]["key"]))
+
+
 def _before(old: Example) -> dict[str, Any]:
     """Tell what a changed row was."""
-    told = {"was": old.answer, "asked": old.prompt}
+    told = {"was": old.answer, "asked": old.prompt, "was_key": old.key}
     return told | {"was_weight": old.weight, "was_rejected": old.rejected}
 
 

@@ -1,18 +1,32 @@
-"""What erasures left their mark on: sets that lost rows, their mirror, and models that had learned from them."""
+"""What erasures take and leave: rows without words, sets that lost some, their mirror, and models that had learned."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Container, Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import func
+from sqlalchemy import case, func, null, tuple_
 from sqlmodel import Session, col, select
 
 from retrain.types import Contents, Split
 from service.runtime import Runtime
-from service.tables import LedgerEntry, ModelVersion, Project, TrainingRun, TrainingSet, TrainingSetExample
+from service.tables import (
+    Annotation,
+    AnnotationTask,
+    Feedback,
+    LedgerEntry,
+    ModelVersion,
+    Project,
+    Response,
+    Settlement,
+    TrainingRun,
+    TrainingSet,
+    TrainingSetExample,
+)
 
+NO_WORDS = [{"role": "user", "content": ""}]
 FILLED_AGAIN = "training_set_filled_again"
 AUDITED_AGAIN = "training_set_audited_again"
 ERASED_SETS = select(TrainingSetExample.training_set_id).where(col(TrainingSetExample.erased_at).is_not(None))
@@ -50,6 +64,94 @@ class RowFiles(Protocol):
     def names(self, path: Path) -> set[str]: ...
     def shards(self, path: Path, folder: Path) -> dict[str, Path]: ...
     def leave_out(self, path: Path, names: Container[str], destination: Path) -> None: ...
+
+
+def of_subject(table: Any, subject: str, project_id: UUID | None) -> Any:
+    """Say which rows of a table are in a person's name, in one project or in all."""
+    in_name = col(table.subject) == subject
+    return in_name if project_id is None else in_name & (col(table.project_id) == project_id)
+
+
+def is_of(subject: str, project_id: UUID | None) -> Any:
+    """Say which responses are a person's: those in their name, and in nobody's those on which they had a word.
+
+    All turns of a conversation repeat what was said before: those in nobody's name go with the others. Copies that
+    people compare stand in a project of their own, and go with what they were made of.
+    """
+    nobody = col(Response.subject).is_(None)
+    judged = select(Feedback.response_id).where(
+        of_subject(Feedback, subject, project_id), col(Feedback.response_id).is_not(None)
+    )
+    named = of_subject(Response, subject, project_id) | nobody & col(Response.id).in_(judged)
+    talks = select(Response.project_id, Response.conversation_id).where(
+        named, col(Response.conversation_id).is_not(None)
+    )
+    own = named | nobody & tuple_(col(Response.project_id), col(Response.conversation_id)).in_(talks)
+    return own | col(Response.copy_of_id).in_(select(Response.id).where(own))
+
+
+def said_nothing(at: datetime) -> dict[str, Any]:
+    """Return what stands in an erased feedback's columns instead of words."""
+    return {
+        **dict.fromkeys(("comment", "correction", "subject", "session", "trace_id", "span_id")),
+        **dict.fromkeys(("response_ref", "body_sha256"), ""),
+        "selection": null(),
+        "withdrawn_at": func.coalesce(Feedback.withdrawn_at, at),
+        "triaged_at": func.coalesce(Feedback.triaged_at, at),
+    }
+
+
+def answered_nothing(at: datetime) -> dict[str, Any]:
+    """Return what stands in an erased response's columns instead of words."""
+    names = ("subject", "external_id", "conversation_id", "language", "legal_basis", "trace_id")
+    return {
+        **dict.fromkeys(names),
+        **dict.fromkeys(("text", "body_sha256"), ""),
+        "messages": NO_WORDS,
+        "context": [],
+        "attributes": {},
+        "host_metadata": {},
+        "may_train": False,
+        "triaged_at": func.coalesce(Response.triaged_at, at),
+    }
+
+
+def reach(session: Session, responses: Any) -> dict[str, Any]:
+    """Return where these responses led: tasks, annotations, rows of sets, and models that learned from those sets."""
+    of_task = select(AnnotationTask.id).join(Response, col(AnnotationTask.response_id) == Response.id)
+    tasks = set(session.exec(of_task.where(responses)))
+    answers = select(func.count()).where(col(Annotation.task_id).in_(of_task.where(responses)))
+    settled = select(Settlement.id).where(col(Settlement.task_id).in_(of_task.where(responses)))
+    held = (
+        select(TrainingSet, Project.slug, func.count(), func.sum(_is_taught()))
+        .join(Project, col(TrainingSet.project_id) == Project.id)
+        .join(TrainingSetExample, col(TrainingSetExample.training_set_id) == TrainingSet.id)
+        .where(col(TrainingSetExample.settlement_id).in_(settled))
+        .group_by(col(TrainingSet.id), col(Project.slug))
+        .order_by(col(Project.slug), col(TrainingSet.version))
+    )
+    sets = session.exec(held).all()
+    taught = {training_set.id for training_set, _, _, in_training in sets if in_training}
+    runs = set(session.exec(select(TrainingRun.id).where(col(TrainingRun.training_set_id).in_(taught))))
+    projects = {training_set.project_id for training_set, *_ in sets}
+    learned = {key for project_id in projects for key in learned_by(session, project_id, runs)}
+    models = select(ModelVersion, Project.slug).join(Project, col(ModelVersion.project_id) == Project.id)
+    return {
+        "tasks": len(tasks),
+        "annotations": session.exec(answers).one(),
+        "sets": [
+            {"set": f"{slug}/v{one.version}", "fingerprint": one.fingerprint, "rows": rows}
+            for one, slug, rows, _ in sets
+        ],
+        "models": [
+            {"model": f"{slug}/v{model.number}", "adapter_sha256": model.adapter_sha256}
+            for model, slug in session.exec(models.where(col(ModelVersion.id).in_(learned)))
+        ],
+    }
+
+
+def _is_taught() -> Any:
+    return case((col(TrainingSetExample.split) == Split.TRAIN, 1), else_=0)
 
 
 def erased_rows(session: Session, training_set: TrainingSet) -> int:

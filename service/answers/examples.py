@@ -17,7 +17,7 @@ from retrain.audit import Repair, RepairKind
 from retrain.audit.repairs import apply
 from retrain.export import BrokenEntities, canonical_entities
 from retrain.training_set import to_example
-from retrain.types import Example, Kind, Message, Settled
+from retrain.types import Example, Kind, Message, Settled, Split, label_of, labels_in
 from service.settlements import IN_FORCE
 from service.tables import (
     AcceptedRepair,
@@ -41,6 +41,7 @@ COLUMNS: tuple[Any, ...] = (
     col(Settlement.id).label("key"),
     col(Settlement.verdict),
     col(Settlement.label),
+    col(Settlement.labels),
     col(Settlement.correction),
     col(AnnotationTask.id).label("task_id"),
     col(AnnotationTask.schema_id),
@@ -109,13 +110,13 @@ def _read(session: Session, project_id: UUID, *conditions: Any) -> list[Settled]
     sources = select(Source).where(Source.project_id == project_id)
     source_of = {source.id: source for source in session.exec(sources)}
     schemas = session.exec(select(Document).where(col(Document.id).in_({row.schema_id for row in rows})))
-    labels_of = {schema.id: schema.content["labels"] for schema in schemas}
-    reasons = _reasons(session, project_id)
+    asked = {schema.id: schema.content for schema in schemas}
+    reasons = _reasons(session, project_id, [row.task_id for row in rows])
     settled = [
         one
         for row in rows
-        for one in [_settled(row, source_of[row.source_id], kind, reasons[row.task_id])]
-        if one.label in (None, *labels_of[row.schema_id])
+        for one in [_settled(row, source_of[row.source_id], kind, reasons[row.task_id], asked[row.schema_id])]
+        if _is_choice(one.label, asked[row.schema_id])
     ]
     if kind is Kind.EXTRACTION:
         settled = [replace(one, answer=entities) for one in settled if (entities := _entities(one.answer))]
@@ -124,14 +125,18 @@ def _read(session: Session, project_id: UUID, *conditions: Any) -> list[Settled]
     return settled
 
 
-def _reasons(session: Session, project_id: UUID) -> defaultdict[UUID, tuple[str, ...]]:
+def _reasons(session: Session, project_id: UUID, tasks: Sequence[UUID]) -> defaultdict[UUID, tuple[str, ...]]:
     """Return, by task, the reasons that users gave for its flags."""
     flags = (
         select(TaskFlag.task_id, Feedback.reasons)
         .join(Feedback, col(Feedback.id) == TaskFlag.feedback_id)
-        .join(Settlement, col(Settlement.task_id) == TaskFlag.task_id)
-        .where(Settlement.project_id == project_id, col(Feedback.withdrawn_at).is_(None))
+        .where(col(Feedback.withdrawn_at).is_(None))
     )
+    if len(tasks) <= LOOKED_UP:
+        flags = flags.where(col(TaskFlag.task_id).in_(tasks))
+    else:
+        settled = flags.join(Settlement, col(Settlement.task_id) == TaskFlag.task_id)
+        flags = settled.where(Settlement.project_id == project_id)
     found: defaultdict[UUID, tuple[str, ...]] = defaultdict(tuple)
     for task_id, reasons in session.exec(flags):
         found[task_id] = tuple(sorted({*found[task_id], *reasons}))
@@ -163,6 +168,14 @@ def examples_of(
         for row in rows
         if (one := settled.get(str(row.settlement_id))) is not None
     ]
+
+
+def contents(session: Session, set_id: UUID | None, split: Split) -> dict[str, str]:
+    """Return a part's settlements by their rows' content; of no set, none."""
+    rows = select(TrainingSetExample.content_sha256, TrainingSetExample.settlement_id).where(
+        TrainingSetExample.training_set_id == set_id, TrainingSetExample.split == split
+    )
+    return {content: str(key) for content, key in session.exec(rows) if content}
 
 
 def accepted_repairs(session: Session, project_id: UUID) -> dict[str, Repair]:
@@ -212,11 +225,21 @@ def _language(tag: str | None) -> str | None:
     return found[0] if found else None
 
 
-def _settled(row: Any, source: Source, kind: Kind, reasons: tuple[str, ...]) -> Settled:
+def _is_choice(label: str | None, asked: dict[str, Any]) -> bool:
+    """Say whether experts could have chosen a label, or several; what is no label at all is none to refuse."""
+    chosen = labels_in(label) if label and asked.get("is_multi_label") else {label}
+    return chosen <= {None, *asked["labels"]}
+
+
+def _settled(
+    row: Any, source: Source, kind: Kind, reasons: tuple[str, ...], asked: dict[str, Any]
+) -> Settled:
     is_right = row.verdict is Verdict.CORRECT
-    better = None if is_right else row.label or row.correction
+    better = None if is_right else row.label or label_of(row.labels) or row.correction
     is_label = kind is Kind.CLASSIFICATION
     answer = row.text if is_right or (better is None and not is_label) else better or ""
+    if is_right and asked.get("is_multi_label"):
+        answer = label_of(labels_in(row.text))
     # A host's metadata may hold anything; a corpus's was written by its import.
     written = row.host_metadata.get("written") if source.is_corpus else None
     return Settled(

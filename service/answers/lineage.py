@@ -1,5 +1,6 @@
 """Where each row of a set comes from, by ids alone: settlement, annotations, feedback, response, consent, repairs."""
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -9,7 +10,9 @@ from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from retrain.audit import RepairKind
+from retrain.types import canonical_json
 from service.answers.examples import LOOKED_UP, to_repair
+from service.runtime import Runtime
 from service.tables import (
     AcceptedRepair,
     AnnotationTask,
@@ -19,6 +22,7 @@ from service.tables import (
     Settlement,
     SettlementAnnotation,
     TaskFlag,
+    TrainingSet,
     TrainingSetExample,
 )
 
@@ -33,6 +37,29 @@ def basis_of(stated: str | None) -> str | None:
         return None
     basis = stated.strip().lower().replace("_", " ")
     return "licence" if basis.startswith("licence") else basis if basis in BASES else "other"
+
+
+def facts_of(runtime: Runtime, session: Session, training_set: TrainingSet) -> dict[str, bytes]:
+    """Return, as files, how a set was made, what its audit found, and what its rows go back to, without words."""
+    facts, report = {}, {}
+    if training_set.card:
+        facts["README.md"] = runtime.artifacts.get_bytes(training_set.card)
+    if training_set.audit_report:
+        report = json.loads(runtime.artifacts.get_bytes(training_set.audit_report))
+        facts["audit.json"] = pretty(report)
+    of_set = select(TrainingSetExample).where(TrainingSetExample.training_set_id == training_set.id)
+    rows = session.exec(of_set.order_by(col(TrainingSetExample.settlement_id))).all()
+    versions, salted = report.get("versions", {}), runtime.secrets.salted
+    lineage = lineage_of(session, rows, checks=versions, salted=salted)
+    return facts | {
+        "recipe.json": pretty({"fingerprint": training_set.fingerprint, **training_set.recipe}),
+        "lineage.jsonl": b"".join(canonical_json(row) + b"\n" for row in lineage),
+    }
+
+
+def pretty(document: Mapping[str, Any] | Sequence[Any]) -> bytes:
+    """Return a document as people and line-wise comparisons read it, the same each time."""
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, default=str).encode() + b"\n"
 
 
 def consents(session: Session, settlements: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:

@@ -13,6 +13,7 @@ from service.answers import newest_set
 from service.answers.audits import blocking
 from service.answers.overview import undecided
 from service.clock import utcnow
+from service.settlements import MAY_SETTLE
 from service.tables import (
     AnnotationTask,
     ApiKey,
@@ -114,7 +115,7 @@ def _to_learn(session: Session, project: Project) -> NextStep | None:
         AnnotationTask.project_id == project.id, AnnotationTask.state == TaskState.CONTESTED
     )
     asked = select(func.count()).where(
-        AnnotationTask.project_id == project.id, AnnotationTask.state == TaskState.SENT
+        AnnotationTask.project_id == project.id, AnnotationTask.state == TaskState.SENT, MAY_SETTLE
     )
     newest = newest_set(session, project.id)
     settled = select(func.count()).where(

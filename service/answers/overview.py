@@ -15,8 +15,9 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from retrain.intervals import Interval, wilson
-from service import projects
+from service import comparisons, projects
 from service.answers import newest_set
+from service.settlements import MAY_SETTLE
 from service.tables import (
     Annotation,
     AnnotationTask,
@@ -99,7 +100,7 @@ def loop(session: Session, project: Project, *, now: datetime) -> list[Stop]:
         col(Feedback.triaged_at).is_(None), col(Feedback.response_id).is_not(None)
     )
     asked = _of(AnnotationTask, project).where(
-        col(AnnotationTask.state).in_((TaskState.SELECTED, TaskState.SENT))
+        col(AnnotationTask.state).in_((TaskState.SELECTED, TaskState.SENT)), MAY_SETTLE
     )
     newest = newest_set(session, project.id)
     unlearned = _of(Settlement, project).where(col(Settlement.withdrawn_at).is_(None))
@@ -194,8 +195,11 @@ def effort(session: Session, project: Project, *, now: datetime) -> list[Effort]
         )
         for part in Part
     }
-    spent = [annotated, *validated, *noted.values()]
-    answering, attacking, approving, *told = _together(session, [_sum(seconds) for seconds in spent])
+    compared = comparisons.seconds_comparing(project.id, since)
+    spent = [annotated, compared, *validated, *noted.values()]
+    answering, comparing, attacking, approving, *told = _together(
+        session, [_sum(seconds) for seconds in spent]
+    )
     elsewhere = dict(zip(noted, map(float, told), strict=True))
     machine = _job_seconds(session, project, since)
     return [
@@ -203,7 +207,7 @@ def effort(session: Session, project: Project, *, now: datetime) -> list[Effort]
             "people",
             data=answering + elsewhere[Part.DATA],
             training=elsewhere[Part.TRAINING],
-            validation=attacking + approving + elsewhere[Part.VALIDATION],
+            validation=comparing + attacking + approving + elsewhere[Part.VALIDATION],
         ),
         Effort("machines", machine[JobKind.CURATE], machine[JobKind.TRAIN], machine[JobKind.EVALUATE]),
     ]
@@ -218,7 +222,7 @@ def newest_tasks(project: Project) -> Subquery:
         .exists()
     )
     ids = select_columns(col(AnnotationTask.id)).where(
-        col(AnnotationTask.project_id) == project.id, ~admitted
+        col(AnnotationTask.project_id) == project.id, ~admitted, MAY_SETTLE
     )
     return ids.order_by(col(AnnotationTask.id).desc()).limit(COUNTED).subquery()
 

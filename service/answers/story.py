@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlmodel import Session, col, select
 
+from service.settlements import is_handed_over
 from service.tables import (
     Annotation,
     AnnotationTask,
@@ -110,6 +111,9 @@ def _answer(answer: Annotation) -> str:
 def _learning(session: Session, settlement: Settlement) -> Iterator[Event]:
     verdict = ", ".join(filter(None, (settlement.verdict.value, settlement.label)))
     yield Event(settlement.created_at, "labelling", f"Settled: {verdict}", settlement.explanation)
+    if is_handed_over(settlement):
+        told = f"Handed over: what has to be mended is the {settlement.cause}"
+        yield Event(settlement.created_at, "labelling", told, settlement.ticket_url or "")
     if settlement.withdrawn_at:
         told = "No longer settled: an answer that counted was changed or taken back"
         yield Event(settlement.withdrawn_at, "labelling", told)

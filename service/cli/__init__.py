@@ -8,22 +8,50 @@ from annotation.errors import AnnotationError
 from retrain.errors import RetrainError
 from service import logs
 from service.cli import (
+    annotators,
     audits,
+    backups,
     corpus,
     doctor,
+    feedback,
     labelling,
+    lineage,
     loop,
+    models,
+    notices,
     operation,
     people,
     quarantine,
     questions,
+    rights,
     sets,
     time,
+    triggers,
+    tuning,
 )
 from service.cli.console import INTERRUPTED, app, exit_code, report_problem
 from service.errors import ServiceError
 
-for part in (people, corpus, loop, labelling, questions, sets, audits, quarantine, time, operation, doctor):
+PARTS = (
+    *(
+        people,
+        corpus,
+        loop,
+        triggers,
+        models,
+        labelling,
+        annotators,
+        feedback,
+        questions,
+        tuning,
+        lineage,
+        sets,
+        audits,
+        quarantine,
+    ),
+    *(notices, rights, time, operation, backups, doctor),
+)
+for part in PARTS:
     app.registered_commands += part.app.registered_commands
     app.registered_groups += part.app.registered_groups
 

@@ -1,13 +1,14 @@
 """What people decide about audits: waive a finding, accept a repair, take one back."""
 
+from collections.abc import Mapping
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 
 from service import answers
-from service.answers.audits import describe_finding, findings_of, repairs_of, waivers
+from service.answers.audits import describe_finding, findings_of, repairs_of, tell_proposal, waivers
 from service.cli.console import APPROVERS, AsJson, Project, Token, connect, deciding, show
 from service.clock import utcnow
 from service.errors import Invalid
@@ -54,7 +55,7 @@ def list_repairs(name: Annotated[str, typer.Argument(metavar="SET")], as_json: A
         }
         for each in findings
     ]
-    show({"items": items}, as_json=as_json)
+    show({"items": items if as_json else list(map(in_words, items))}, as_json=as_json)
 
 
 @repairs_app.command()
@@ -84,3 +85,12 @@ def undo(
     with deciding(project, token, roles=WHO_REPAIRS) as (session, row, user):
         auditing.undo(session, row, repair, user=user)
     show({"repair": str(repair), "undone": True}, as_json=as_json)
+
+
+def in_words(finding: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a finding as `describe_finding` has it, each proposal in words after the place that `accept` takes."""
+    told = (
+        f"{place}: {tell_proposal(proposal, proposal['rows'])}"
+        for place, proposal in enumerate(finding["proposals"])
+    )
+    return {**finding, "proposals": "; ".join(told)}

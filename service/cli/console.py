@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from service.errors import (
     ApprovalStale,
     ConfigurationError,
     Forbidden,
+    Invalid,
     JobFailed,
     TryAgain,
     Unauthenticated,
@@ -41,7 +43,6 @@ ACTOR = "command line"
 APPROVERS = ("approver", "admin")
 REFUSED, TRY_AGAIN, CONFIGURATION, INTERRUPTED = 3, 75, 78, 130
 POLL_SECONDS = 0.2
-MAX_WIDTH = 1000
 MEANT = {"known": "known already", "unread": "could not be read"}  # what short names say to a person
 EMPTY = {"checks": "all"}  # what an empty list says where it does not say none
 ENDED = (JobState.DONE, JobState.DEAD, JobState.CANCELLED)
@@ -73,17 +74,21 @@ def find_project(slug: str) -> tuple[Runtime, ProjectRow]:
 
 
 def show(document: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print a document, for programs as JSON and for people as lines; lists of rows become tables."""
+    """Print a document, for programs as JSON and for people as lines; lists of rows become tables.
+
+    Into a file or another program a table goes as lines with tabs between the cells.
+    """
     if as_json:
         sys.stdout.write(json.dumps(document, ensure_ascii=False, default=str) + "\n")
         return
     # What users wrote is shown as it is.
-    # A table that goes to a file or another program has no edge at which to cut.
-    width = None if sys.stdout.isatty() else MAX_WIDTH
-    out = Console(highlight=False, markup=False, emoji=False, width=width)
+    out = Console(highlight=False, markup=False, emoji=False)
     for name, value in document.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
-            out.print(_table(_name(name), value))
+            if sys.stdout.isatty():
+                out.print(_table(_name(name), value))
+            else:
+                sys.stdout.writelines(_lines(_name(name), value))
         elif name != "next_cursor" or value is not None:  # programs turn pages
             out.print(f"{_name(name)}: {_told(value)}", soft_wrap=True)
 
@@ -202,6 +207,22 @@ def wait(
     return job.result
 
 
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Have a file written that appears whole or not at all; one that is there is replaced.
+
+    Raises:
+        Invalid: it cannot be written.
+    """
+    partial = path.absolute().with_name(f"{path.name}.partial")
+    try:
+        write(partial)
+        partial.replace(path)
+    except OSError as error:
+        raise Invalid(f"--to {path}: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def work_in_a_child(job_id: UUID) -> "subprocess.Popen[bytes]":
     """Start a process that does one job."""
     return subprocess.Popen([sys.executable, "-m", "service.cli", "work", str(job_id)])  # noqa: S603
@@ -216,9 +237,9 @@ def _sentence(error: Exception) -> str:
 def _progress_line(job: Job) -> None:
     if sys.stderr.isatty():
         facts = "  ".join(
-            f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}"
+            f"{k.replace('_', ' ')} {v:.4g}" if isinstance(v, float) else f"{k.replace('_', ' ')} {v}"
             for k, v in job.progress.items()
-            if k != "losses"
+            if v and not isinstance(v, list | dict)
         )
         sys.stderr.write(f"\r\033[K{job.kind.value}: {job.state.value}  {facts}"[:160])
         sys.stderr.flush()
@@ -227,6 +248,12 @@ def _progress_line(job: Job) -> None:
 def _clear_line() -> None:
     if sys.stderr.isatty():
         sys.stderr.write("\r\033[K")
+
+
+def _lines(title: str, rows: list[dict[str, Any]]) -> Iterator[str]:
+    yield f"{title}:\n"
+    for cells in (map(_name, rows[0]), *(map(_told, row.values()) for row in rows)):
+        yield "\t".join(" ".join(cell.split()) for cell in cells) + "\n"
 
 
 def _table(title: str, rows: list[dict[str, Any]]) -> Table:

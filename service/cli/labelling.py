@@ -3,15 +3,17 @@
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import typer
 from sqlmodel import func, select
 
 from service import tool_server, tools
 from service.cli.console import ACTOR, AsJson, DryRun, NoWait, Project, do, find_project, show
-from service.errors import Invalid, TryAgain
+from service.errors import Invalid, NotFound, TryAgain
 from service.routing import set_routing
 from service.runtime import from_environment
+from service.stages import gold
 from service.tables import AnnotationTask, ConnectorKind, JobKind, TaskState
 from service.tables import Project as ProjectRow
 from service.tool_server import ToolFailed
@@ -50,6 +52,24 @@ def route(project: str, file: Path, as_json: AsJson = False) -> None:
     with runtime.db.transaction() as session:
         document = set_routing(session, session.get_one(ProjectRow, row.id), content, actor=ACTOR)
     show({"version": document.version, "sha256": document.sha256}, as_json=as_json)
+
+
+@labelling_app.command("gold")
+def name_gold(
+    project: str,
+    task: Annotated[list[UUID], typer.Argument(help="A settled task, by the id that its page shows.")],
+    drop: Annotated[bool, typer.Option("--drop", help="Never judge anybody by these.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Name settled tasks whose answer may be used to judge annotators, beside those that all agreed on."""
+    runtime, row = find_project(project)
+    with runtime.db.transaction() as session:
+        for task_id in task:
+            found = session.get(AnnotationTask, task_id)
+            if found is None or found.project_id != row.id:
+                raise NotFound(f"project {project} has no task {task_id}")
+            gold.name(session, row, found, is_gold=not drop, actor=ACTOR)
+    show({"tasks": [str(task_id) for task_id in task], "is_gold": not drop}, as_json=as_json)
 
 
 @labelling_app.command("import")

@@ -12,24 +12,37 @@ from retrain.recipe import Recipe
 from service import answers
 from service.cli.console import (
     REFUSED,
+    TRY_AGAIN,
     AsJson,
     DryRun,
     NoWait,
     Project,
     Token,
+    connect,
     deciding,
     do,
     find_project,
     show,
     wait,
 )
+from service.cli.junit import as_junit
 from service.errors import Invalid, NotFound
 from service.runtime import Runtime
 from service.stages import promotion, training
-from service.tables import Decision, Feedback, JobKind, ModelVersion, Response, Settlement
+from service.tables import (
+    Decision,
+    EvaluationState,
+    Feedback,
+    JobKind,
+    ModelVersion,
+    Response,
+    Settlement,
+    TrainingRun,
+)
 from service.tables import Project as ProjectRow
 
-app = typer.Typer()
+app, runs_app = typer.Typer(), typer.Typer(no_args_is_help=True)
+app.add_typer(runs_app, name="runs", help="Trainings that were asked for.")
 Number = Annotated[int | None, typer.Option("--model-version", help="Its number; the newest by default.")]
 
 
@@ -75,19 +88,23 @@ def train(
     option: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE of the spec, such as epochs=5.")
     ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Such as the one that an unhealthy run proposed.")
+    ] = None,
+    only_watch: Annotated[
+        bool, typer.Option("--only-watch", help="Do not stop the run, whatever its health.")
+    ] = False,
     as_json: AsJson = False,
     no_wait: NoWait = False,
     dry_run: DryRun = False,
 ) -> None:
     """Train a challenger; its evaluation follows by itself."""
     runtime, row = find_project(project)
-    chosen = dict(_pair(text) for text in option or [])
+    chosen: dict[str, Any] = dict(pair(text) for text in option or [])
+    if learning_rate is not None:
+        chosen["learning_rate"] = learning_rate
     with runtime.db.transaction() as session:
-        found = answers.newest_set(session, row.id)
-        if training_set:
-            found = answers.find_set(session, training_set, project_id=row.id)
-        if found is None or found.project_id != row.id:
-            raise NotFound(f"project {project} has no such training set")
+        found = answers.set_of(session, row, training_set)
         if dry_run:
             options = training.check_options(chosen)
             show(
@@ -95,20 +112,39 @@ def train(
                 as_json=as_json,
             )
             return
-        run = training.request(runtime, session, found, chosen)
+        run = training.request(runtime, session, found, chosen, is_only_watched=only_watch)
         job_id = UUID(answers.describe_run(session, run)["job"])
     show({"job": str(job_id), "run": str(run.id)} if no_wait else wait(runtime, job_id), as_json=as_json)
+
+
+@runs_app.command()
+def reproduce(run: UUID, as_json: AsJson = False, no_wait: NoWait = False) -> None:
+    """Train a finished run again from what it recorded: the same adapter, or which input is not as it was.
+
+    Exits with 3 if another adapter comes of it.
+    """
+    runtime = connect()
+    with runtime.db.reading() as session:
+        found = session.get(TrainingRun, run)
+        if found is None:
+            raise NotFound(f"there is no run {run}")
+        answers.made_by(session, found)
+    told = do(runtime, JobKind.REPRODUCE, found.id, project_id=found.project_id, no_wait=no_wait)
+    show(told, as_json=as_json)
+    if told.get("is_equal") is False:
+        raise typer.Exit(REFUSED)
 
 
 @app.command()
 def evaluate(
     project: Project,
     number: Number = None,
+    junit: Annotated[Path | None, typer.Option(help="Write each rule as a test case to this file.")] = None,
     as_json: AsJson = False,
     no_wait: NoWait = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Judge a challenger against the champion; exits 3 unless it passes."""
+    """Judge a challenger against the champion; exits 3 unless it passes, 75 while people compare."""
     runtime, row = find_project(project)
     with runtime.db.reading() as session:
         model = answers.find_model(session, row, number)
@@ -116,7 +152,11 @@ def evaluate(
         show({"model_version": model.number, "state": model.state.value}, as_json=as_json)
         return
     document = do(runtime, JobKind.EVALUATE, model.id, project_id=row.id, no_wait=no_wait)
+    if junit and not no_wait:
+        junit.write_text(as_junit(document))
     show(document, as_json=as_json)
+    if not no_wait and document["state"] == EvaluationState.AWAITING_PEOPLE:
+        raise typer.Exit(TRY_AGAIN)
     if not no_wait and document["verdict"] != "passed":
         raise typer.Exit(REFUSED)
 
@@ -186,6 +226,18 @@ def rollback(
     show(document, as_json=as_json)
 
 
+def pair(text: str) -> tuple[str, str]:
+    """Read NAME=VALUE.
+
+    Raises:
+        Invalid: it is something else.
+    """
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise Invalid(f"--option {text}: write NAME=VALUE")
+    return name, value
+
+
 def _recipe(file: Path) -> dict[str, Any]:
     """Read a recipe and write out all that it leaves to the defaults."""
     try:
@@ -204,13 +256,6 @@ def _waiting(runtime: Runtime, project: ProjectRow) -> dict[str, Any]:
             waiting = select(table.id).where(table.project_id == project.id, table.triaged_at.is_(None))  # type: ignore[union-attr]
             counts[name] = len(session.exec(waiting).all())
     return counts
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise Invalid(f"--option {text}: write NAME=VALUE")
-    return name, value
 
 
 def _promoted(session: Session, done: Any) -> dict[str, Any]:

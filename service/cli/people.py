@@ -1,6 +1,7 @@
 """Projects, keys, people, tokens and the documents that decisions name."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,8 @@ from sqlmodel import col, select
 
 from annotation import label_schema
 from annotation.suggestions import SuggestionSource
-from service import api_keys, migrations, people, projects
+from retrain.suites.document import bundled_suites
+from service import api_keys, goalposts, migrations, people, projects
 from service.answers.outdated import describe
 from service.cli.console import ACTOR, AsJson, connect, show
 from service.errors import Invalid
@@ -18,9 +20,16 @@ from service.stages.asking import ask_again
 from service.tables import ConnectorKind, Document, DocumentKind, KeyKind, ProjectKind, Role
 from service.tables import Project as ProjectRow
 
+Reason = Annotated[
+    str, typer.Option(help="Why, while a scored challenger waits for a decision.", show_default=False)
+]
+SecondToken = Annotated[
+    str, typer.Option(help="Then also the token of a second person who may approve.", show_default=False)
+]
+
 app = typer.Typer()
-project_app, key_app, user_app, token_app, criteria_app, rules_app, schema_app = (
-    typer.Typer(no_args_is_help=True) for _ in range(7)
+project_app, key_app, user_app, token_app, criteria_app, rules_app, schema_app, suites_app = (
+    typer.Typer(no_args_is_help=True) for _ in range(8)
 )
 app.add_typer(project_app, name="projects", help="Projects: one fine-tuned model's world each.")
 app.add_typer(key_app, name="keys", help="Keys that programs use.")
@@ -28,6 +37,7 @@ app.add_typer(user_app, name="users", help="People who sign in and decide.")
 app.add_typer(token_app, name="tokens", help="People's own tokens.")
 app.add_typer(criteria_app, name="criteria", help="What success means; nothing trains without it.")
 app.add_typer(schema_app, name="schema", help="What experts are asked.")
+app.add_typer(suites_app, name="suites", help="Kinds of behaviour that models are judged by.")
 app.add_typer(rules_app, name="rules", help="What a challenger may lose before the gate refuses it.")
 
 
@@ -119,11 +129,33 @@ def change_project(
         bool | None,
         typer.Option(help="Whether who asked for a training may not approve what came of it."),
     ] = None,
+    blindness: Annotated[
+        bool | None,
+        typer.Option(
+            help="Ask only where nobody can read others' answers, so in no Label Studio of your own."
+        ),
+    ] = None,
     admission_bar: Annotated[
         float | None, typer.Option(help="How much of a corpus must be right, at least, to be admitted.")
     ] = None,
     settlement_bar: Annotated[
         float | None, typer.Option(help="How probable an answer must be, at least, to be settled.")
+    ] = None,
+    gold_share: Annotated[
+        float | None,
+        typer.Option(help="For what share of tasks one whose answer is known is hidden among them."),
+    ] = None,
+    repeat_weeks: Annotated[
+        int | None, typer.Option(help="After how many weeks somebody may be asked the same once more.")
+    ] = None,
+    daily_capacity: Annotated[
+        int | None, typer.Option(help="Most answers that an expert is asked for a day; 0 for no limit.")
+    ] = None,
+    qualifying_answers: Annotated[
+        int | None, typer.Option(help="Gold answers after which an expert's answers count; 0 for none.")
+    ] = None,
+    qualifying_accuracy: Annotated[
+        float | None, typer.Option(help="Share of them that must be right.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -137,8 +169,14 @@ def change_project(
             suggestion=suggestion,
             blind_share=blind_share,
             needs_two_persons=two_persons,
+            needs_blindness=blindness,
             admission_bar=admission_bar,
             settlement_bar=settlement_bar,
+            gold_share=gold_share,
+            repeat_weeks=repeat_weeks,
+            daily_capacity=daily_capacity,
+            qualifying_answers=qualifying_answers,
+            qualifying_accuracy=qualifying_accuracy,
             actor=ACTOR,
         )
         document = {"project": project.slug} | {name: getattr(project, name) for name in projects.SWITCHES}
@@ -172,22 +210,47 @@ def add_key(
 
 
 @criteria_app.command("set")
-def set_criteria(project: str, file: Path, as_json: AsJson = False) -> None:
+def set_criteria(
+    project: str, file: Path, reason: Reason = "", second_token: SecondToken = "", as_json: AsJson = False
+) -> None:
     """Set what success means, from a JSON file; an earlier version is kept."""
-    content = _read_json(file)
-    with connect().db.transaction() as session:
-        row = projects.find(session, project)
-        document = projects.set_criteria(session, row, content, actor=ACTOR)
-    show({"version": document.version, "sha256": document.sha256}, as_json=as_json)
+    _set_goalposts(goalposts.set_criteria, project, file, (reason, second_token), as_json=as_json)
 
 
 @rules_app.command("set")
-def set_rules(project: str, file: Path, as_json: AsJson = False) -> None:
+def set_rules(
+    project: str, file: Path, reason: Reason = "", second_token: SecondToken = "", as_json: AsJson = False
+) -> None:
     """Set what a challenger may lose, from a JSON file; an earlier version is kept."""
-    content = _read_json(file)
-    with connect().db.transaction() as session:
-        row = projects.find(session, project)
-        document = projects.set_rules(session, row, content, actor=ACTOR)
+    _set_goalposts(goalposts.set_rules, project, file, (reason, second_token), as_json=as_json)
+
+
+@suites_app.command("set")
+def set_suites(
+    project: str, file: Path, reason: Reason = "", second_token: SecondToken = "", as_json: AsJson = False
+) -> None:
+    """Set by what models are judged besides: {"behaviour": [NAME, …], "own": [suite, …], "known": {…}}."""
+    _set_goalposts(goalposts.set_suites, project, file, (reason, second_token), as_json=as_json)
+
+
+@suites_app.command("list")
+def list_suites(as_json: AsJson = False) -> None:
+    """Show the behavioural suites that come with Errata."""
+    items = [
+        {"name": suite.name, "type": suite.type, "about": suite.about} for suite in bundled_suites().values()
+    ]
+    show({"items": items, "next_cursor": None}, as_json=as_json)
+
+
+def _set_goalposts(
+    put: Callable[..., Document], project: str, file: Path, why: tuple[str, str], *, as_json: bool
+) -> None:
+    content, (reason, second_token), runtime = _read_json(file), why, connect()
+    with runtime.db.transaction() as session:
+        row, token = projects.find(session, project), runtime.settings.token.get_secret_value()
+        user = people.user_of(session, token) if token else None
+        actor = user.name if user else ACTOR
+        document = put(session, row, content, actor=actor, reason=reason, second_token=second_token)
     show({"version": document.version, "sha256": document.sha256}, as_json=as_json)
 
 

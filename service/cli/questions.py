@@ -1,13 +1,14 @@
-"""What operators ask: what changed between two sets, is a set what it was, what is live."""
+"""What operators ask: what changed between two sets, is a set what it was, what is live, what made a model worse."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 
-from service import answers
+from service import answers, bisections
 from service.answers.changes import compare
-from service.cli.console import AsJson, Project, connect, do, find_project, show
+from service.cli.console import ACTOR, AsJson, DryRun, NoWait, Project, connect, do, find_project, show, wait
 from service.errors import Invalid
 from service.stages import promotion
 from service.tables import JobKind
@@ -20,7 +21,7 @@ def diff(a: str, b: str, as_json: AsJson = False) -> None:
     """Show how training set B differs from A, row by row with its cause."""
     with connect().db.reading() as session:
         document = compare(session, answers.find_set(session, a), answers.find_set(session, b))
-    show(document, as_json=as_json)
+    show(document if as_json else _at_a_glance(document), as_json=as_json)
 
 
 @app.command()
@@ -54,3 +55,77 @@ def live(
     with runtime.db.reading() as session:
         found = promotion.live_at(session, row, moment)
     show(answers.describe_promotion(*found), as_json=as_json)
+
+
+@app.command()
+def bisect(
+    project: Project,
+    good: Annotated[str, typer.Option(metavar="A", help="The better version: its number, or PROJECT/vN.")],
+    bad: Annotated[str, typer.Option(metavar="B", help="The worse version.")],
+    metric: Annotated[str, typer.Option(metavar="M", help="One that calls each case right or wrong.")],
+    budget: Annotated[int | None, typer.Option(help="The most configurations to be trained.")] = None,
+    as_json: AsJson = False,
+    no_wait: NoWait = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Find which change of data, code or configuration made a model version worse."""
+    runtime, row = find_project(project)
+    options: dict[str, Any] = {"metric": metric, "budget": budget}
+    with runtime.db.transaction() as session:
+        versions = bisections.find_versions(session, row, good, bad)
+        if dry_run:
+            show(bisections.plan(runtime, session, *versions, **options), as_json=as_json)
+            return
+        found = bisections.request(runtime, session, *versions, actor=ACTOR, **options)
+        told = bisections.describe(session, found)
+    if not as_json:
+        likely, most = (told["progress"][name] for name in ("expected", "at_most"))
+        typer.echo(
+            f"about {likely['trainings']} trainings and {likely['seconds']:.0f} s, "
+            f"at most {most['trainings']} and {most['seconds']:.0f} s",
+            err=True,
+        )
+    done = {"job": told["job"], "id": told["id"]} if no_wait else wait(runtime, UUID(told["job"]))
+    show(done, as_json=as_json)
+
+
+@app.command()
+def value(
+    project: Project,
+    version: Annotated[
+        str, typer.Option(metavar="V", help="Its number, or PROJECT/vN; the newest by default.")
+    ] = "",
+    check: Annotated[
+        int, typer.Option(metavar="N", min=0, max=20, help="Train N times without some of the sources.")
+    ] = 0,
+    as_json: AsJson = False,
+    no_wait: NoWait = False,
+) -> None:
+    """Estimate what each flag, reason, source and annotator's hour was worth to a model version."""
+    runtime, row = find_project(project)
+    with runtime.db.reading() as session:
+        (model,) = (
+            bisections.find_versions(session, row, version)
+            if version
+            else [answers.find_model(session, row, None)]
+        )
+    options = {"repeats": check} if check else None
+    show(
+        do(runtime, JobKind.VALUE, model.id, project_id=row.id, no_wait=no_wait, options=options),
+        as_json=as_json,
+    )
+
+
+def _at_a_glance(changes: dict[str, Any]) -> dict[str, Any]:
+    """Leave out of a difference what a person does not look at: keys, weights and refused answers."""
+    return {
+        name: value
+        if isinstance(value, str)
+        else [
+            {"cause": one["cause"]["kind"], "part": one["row"]["split"], "asked": one["row"]["prompt"]}
+            | ({"was": one["was"]} if "was" in one else {})
+            | {"answer": one["row"]["answer"], "id": one["cause"]["id"]}
+            for one in value
+        ]
+        for name, value in changes.items()
+    }

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,19 @@ from retrain.export import TRAINING_SPLITS, Export, Format, export, to_jsonl
 from retrain.types import Split
 from service import answers, ledger
 from service.answers.examples import examples_of
-from service.cli.console import ACTOR, AsJson, DryRun, NoWait, Project, connect, do, find_project, show
+from service.cli.audits import in_words
+from service.cli.console import (
+    ACTOR,
+    AsJson,
+    DryRun,
+    NoWait,
+    Project,
+    connect,
+    do,
+    find_project,
+    show,
+    write_whole,
+)
 from service.errors import Invalid
 from service.stages.mirroring import needed_tags
 from service.tables import JobKind, TrainingSet
@@ -52,7 +65,8 @@ def show_set(name: Name, as_json: AsJson = False) -> None:
             "recipe": found.recipe,
             "created_at": found.created_at.isoformat(),
         }
-    show(document, as_json=as_json)
+    findings = document["findings"]
+    show(document | {"findings": findings if as_json else list(map(in_words, findings))}, as_json=as_json)
 
 
 @sets_app.command("export")
@@ -93,7 +107,7 @@ def export_set(
             project_id=found.project_id,
             facts={key: document[key] for key in ("format", "splits", "rows")},
         )
-    _write(made, wanted, to.absolute())
+    write_whole(to, partial(_write, made, wanted))
     show(document | {"file": str(to)}, as_json=as_json)
 
 
@@ -118,22 +132,11 @@ def collect(project: Project, as_json: AsJson = False, dry_run: DryRun = False) 
 
 
 def _write(made: Export, wanted: Format, path: Path) -> None:
-    """Write the file; it appears whole or not at all.
-
-    Raises:
-        Invalid: it cannot be written, or what writes Parquet is not installed here.
-    """
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        if wanted is Format.PARQUET:
-            _write_parquet(to_jsonl(made.rows), partial)
-        else:
-            partial.write_bytes(to_jsonl(made.rows))
-        partial.replace(path)
-    except OSError as error:
-        raise Invalid(f"--to {path}: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    rows = to_jsonl(made.rows)
+    if wanted is Format.PARQUET:
+        _write_parquet(rows, path)
+    else:
+        path.write_bytes(rows)
 
 
 def _write_parquet(rows: bytes, path: Path) -> None:

@@ -1,14 +1,17 @@
 """Where people's time goes: what happens outside the tools is written down here."""
 
+from datetime import datetime
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
 from service import ledger
 from service.answers.overview import effort
-from service.cli.console import ACTOR, AsJson, Project, find_project, show
+from service.cli.console import ACTOR, AsJson, Project, Token, deciding, find_project, show
 from service.clock import utcnow
 from service.errors import Invalid
+from service.stages import promotion
 from service.tables import Part, TimeEntry
 
 app, time_app = typer.Typer(), typer.Typer(no_args_is_help=True)
@@ -43,6 +46,23 @@ def add(
             facts={"hours": hours, "who": who[:100]},
         )
     show({"part": part.value, "hours": hours, "who": who}, as_json=as_json)
+
+
+@time_app.command()
+def waive(
+    evaluation: Annotated[UUID, typer.Argument(metavar="EVALUATION", help="The evaluation's id.")],
+    project: Project,
+    reason: Annotated[str, typer.Option(help="Why.")],
+    until: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="The last day on which it holds.")],
+    token: Token = "",
+    as_json: AsJson = False,
+) -> None:
+    """Let somebody else approve what lacks nothing but time on validation, until a day."""
+    with deciding(project, token) as (session, row, user):
+        waiver = promotion.waive_effort(
+            session, row, evaluation, user=user, reason=reason, until=until.date()
+        )
+    show({"author": user.name, **waiver.content}, as_json=as_json)
 
 
 @time_app.command("show")

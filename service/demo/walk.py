@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy import func
 from sqlmodel import col, select
 
-from service import api_keys, migrations, people, projects, tool_state, tools
+from service import api_keys, goalposts, migrations, people, projects, tool_state, tools
 from service.demo import enquiries
 from service.demo.crowd import Crowd, Told
 from service.demo.experts import ArgillaDesk, Expert, LabelStudioDesk, Panel
@@ -159,8 +159,8 @@ class Walk:
                 random_share=1.0,
             )
             self.project = projects.create(session, new, actor="demo")
-            projects.set_criteria(session, self.project, CRITERIA, actor="demo")
-            projects.set_rules(session, self.project, RULES, actor="demo")
+            goalposts.set_criteria(session, self.project, CRITERIA, actor="demo")
+            goalposts.set_rules(session, self.project, RULES, actor="demo")
             secret = api_keys.add(session, self.project, KeyKind.SECRET, [], actor="demo")
             public = api_keys.add(session, self.project, KeyKind.PUBLIC, [], actor="demo")
             self.operator = f"operator-{slug}"
@@ -202,7 +202,8 @@ class Walk:
             self.story.training_sets.append(done["fingerprint"])
         with self._step(f"{name}: train"):
             body = {"project": self.project.slug, "options": options | {"seed": self.seed}}
-            run = self._post("/v1/training-runs", body)["item"]
+            # The gate is to judge what came of haste, whatever the run's health.
+            run = self._post("/v1/training-runs", body | {"only_watch": True})["item"]
             trained = self._wait(UUID(run["job"]))
         with self._step(f"{name}: evaluate"):
             judged = self._wait(UUID(trained["evaluation_job"]))

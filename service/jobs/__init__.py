@@ -33,12 +33,30 @@ PERFORM: dict[JobKind, str] = {
     JobKind.REBUILD: "sets.rebuild",
     JobKind.MIRROR: "mirror.mirror",
     JobKind.COLLECT: "mirror.collect",
+    JobKind.ERASE: "erasure.erase",
     JobKind.TRAIN: "training.train",
     JobKind.EVALUATE: "evaluation.evaluate",
+    JobKind.COMPARE: "comparing.compare",
+    JobKind.NOTIFY: "notices.notify",
+    JobKind.BISECT: "bisecting.bisect",
+    JobKind.VALUE: "bisecting.value",
+    JobKind.BASES: "bases.compare",
+    JobKind.TUNE: "tuning.tune",
+    JobKind.REPRODUCE: "training.reproduce",
 }
 # Asked for seldom, and their libraries would weigh on each fork: they are loaded when one is done.
 SELDOM = frozenset(
-    {JobKind.CORPUS, JobKind.CURATE, JobKind.REBUILD, JobKind.MIRROR, JobKind.COLLECT, JobKind.QUALITY}
+    {
+        JobKind.CORPUS,
+        JobKind.CURATE,
+        JobKind.REBUILD,
+        JobKind.MIRROR,
+        JobKind.COLLECT,
+        JobKind.QUALITY,
+        JobKind.COMPARE,
+        JobKind.ERASE,
+        JobKind.TUNE,
+    }
 )
 MAX_BEAT_SECONDS = 2.0  # how soon a job notices that it was cancelled
 

@@ -8,20 +8,23 @@ from annotation.argilla import ArgillaConnector
 from annotation.errors import ToolRefused, ToolUnavailable
 from annotation.label_studio import LabelStudioConnector
 from annotation.types import Connector
-from service import tool_state, tools
+from service import experts, tool_state, tools
+from service.clock import utcnow
 from service.errors import TryAgain, WrongState
 from service.queue import Lease
 from service.runtime import Runtime
 from service.settings import Settings
-from service.stages import labelling, sending
+from service.stages import gold, labelling, sending
 from service.tables import ConnectorKind, Project
+from service.tool_server import ToolFailed
 from service.tool_state import Hook
 
 Work = Callable[[ConnectorKind, Connector, Hook], dict[str, Any]]
 
 
 def send(runtime: Runtime, lease: Lease) -> dict[str, Any]:
-    """Hand selected tasks to their tools."""
+    """Hand selected tasks to their tools, gold among them."""
+    gold.hide(lease, lease.row_id, now=utcnow())
     return _in_each(
         runtime, lease, lambda tool, connector, hook: sending.send(lease, lease.row_id, tool, connector, hook)
     )
@@ -33,18 +36,27 @@ def sync(runtime: Runtime, lease: Lease) -> dict[str, Any]:
         runtime,
         lease,
         lambda tool, connector, hook: labelling.sync(
-            lease, lease.row_id, tool, connector, hook, accounts=tools.accounts(runtime.settings, tool)
+            lease,
+            lease.row_id,
+            tool,
+            connector,
+            hook,
+            accounts=tools.accounts(runtime.settings, tool),
+            known_as=_known_as(runtime, tool),
         ),
     )
 
 
 def import_answers(runtime: Runtime, lease: Lease) -> dict[str, Any]:
     """Take answers that experts gave without a tool."""
-    return labelling.import_answers(lease, lease.row_id, lease.options["answers"])
+    known_as = _known_as(runtime, ConnectorKind.NONE)
+    return labelling.import_answers(lease, lease.row_id, lease.options["answers"], known_as=known_as)
 
 
-def connect(chosen: Settings, tool: ConnectorKind) -> ArgillaConnector | LabelStudioConnector:
-    """Connect to the tool of a kind that the settings name, or that is bundled.
+def connect(
+    chosen: Settings, tool: ConnectorKind, known_as: Callable[[str], str] = str
+) -> ArgillaConnector | LabelStudioConnector:
+    """Connect to the tool of a kind that the settings name, or that is bundled; who has left is let in nowhere.
 
     Raises:
         TryAgain: the bundled tool is still being set up.
@@ -53,7 +65,8 @@ def connect(chosen: Settings, tool: ConnectorKind) -> ArgillaConnector | LabelSt
     if running is None:
         raise TryAgain(f"{tools.bundled(tool).TITLE} is not up yet")
     if tool is ConnectorKind.ARGILLA:
-        return ArgillaConnector(running.url, running.token, members=running.members)
+        members = [name for name in running.members if known_as(name) == name]
+        return ArgillaConnector(running.url, running.token, members=members)
     return LabelStudioConnector(running.url, running.token)
 
 
@@ -67,7 +80,10 @@ def _in_each(runtime: Runtime, lease: Lease, work: Work) -> dict[str, Any]:
     waiting: dict[str, str] = {}
     for tool in _tools(runtime, lease):
         try:
-            outcome.update(work(tool, connect(runtime.settings, tool), _hook(runtime, tool)))
+            _check_blindness(runtime, lease, tool)
+            _let_in(runtime, lease, tool)
+            connector = connect(runtime.settings, tool, _known_as(runtime, tool))
+            outcome.update(work(tool, connector, _hook(runtime, tool)))
         except (ToolUnavailable, ToolRefused, TryAgain) as error:
             waiting[tool.value] = str(error)
             with lease.transaction() as session:
@@ -76,6 +92,45 @@ def _in_each(runtime: Runtime, lease: Lease, work: Work) -> dict[str, Any]:
             with lease.transaction() as session:
                 tool_state.succeeded(session, lease.row_id, tool)
     return {**outcome, "waiting": waiting} if waiting else dict(outcome)
+
+
+def _check_blindness(runtime: Runtime, lease: Lease, tool: ConnectorKind) -> None:
+    """Refuse to work in a tool that shows every answer to everybody, where a project forbids that.
+
+    Raises:
+        ToolRefused: the project needs blindness, and this is a Label Studio that Errata did not bring.
+    """
+    with runtime.db.reading() as session:
+        project = session.get_one(Project, lease.row_id)
+    if project.needs_blindness and tool is ConnectorKind.LABEL_STUDIO and tools.own(runtime.settings, tool):
+        raise ToolRefused(
+            "its experts can read each other's answers, which this project forbids: ask in Argilla, or leave"
+            " ERRATA_LABEL_STUDIO_URL out for the Label Studio that Errata brings"
+        )
+
+
+def _let_in(runtime: Runtime, lease: Lease, tool: ConnectorKind) -> None:
+    """Make accounts in a bundled tool for the experts who joined the project and have none there yet.
+
+    Raises:
+        TryAgain: the tool is not up, or refuses.
+    """
+    if tools.own(runtime.settings, tool):
+        return
+    with runtime.db.reading() as session:
+        names = [user.name for user in experts.joined(session, lease.row_id)]
+    missing = [name for name in names if tools.account(runtime.settings, tool, name) is None]
+    running = tools.running(runtime.settings, tool) if missing else None
+    if running:
+        try:
+            tools.bundled(tool).ensure_accounts(running.url, runtime.settings.data_dir, missing)
+        except ToolFailed as error:
+            raise TryAgain(str(error)) from error
+
+
+def _known_as(runtime: Runtime, tool: ConnectorKind) -> Callable[[str], str]:
+    with runtime.db.reading() as session:
+        return experts.alias(session, runtime.secrets, tool)
 
 
 def _tools(runtime: Runtime, lease: Lease) -> list[ConnectorKind]:

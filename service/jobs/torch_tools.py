@@ -1,14 +1,22 @@
-"""What training and evaluation need of torch, the tokenizers and `datasets`, as the stages ask for it."""
+"""What training, evaluation and bisecting need of torch, the tokenizers and `datasets`, as the stages ask for it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
+import numpy as np
 import torch
 
-from retrain import lora, parquet, reload
-from retrain.base_models import BaseModel, locate
+from retrain import archive, lora, parquet, reload
+from retrain.base_models import BaseModel, facts_of, locate
+from retrain.bisect.influence import harms
+from retrain.errors import TrainingBroke
 from retrain.generate import LanguageModel
-from retrain.types import Message
+from retrain.gradients import gradients
+from retrain.types import Example, Message, TrainedAdapter, TrainingSpec
 from service.settings import Settings
 
 REPLAY_TOKENS = 48
@@ -16,7 +24,7 @@ REPLAY_TOKENS = 48
 
 @dataclass(frozen=True, slots=True)
 class TorchTools:
-    """The `Trainer` of the training stage and the `Examiner` of the evaluation stage."""
+    """The `Trainer` of the training stage, the `Examiner` of the evaluation stage and the `Bench` of bisecting."""
 
     settings: Settings
 
@@ -33,9 +41,76 @@ class TorchTools:
     def locate(self, reference: str) -> BaseModel:
         return locate(reference, self.settings.cache_dir / "models")
 
+    def facts_of(self, base_model: str) -> dict[str, Any]:
+        """Return what a base model is and takes, as JSON."""
+        return asdict(facts_of(self.locate(base_model)))
+
     def open(self, base_model: str, system_prompt: str) -> LanguageModel:
         return LanguageModel.load(self.locate(base_model).directory, system_prompt=system_prompt)
 
     def answer_as_base(self, base: BaseModel, conversations: Sequence[Sequence[Message]]) -> list[str]:
         model = LanguageModel.load(base.directory, system_prompt="")
         return model.answer(conversations, max_new_tokens=REPLAY_TOKENS)
+
+    def harms(
+        self,
+        spec: TrainingSpec,
+        adapter: Path,
+        rows: Sequence[Example],
+        cases: Sequence[Example],
+        weights: Sequence[float],
+        *,
+        is_cancelled: Callable[[], bool],
+    ) -> list[float]:
+        """Estimate by how much learning each row raises the weighed cases' loss."""
+        base = self.locate(spec.base_model).directory
+        found = gradients(base, adapter, [*rows, *cases], spec=spec, is_cancelled=is_cancelled)
+        of_rows, of_cases = found[: len(rows)], np.asarray(weights) @ found[len(rows) :]
+        return [float(harm) for harm in harms(of_rows, of_cases)]
+
+    def archived(self, code: bytes) -> "ArchivedTools":
+        return ArchivedTools(self.settings, code)
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedTools(TorchTools):
+    """The same, but archived code trains, in a process of its own."""
+
+    code: bytes = field(repr=False)
+
+    def can_run(self) -> bool:
+        """Say whether the code loads with this Python and these packages."""
+        with TemporaryDirectory() as folder:
+            return archive.run(self.code, ["retrain.again"], workdir=Path(folder)).returncode == 0
+
+    def train(
+        self,
+        spec: TrainingSpec,
+        *,
+        base: BaseModel,
+        replay: Sequence[tuple[Sequence[Message], str]],
+        probe: object = (),
+        output: Path,
+        report: object,
+        is_cancelled: object,
+        **paths: Any,
+    ) -> TrainedAdapter:
+        """Train as `lora.train` does; the process ends with this one.
+
+        Raises:
+            TrainingBroke: the archived code failed.
+        """
+        turns = [[[asdict(turn) for turn in messages], answer] for messages, answer in replay]
+        asked: dict[str, Any] = {
+            "spec": spec.to_json(),
+            "base": asdict(base),
+            "replay": turns,
+            "output": output,
+            "threads": torch.get_num_threads(),
+        }
+        file = output.with_name("asked.json")
+        file.write_text(json.dumps(asked | paths, default=str))
+        done = archive.run(self.code, ["retrain.again", str(file)], workdir=output.parent)
+        if done.returncode:
+            raise TrainingBroke(f"the archived code failed: {done.stderr.strip().rpartition(chr(10))[2]}")
+        return TrainedAdapter(**json.loads(done.stdout.splitlines()[-1]))

@@ -7,6 +7,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
+from sqlalchemy import Connection
 
 from service.db import Database
 from service.errors import ConfigurationError
@@ -18,11 +19,16 @@ def upgrade(db: Database) -> None:
     Raises:
         ConfigurationError: the database was written by a later version of Errata.
     """
-    config = _config()
     check(db)
     with db.engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        upgrade_in(connection)
+
+
+def upgrade_in(connection: Connection) -> None:
+    """Bring the schema to this code's version inside the caller's transaction."""
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
 
 
 def check(db: Database) -> None:

@@ -1,6 +1,6 @@
 """What people decide about an audit's findings: to waive one for a time, to accept a repair, to take it back."""
 
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -9,11 +9,10 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from retrain.audit import Repair, RepairKind, Severity
-from retrain.types import sha256_of
-from service import ledger, projects, routing
+from service import ledger, projects, routing, waivers
 from service.answers.examples import to_repair
 from service.clock import utcnow
-from service.errors import AlreadyDecided, Invalid, NotFound, WrongState
+from service.errors import AlreadyDecided, NotFound, WrongState
 from service.glossary import add_name, remove_name
 from service.settlements import IN_FORCE, OPEN
 from service.tables import (
@@ -21,7 +20,6 @@ from service.tables import (
     AnnotationTask,
     AuditFinding,
     Document,
-    DocumentKind,
     Project,
     Response,
     Settlement,
@@ -30,8 +28,6 @@ from service.tables import (
     TrainingSet,
     User,
 )
-
-MAX_DAYS = 366
 
 
 def find(session: Session, project: Project, finding_id: UUID) -> AuditFinding:
@@ -57,30 +53,10 @@ def waive(
         Invalid: there is no reason, or the day is past or more than a year away.
     """
     finding = _held(session, project, finding_id)
-    today = utcnow().date()
     if finding.severity != Severity.BLOCK:
         raise WrongState(f"{finding.check}: it blocks nothing, so there is nothing to waive")
-    if not reason.strip():
-        raise Invalid("reason: say why")
-    if not today <= until <= today + timedelta(days=MAX_DAYS):
-        raise Invalid(f"until: a day between {today} and {today + timedelta(days=MAX_DAYS)}")
-    content = {"check": finding.check, "reason": reason, "until": until.isoformat()}
-    earlier = select(Document).where(
-        Document.project_id == project.id,
-        Document.kind == DocumentKind.WAIVER,
-        Document.name == finding.name,
-    )
-    newest = session.exec(earlier.order_by(col(Document.version).desc())).first()
-    waiver = Document(
-        project_id=project.id,
-        kind=DocumentKind.WAIVER,
-        name=finding.name,
-        version=newest.version + 1 if newest else 1,
-        content=content,
-        sha256=sha256_of(content),
-        author=user.name,
-    )
-    session.add(waiver)
+    about = {"check": finding.check}
+    waiver = waivers.waive(session, project, finding.name, about, user=user, reason=reason, until=until)
     _record(session, project, finding, user=user, action="finding_waived", facts={"until": until.isoformat()})
     return waiver
 

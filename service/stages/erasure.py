@@ -7,7 +7,7 @@ before. Every step starts from what the database says is erased: one that broke 
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -17,31 +17,51 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import case, func, null, tuple_, update
+from sqlalchemy import case, delete, func, null, update
+from sqlalchemy import select as select_columns
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, SQLModel, col, select
 
+from annotation.types import Connector
 from retrain.errors import RemoteRefused
-from retrain.types import canonical_json
-from service import ledger
+from retrain.examination import report_without, slice_named
+from retrain.types import Split, canonical_json
+from service import ledger, notices, reading, rights
 from service.answers import newest_set
-from service.answers.erasures import ERASED_SETS, Repository, RowFiles, erased_shards
+from service.answers.erasures import (
+    ERASED_SETS,
+    Repository,
+    RowFiles,
+    answered_nothing,
+    erased_shards,
+    is_of,
+    of_subject,
+    said_nothing,
+)
 from service.clock import utcnow
 from service.errors import TryAgain
+from service.queue import Lease
 from service.runtime import Runtime
 from service.secrets import Secrets
 from service.tables import (
     Annotation,
     AnnotationTask,
     AuditFinding,
+    Bisection,
+    ConnectorKind,
+    Erasure,
     Evaluation,
     Feedback,
     Job,
     JobKind,
     JobState,
     LedgerEntry,
+    LegalHold,
+    Outcome,
     Quarantine,
     Response,
     RunState,
+    Score,
     Settlement,
     SplitAssignment,
     TaskFlag,
@@ -52,8 +72,11 @@ from service.tables import (
 )
 
 ROWS_ERASED = "rows_erased"
-NO_WORDS = [{"role": "user", "content": ""}]
-READERS = (JobKind.CURATE, JobKind.CORPUS, JobKind.TRAIN, JobKind.EVALUATE)
+READERS = (
+    *(JobKind.CURATE, JobKind.CORPUS, JobKind.TRAIN),
+    *(JobKind.EVALUATE, JobKind.COMPARE, JobKind.BISECT, JobKind.VALUE, JobKind.BASES, JobKind.TUNE),
+    JobKind.REPRODUCE,
+)
 UNSETTLED = (TaskState.SELECTED, TaskState.SENT, TaskState.CONTESTED)
 ERASED_PROJECTS = select(Response.project_id).where(col(Response.erased_at).is_not(None))
 ERASED_SETTLEMENTS = (
@@ -67,103 +90,125 @@ log = structlog.get_logger()
 
 
 def run(
-    runtime: Runtime, subject: str, repository: Repository, files: RowFiles, *, actor: str
-) -> dict[str, int]:
+    runtime: Runtime,
+    lease: Lease,
+    repository: Repository,
+    files: RowFiles,
+    *,
+    connect: Callable[[ConnectorKind], Connector],
+    forget: Callable[[], None],
+) -> dict[str, Any]:
     """Erase what a person asked, was answered and said, what experts made of it, and each copy of that in a set.
 
-    A job builds the set that follows one
-    which lost rows and was the newest. What annotation tools, exports and backups hold is not erased here.
+    The lease's row is the `Erasure`; returns its certificate. `forget` clears what tools and Redis keep of it. Safe to
+    repeat: each step goes by what the database says is erased. A job builds the set that follows one which lost rows
+    and was the newest. What exports and backups hold is not erased here.
 
     Raises:
-        TryAgain: a job or a reader is in the way, or the remote refuses; what could be erased is. Erase again.
+        OnHold: nothing may be erased, and nothing is.
+        TryAgain: a job, a reader, the remote or a tool is in the way; what could be erased is.
     """
-    with runtime.db.transaction() as session:
-        told = _erase_words(session, subject)
-        digest = runtime.secrets.salted(subject)
-        ledger.append(session, actor=actor, action="subject_erased", subject=digest, facts=dict(told))
-    with runtime.db.transaction() as session:
+    with lease.transaction() as session:
+        _erase_words(session, session.get_one(Erasure, lease.row_id))
+    with lease.transaction() as session:
         _refuse_readers(session)
         _erase_findings(session)
-    told["sets"] = _empty_sets(runtime, files)
+    lease.report(step="training sets")
+    _empty_sets(runtime, files)
     _remove_files(runtime)
-    try:
-        _forget_mirrored(runtime, repository, files)
-    finally:  # whatever the remote says
-        _vacuum(runtime)
-        _ask_for_successors(runtime)  # last, for whoever builds a set is a reader
-    log.info("subject_erased", **told)
-    return told
+    lease.report(step="tools and files")
+    tasks = _tasks_to_delete(runtime, lease.row_id)
+    _do_all(
+        partial(reading.recall, lease, tasks, connect),
+        forget,
+        partial(_forget_mirrored, runtime, repository, files),
+        partial(_vacuum, runtime),
+        partial(_ask_for_successors, runtime),  # last, for whoever builds a set is a reader
+    )
+    with lease.transaction() as session:
+        certificate = rights.certify(session, runtime.secrets, lease.row_id, tasks=len(tasks), now=utcnow())
+    log.info("subject_erased", **certificate["counts"])
+    return certificate
 
 
-def _erase_words(session: Session, subject: str) -> dict[str, int]:
-    """Empty the rows that hold the person's words, or what experts wrote instead of them; return how many."""
-    at = utcnow()
+def _do_all(*steps: Callable[[], None]) -> None:
+    """Take every step, whatever hinders another.
+
+    Raises:
+        TryAgain: something hindered one.
+    """
+    failures = []
+    for step in steps:
+        try:
+            step()
+        except (TryAgain, DBAPIError) as error:
+            failures.append(str(error.orig if isinstance(error, DBAPIError) else error))
+    if failures:
+        raise TryAgain("; ".join(failures))
+
+
+def _erase_words(session: Session, wish: Erasure) -> None:
+    """Empty the rows that hold the person's words, or what experts wrote instead, once, and note how many."""
+    if wish.subject is None:
+        return
+    at, subject, project_id = utcnow(), str(wish.subject), wish.project_id
     # First, for what follows changes who said what, and waits there for an import that holds such a row.
-    responses = _change(session, Response, _is_of(subject), {"erased_at": at})
+    responses = _change(session, Response, is_of(subject, project_id), {"erased_at": at})
+    rights.refuse_hold(session, subject, project_id)
     own = select(Response.id).where(Response.erased_at == at)
     tasks = select(AnnotationTask.id).where(col(AnnotationTask.response_id).in_(own))
     _erase_imported_answers(session, set(session.exec(own)))
+    session.exec(delete(Outcome).where(col(Outcome.response_id).in_(own)))
     # What comes from them later is a stranger's: the quarantine ends with what it knew them by.
     known = {"subject": None, "reason": "", "lifted_at": func.coalesce(Quarantine.lifted_at, at)}
-    _change(session, Quarantine, col(Quarantine.subject) == subject, known)
-    of_person = (col(Feedback.subject) == subject) | col(Feedback.response_id).in_(own)
+    _change(session, Quarantine, of_subject(Quarantine, subject, project_id), known)
+    _change(session, LegalHold, of_subject(LegalHold, subject, project_id), {"subject": None, "reason": ""})
+    of_person = of_subject(Feedback, subject, project_id) | col(Feedback.response_id).in_(own)
     flagged = (
         select(TaskFlag.task_id).join(Feedback, col(Feedback.id) == TaskFlag.feedback_id).where(of_person)
     )
+    about_others = col(AnnotationTask.id).in_(flagged) & col(AnnotationTask.id).not_in(tasks)
+    wish.recalled = [str(key) for key in session.exec(select(AnnotationTask.id).where(about_others))]
+    session.flush()
     prefilled = col(AnnotationTask.id).in_(tasks) | col(AnnotationTask.id).in_(flagged)
+    for again in (AnnotationTask.rechecks_id, AnnotationTask.gold_of_id):  # suggests what the first one did
+        prefilled |= col(again).in_(flagged)
     _change(session, AnnotationTask, prefilled, {"suggestion": {}})
-    feedback = _change(session, Feedback, of_person, _said_nothing(at))
+    feedback = _change(session, Feedback, of_person, said_nothing(at))
     judged = dict.fromkeys(("correction", "problem", "reason"))
     _change(session, Annotation, col(Annotation.task_id).in_(tasks), judged)
-    _change(session, Settlement, col(Settlement.task_id).in_(tasks), {"correction": None})
+    about_task = col(Settlement.task_id).in_(tasks)
+    _change(session, Settlement, about_task, {"correction": None, "ticket_url": None})
+    told = select(Feedback.id).where(of_person).union_all(tasks)
+    notices.forget(session, told, "erased")
     unsettled = col(AnnotationTask.id).in_(tasks) & col(AnnotationTask.state).in_(UNSETTLED)
     _change(session, AnnotationTask, unsettled, {"state": TaskState.WITHDRAWN})
-    _change(session, Response, col(Response.erased_at) == at, _answered_nothing(at))
+    _erase_figures(session, at)
+    _change(session, Response, col(Response.erased_at) == at, answered_nothing(at))
     in_sets = col(TrainingSetExample.settlement_id).in_(ERASED_SETTLEMENTS)
     _change(session, TrainingSetExample, in_sets, {"consent": null()})
-    return {"responses": responses, "feedback": feedback}
+    done = {"subject": None, "erased_at": at, "counts": {"responses": responses, "feedback": feedback}}
+    # Whoever asked twice is forgotten once, and no wish goes on naming them.
+    _change(session, Erasure, of_subject(Erasure, subject, project_id), done)
+    session.refresh(wish)
+    rights.note(session, wish, "subject_erased", wish.counts)
 
 
-def _said_nothing(at: datetime) -> dict[str, Any]:
-    """Return what stands in an erased feedback's columns instead of words."""
-    return {
-        **dict.fromkeys(("comment", "correction", "subject", "session", "trace_id", "span_id")),
-        **dict.fromkeys(("response_ref", "body_sha256"), ""),
-        "selection": null(),
-        "withdrawn_at": func.coalesce(Feedback.withdrawn_at, at),
-        "triaged_at": func.coalesce(Feedback.triaged_at, at),
-    }
-
-
-def _answered_nothing(at: datetime) -> dict[str, Any]:
-    """Return what stands in an erased response's columns instead of words."""
-    names = ("subject", "external_id", "conversation_id", "language", "legal_basis", "trace_id")
-    return {
-        **dict.fromkeys(names),
-        **dict.fromkeys(("text", "body_sha256"), ""),
-        "messages": NO_WORDS,
-        "context": [],
-        "attributes": {},
-        "host_metadata": {},
-        "may_train": False,
-        "triaged_at": func.coalesce(Response.triaged_at, at),
-    }
-
-
-def _is_of(subject: str) -> Any:
-    """Say which responses are a person's: those in their name, and in nobody's those on which they had a word.
-
-    All turns of a conversation repeat what was said before: those in nobody's name go with the others.
-    """
-    nobody = col(Response.subject).is_(None)
-    judged = select(Feedback.response_id).where(
-        Feedback.subject == subject, col(Feedback.response_id).is_not(None)
+def _erase_figures(session: Session, at: datetime) -> None:
+    """Delete figures of slices that test rows erased at this moment made alone: their names tell attributes."""
+    judged = (
+        select_columns(col(Response.project_id), col(Response.attributes), col(Response.erased_at))
+        .join(AnnotationTask, col(AnnotationTask.response_id) == Response.id)
+        .join(Settlement, col(Settlement.task_id) == AnnotationTask.id)
+        .join(TrainingSetExample, col(TrainingSetExample.settlement_id) == Settlement.id)
+        .where(col(TrainingSetExample.split) == Split.TEST, col(Response.project_id).in_(ERASED_PROJECTS))
     )
-    named = (col(Response.subject) == subject) | nobody & col(Response.id).in_(judged)
-    talks = select(Response.project_id, Response.conversation_id).where(
-        named, col(Response.conversation_id).is_not(None)
-    )
-    return named | nobody & tuple_(col(Response.project_id), col(Response.conversation_id)).in_(talks)
+    made: defaultdict[bool, set[tuple[UUID, str]]] = defaultdict(set)
+    for project_id, attributes, erased_at in session.execute(judged):
+        made[erased_at == at].update((project_id, slice_named(*each)) for each in attributes.items())
+    for project_id, name in made[True] - made[False]:
+        evaluations = select(Evaluation.id).where(Evaluation.project_id == project_id)
+        session.exec(delete(Score).where(col(Score.slice) == name, col(Score.evaluation_id).in_(evaluations)))
 
 
 def _erase_imported_answers(session: Session, responses: Collection[UUID]) -> None:
@@ -173,6 +218,7 @@ def _erase_imported_answers(session: Session, responses: Collection[UUID]) -> No
         others = [one for one in answers if _response_of(one) not in responses]
         if len(others) < len(answers):
             job.options = job.options | {"answers": others}
+            job.failure = job.failure and "erased, with answers that it was about"
 
 
 def _response_of(answer: Mapping[str, Any]) -> UUID | None:
@@ -220,8 +266,8 @@ def _wordless(proposal: dict[str, Any], erased: Collection[str]) -> dict[str, An
     return proposal | {"keys": keys} | ({} if keys else {"find": "", "put": ""})
 
 
-def _empty_sets(runtime: Runtime, files: RowFiles) -> int:
-    """Write the file of each set that holds erased rows again without them; return how many sets that were."""
+def _empty_sets(runtime: Runtime, files: RowFiles) -> None:
+    """Write the file of each set that holds erased rows again without them."""
     rows_of: defaultdict[UUID, list[TrainingSetExample]] = defaultdict(list)
     with runtime.db.reading() as session:
         held = select(TrainingSetExample).where(
@@ -235,7 +281,6 @@ def _empty_sets(runtime: Runtime, files: RowFiles) -> int:
         _empty_reports(runtime, hashes)
     for set_id, rows in rows_of.items():
         _empty_set(runtime, set_id, rows, files)
-    return len(rows_of)
 
 
 def _empty_set(runtime: Runtime, set_id: UUID, rows: Sequence[TrainingSetExample], files: RowFiles) -> None:
@@ -263,7 +308,7 @@ def _salt_groups(session: Session, secrets: Secrets, project_id: UUID, names: Co
         _change(session, table, of_project, {"group_name": case(salted, value=col(table.group_name))})
 
 
-def _empty_reports(runtime: Runtime, hashes: Collection[str]) -> None:
+def _empty_reports(runtime: Runtime, hashes: set[str]) -> None:
     """Take what models answered to erased rows, and the rows' digests, out of the reports of evaluations."""
     with runtime.db.reading() as session:
         of_projects = select(Evaluation).where(col(Evaluation.project_id).in_(ERASED_PROJECTS))
@@ -272,20 +317,11 @@ def _empty_reports(runtime: Runtime, hashes: Collection[str]) -> None:
         if not evaluation.report or not runtime.artifacts.exists(evaluation.report):
             continue
         report = json.loads(runtime.artifacts.get_bytes(evaluation.report))
-        left = _without(report, hashes)
+        left = report_without(report, hashes)
         if left != report:
             name = runtime.artifacts.put_bytes(canonical_json(left))
             with runtime.db.transaction() as session:
                 _replace(session, evaluation, "report", name)
-
-
-def _without(told: Any, hashes: Collection[str]) -> Any:
-    """Return a document without the entries and list items that these hashes name."""
-    if isinstance(told, dict):
-        return {key: _without(value, hashes) for key, value in told.items() if key not in hashes}
-    if isinstance(told, list):
-        return [_without(one, hashes) for one in told if not (isinstance(one, str) and one in hashes)]
-    return told
 
 
 def _replace(session: Session, row: TrainingSet | Evaluation, column: str, name: str, **facts: int) -> None:
@@ -310,11 +346,22 @@ def _remove_files(runtime: Runtime) -> None:
         erasures = session.exec(select(LedgerEntry).where(LedgerEntry.action == ROWS_ERASED)).all()
         used = {*session.exec(select(TrainingSet.artifact)), *session.exec(select(Evaluation.report))}
         ended = select(TrainingRun.id).where(TrainingRun.state != RunState.RUNNING)
-        runs = session.exec(ended.where(col(TrainingRun.training_set_id).in_(ERASED_SETS))).all()
+        of_runs = session.exec(ended.where(col(TrainingRun.training_set_id).in_(ERASED_SETS))).all()
+        searches = select(Bisection.id).where(Bisection.state != RunState.RUNNING)
+        runs = (*of_runs, *session.exec(searches).all())
     for name in {entry.facts["removed"] for entry in erasures} - used:
         runtime.artifacts.remove(name)
     for run_id in runs:
         shutil.rmtree(runtime.settings.work / str(run_id), ignore_errors=True)
+
+
+def _tasks_to_delete(runtime: Runtime, erasure_id: UUID) -> set[UUID]:
+    """Return the tasks in which a tool shows words of this erasure."""
+    with runtime.db.reading() as session:
+        found = session.get_one(Erasure, erasure_id)
+        own = select(AnnotationTask.id).join(Response, col(AnnotationTask.response_id) == Response.id)
+        erased = session.exec(own.where(Response.erased_at == found.erased_at))
+        return {*erased, *map(UUID, found.recalled)}
 
 
 def _vacuum(runtime: Runtime) -> None:

@@ -1,8 +1,7 @@
 """Stage 6: judge a challenger against the champion on suites that nothing was trained on."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
@@ -11,15 +10,35 @@ from uuid import UUID
 import structlog
 from sqlmodel import Session, col, select
 
-from retrain import gate, intervals, metrics
-from retrain.criteria import read_criteria, read_rules
+from retrain import gate
+from retrain.criteria import Criterion, Rules, read_criteria, read_rules
 from retrain.errors import EmptySplit
+from retrain.examination import (
+    REGRESSION,
+    TEST,
+    TITLES,
+    Answers,
+    Model,
+    answer_all,
+    behaviour_suites,
+    case_of,
+    known_of,
+    known_to_base,
+    report_of,
+    scores,
+    suite_answers,
+)
+from retrain.metrics.judged import Known
+from retrain.near_duplicates import text_of
 from retrain.suites import GENERAL, general_cases
-from retrain.types import Case, Example, Kind, Message, Split, canonical_json, content_hash, sha256_of
-from service import ledger, projects
+from retrain.suites.expansion import Suite
+from retrain.types import Case, Example, Split, canonical_json, content_hash, sha256_of
+from service import comparisons, projects, verdicts
 from service.answers import describe_evaluation, newest_evaluation
+from service.answers.overview import Effort, effort
 from service.clock import utcnow
 from service.errors import CriteriaMissing, WrongState
+from service.learning import read_set
 from service.queue import Lease
 from service.runtime import Runtime
 from service.tables import (
@@ -28,7 +47,6 @@ from service.tables import (
     DocumentKind,
     Evaluation,
     EvaluationState,
-    JobKind,
     ModelState,
     ModelVersion,
     Project,
@@ -40,31 +58,18 @@ from service.tables import (
     TrainingSetExample,
 )
 
-TEST = "test"
-REGRESSION = "regression"
-TITLES = {TEST: "the test split", GENERAL: "general knowledge", REGRESSION: "resolved flags"}
-METRICS_OF = {
-    "label": ("accuracy", "macro_f1"),
-    "exact": ("exact_match", "rouge_l"),
-    "contains": ("contains_key",),
-}
-MAX_NEW_TOKENS = {"label": 0, "exact": 96, "contains": 16}
-STATE_OF = {
-    gate.Verdict.PASSED: EvaluationState.PASSED,
-    gate.Verdict.REFUSED: EvaluationState.REFUSED,
-    gate.Verdict.CANNOT_TELL: EvaluationState.CANNOT_TELL,
-}
-
 log = structlog.get_logger()
 
 
-class Model(Protocol):
-    """A loaded base model that can put adapters on."""
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the set, which holds content only, does not say of a case: its attributes and the context."""
 
-    def add_adapter(self, name: str, directory: Path) -> None: ...
-    def using(self, name: str | None) -> AbstractContextManager[None]: ...
-    def answer(self, conversations: Sequence[Sequence[Message]], *, max_new_tokens: int) -> list[str]: ...
-    def classify(self, conversations: Sequence[Sequence[Message]], labels: Sequence[str]) -> list[str]: ...
+    attributes: Mapping[str, str]
+    context: tuple[str, ...]
+
+
+NOTHING = About({}, ())
 
 
 class Examiner(Protocol):
@@ -72,6 +77,43 @@ class Examiner(Protocol):
 
     def read(self, path: Path) -> list[Example]: ...
     def open(self, base_model: str, system_prompt: str) -> Model: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is judged, and by what."""
+
+    evaluation: Evaluation
+    project: Project
+    champion: ModelVersion
+    challenger: ModelVersion
+    criteria: Document
+    rules: Document
+    suite: Document
+    sets: Sequence[TrainingSet]
+    labels: Sequence[str]
+    about: Mapping[str, About]
+    people: Effort
+
+    @property
+    def adapters(self) -> dict[str, str | None]:
+        """The adapters of the models that are asked."""
+        return {
+            "base": None,
+            "champion": self.champion.adapter_sha256,
+            "challenger": self.challenger.adapter_sha256,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """Every suite, both models' answers, what they are judged by, and what the gate makes of them."""
+
+    suites: Sequence[Suite]
+    answers: Answers
+    criteria: Sequence[Criterion]
+    known: Known
+    judged: gate.Judgement
 
 
 def perform(runtime: Runtime, lease: Lease, model_id: UUID, examiner: Examiner) -> dict[str, Any]:
@@ -86,68 +128,108 @@ def perform(runtime: Runtime, lease: Lease, model_id: UUID, examiner: Examiner) 
     """
     evaluation_id = _open(lease, model_id)
     with lease.transaction() as session:
-        evaluation = session.get_one(Evaluation, evaluation_id)
-        challenger = session.get_one(ModelVersion, evaluation.model_version_id)
-        champion = session.get_one(ModelVersion, evaluation.champion_id)
-        project = session.get_one(Project, evaluation.project_id)
-        criteria, rules, suite = (
-            session.get_one(Document, id_)
-            for id_ in (evaluation.criteria_id, evaluation.rules_id, evaluation.suite_id)
-        )
-        sets = _sets_until(session, evaluation.training_set_id)
-        labels, slices = _labels(session, project.id), _slices(session, project.id)
-    suites = _suites(runtime, examiner, sets, slices, suite.content[GENERAL])
-    model = examiner.open(project.base_model, project.system_prompt)
-    adapters = {"base": None, "champion": champion.adapter_sha256, "challenger": challenger.adapter_sha256}
-    _add_adapters(runtime, model, adapters)
-    answers = _answers(lease, model, adapters, [case for cases in suites.values() for case in cases], labels)
-    suites[GENERAL] = _known_to_base(suites[GENERAL], answers["base"])
-    judged = gate.judge(
-        read_criteria(criteria.content["criteria"]),
-        read_rules(rules.content),
-        [_suite_answers(name, cases, answers) for name, cases in suites.items() if cases],
-        seed=evaluation.seed,
+        asked = _asked(session, evaluation_id)
+    examined = _examine(runtime, lease, examiner, asked)
+    suites, answers, criteria = examined.suites, examined.answers, examined.criteria
+    report = runtime.artifacts.put_bytes(
+        canonical_json(report_of(suites, answers, examined.judged, criteria))
     )
-    report = runtime.artifacts.put_bytes(canonical_json(_report(suites, answers, judged)))
-    hashes = {
-        "adapter": challenger.adapter_sha256 or "",
-        "champion": champion.adapter_sha256 or "",
-        "training_set": sets[0].fingerprint,
-        "criteria": criteria.sha256,
-        "gate_rules": rules.sha256,
-        "suite": suite.sha256,
-        "cases": sha256_of({name: sorted(case.key for case in cases) for name, cases in suites.items()}),
-    }
-    scores = list(_scores(suites, answers, seed=evaluation.seed))
+    scored = list(scores(suites, answers, criteria, known=examined.known, seed=asked.evaluation.seed))
     with lease.transaction() as session:
         evaluation = session.get_one(Evaluation, evaluation_id)
-        evaluation.state = STATE_OF[judged.verdict]
-        evaluation.sentence, evaluation.report, evaluation.hashes = judged.sentence, report, hashes
-        evaluation.reasons = [asdict(reason) for reason in judged.reasons]
-        evaluation.finished_at = utcnow()
-        if judged.verdict is gate.Verdict.REFUSED:
-            session.get_one(ModelVersion, model_id).state = ModelState.REFUSED
-        for who, score in scores:
-            version = champion if who == "champion" else challenger
+        evaluation.report, evaluation.hashes = report, _hashes(asked, examined)
+        for who, score in scored:
+            version = asked.champion if who == "champion" else asked.challenger
             session.add(Score(evaluation_id=evaluation_id, model_version_id=version.id, **score))
-        ledger.append(
-            session,
-            actor="gate",
-            action=f"evaluation_{judged.verdict}",
-            subject=f"v{challenger.number}",
-            project_id=project.id,
-            facts={"evaluation": str(evaluation_id), "report": report, **hashes},
-        )
-        runtime.queue.ask(
-            session,
-            JobKind.MIRROR,
-            evaluation.training_set_id,
-            project_id=project.id,
-            unique_key=f"{JobKind.MIRROR}:{evaluation.training_set_id}",
-        )
+        _close(session, runtime, evaluation, read_rules(asked.rules.content), examined)
         answer = describe_evaluation(session, evaluation)
-    log.info("evaluation_finished", verdict=judged.verdict.value, sentence=judged.sentence)
+    told = examined.judged
+    log.info("evaluation_finished", verdict=told.verdict.value, sentence=told.sentence)
     return answer
+
+
+def _asked(session: Session, evaluation_id: UUID) -> Asked:
+    evaluation = session.get_one(Evaluation, evaluation_id)
+    project = session.get_one(Project, evaluation.project_id)
+    people, _ = effort(session, project, now=utcnow())
+    return Asked(
+        evaluation=evaluation,
+        project=project,
+        champion=session.get_one(ModelVersion, evaluation.champion_id),
+        challenger=session.get_one(ModelVersion, evaluation.model_version_id),
+        criteria=session.get_one(Document, evaluation.criteria_id),
+        rules=session.get_one(Document, evaluation.rules_id),
+        suite=session.get_one(Document, evaluation.suite_id),
+        sets=_sets_until(session, evaluation.training_set_id),
+        labels=projects.labels_to_choose(session, project.id),
+        about=_about(session, project.id),
+        people=people,
+    )
+
+
+def _examine(runtime: Runtime, lease: Lease, examiner: Examiner, asked: Asked) -> Examined:
+    """Ask the models every case, and judge; no transaction is open meanwhile."""
+    suites = _suites(runtime, examiner, asked.sets, asked.about, asked.suite.content[GENERAL])
+    learned = _rows(runtime, examiner, asked.sets[0], Split.TRAIN)
+    known = known_of(asked.suite.content.get("known", {}), learned)
+    behaviour = behaviour_suites(
+        asked.suite.content.get("behaviour", []),
+        asked.suite.content.get("own", []),
+        test=suites[TEST].cases,
+        trained=[text_of(each.messages) for each in learned],
+        seed=asked.evaluation.seed,
+        has_labels=bool(asked.labels),
+    )
+    model = examiner.open(asked.project.base_model, asked.project.system_prompt)
+    _add_adapters(runtime, model, asked.adapters)
+    cases = [case for each in (*suites.values(), *behaviour) for case in (*each.cases, *each.originals)]
+    answers = answer_all(model, asked.adapters, cases, asked.labels, report=lease.report)
+    general = known_to_base(suites[GENERAL].cases, answers["base"])
+    suites[GENERAL] = replace(suites[GENERAL], cases=general)
+    everything = [*suites.values(), *behaviour]
+    criteria, rules = read_criteria(asked.criteria.content["criteria"]), read_rules(asked.rules.content)
+    judged = gate.judge(
+        criteria,
+        rules,
+        [suite_answers(each, answers, behaviour=each in behaviour) for each in everything if each.steady],
+        seed=asked.evaluation.seed,
+        known=known,
+    )
+    people = asked.people
+    judged = gate.with_effort(judged, rules, validating=people.validation, spent=people.total)
+    return Examined(everything, answers, criteria, known, judged)
+
+
+def _hashes(asked: Asked, examined: Examined) -> dict[str, str]:
+    """Return what an approval of this evaluation rests on."""
+    return {
+        "adapter": asked.challenger.adapter_sha256 or "",
+        "champion": asked.champion.adapter_sha256 or "",
+        "training_set": asked.sets[0].fingerprint,
+        "criteria": asked.criteria.sha256,
+        "gate_rules": asked.rules.sha256,
+        "suite": asked.suite.sha256,
+        "cases": sha256_of({each.name: sorted(case.key for case in each.cases) for each in examined.suites}),
+    }
+
+
+def _close(
+    session: Session, runtime: Runtime, evaluation: Evaluation, rules: Rules, examined: Examined
+) -> None:
+    """Give the verdict, or leave the last word to people, whom a refused challenger would only cost time."""
+    if not rules.ask_people or examined.judged.verdict is gate.Verdict.REFUSED:
+        verdicts.close(session, runtime.queue, evaluation, examined.judged)
+        return
+    [test] = [suite for suite in examined.suites if suite.name == TEST]
+    comparisons.prepare(
+        session,
+        evaluation,
+        test.cases,
+        {who: {key: one.text for key, one in said.items()} for who, said in examined.answers.items()},
+        tool=rules.ask_people,
+        most=rules.max_comparisons,
+    )
+    verdicts.await_people(session, runtime.queue, evaluation, examined.judged)
 
 
 def _open(lease: Lease, model_id: UUID) -> UUID:
@@ -159,6 +241,15 @@ def _open(lease: Lease, model_id: UUID) -> UUID:
         challenger = session.get_one(ModelVersion, model_id)
         if challenger.state not in (ModelState.CHALLENGER, ModelState.REFUSED):
             raise WrongState(f"model version {challenger.number} is {challenger.state}, not a challenger")
+        judged_by: dict[str, Any] = {
+            "criteria_id": _newest(session, challenger.project_id, DocumentKind.CRITERIA),
+            "rules_id": _newest(session, challenger.project_id, DocumentKind.GATE_RULES),
+            "suite_id": _newest(session, challenger.project_id, DocumentKind.SUITE),
+        }
+        if newest and challenger.state is ModelState.REFUSED:
+            _refuse_moved(challenger, newest, judged_by)
+        if newest and newest.state is EvaluationState.AWAITING_PEOPLE:
+            comparisons.give_up(session, newest, why="it is judged again")
         challenger.state = ModelState.CHALLENGER
         run = session.get_one(TrainingRun, challenger.training_run_id)
         champion = session.exec(
@@ -171,12 +262,18 @@ def _open(lease: Lease, model_id: UUID) -> UUID:
             model_version_id=model_id,
             champion_id=champion.id,
             training_set_id=run.training_set_id,
-            criteria_id=_newest(session, challenger.project_id, DocumentKind.CRITERIA),
-            rules_id=_newest(session, challenger.project_id, DocumentKind.GATE_RULES),
-            suite_id=_newest(session, challenger.project_id, DocumentKind.SUITE),
+            **judged_by,
         )
         session.add(evaluation)
         return evaluation.id
+
+
+def _refuse_moved(challenger: ModelVersion, refused: Evaluation, judged_by: Mapping[str, UUID]) -> None:
+    """Refuse to judge what was refused by other goalposts: those of today are for what is trained from now on."""
+    if any(getattr(refused, name) != id_ for name, id_ in judged_by.items()):
+        raise WrongState(
+            f"version {challenger.number} was refused by other criteria, rules or suites than today's; train anew"
+        )
 
 
 def _newest(session: Session, project_id: UUID, kind: DocumentKind) -> UUID:
@@ -202,181 +299,58 @@ def _sets_until(session: Session, set_id: UUID) -> list[TrainingSet]:
     return list(session.exec(older.order_by(col(TrainingSet.version).desc())))
 
 
-def _labels(session: Session, project_id: UUID) -> list[str]:
-    schema = session.get_one(Document, _newest(session, project_id, DocumentKind.LABEL_SCHEMA))
-    return list(schema.content["labels"])
-
-
-def _slices(session: Session, project_id: UUID) -> dict[str, dict[str, str]]:
-    """Return, by content hash, the attributes by which results are told apart; the set's file holds content only."""
+def _about(session: Session, project_id: UUID) -> dict[str, About]:
+    """Return, by content hash, what a set does not hold: by which attributes results are told apart, the context."""
     rows = session.exec(
-        select(TrainingSetExample.content_sha256, Response.attributes)
+        select(TrainingSetExample.content_sha256, Response.attributes, Response.context)
         .join(Settlement, col(TrainingSetExample.settlement_id) == Settlement.id)
         .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
         .join(Response, col(AnnotationTask.response_id) == Response.id)
-        .where(Settlement.project_id == project_id, TrainingSetExample.split == Split.TEST)
+        .where(Settlement.project_id == project_id)
+        .where(col(TrainingSetExample.split).in_((Split.TEST, Split.REGRESSION)))
     )
-    return {name: dict(attributes) for name, attributes in rows}
+    return {
+        name: About(dict(attributes), tuple(passage["text"] for passage in context))
+        for name, attributes, context in rows
+    }
 
 
 def _suites(
     runtime: Runtime,
     examiner: Examiner,
     sets: Sequence[TrainingSet],
-    slices: Mapping[str, Mapping[str, str]],
+    about: Mapping[str, About],
     general: Iterable[Mapping[str, str]],
-) -> dict[str, list[Case]]:
-    """Return the newest test split, every earlier one that differs from it, and the general suite.
+) -> dict[str, Suite]:
+    """Return the newest test split, every earlier one that differs from it, resolved flags and the general suite.
 
     Raises:
         EmptySplit: there is no test split to judge by.
     """
-    suites: dict[str, list[Case]] = {}
+    found: dict[str, list[Case]] = {}
     for number, training_set in enumerate(sets):
-        cases = [_case(example, slices) for example in _held_out(runtime, examiner, training_set, Split.TEST)]
+        cases = [_case(example, about) for example in _rows(runtime, examiner, training_set, Split.TEST)]
         name = f"{TEST}/v{training_set.version}" if number else TEST
-        if {case.key for case in cases} not in [{case.key for case in known} for known in suites.values()]:
-            suites[name] = [replace(case, suite=name) for case in cases]
-    if not suites.get(TEST):
+        if {case.key for case in cases} not in [{case.key for case in known} for known in found.values()]:
+            found[name] = cases
+    if not found.get(TEST):
         raise EmptySplit(
             f"training set {sets[0].fingerprint}: has no test split; settle randomly drawn responses"
         )
-    resolved = [
-        replace(_case(example, slices), suite=REGRESSION)
-        for example in _held_out(runtime, examiner, sets[0], Split.REGRESSION)
-    ]
-    return suites | {GENERAL: general_cases(general)} | ({REGRESSION: resolved} if resolved else {})
-
-
-def _held_out(runtime: Runtime, examiner: Examiner, training_set: TrainingSet, split: Split) -> list[Example]:
-    """Return what nothing was trained on and whose right answer is known."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "set.parquet"
-        path.write_bytes(runtime.artifacts.get_bytes(training_set.artifact))
-        return [each for each in examiner.read(path) if each.split is split and each.is_wanted]
-
-
-def _case(example: Example, slices: Mapping[str, Mapping[str, str]]) -> Case:
-    key = content_hash(example)
-    label = {"label": example.answer} if example.kind is Kind.CLASSIFICATION else {}
-    return Case(
-        key=key,
-        suite=TEST,
-        messages=example.messages,
-        expected=example.answer,
-        check="label" if example.kind is Kind.CLASSIFICATION else "exact",
-        slices={**slices.get(key, {}), **label},
-    )
-
-
-def _answers(
-    lease: Lease,
-    model: Model,
-    adapters: Mapping[str, str | None],
-    cases: Sequence[Case],
-    labels: Sequence[str],
-) -> dict[str, dict[str, str]]:
-    """Ask each model every case once; return answers by model and case key."""
-    unique = list({case.key: case for case in cases}.values())
-    answers: dict[str, dict[str, str]] = {}
-    for done, (who, adapter) in enumerate(adapters.items()):
-        same = next((other for other in answers if adapters[other] == adapter), None)
-        lease.report(step=done, steps=len(adapters), asking=who, cases=len(unique))
-        if same is None:
-            with model.using(adapter):
-                answers[who] = _ask(model, unique, labels)
-        else:
-            answers[who] = answers[same]
-    return answers
-
-
-def _ask(model: Model, cases: Sequence[Case], labels: Sequence[str]) -> dict[str, str]:
-    answers: dict[str, str] = {}
-    for check, max_new_tokens in MAX_NEW_TOKENS.items():
-        asked = [case for case in cases if case.check == check]
-        if not asked:
-            continue
-        conversations = [case.messages for case in asked]
-        said = (
-            model.classify(conversations, labels)
-            if check == "label"
-            else model.answer(conversations, max_new_tokens=max_new_tokens)
-        )
-        answers |= {case.key: answer for case, answer in zip(asked, said, strict=True)}
-    return answers
-
-
-def _known_to_base(cases: Sequence[Case], answers: Mapping[str, str]) -> list[Case]:
-    """Keep the questions that the base model answers rightly: only those can be forgotten."""
-    knows = metrics.metric_named("contains_key").score
-    return [case for case in cases if knows([case.expected], [answers[case.key]]) == 1]
-
-
-def _suite_answers(
-    name: str, cases: Sequence[Case], answers: Mapping[str, Mapping[str, str]]
-) -> gate.SuiteAnswers:
-    return gate.SuiteAnswers(
-        suite=name,
-        role=gate.Role.TARGET if name == TEST else gate.Role.PROTECTED,
-        cases=cases,
-        champion=[answers["champion"][case.key] for case in cases],
-        challenger=[answers["challenger"][case.key] for case in cases],
-        title=TITLES.get(name, name),
-    )
-
-
-def _scores(
-    suites: Mapping[str, Sequence[Case]], answers: Mapping[str, Mapping[str, str]], *, seed: int
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each model's scores, overall and by slice, as columns of `Score`."""
-    for who in ("champion", "challenger"):
-        for suite, cases in suites.items():
-            for slice_, members in _sliced(cases).items():
-                expected = [case.expected for case in members]
-                said = [answers[who][case.key] for case in members]
-                for metric in (
-                    METRICS_OF[members[0].check] if not slice_ else METRICS_OF[members[0].check][:1]
-                ):
-                    interval = _interval(metric, expected, said, seed)
-                    yield who, {"suite": suite, "metric": metric, "slice": slice_, **asdict(interval)}
-
-
-def _interval(metric: str, expected: Sequence[str], said: Sequence[str], seed: int) -> intervals.Interval:
-    rights = metrics.metric_named(metric).rights
-    if rights:
-        return intervals.wilson(float(rights(expected, said).sum()), len(expected))
-    return metrics.bootstrap(expected, said, metric, seed=seed)
-
-
-def _sliced(cases: Sequence[Case]) -> dict[str, list[Case]]:
-    """Return all cases under the empty name, then each slice's under `name=value`."""
-    sliced: dict[str, list[Case]] = {"": list(cases)} if cases else {}
-    for case in cases:
-        for name, value in sorted(case.slices.items()):
-            sliced.setdefault(f"{name}={value}"[:100], []).append(case)
-    return sliced
-
-
-def _report(
-    suites: Mapping[str, Sequence[Case]], answers: Mapping[str, Mapping[str, str]], judged: gate.Judgement
-) -> dict[str, Any]:
-    """Return what the verdict rests on: each model's answers, in its own words, and which are right, by case key.
-
-    Prompts and expected answers are not repeated: they stay in the training set and the suite.
-    """
+    resolved = [_case(example, about) for example in _rows(runtime, examiner, sets[0], Split.REGRESSION)]
+    found |= {GENERAL: general_cases(general)} | ({REGRESSION: resolved} if resolved else {})
     return {
-        "verdict": judged.verdict.value,
-        "sentence": judged.sentence,
-        "reasons": [asdict(reason) for reason in judged.reasons],
-        "suites": {name: [case.key for case in cases] for name, cases in suites.items()},
-        "answers": {who: dict(sorted(said.items())) for who, said in answers.items()},
-        "right": {
-            who: sorted(
-                case.key
-                for cases in suites.values()
-                for case in cases
-                if gate.is_right(case, answers[who][case.key])
-            )
-            for who in ("champion", "challenger")
-        },
+        name: Suite(name, TITLES.get(name, name), "", [replace(case, suite=name) for case in cases])
+        for name, cases in found.items()
     }
+
+
+def _rows(runtime: Runtime, examiner: Examiner, training_set: TrainingSet, split: Split) -> list[Example]:
+    """Return a part of a set's rows whose right answer is known."""
+    rows = read_set(runtime, training_set, examiner.read)
+    return [each for each in rows if each.split is split and each.is_wanted]
+
+
+def _case(example: Example, about: Mapping[str, About]) -> Case:
+    known = about.get(content_hash(example), NOTHING)
+    return replace(case_of(example, known.attributes), context=known.context)

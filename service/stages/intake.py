@@ -1,16 +1,15 @@
 """Stage 1: remember what the model answered and what its users say about that."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Select, case, exists, func, update
+from sqlalchemy import exists, func, update
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
-from annotation.types import Cause, Verdict
-from retrain.types import Split, sha256_of
+from retrain.types import sha256_of
 from service import projects, tokens
 from service.clock import utcnow
 from service.errors import EventConflict, NotFound, WrongState
@@ -20,21 +19,21 @@ from service.tables import (
     Document,
     DocumentKind,
     Feedback,
-    ModelState,
     ModelVersion,
+    Outcome,
     Project,
     Rating,
     Response,
-    Settlement,
+    Signal,
+    SignalKind,
     Source,
     TaskFlag,
     TaskPurpose,
     TaskState,
-    TrainingRun,
-    TrainingSetExample,
 )
 from service.tokens import FeedbackToken
 
+T = TypeVar("T", Feedback, Signal, Outcome)
 MAX_DIGITS = 9
 
 
@@ -73,6 +72,18 @@ class NewFeedback:
     session: str | None = None
     trace_id: str | None = None
     span_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewOutcome:
+    """A business result as the host sends it, of a response or of a conversation."""
+
+    event_id: UUID
+    name: str
+    value: float
+    unit: str = ""
+    response_id: str | None = None
+    conversation_id: str | None = None
 
 
 def log_response(
@@ -146,8 +157,7 @@ def record_feedback(
         NotFound: `response_ref` looks like an id of ours, but the project has no such response.
     """
     _take_turns(session, f"{project.id}/event/{new.event_id}", f"{project.id}/response/{response_ref}")
-    same = select(Feedback).where(Feedback.project_id == project.id, Feedback.event_id == new.event_id)
-    if earlier := session.exec(same).first():
+    if earlier := _of_event(session, Feedback, project, new.event_id):
         if earlier.body_sha256 != sha256:
             raise EventConflict(f"event_id: {new.event_id} was used with another body")
         return earlier, False
@@ -176,6 +186,62 @@ def record_feedback(
     session.add(feedback)
     session.flush()
     return feedback, True
+
+
+def record_signal(
+    session: Session, project: Project, response_ref: str, *, event_id: UUID, kind: SignalKind
+) -> tuple[Signal, bool]:
+    """Add what a user did with an answer and say whether it is new; it has no words, and leads nowhere.
+
+    Raises:
+        NotFound: the project has no such response.
+    """
+    _take_turns(session, f"{project.id}/event/{event_id}")
+    if earlier := _of_event(session, Signal, project, event_id):
+        return earlier, False
+    response = find_response(session, project, response_ref)
+    if response is None:
+        raise NotFound(f"response_id: no response {response_ref}")
+    signal = Signal(project_id=project.id, event_id=event_id, response_id=response.id, kind=kind)
+    session.add(signal)
+    session.flush()
+    return signal, True
+
+
+def record_outcome(
+    session: Session, project: Project, new: NewOutcome, *, sha256: str
+) -> tuple[Outcome, bool]:
+    """Add a business result and say whether it is new; the same event again returns the first.
+
+    Raises:
+        EventConflict: the event id was used with another body.
+        NotFound: the project has no such response or conversation.
+    """
+    _take_turns(session, f"{project.id}/event/{new.event_id}")
+    if earlier := _of_event(session, Outcome, project, new.event_id):
+        if earlier.body_sha256 != sha256:
+            raise EventConflict(f"event_id: {new.event_id} was used with another body")
+        return earlier, False
+    if new.response_id:
+        response = find_response(session, project, new.response_id)
+    else:
+        talk = (Response.project_id == project.id, Response.conversation_id == new.conversation_id)
+        response = session.exec(select(Response).where(*talk).order_by(col(Response.id).desc())).first()
+    if response is None:
+        raise NotFound(f"no response or conversation {new.response_id or new.conversation_id}")
+    outcome = Outcome(
+        project_id=project.id,
+        event_id=new.event_id,
+        response_id=response.id,
+        model_version_id=response.model_version_id,
+        name=new.name,
+        value=new.value,
+        unit=new.unit,
+        body_sha256=sha256,
+    )
+    session.add(outcome)
+    session.flush()
+    return outcome, True
 
 
 def withdraw(session: Session, feedback: Feedback) -> None:
@@ -227,61 +293,6 @@ def find_response(session: Session, project: Project, ref: str) -> Response | No
     return _by_external_id(session, project, ref)
 
 
-def state_of(session: Session, feedback: Feedback) -> str:
-    """Say what became of a feedback."""
-    return states_of(session, [feedback.id])[feedback.id]
-
-
-def states_of(session: Session, feedback_ids: Sequence[UUID]) -> dict[UUID, str]:
-    """Say what became of each feedback, in one query."""
-    told = joined_to_state(select_columns(col(Feedback.id), told_state().label("state")))
-    return {row.id: row.state for row in session.execute(told.where(col(Feedback.id).in_(feedback_ids)))}
-
-
-def joined_to_state(feedback: Select[Any]) -> Select[Any]:
-    """Join the rows along whose keys a feedback's state is found."""
-    return (
-        feedback.join(TaskFlag, col(TaskFlag.feedback_id) == Feedback.id, isouter=True)
-        .join(AnnotationTask, col(AnnotationTask.id) == TaskFlag.task_id, isouter=True)
-        .join(
-            Settlement,
-            (col(Settlement.task_id) == AnnotationTask.id) & col(Settlement.withdrawn_at).is_(None),
-            isouter=True,
-        )
-    )
-
-
-def told_state() -> Any:
-    """Return what a flagger is told, as a column: a walk along the keys from their feedback to the champion.
-
-    A model has learned only what it was trained on; a correction kept to measure it stays "corrected".
-    """
-    trained = (
-        exists()
-        .where(
-            col(TrainingSetExample.settlement_id) == Settlement.id,
-            col(TrainingSetExample.training_set_id) == TrainingRun.training_set_id,
-            col(TrainingRun.id) == ModelVersion.training_run_id,
-            col(TrainingSetExample.split) == Split.TRAIN,
-            col(ModelVersion.state) != ModelState.REFUSED,
-        )
-        .correlate(Settlement)
-    )
-    live = trained.where(col(ModelVersion.state) == ModelState.CHAMPION)
-    is_corrected = (col(Settlement.verdict) == Verdict.INCORRECT) & (col(Settlement.cause) == Cause.MODEL)
-    return case(
-        (col(Feedback.withdrawn_at).is_not(None), "withdrawn"),
-        (is_corrected & live, "live"),
-        (is_corrected & trained, "trained"),
-        (is_corrected, "corrected"),
-        (col(Settlement.id).is_not(None), "declined"),
-        (col(AnnotationTask.id).is_(None), "received"),
-        (col(AnnotationTask.state) == TaskState.SELECTED, "grouped"),
-        (col(AnnotationTask.state) == TaskState.WITHDRAWN, "declined"),
-        else_="checking",
-    )
-
-
 def _take_turns(session: Session, *names: str) -> None:
     """Let requests about the same thing wait for each other; on SQLite there is one writer anyway."""
     if session.get_bind().dialect.name == "postgresql":
@@ -291,6 +302,13 @@ def _take_turns(session: Session, *names: str) -> None:
 
 def _reasons(session: Session, project_id: UUID) -> Document:
     return projects.current(session, project_id, DocumentKind.REASONS)
+
+
+def _of_event(session: Session, table: type[T], project: Project, event_id: UUID) -> T | None:
+    """Return what was recorded under an id that its sender made."""
+    return session.exec(
+        select(table).where(col(table.project_id) == project.id, col(table.event_id) == event_id)
+    ).first()
 
 
 def _own_id(ref: str) -> UUID | None:

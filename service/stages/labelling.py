@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -20,11 +20,12 @@ from service.clock import utcnow
 from service.errors import Invalid, NotFound
 from service.held_tasks import batches
 from service.queue import Lease
-from service.settlements import settle_task
+from service.settlements import MAY_SETTLE, settle_task
 from service.tables import Annotation, AnnotationTask, ConnectorKind, Job, Project, TaskState
 from service.tool_state import Hook
 
 READ_BATCH = 100
+MAX_NAMED = 10  # broken lines in one message
 OUTCOME = ("annotations", "withdrawn", "settled", "contested", "asked_again")
 
 log = structlog.get_logger()
@@ -46,12 +47,13 @@ def sync(
     hook: Hook,
     *,
     accounts: frozenset[str] | None = None,
+    known_as: Callable[[str], str] = str,
 ) -> dict[str, Any]:
     """Read what changed in the tool since the last time, follow it, and settle what can be settled.
 
     Now and then everything is looked at, for what leaves no trace: tasks that were deleted, and webhooks that were
     switched off. Between polls, what webhooks name is read alone. Answers of other `accounts` than these, if given,
-    do not count.
+    do not count; `known_as` tells what an account is called here.
     """
     plan = reading.begin(lease, project_id, tool)
     if plan is None:
@@ -67,7 +69,7 @@ def sync(
     seen = reading.Seen(newest=plan.cursor)
     for part in batches(held, READ_BATCH):
         with lease.transaction() as session:
-            _follow(session, seen, project_id, tool, [_named(one, accounts) for one in part])
+            _follow(session, seen, project_id, tool, [_named(one, accounts, known_as) for one in part])
     with lease.transaction() as session:
         reading.end(session, plan, seen, project_id, tool, seconds=time.monotonic() - began)
     reading.forget(lease, project_id, tool, connector, project)
@@ -97,19 +99,37 @@ def receive(lease: Lease, project_id: UUID, pulled: Iterable[PulledAnnotation]) 
     return outcome
 
 
-def import_answers(lease: Lease, project_id: UUID, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def import_answers(
+    lease: Lease,
+    project_id: UUID,
+    lines: Sequence[Mapping[str, Any]],
+    *,
+    known_as: Callable[[str], str] = str,
+) -> dict[str, Any]:
     """Take answers given without a tool, all or none; the last of an annotator's answers to a task counts.
 
     Raises:
-        Invalid: a line does not say what is needed; it is named by its number.
-        NotFound: no task asks about a response.
+        Invalid: lines do not say what is needed, or nobody was asked; each is named by its number.
     """
     with lease.transaction() as session:
         project = session.get_one(Project, project_id)
         # The job's own time names the revision, so that a second attempt adds nothing.
         at = session.get_one(Job, lease.job_id).created_at
-        read = [_imported(session, project, number, line, at) for number, line in enumerate(lines, start=1)]
-    newest = {(one.annotator, one.task_key): one for one in read}
+        read, broken = [], []
+        for number, line in enumerate(lines, start=1):
+            try:
+                read.append(_imported(session, project, line, at))
+            except KeyError as missing:
+                broken.append(f"line {number}: {missing.args[0]} is missing")
+            except (ValueError, TypeError, InvalidAnswer, Invalid, NotFound) as error:
+                broken.append(f"line {number}: {error}")
+    if broken:
+        more = f"; and {len(broken) - MAX_NAMED} more" if len(broken) > MAX_NAMED else ""
+        raise Invalid(f"nothing was taken: {'; '.join(broken[:MAX_NAMED])}{more}")
+    named = [
+        replace(one, annotator=known_as(one.annotator), changed_by=known_as(one.changed_by)) for one in read
+    ]
+    newest = {(one.annotator, one.task_key): one for one in named}
     return receive(lease, project_id, newest.values())
 
 
@@ -122,6 +142,7 @@ def task_key_of_response(session: Session, project: Project, response_id: UUID) 
     found = session.exec(
         select(AnnotationTask)
         .where(AnnotationTask.project_id == project.id, AnnotationTask.response_id == response_id)
+        .where(MAY_SETTLE)
         .order_by(col(AnnotationTask.id).desc())
     ).first()
     if found is None:
@@ -129,18 +150,16 @@ def task_key_of_response(session: Session, project: Project, response_id: UUID) 
     return str(found.id)
 
 
-def _imported(
-    session: Session, project: Project, number: int, line: Mapping[str, Any], at: datetime
-) -> PulledAnnotation:
+def _imported(session: Session, project: Project, line: Mapping[str, Any], at: datetime) -> PulledAnnotation:
+    annotator = str(line["annotator"])
+    said = {name: line.get(name) for name in ("label", "labels", "correction", "spans")}
+    ratings = dict(line.get("ratings") or {})
+    answer = answer_of(ratings | said | {"verdict": line["verdict"], "cause": line.get("cause") or None})
+    seconds = float(line.get("seconds_spent", 0))
     try:
-        annotator = str(line["annotator"])
-        said = {name: line.get(name) for name in ("label", "labels", "correction", "spans")}
-        ratings = dict(line.get("ratings") or {})
-        answer = answer_of(ratings | said | {"verdict": line["verdict"], "cause": line.get("cause") or None})
         response_id = UUID(str(line["response_id"]))
-        seconds = float(line.get("seconds_spent", 0))
-    except (KeyError, ValueError, TypeError, InvalidAnswer) as error:
-        raise Invalid(f"line {number}: {type(error).__name__}: {error}") from error
+    except ValueError:
+        raise Invalid("response_id: not the id of a response") from None
     task_key = task_key_of_response(session, project, response_id)
     return PulledAnnotation(
         task_key=task_key,
@@ -169,7 +188,8 @@ def _follow(
         elif added := _catch_up(session, task, one, known[task.id], tool):
             seen.outcome["annotations"] += added.new
             seen.outcome["withdrawn"] += added.withdrawn
-            seen.outcome[settle_task(session, project, task).value] += 1
+            state = settle_task(session, project, task)
+            seen.outcome[state.value] += state in (TaskState.SETTLED, TaskState.CONTESTED)
 
 
 def _revisions(session: Session, tasks: Sequence[UUID]) -> defaultdict[UUID, list[Annotation]]:
@@ -201,15 +221,19 @@ def _catch_up(
     return Caught(added, len(gone)) if added or gone or again else None
 
 
-def _named(held: HeldTask, accounts: frozenset[str] | None) -> HeldTask:
+def _named(held: HeldTask, accounts: frozenset[str] | None, known_as: Callable[[str], str]) -> HeldTask:
     """Let only answers of ours count: a tool may let in whom it likes."""
-    if accounts is None:
-        return held
     checked = (
-        one if one.annotator in accounts else replace(one, answer=None, problem=revisions.NOT_OURS)
+        one
+        if accounts is None or one.annotator in accounts
+        else replace(one, answer=None, problem=revisions.NOT_OURS)
         for one in held.annotations
     )
-    return replace(held, annotations=tuple(checked))
+    named = (
+        replace(one, annotator=known_as(one.annotator), changed_by=known_as(one.changed_by))
+        for one in checked
+    )
+    return replace(held, annotations=tuple(named))
 
 
 def _task_of(session: Session, project_id: UUID, key: str) -> AnnotationTask | None:

@@ -3,7 +3,6 @@
 Personal text lies in the rows' files alone, which DVC holds and an erasure can remove; Git holds references.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,10 +16,10 @@ from sqlmodel import Session, col, select
 
 from retrain.amounts import how_many
 from retrain.errors import LostContent, RemoteRefused, RetrainError
-from retrain.types import Contents, canonical_json, version_tag
+from retrain.types import Contents, version_tag
 from service.answers import describe_evaluation, newest_set
 from service.answers.erasures import ERASED_SETS, REVISION, Repository, RowFiles, erased_shards, revision_of
-from service.answers.lineage import lineage_of
+from service.answers.lineage import facts_of, pretty
 from service.clock import utcnow
 from service.errors import TryAgain
 from service.queue import Lease
@@ -161,7 +160,8 @@ def _tag(
         whole = Path(folder) / "whole.parquet"
         whole.write_bytes(runtime.artifacts.get_bytes(training_set.artifact))
         rows = {f"rows/{name}": path for name, path in files.shards(whole, Path(folder)).items()}
-        contents = Contents(rows, _facts(runtime, training_set), training_set.created_at)
+        with runtime.db.reading() as session:
+            contents = Contents(rows, facts_of(runtime, session, training_set), training_set.created_at)
         # A tag is what it was: rows may have been erased, and lineage salted anew, since it was made.
         commit = repository.commit_of(tag) or repository.publish(slug, version, contents, revision=revision)
         return (
@@ -209,25 +209,6 @@ def _record(lease: Lease, set_id: UUID, commit: str, *, failure: str | None) -> 
         session.add(mirror)
 
 
-def _facts(runtime: Runtime, training_set: TrainingSet) -> dict[str, bytes]:
-    """Return what Git holds of a set: how it was made, what its audit found, and which rows go back to what."""
-    facts, report = {}, {}
-    if training_set.card:
-        facts["README.md"] = runtime.artifacts.get_bytes(training_set.card)
-    if training_set.audit_report:
-        report = json.loads(runtime.artifacts.get_bytes(training_set.audit_report))
-        facts["audit.json"] = _pretty(report)
-    of_set = select(TrainingSetExample).where(TrainingSetExample.training_set_id == training_set.id)
-    with runtime.db.reading() as session:
-        rows = session.exec(of_set.order_by(col(TrainingSetExample.settlement_id))).all()
-        versions, salted = report.get("versions", {}), runtime.secrets.salted
-        lineage = list(lineage_of(session, rows, checks=versions, salted=salted))
-    return facts | {
-        "recipe.json": _pretty({"fingerprint": training_set.fingerprint, **training_set.recipe}),
-        "lineage.jsonl": b"".join(canonical_json(row) + b"\n" for row in lineage),
-    }
-
-
 def _judged(session: Session, project: Project, training_set: TrainingSet) -> list[Judged]:
     finished = session.exec(
         select(TrainingRun, ModelVersion)
@@ -271,9 +252,9 @@ def _run_contents(runtime: Runtime, judged: Judged, folder: Path) -> Contents:
     run, evaluation = judged.run, judged.evaluation
     code = {"archive": run.code_archive, "packages": run.package_lock, "environment": run.environment}
     facts = {
-        "spec.json": _pretty({"spec": run.spec, "code": code, "adapter": judged.model.adapter_sha256}),
-        "metrics.json": _pretty(judged.metrics),
-        "evaluation.json": _pretty(judged.verdict),
+        "spec.json": pretty({"spec": run.spec, "code": code, "adapter": judged.model.adapter_sha256}),
+        "metrics.json": pretty(judged.metrics),
+        "evaluation.json": pretty(judged.verdict),
     }
     files = _adapter(runtime, judged.model, folder)
     return Contents(files, facts, evaluation.finished_at or evaluation.created_at)
@@ -284,7 +265,3 @@ def _adapter(runtime: Runtime, model: ModelVersion, folder: Path) -> dict[str, P
         return {}
     runtime.artifacts.fetch_directory(model.adapter_sha256, folder)
     return {f"adapter/{path.name}": path for path in sorted(folder.iterdir()) if path.is_file()}
-
-
-def _pretty(document: Mapping[str, Any] | Sequence[Any]) -> bytes:
-    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, default=str).encode() + b"\n"

@@ -1,15 +1,21 @@
 """Stage 7: a person's yes, bound to everything they saw, and the switch."""
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session, col, select
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, col, exists, select
 
-from service import ledger, projects
+from annotation.types import Cause, Verdict
+from retrain.types import Split
+from service import ledger, notices, projects, waivers
 from service.answers import newest_evaluation
+from service.clock import utcnow
 from service.errors import AlreadyDecided, ApprovalMissing, ApprovalStale, NotFound, SamePerson, WrongState
+from service.settlements import IN_FORCE
 from service.tables import (
     Approval,
     Decision,
@@ -17,15 +23,22 @@ from service.tables import (
     DocumentKind,
     Evaluation,
     EvaluationState,
+    Feedback,
     ModelState,
     ModelVersion,
+    NoticeKind,
     Project,
     Promotion,
     PromotionKind,
+    Settlement,
+    TaskFlag,
     TrainingRun,
     TrainingSet,
+    TrainingSetExample,
     User,
 )
+
+EFFORT = "effort"
 
 
 def what_to_approve(session: Session, evaluation: Evaluation) -> dict[str, str]:
@@ -37,6 +50,7 @@ def what_to_approve(session: Session, evaluation: Evaluation) -> dict[str, str]:
         "training_set": training_set.fingerprint,
         "criteria": projects.current(session, evaluation.project_id, DocumentKind.CRITERIA).sha256,
         "gate_rules": projects.current(session, evaluation.project_id, DocumentKind.GATE_RULES).sha256,
+        "suite": projects.current(session, evaluation.project_id, DocumentKind.SUITE).sha256,
         "report": evaluation.report or "",
         "champion": str(_live(session, evaluation.project_id).model_version_id),
     }
@@ -62,13 +76,11 @@ def decide(
         NotFound: there is no such evaluation in the project.
         AlreadyDecided: somebody decided since the person saw `seen_decisions` decisions on this version.
         ApprovalStale: what the person saw is not what is there now.
-        SamePerson: the project wants another person to approve than asked for the training.
-        WrongState: the gate did not pass this challenger, or it is not one any more.
+        SamePerson: the project wants another person to approve than asked for the training, or this one waived a rule.
+        WrongState: the gate did not pass this challenger and no waiver lets it through, or it is not one any more.
     """
     _take_turns(session, project)
-    evaluation = session.get(Evaluation, evaluation_id)
-    if evaluation is None or evaluation.project_id != project.id:
-        raise NotFound(f"no evaluation {evaluation_id} in project {project.slug}")
+    evaluation = _of_project(session, project, evaluation_id)
     model = session.get_one(ModelVersion, evaluation.model_version_id)
     seen = {"model_version": str(model_version), "adapter": adapter_sha256, "training_set": training_set}
     current = what_to_approve(session, evaluation) | {"model_version": str(model.number)}
@@ -77,7 +89,7 @@ def decide(
         _refuse_decided(session, model, seen_decisions)
     _refuse_outdated(session, evaluation)
     if decision is Decision.APPROVED and evaluation.state is not EvaluationState.PASSED:
-        raise WrongState(f"version {model.number} was not passed by the gate: {evaluation.sentence}")
+        _refuse_unwaived(session, evaluation, model, user)
     if model.state is not ModelState.CHALLENGER:
         raise WrongState(f"version {model.number} is {model.state}, not a challenger")
     if decision is Decision.APPROVED:
@@ -100,6 +112,39 @@ def decide(
     return approval
 
 
+def waive_effort(
+    session: Session, project: Project, evaluation_id: UUID, *, user: User, reason: str, until: date
+) -> Document:
+    """Let another person approve, until a day, what lacks nothing but time that people spent on validation.
+
+    Raises:
+        NotFound: there is no such evaluation in the project.
+        WrongState: the gate passed it, or misses something else.
+        Invalid: there is no reason, or the day is past or more than a year away.
+    """
+    evaluation = _of_project(session, project, evaluation_id)
+    if not lacks_effort_alone(evaluation):
+        raise WrongState("only a verdict that misses nothing but time on validation can be waived")
+    about = {"rule": EFFORT, "evaluation": str(evaluation.id)}
+    name = _waiver_name(evaluation)
+    waiver = waivers.waive(session, project, name, about, user=user, reason=reason, until=until)
+    model = session.get_one(ModelVersion, evaluation.model_version_id)
+    _note(session, model, user=user, action="effort_waived", facts=waiver.content)
+    return waiver
+
+
+def lacks_effort_alone(evaluation: Evaluation) -> bool:
+    """Tell whether the gate could not tell for no other reason than how people spent their time."""
+    unmet = {reason["rule"] for reason in evaluation.reasons if not reason["met"]}
+    return evaluation.state is EvaluationState.CANNOT_TELL and unmet == {EFFORT}
+
+
+def effort_waiver(session: Session, evaluation: Evaluation) -> Document | None:
+    """Return the waiver that holds today of the time that people should have spent on validation."""
+    found = waivers.in_force(session, evaluation.project_id, utcnow().date())
+    return found.get(_waiver_name(evaluation)) if lacks_effort_alone(evaluation) else None
+
+
 def promote(session: Session, project: Project, *, model_version: int | None, user: User) -> Promotion:
     """Make an approved challenger the champion.
 
@@ -119,9 +164,11 @@ def promote(session: Session, project: Project, *, model_version: int | None, us
     evaluation = session.get_one(Evaluation, approval.evaluation_id)
     _refuse_stale(what_to_approve(session, evaluation), approval.hashes)
     _refuse_outdated(session, evaluation)
-    return _switch(
+    promotion = _switch(
         session, project, model, PromotionKind.PROMOTION, user=user, reason=approval.reason, approval=approval
     )
+    notices.tell(session, project.id, NoticeKind.FLAG_ANSWERED, _learned(session, model, promotion))
+    return promotion
 
 
 def roll_back(
@@ -215,6 +262,32 @@ def _switch(
     return promotion
 
 
+def _learned(session: Session, model: ModelVersion, promotion: Promotion) -> Iterator[dict[str, Any]]:
+    """Yield what is told of each flag whose correction is live for the first time with this model."""
+    earlier, earlier_run, was_live = aliased(TrainingSetExample), aliased(TrainingRun), aliased(ModelVersion)
+    known = exists().where(
+        col(earlier.settlement_id) == Settlement.id,
+        col(earlier.split) == Split.TRAIN,
+        col(earlier_run.training_set_id) == earlier.training_set_id,
+        col(was_live.training_run_id) == earlier_run.id,
+        col(Promotion.model_version_id) == was_live.id,
+        col(Promotion.id) != promotion.id,
+    )
+    flags = (
+        select(Feedback.id, Feedback.event_id)  # many flags may be taught, and their texts are not needed
+        .join(TaskFlag, col(TaskFlag.feedback_id) == Feedback.id)
+        .join(Settlement, col(Settlement.task_id) == TaskFlag.task_id)
+        .join(TrainingSetExample, col(TrainingSetExample.settlement_id) == Settlement.id)
+        .join(TrainingRun, col(TrainingRun.training_set_id) == TrainingSetExample.training_set_id)
+        .where(TrainingRun.id == model.training_run_id, TrainingSetExample.split == Split.TRAIN)
+        .where(IN_FORCE, Settlement.verdict == Verdict.INCORRECT, Settlement.cause == Cause.MODEL)
+        .where(col(Feedback.withdrawn_at).is_(None), ~known)
+        .order_by(col(Feedback.id))
+    )
+    for flag_id, event_id in session.exec(flags):
+        yield {"feedback": str(flag_id), "event_id": str(event_id), "state": "live"}
+
+
 def _take_turns(session: Session, project: Project) -> None:
     """Let decisions on one project follow each other, so that each checks what the one before left behind."""
     session.get_one(Project, project.id, with_for_update=True)
@@ -238,6 +311,25 @@ def _newest_approval(
             return approval, model
         decided.add(model.id)
     return None
+
+
+def _of_project(session: Session, project: Project, evaluation_id: UUID) -> Evaluation:
+    evaluation = session.get(Evaluation, evaluation_id)
+    if evaluation is None or evaluation.project_id != project.id:
+        raise NotFound(f"no evaluation {evaluation_id} in project {project.slug}")
+    return evaluation
+
+
+def _waiver_name(evaluation: Evaluation) -> str:
+    return f"{EFFORT} {evaluation.id}"
+
+
+def _refuse_unwaived(session: Session, evaluation: Evaluation, model: ModelVersion, user: User) -> None:
+    waiver = effort_waiver(session, evaluation)
+    if waiver is None:
+        raise WrongState(f"version {model.number} was not passed by the gate: {evaluation.sentence}")
+    if waiver.author == user.name:
+        raise SamePerson(f"version {model.number}: {user.name} waived a rule for it; somebody else approves")
 
 
 def _refuse_decided(session: Session, model: ModelVersion, seen: int) -> None:

@@ -8,15 +8,15 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Subquery
 from sqlalchemy import select as select_columns
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, exists, select
 
-from annotation.types import Answer
-from annotation.votes import Outcome, Vote, in_short
+from annotation.votes import Outcome, in_short
 from retrain.export import BrokenEntities, canonical_entities
 from retrain.types import canonical_json
+from service import standing
 from service.clock import utcnow
 from service.queue import Lease
-from service.settlements import IN_FORCE
+from service.settlements import IN_FORCE, MAY_SETTLE, OPEN, accuracies, settle_task
 from service.tables import (
     Annotation,
     AnnotationTask,
@@ -24,11 +24,14 @@ from service.tables import (
     Project,
     ProjectKind,
     QualityReport,
+    Response,
     Settlement,
     TaskFlag,
+    TaskState,
 )
 
 COUNTED = 100_000  # tasks, the newest
+SETTLED_AT_ONCE = 200
 
 Report = Callable[..., dict[str, Any]]
 
@@ -39,23 +42,53 @@ def run(lease: Lease, project_id: UUID, report: Report) -> dict[str, Any]:
     """Compute a project's report anew and keep it in place of the one before."""
     at = utcnow()
     with lease.transaction() as session:
-        is_extraction = session.get_one(Project, project_id).kind is ProjectKind.EXTRACTION
+        project = session.get_one(Project, project_id)
+        is_extraction = project.kind is ProjectKind.EXTRACTION
         tasks = _newest_tasks(project_id)
-        votes = _votes(session, tasks)
+        told = standing.told_by(session, project, tasks)
         facts = {
             "reasons": _reasons(session, tasks),
-            "gold": _gold(session, tasks),
+            "gold": told.gold,
             "outcomes": _outcomes(session, tasks),
+            "repeats": told.repeats,
         }
-    content = report(votes, **facts, spans_of=_entities if is_extraction else None)
+    content = report(told.votes, **facts, spans_of=_entities if is_extraction else None)
     with lease.transaction() as session:
         found = session.exec(select(QualityReport).where(QualityReport.project_id == project_id)).first()
         row = found or QualityReport(project_id=project_id, content=content, computed_at=at)
         row.content, row.computed_at = content, at
         session.add(row)
-    told = {"answers": len(votes), "annotators": len(content["annotators"])}
-    log.info("quality_computed", **told)
-    return told
+    settled = _settle_again(lease, project_id)
+    counts = {"answers": len(told.votes), "annotators": len(content["annotators"]), "settled": settled}
+    log.info("quality_computed", **counts)
+    return counts
+
+
+def _settle_again(lease: Lease, project_id: UUID) -> int:
+    """Look by the new weights at what is contested or waits for answers; return how many tasks that settles.
+
+    What is settled stays so, whatever became of the weights of those who settled it.
+    """
+    with lease.transaction() as session:
+        known = accuracies(session, project_id)
+        answered = exists().where(
+            col(Annotation.task_id) == AnnotationTask.id, col(Annotation.verdict).is_not(None)
+        )
+        unsettled = select(AnnotationTask.id).where(
+            AnnotationTask.project_id == project_id, col(AnnotationTask.state).in_(OPEN), MAY_SETTLE, answered
+        )
+        waiting = session.exec(unsettled.order_by(col(AnnotationTask.id))).all()
+    settled = 0
+    for start in range(0, len(waiting), SETTLED_AT_ONCE):
+        with lease.transaction() as session:
+            project = session.get_one(Project, project_id)
+            for task_id in waiting[start : start + SETTLED_AT_ONCE]:
+                task = session.get_one(AnnotationTask, task_id)
+                # Locked as an answer from the tool is, so that two never settle a task at once.
+                session.get_one(Response, task.response_id, with_for_update=True)
+                session.refresh(task)
+                settled += settle_task(session, project, task, known) is TaskState.SETTLED
+    return settled
 
 
 def _newest_tasks(project_id: UUID) -> Subquery:
@@ -64,46 +97,6 @@ def _newest_tasks(project_id: UUID) -> Subquery:
     )
     of_project = ids.where(col(AnnotationTask.project_id) == project_id)
     return of_project.order_by(col(AnnotationTask.id).desc()).limit(COUNTED).subquery()
-
-
-def _votes(session: Session, tasks: Subquery) -> list[Vote]:
-    """Return each annotator's newest answer to each task; an adjudicator saw the others' and is left out."""
-    rows = session.execute(
-        select_columns(
-            col(Annotation.task_id),
-            col(Annotation.annotator_id),
-            col(Annotation.verdict),
-            col(Annotation.label),
-            col(Annotation.labels),
-            col(Annotation.correction),
-            col(Annotation.cause),
-            col(Annotation.ratings),
-            col(Annotation.revised_at),
-            col(Annotation.seconds_spent),
-        )
-        .join(tasks, col(Annotation.task_id) == tasks.c.id)
-        .where(col(Annotation.reason).is_(None), col(Annotation.withdrawn_at).is_(None))
-        .order_by(col(Annotation.revised_at), col(Annotation.id))
-    )
-    newest = {(row.task_id, row.annotator_id): row for row in rows}
-    return [
-        Vote(
-            task=str(row.task_id),
-            annotator=str(row.annotator_id),
-            answer=Answer(
-                row.verdict,
-                label=row.label,
-                labels=tuple(row.labels),
-                correction=row.correction,
-                cause=row.cause,
-                ratings=row.ratings,
-            ),
-            at=row.revised_at,
-            seconds=row.seconds_spent,
-        )
-        for row in newest.values()
-        if row.verdict
-    ]
 
 
 def _reasons(session: Session, tasks: Subquery) -> Mapping[str, list[str]]:
@@ -117,15 +110,6 @@ def _reasons(session: Session, tasks: Subquery) -> Mapping[str, list[str]]:
     for task_id, reasons in session.execute(flags):
         found.setdefault(str(task_id), set()).update(reasons)
     return {task: sorted(reasons) for task, reasons in found.items()}
-
-
-def _gold(session: Session, tasks: Subquery) -> Mapping[str, str]:
-    known = (
-        select_columns(tasks.c.id, col(Settlement.verdict), col(Settlement.label), col(Settlement.labels))
-        .join(Settlement, col(Settlement.task_id) == tasks.c.gold_of_id)
-        .where(IN_FORCE)
-    )
-    return {str(task_id): in_short(*said) for task_id, *said in session.execute(known)}
 
 
 def _outcomes(session: Session, tasks: Subquery) -> Mapping[str, Outcome]:

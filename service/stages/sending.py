@@ -1,6 +1,6 @@
 """Stage 3: hand selected tasks to the tool in which their experts work."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 
 from annotation.suggestions import SuggestionSource, is_blind, suggested
 from annotation.types import Connector, NewTask
-from service import tool_state
+from service import capacity, experts, tool_state
 from service.clock import utcnow
 from service.queue import Lease
 from service.settlements import schema_of
@@ -27,38 +27,34 @@ from service.tool_state import Hook
 
 PUSH_BATCH = 200
 
+Asked = tuple[AnnotationTask, Response]
+
 log = structlog.get_logger()
 
 
 def send(
     lease: Lease, project_id: UUID, tool: ConnectorKind, connector: Connector, hook: Hook
 ) -> dict[str, Any]:
-    """Push every task selected for a tool, most urgent first; a task whose push succeeded twice exists once."""
+    """Push the tasks selected for a tool, most urgent first; a task whose push succeeded twice exists once.
+
+    What the experts have no room for today stays selected, and is asked for again.
+    """
     project = tool_state.set_up(lease, project_id, tool, connector, hook)
     sent = 0
     while batch := _selected(lease, project_id, tool):
-        keys = connector.push(project, [_new_task(task, response, flags) for task, response, flags in batch])
+        keys = connector.push(project, batch)
         with lease.transaction() as session:
-            sent += sum(_mark_sent(session, task.id, keys[str(task.id)]) for task, _, _ in batch)
+            sent += sum(_mark_sent(session, UUID(task.key), keys[task.key]) for task in batch)
         lease.report(sent=sent)
     log.info("tasks_sent", tool=tool.value, count=sent)
     return {"sent": sent}
 
 
-def _selected(
-    lease: Lease, project_id: UUID, tool: ConnectorKind
-) -> Sequence[tuple[AnnotationTask, Response, list[Feedback]]]:
+def _selected(lease: Lease, project_id: UUID, tool: ConnectorKind) -> Sequence[NewTask]:
     with lease.transaction() as session:
-        rows = session.exec(
-            select(AnnotationTask, Response)
-            .join(Response, col(AnnotationTask.response_id) == Response.id)
-            .where(AnnotationTask.project_id == project_id, AnnotationTask.state == TaskState.SELECTED)
-            .where(AnnotationTask.connector == tool)
-            .order_by(col(AnnotationTask.priority).desc(), col(AnnotationTask.id))
-            .limit(PUSH_BATCH)
-        ).all()
+        rows = _fitting(session, session.get_one(Project, project_id), tool)
         # A task that asks again is about the flags of the one before.
-        first = {task.id: task.rechecks_id or task.id for task, _ in rows}
+        first = {task.id: task.rechecks_id or task.gold_of_id or task.id for task, _ in rows}
         flags: dict[UUID, list[Feedback]] = {task_id: [] for task_id in first.values()}
         about = (
             select(TaskFlag.task_id, Feedback)
@@ -69,7 +65,58 @@ def _selected(
             flags[task_id].append(feedback)
         chosen = [(task, response, flags[first[task.id]]) for task, response in rows]
         _suggest(session, chosen)
-    return chosen
+        rivals = _rivals(session, [task for task, _ in rows])
+    return [_new_task(task, response, flags, rivals.get(task.id)) for task, response, flags in chosen]
+
+
+def _rivals(session: Session, tasks: Sequence[AnnotationTask]) -> dict[UUID, str]:
+    """Return the other answer of each task that compares two."""
+    wanted = {task.rival_id: task.id for task in tasks if task.rival_id}
+    if not wanted:
+        return {}
+    found = session.exec(select(Response.id, Response.text).where(col(Response.id).in_(wanted)))
+    return {wanted[response_id]: text for response_id, text in found}
+
+
+def _fitting(session: Session, project: Project, tool: ConnectorKind) -> Sequence[Asked]:
+    """Return the most urgent tasks, for as many answers as the experts have room for today.
+
+    A pool without room keeps its own tasks waiting; what does not fit into everybody's room keeps all behind it.
+    """
+    rooms = capacity.rooms(session, project, experts.experts(session, project), now=utcnow())
+    left = {pool: room.answers for pool, room in rooms.items()}
+    full: set[str | None] = set()
+    while True:
+        fit: list[Asked] = []
+        rows, known = _most_urgent(session, project.id, tool, full), len(full)
+        for task, response in rows:
+            own = {None, task.pool} & rooms.keys()
+            cost = min([task.overlap or project.overlap, *(rooms[pool].heads for pool in own)])
+            tight = {pool for pool in own if left[pool] < cost}
+            if None in tight:
+                break
+            if tight:
+                full |= tight
+                continue
+            left |= {pool: left[pool] - cost for pool in own}
+            fit.append((task, response))
+        if fit or len(full) == known:
+            return fit
+
+
+def _most_urgent(
+    session: Session, project_id: UUID, tool: ConnectorKind, but: Iterable[str | None]
+) -> Sequence[Asked]:
+    """Return what is to be sent first, without some pools."""
+    pool = col(AnnotationTask.pool)
+    return session.exec(
+        select(AnnotationTask, Response)
+        .join(Response, col(AnnotationTask.response_id) == Response.id)
+        .where(AnnotationTask.project_id == project_id, AnnotationTask.state == TaskState.SELECTED)
+        .where(AnnotationTask.connector == tool, pool.is_(None) | pool.not_in(but))
+        .order_by(col(AnnotationTask.priority).desc(), col(AnnotationTask.id))
+        .limit(PUSH_BATCH)
+    ).all()
 
 
 def _suggest(session: Session, chosen: Sequence[tuple[AnnotationTask, Response, Sequence[Feedback]]]) -> None:
@@ -85,7 +132,9 @@ def _suggest(session: Session, chosen: Sequence[tuple[AnnotationTask, Response, 
         task.is_blind = is_blind(str(task.id), project.blind_share)
 
 
-def _new_task(task: AnnotationTask, response: Response, flags: Sequence[Feedback]) -> NewTask:
+def _new_task(
+    task: AnnotationTask, response: Response, flags: Sequence[Feedback], rival: str | None
+) -> NewTask:
     codes = {code for flag in flags for code in flag.reasons}
     comments = {flag.comment for flag in flags if flag.comment}
     return NewTask(
@@ -96,6 +145,7 @@ def _new_task(task: AnnotationTask, response: Response, flags: Sequence[Feedback
         response=response.text,
         context="\n\n".join(passage["text"] for passage in response.context),
         reasons=" · ".join([*sorted(codes), *sorted(comments)]),
+        rival=rival,
         suggestion={} if task.is_blind else task.suggestion,
     )
 

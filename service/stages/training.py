@@ -1,45 +1,42 @@
 """Stage 5: turn a frozen training set into a challenger."""
 
-import os
-import platform
 import shutil
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
+from math import isfinite
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 import structlog
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from annotation.triage import random_share
 from retrain import archive
-from retrain.errors import TrainingBroke
+from retrain.errors import TrainingBroke, Unhealthy
+from retrain.machine import machine
+from retrain.methods import usual_method
 from retrain.recipe import Recipe
 from retrain.suites import ask_generally, replay_prompts
-from retrain.types import Example, Message, Mode, Progress, Split, TrainedAdapter, TrainingSpec, content_hash
-from service import ledger, projects
-from service.answers.audits import blocking
+from retrain.types import Method, Mode, Progress, Split, TrainingSpec
+from service import goalposts, ledger
+from service.answers import consolidation
+from service.answers.audits import refuse_blocked
+from service.answers.examples import contents
 from service.clock import utcnow
-from service.errors import AuditBlocked, CriteriaMissing, Invalid, NotFound
+from service.errors import Invalid
+from service.learning import Located, Trainer, learn, probe_of, read_set
 from service.queue import Lease
 from service.runtime import Runtime
 from service.tables import (
-    Document,
-    DocumentKind,
-    Job,
     JobKind,
-    JobState,
     ModelState,
     ModelVersion,
     Project,
     RunState,
     TrainingRun,
     TrainingSet,
-    TrainingSetExample,
     User,
 )
 
@@ -63,49 +60,17 @@ LOSSES_SHOWN = 200
 log = structlog.get_logger()
 
 
-class Located(Protocol):
-    """A base model on this machine's disk."""
-
-    @property
-    def directory(self) -> Path: ...
-    @property
-    def sha256(self) -> str: ...
-
-
-class Trainer(Protocol):
-    """What a job hands over, so that this module loads without torch."""
-
-    def locate(self, reference: str) -> Located: ...
-    def read(self, path: Path) -> list[Example]: ...
-    def write(self, examples: Sequence[Example], path: Path) -> None: ...
-    def answer_as_base(self, base: Any, conversations: Sequence[Sequence[Message]]) -> list[str]: ...
-    def train(
-        self,
-        spec: TrainingSpec,
-        *,
-        base: Any,
-        examples: Path,
-        replay: Sequence[tuple[Sequence[Message], str]],
-        output: Path,
-        checkpoints: Path,
-        parent: Path | None,
-        report: Callable[[Progress], None],
-        is_cancelled: Callable[[], bool],
-    ) -> TrainedAdapter: ...
-    def reload_equals(
-        self, base_dir: Path, adapter: Path, conversations: Sequence[Sequence[Message]], system_prompt: str
-    ) -> bool: ...
-
-
 def request(
     runtime: Runtime,
     session: Session,
     training_set: TrainingSet,
     chosen: Mapping[str, Any],
     *,
+    is_only_watched: bool = False,
     user: User | None = None,
+    actor: str = "operator",
 ) -> TrainingRun:
-    """Ask for a run on a set; its evaluation follows by itself.
+    """Ask for a run on a set; its evaluation follows by itself. One that is only watched is not stopped as unhealthy.
 
     Raises:
         CriteriaMissing: the project has not said what success is.
@@ -113,11 +78,8 @@ def request(
         Invalid: an option is unknown or of the wrong type.
     """
     project = session.get_one(Project, training_set.project_id)
-    criteria = _criteria(session, project)
-    if found := blocking(session, training_set, utcnow().date()):
-        raise AuditBlocked(
-            f"training set {training_set.fingerprint}: its audit found what blocks training: {found[0].evidence}"
-        )
+    criteria = goalposts.criteria_of(session, project)
+    refuse_blocked(session, training_set, utcnow().date())
     options = check_options(chosen)
     run = TrainingRun(
         project_id=project.id,
@@ -126,13 +88,14 @@ def request(
         requested_by=user.id if user else None,
         spec=options,
         seed=options.get("seed", 0),
+        is_only_watched=is_only_watched,
     )
     session.add(run)
     session.flush()
     runtime.queue.ask(session, JobKind.TRAIN, run.id, project_id=project.id)
     ledger.append(
         session,
-        actor=user.name if user else "operator",
+        actor=user.name if user else actor,
         action="training_requested",
         subject=str(run.id),
         project_id=project.id,
@@ -148,18 +111,32 @@ def check_options(chosen: Mapping[str, Any]) -> dict[str, Any]:
         Invalid: an option is unknown, of the wrong type or out of range.
     """
     types: dict[str, Any] = {f.name: type(f.default) for f in fields(TrainingSpec)}
+    readers = NAMED | {name: types[name] for name in CHOSEN}
     options: dict[str, Any] = {}
     for name, value in chosen.items():
-        if name != "mode" and name not in CHOSEN:
-            raise Invalid(f"{name}: no such option; there are {', '.join(['mode', *CHOSEN])}")
+        if name not in readers:
+            raise Invalid(f"{name}: no such option; there are {', '.join(readers)}")
         try:
-            options[name] = Mode(value).value if name == "mode" else types[name](value)
+            options[name] = readers[name](value)
         except (TypeError, ValueError, OverflowError) as error:
             raise Invalid(f"{name}: {error}") from error
-        low, high = CHOSEN.get(name, (0, 0))
-        if name != "mode" and not low <= options[name] <= high:
+        if name in CHOSEN and not CHOSEN[name][0] <= options[name] <= CHOSEN[name][1]:
+            low, high = CHOSEN[name]
             raise Invalid(f"{name}: {options[name]} does not lie between {low:g} and {high:g}")
     return options
+
+
+def _layers(named: object) -> list[str]:
+    """Read layers' names, parted by commas."""
+    return [name.strip() for name in str(named).split(",") if name.strip()]
+
+
+# The options that are no numbers, and what reads them.
+NAMED: dict[str, Callable[[Any], Any]] = {
+    "mode": lambda text: Mode(text).value,
+    "method": lambda text: Method(text).value,
+    "targets": _layers,
+}
 
 
 def perform(runtime: Runtime, lease: Lease, run_id: UUID, trainer: Trainer) -> dict[str, Any]:
@@ -168,7 +145,7 @@ def perform(runtime: Runtime, lease: Lease, run_id: UUID, trainer: Trainer) -> d
     No transaction is open while the model trains. A run that was ended half-way goes on from its checkpoint.
 
     Raises:
-        RetrainError: training failed; the run says why.
+        RetrainError: training failed, or its health did; the run says why.
     """
     with lease.transaction() as session:
         run = session.get_one(TrainingRun, run_id)
@@ -177,37 +154,37 @@ def perform(runtime: Runtime, lease: Lease, run_id: UUID, trainer: Trainer) -> d
         run.state, run.started_at = RunState.RUNNING, run.started_at or utcnow()
         project = session.get_one(Project, run.project_id)
         training_set = session.get_one(TrainingSet, run.training_set_id)
-        earlier = _earlier_hashes(session, training_set)
+        earlier = set(contents(session, training_set.parent_id, Split.TRAIN))
         champion = champion_of(session, project.id)
+        watch = Watch(lease, is_only_watched=run.is_only_watched)
     base = trainer.locate(project.base_model)
-    # What an earlier attempt recorded stands, even if the champion changed since.
-    spec = (
-        TrainingSpec(**run.spec | {"mode": Mode(run.spec["mode"])})
-        if "base_sha256" in run.spec
-        else _spec(run.spec, project, training_set, base, champion)
-    )
     work = runtime.settings.work / str(run_id)
     work.mkdir(parents=True, exist_ok=True)
-    _record_code(runtime, lease, run_id, spec)
-    examples = _chosen_examples(
-        runtime=runtime, trainer=trainer, training_set=training_set, spec=spec, earlier=earlier, work=work
+    rows = read_set(runtime, training_set, trainer.read)
+    # What an earlier attempt recorded stands, even if the champion changed since.
+    spec = (
+        TrainingSpec.from_json(run.spec)
+        if "base_sha256" in run.spec
+        else _spec({"method": usual_method(rows)} | run.spec, project, training_set, base, champion)
     )
-    adapter = trainer.train(
+    _record_code(runtime, lease, run_id, spec)
+    adapter = learn(
+        runtime,
+        trainer,
         spec,
-        base=base,
-        examples=examples,
-        replay=_replay(trainer, base, spec),
-        output=work / "adapter",
-        checkpoints=work / "checkpoints",
-        parent=_parent(runtime, spec, work),
-        report=_reporter(lease),
-        is_cancelled=lambda: _is_lost(lease),
+        rows=rows,
+        earlier=earlier,
+        work=work,
+        # The other methods do not learn to say the answers alone, so that their loss says little of their health.
+        probe=probe_of(rows, spec.seed) if spec.method is Method.SFT else (),
+        report=watch.see,
+        is_cancelled=lease.is_lost,
     )
     probes = [ask_generally(prompt) for prompt in replay_prompts()[:PROBES]]
     if not trainer.reload_equals(base.directory, Path(adapter.directory), probes, spec.system_prompt):
         raise TrainingBroke("a new process that loads the adapter answers differently")
     sha256 = runtime.artifacts.put_directory(Path(adapter.directory))
-    model, evaluation_job = _finish(runtime, lease, spec, adapter, sha256)
+    model, evaluation_job = _finish(runtime, lease, spec, watch.report(), sha256)
     shutil.rmtree(work, ignore_errors=True)
     log.info(
         "training_finished", adapter=sha256, steps=len(adapter.losses), seconds=round(adapter.seconds, 1)
@@ -223,23 +200,6 @@ def champion_of(session: Session, project_id: UUID) -> ModelVersion:
     return session.exec(live).one()
 
 
-def _criteria(session: Session, project: Project) -> Document:
-    newest = projects.document(session, project.id, DocumentKind.CRITERIA)
-    if newest is None:
-        raise CriteriaMissing(
-            f"project {project.slug}: say what success is first: errata criteria set {project.slug} FILE"
-        )
-    return newest
-
-
-def _earlier_hashes(session: Session, training_set: TrainingSet) -> set[str]:
-    """Return the content of the set before, by which earlier rows are told from those that are new."""
-    rows = select(TrainingSetExample.content_sha256).where(
-        TrainingSetExample.training_set_id == training_set.parent_id
-    )
-    return set(session.exec(rows))
-
-
 def _spec(
     options: Mapping[str, Any],
     project: Project,
@@ -247,8 +207,8 @@ def _spec(
     base: Located,
     champion: ModelVersion,
 ) -> TrainingSpec:
-    chosen = {name: value for name, value in options.items() if name in (*CHOSEN, "mode")}
-    mode = Mode(chosen.pop("mode", Mode.FRESH))
+    chosen = {name: value for name, value in options.items() if name in CHOSEN}
+    mode = Mode(options.get("mode", Mode.FRESH))
     recipe = Recipe.from_json(training_set.recipe)
     replay = {"replay_earlier": recipe.replay_earlier, "replay_general": recipe.replay_general}
     return TrainingSpec(
@@ -257,6 +217,8 @@ def _spec(
         training_set=training_set.fingerprint,
         system_prompt=project.system_prompt,
         mode=mode,
+        method=Method(options["method"]),
+        targets=tuple(options.get("targets", ())),
         parent_adapter=champion.adapter_sha256 if mode is Mode.CONTINUE else None,
         **replay | chosen,
     )
@@ -266,92 +228,75 @@ def _record_code(runtime: Runtime, lease: Lease, run_id: UUID, spec: TrainingSpe
     """Keep the code, packages and machine that this run depends on, so that it can be repeated."""
     code = runtime.artifacts.put_bytes(archive.make(Path(archive.__file__).parents[1]))
     lock = runtime.artifacts.put_bytes(archive.lock().encode())
-    environment = {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "cpus": os.cpu_count(),
-        "threads": runtime.settings.training_threads,
-    }
+    environment = machine(runtime.settings.training_threads)
     with lease.transaction() as session:
         run = session.get_one(TrainingRun, run_id)
         run.sqlmodel_update({"code_archive": code, "package_lock": lock, "environment": environment})
-        run.spec = asdict(spec)
+        run.spec = spec.to_json()
 
 
-def _chosen_examples(
-    *,
-    runtime: Runtime,
-    trainer: Trainer,
-    training_set: TrainingSet,
-    spec: TrainingSpec,
-    earlier: set[str],
-    work: Path,
-) -> Path:
-    """Write the rows to train on: those new in this set, and the chosen share of the earlier ones."""
-    whole = work / "set.parquet"
-    whole.write_bytes(runtime.artifacts.get_bytes(training_set.artifact))
-    rows = {content_hash(row): row for row in trainer.read(whole) if row.split is Split.TRAIN}
-    replayed = set(random_share(sorted(earlier & set(rows)), spec.replay_earlier, seed=str(spec.seed)))
-    chosen = work / "train.parquet"
-    trainer.write([row for name, row in rows.items() if name not in earlier or name in replayed], chosen)
-    return chosen
+class Watch:
+    """Shows how a run goes, at most once a second, and stops it where it is not well, unless it is only watched."""
+
+    def __init__(self, lease: Lease, *, is_only_watched: bool) -> None:
+        self._lease, self._is_only_watched = lease, is_only_watched
+        self._told = 0.0
+        self._last = Progress(0, 0, 0.0, 0.0)
+
+    def see(self, progress: Progress) -> None:
+        """Take in a step.
+
+        Raises:
+            Unhealthy: the run leads nowhere; its report is kept.
+        """
+        self._last, verdict = progress, progress.verdict
+        is_stopped = verdict is not None and not self._is_only_watched
+        if is_stopped or time.monotonic() - self._told >= 1 or progress.step == progress.steps:
+            self._told = time.monotonic()
+            self._lease.report(**_shown(progress))
+        if verdict and is_stopped:
+            with self._lease.transaction() as session:
+                session.get_one(TrainingRun, self._lease.row_id).report = self.report()
+            raise Unhealthy(verdict.sentence)
+
+    def report(self) -> dict[str, Any]:
+        """Return what stays of the run: its curves, and what the monitor says of them."""
+        return {
+            "losses": [round(loss, 5) for loss in self._last.losses if isfinite(loss)],
+            **_signs(self._last),
+            "tokens": round(self._last.tokens_per_second * self._last.seconds),
+            "seconds": self._last.seconds,
+        }
 
 
-def _replay(trainer: Trainer, base: Located, spec: TrainingSpec) -> list[tuple[Sequence[Message], str]]:
-    """Let the base model answer general prompts: learning its own answers again keeps what it knows."""
-    prompts = replay_prompts()
-    chosen = random_share(prompts, min(1.0, spec.replay_general / len(prompts)), seed=str(spec.seed))
-    conversations = [ask_generally(prompt) for prompt in chosen]
-    return (
-        list(zip(conversations, trainer.answer_as_base(base, conversations), strict=True)) if chosen else []
-    )
+def _shown(progress: Progress) -> dict[str, Any]:
+    return {
+        "step": progress.step,
+        "steps": progress.steps,
+        "loss": progress.loss if isfinite(progress.loss) else None,
+        "tokens_per_second": progress.tokens_per_second,
+        "seconds_left": progress.seconds_left,
+        "losses": [round(loss, 4) for loss in progress.losses[-LOSSES_SHOWN:] if isfinite(loss)],
+        **_signs(progress),
+    }
 
 
-def _parent(runtime: Runtime, spec: TrainingSpec, work: Path) -> Path | None:
-    if spec.mode is not Mode.CONTINUE:
-        return None
-    if spec.parent_adapter is None:
-        raise NotFound("mode: there is no adapter to continue from; the champion is the base model")
-    if not (work / "parent").exists():  # an earlier attempt may have fetched it
-        runtime.artifacts.fetch_directory(spec.parent_adapter, work / "parent")
-    return work / "parent"
-
-
-def _reporter(lease: Lease) -> Callable[[Progress], None]:
-    """Return what shows progress, at most once a second and with the newest losses only."""
-    losses: deque[float] = deque(maxlen=LOSSES_SHOWN)
-    told = 0.0
-
-    def report(progress: Progress) -> None:
-        nonlocal told
-        losses.append(round(progress.loss, 4))
-        if time.monotonic() - told >= 1 or progress.step == progress.steps:
-            told = time.monotonic()
-            lease.report(**asdict(progress), losses=list(losses))
-
-    return report
-
-
-def _is_lost(lease: Lease) -> bool:
-    """Look, without writing: this is asked at every step."""
-    with lease.queue.db.reading() as session:
-        job = session.get_one(Job, lease.job_id)
-        return job.fence != lease.fence or job.state is not JobState.LEASED
+def _signs(progress: Progress) -> dict[str, Any]:
+    """Return what tells of a run's health."""
+    return {
+        "probes": [[step, round(loss, 4)] for step, loss in progress.probes.items() if isfinite(loss)],
+        "health": asdict(progress.verdict) if progress.verdict else None,
+        "out_of_memory": progress.out_of_memory,
+    }
 
 
 def _finish(
-    runtime: Runtime, lease: Lease, spec: TrainingSpec, adapter: TrainedAdapter, sha256: str
+    runtime: Runtime, lease: Lease, spec: TrainingSpec, report: dict[str, Any], sha256: str
 ) -> tuple[int, str]:
     """Publish the challenger and ask for its evaluation, in the one transaction that ends the run."""
     with lease.transaction() as session:
         run = session.get_one(TrainingRun, lease.row_id)
-        run.state, run.finished_at = RunState.FINISHED, utcnow()
-        run.report = {
-            "losses": [round(loss, 5) for loss in adapter.losses],
-            "tokens": adapter.tokens,
-            "seconds": adapter.seconds,
-        }
+        run.state, run.finished_at, run.report = RunState.FINISHED, utcnow(), report
         parent = select(ModelVersion.id).where(
             ModelVersion.project_id == run.project_id,
             col(ModelVersion.adapter_sha256).is_not(None),
@@ -381,4 +326,13 @@ def _finish(
             project_id=run.project_id,
             facts={"run": str(run.id), "adapter": sha256},
         )
+        if consolidation.proposal(session, model):
+            ledger.append(
+                session,
+                actor="training",
+                action="consolidation_proposed",
+                subject=f"v{model.number}",
+                project_id=run.project_id,
+                facts={"model_version": f"v{model.number}"},
+            )
         return model.number, str(job_id)

@@ -1,14 +1,15 @@
 """Stage 2: choose the feedback that deserves a person's time."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
 import structlog
 from sqlmodel import Session, col, select
 
-from annotation.triage import Flag, prioritise, random_share
+from annotation.triage import Flag, expected_values, prioritise, random_share
+from annotation.types import Cause, Verdict
 from retrain.near_duplicates import clusters
 from retrain.types import sha256_of
 from service import projects, routing
@@ -16,12 +17,14 @@ from service.answers.quarantines import is_feedback_held, is_held
 from service.clock import utcnow
 from service.db import Database
 from service.queue import Lease
+from service.settlements import IN_FORCE, MAY_SETTLE
 from service.tables import (
     AnnotationTask,
     Feedback,
     Project,
     Rating,
     Response,
+    Settlement,
     TaskFlag,
     TaskPurpose,
     TaskState,
@@ -106,64 +109,94 @@ def _select_flagged(session: Session, project: Project, batch: Batch) -> int:
     flags = _take_flags(session, batch)
     tasks = {batch.cluster_of[task.response_id]: task for task in _open_tasks(session, project.id, batch)}
     rules = routing.routing_of(session, project)
-    severity = rules.severity
-    by_key = {str(feedback.id): (feedback, response_id) for feedback, response_id in flags}
-    cases = prioritise(
-        _flag(feedback, severity, group=str(batch.cluster_of[response_id])) for feedback, response_id in flags
-    )
+    weigh = _Weights(rules.severity, _expected_values(session, project.id))
+    by_key = {str(feedback.id): (feedback, response) for feedback, response in flags}
+    cases = prioritise(weigh.flag(*pair, group=str(batch.cluster_of[pair[1].id])) for pair in by_key.values())
     for case in cases:
         members = [by_key[key] for key in case.keys]
-        flag, response_id = members[0]
+        flag, response = members[0]
         joined = tasks.get(int(case.group))
-        place = {} if joined else rules.place_of(session, response_id, [flag for flag, _ in members])
-        task = joined or _add_task(session, project, response_id, TaskPurpose.FLAG, flag=flag, place=place)
+        place = {} if joined else rules.place_of(session, response.id, [flag for flag, _ in members])
+        task = joined or _add_task(session, project, response.id, TaskPurpose.FLAG, flag=flag, place=place)
         session.add_all([TaskFlag(task_id=task.id, feedback_id=feedback.id) for feedback, _ in members])
-        task.priority = _priority(session, task, severity) if joined else case.priority
+        (whole,) = (
+            prioritise(weigh.flag(*pair, group="") for pair in _pairs(session, task)) if joined else (case,)
+        )
+        task.urgency, task.priority = asdict(whole.urgency), whole.urgency.priority
     return sum(int(case.group) not in tasks for case in cases)
 
 
-def _take_flags(session: Session, batch: Batch) -> list[tuple[Feedback, UUID]]:
+def _take_flags(session: Session, batch: Batch) -> list[tuple[Feedback, Response]]:
     """Mark the batch's feedback as looked at and return its flags, each with its response.
 
     What became a flag after the batch was read has no cluster, and waits for the next batch.
     """
     waiting = (
-        select(Feedback, Response.id)
+        select(Feedback, Response)
         .join(Response, col(Feedback.response_id) == Response.id)
         .where(col(Feedback.id).in_(batch.feedback), col(Feedback.triaged_at).is_(None))
         .order_by(col(Feedback.id))
         .with_for_update(of=Feedback)
     )
     rows = session.exec(waiting).all()
-    taken = [row for row in rows if not _is_flag(row[0]) or row[1] in batch.cluster_of]
+    taken = [row for row in rows if not _is_flag(row[0]) or row[1].id in batch.cluster_of]
     now = utcnow()
     for feedback, _ in taken:
         feedback.triaged_at = now
-    return [row for row in taken if _is_flag(row[0])]
+    return [(feedback, response) for feedback, response in taken if _is_flag(feedback)]
 
 
 def _is_flag(feedback: Feedback) -> bool:
     return feedback.rating is Rating.DOWN and feedback.withdrawn_at is None
 
 
-def _flag(feedback: Feedback, severity: dict[str, float], *, group: str) -> Flag:
-    worst = max((severity.get(code, 1.0) for code in feedback.reasons), default=1.0)
-    return Flag(key=str(feedback.id), group=group, severity=worst, at=feedback.created_at)
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """How severe a project's reasons are, and what flags with them are expected to teach."""
+
+    severity: Mapping[str, float]
+    value: Mapping[str, float]
+
+    def flag(self, feedback: Feedback, response: Response, *, group: str) -> Flag:
+        """Weigh a flag of a response; the host may have logged how sure its model was."""
+        said = response.host_metadata.get("confidence")
+        return Flag(
+            key=str(feedback.id),
+            group=group,
+            severity=max((self.severity.get(code, 1.0) for code in feedback.reasons), default=1.0),
+            at=feedback.created_at,
+            confidence=float(said) if isinstance(said, int | float) and 0 <= said <= 1 else None,
+            value=max((self.value.get(code, 1.0) for code in feedback.reasons), default=1.0),
+        )
 
 
-def _priority(session: Session, task: AnnotationTask, severity: dict[str, float]) -> float:
-    """Return how urgent all of a task's flags are together."""
+def _expected_values(session: Session, project_id: UUID) -> dict[str, float]:
+    """Return by reason what flags are expected to teach, by the newest of those that experts decided."""
+    decided = (
+        select(Feedback.reasons, Settlement.verdict, Settlement.cause)
+        .join(TaskFlag, col(TaskFlag.feedback_id) == Feedback.id)
+        .join(Settlement, col(Settlement.task_id) == TaskFlag.task_id)
+        .where(Feedback.project_id == project_id, IN_FORCE)
+    )
+    newest = session.exec(decided.order_by(col(Settlement.id).desc()).limit(BATCH))
+    return expected_values(
+        (reasons, verdict is Verdict.INCORRECT and cause is Cause.MODEL) for reasons, verdict, cause in newest
+    )
+
+
+def _pairs(session: Session, task: AnnotationTask) -> Sequence[tuple[Feedback, Response]]:
+    """Return all of a task's flags, each with its response."""
     flags = (
-        select(Feedback)
+        select(Feedback, Response)
+        .join(Response, col(Feedback.response_id) == Response.id)
         .join(TaskFlag, col(TaskFlag.feedback_id) == Feedback.id)
         .where(TaskFlag.task_id == task.id, col(Feedback.withdrawn_at).is_(None))
     )
-    (case,) = prioritise(_flag(feedback, severity, group="") for feedback in session.exec(flags))
-    return case.priority
+    return session.exec(flags).all()
 
 
 def _draw(session: Session, project: Project, batch: Batch) -> int:
-    """Add a task for a random share of responses; chance hangs on the prompt, so a repeated run draws alike."""
+    """Add a task for a random share of responses; where the host names them, a repeated run draws alike."""
     waiting = select(Response).where(
         col(Response.id).in_(batch.responses), col(Response.triaged_at).is_(None)
     )
@@ -171,7 +204,10 @@ def _draw(session: Session, project: Project, batch: Batch) -> int:
     now = utcnow()
     for response in responses:
         response.triaged_at = now
-    by_key = {f"{sha256_of(response.messages)}:{response.external_id}": response for response in responses}
+    by_key = {
+        f"{sha256_of(response.messages)}:{response.external_id or response.id}": response
+        for response in responses
+    }
     opened = select(AnnotationTask.response_id).where(
         AnnotationTask.project_id == project.id, col(AnnotationTask.state).in_(OPEN)
     )
@@ -190,6 +226,7 @@ def _open_tasks(session: Session, project_id: UUID, batch: Batch) -> list[Annota
     opened = (
         select(AnnotationTask)
         .where(AnnotationTask.project_id == project_id, col(AnnotationTask.state).in_(OPEN))
+        .where(MAY_SETTLE)  # no flag waits for what comes to nothing
         .order_by(col(AnnotationTask.id))
         .with_for_update()
     )

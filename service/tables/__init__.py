@@ -1,12 +1,15 @@
 """Every table, in the order data flows through them. Alembic imports this module."""
 
 from service.tables.base import Row, uuid7
-from service.tables.feedback import Admission, Feedback, Quarantine, Rating, Response, Source
+from service.tables.feedback import Admission, Feedback, Outcome, Quarantine, Rating, Response, Source
 from service.tables.labelling import (
     Annotation,
     AnnotationTask,
     Annotator,
+    PoolMember,
+    Qualification,
     QualityReport,
+    SetAside,
     Settlement,
     SettlementAnnotation,
     TaskFlag,
@@ -41,10 +44,22 @@ from service.tables.promotion import (
     SuiteCandidate,
     TimeEntry,
 )
-from service.tables.system import InboxEvent, Job, JobKind, JobState, LedgerEntry, OutboxEvent
+from service.tables.rights import Erasure, LegalHold, Signal, SignalKind
+from service.tables.system import (
+    InboxEvent,
+    Job,
+    JobKind,
+    JobState,
+    LedgerEntry,
+    Notice,
+    NoticeKind,
+    NoticeState,
+    NoticeTarget,
+)
 from service.tables.training import (
     AcceptedRepair,
     AuditFinding,
+    Bisection,
     Mirror,
     ModelState,
     ModelVersion,
@@ -53,6 +68,7 @@ from service.tables.training import (
     TrainingRun,
     TrainingSet,
     TrainingSetExample,
+    Tuning,
 )
 
 __all__ = [
@@ -65,10 +81,12 @@ __all__ = [
     "Approval",
     "AttackSession",
     "AuditFinding",
+    "Bisection",
     "ConnectorKind",
     "Decision",
     "Document",
     "DocumentKind",
+    "Erasure",
     "Evaluation",
     "EvaluationState",
     "Feedback",
@@ -78,16 +96,23 @@ __all__ = [
     "JobState",
     "KeyKind",
     "LedgerEntry",
+    "LegalHold",
     "Membership",
     "Mirror",
     "ModelState",
     "ModelVersion",
-    "OutboxEvent",
+    "Notice",
+    "NoticeKind",
+    "NoticeState",
+    "NoticeTarget",
+    "Outcome",
     "Part",
+    "PoolMember",
     "Project",
     "ProjectKind",
     "Promotion",
     "PromotionKind",
+    "Qualification",
     "QualityReport",
     "Quarantine",
     "Rating",
@@ -96,8 +121,11 @@ __all__ = [
     "Row",
     "RunState",
     "Score",
+    "SetAside",
     "Settlement",
     "SettlementAnnotation",
+    "Signal",
+    "SignalKind",
     "Source",
     "SplitAssignment",
     "SuiteCandidate",
@@ -109,6 +137,7 @@ __all__ = [
     "TrainingRun",
     "TrainingSet",
     "TrainingSetExample",
+    "Tuning",
     "User",
     "UserSession",
     "UserToken",

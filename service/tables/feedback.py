@@ -74,7 +74,8 @@ class Quarantine(Row, table=True):
 class Response(Row, table=True):
     """One answer the model gave to `messages`, whose last turn is the user's; of an erased one only the keys stay.
 
-    `set_aside` is why no expert is asked about a row of a corpus, and nothing learns it.
+    `set_aside` is why no expert is asked about a row of a corpus, and nothing learns it. `copy_of_id` is the response
+    whose question this one answers once more, for people to compare.
     """
 
     __tablename__ = "response"
@@ -114,7 +115,31 @@ class Response(Row, table=True):
     host_metadata: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
     triaged_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     set_aside: str | None = Field(default=None, max_length=100)
+    copy_of_id: UUID | None = Field(default=None, foreign_key="response.id", index=True)
     erased_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Outcome(Row, table=True):
+    """A business result that is known later, of one answer, or of a conversation by the answer that was its last then.
+
+    `model_version_id` is the answer's, so that a version's figures need no walk. Nobody is asked about it, and nothing
+    learns by it. An erasure deletes it.
+    """
+
+    __tablename__ = "outcome"
+    __table_args__ = (
+        UniqueConstraint("project_id", "event_id"),
+        Index("ix_outcome_model_version_id_id", "model_version_id", "id"),
+    )
+
+    project_id: UUID = Field(foreign_key="project.id")
+    event_id: UUID
+    response_id: UUID = Field(foreign_key="response.id", index=True)
+    model_version_id: UUID | None = Field(default=None, foreign_key="model_version.id")
+    name: str = Field(max_length=64)
+    value: float
+    unit: str = Field(default="", max_length=32)
+    body_sha256: str = Field(max_length=71)
 
 
 class Feedback(Row, table=True):

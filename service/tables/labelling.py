@@ -22,7 +22,6 @@ class TaskPurpose(StrEnum):
     CORPUS = "corpus"
     GOLD = "gold"
     RECHECK = "recheck"
-    ADJUDICATION = "adjudication"
     HUMAN_EVALUATION = "human_evaluation"
     COVERAGE = "coverage"
     ADDED = "added"
@@ -38,13 +37,24 @@ class TaskState(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
+class SetAside(StrEnum):
+    """Why an answer that could be read counts for nobody: who gave it was not asked, or not to be relied on yet."""
+
+    OUTSIDE_POOL = "outside_pool"
+    UNQUALIFIED = "unqualified"
+    LEFT = "left"
+
+
 class AnnotationTask(Row, table=True):
     """One response for experts to judge; near-equal flags share one, and `flag_id` is the first of them.
 
     `connector` is the tool in which it is asked and `external_id` its id there; an `overlap` of its own replaces the
-    project's, and `pool` names who should answer.
+    project's, and where it has a `pool` only its members' answers count. `rival_id` is the other answer where two are
+    compared. `urgency` are the parts of the `priority` that triage gave it.
     `suggestion` is what was prefilled, by question, or would have been: who is asked about a blind task is not shown
     it. Both are decided when the task is first sent.
+    With a `gold_of_id` it asks a settled task once more, to see how annotators do: it is withdrawn when enough have
+    answered, and comes to nothing. `is_gold` is an operator's word on whether a settled task may be asked so.
     """
 
     __tablename__ = "annotation_task"
@@ -68,19 +78,21 @@ class AnnotationTask(Row, table=True):
     purpose: TaskPurpose = Field(sa_type=text_enum(TaskPurpose))
     flag_id: UUID | None = Field(default=None, foreign_key="feedback.id")
     source_id: UUID | None = Field(default=None, foreign_key="source.id", index=True)
-    gold_of_id: UUID | None = Field(default=None, foreign_key="annotation_task.id")
-    rechecks_id: UUID | None = Field(default=None, foreign_key="annotation_task.id")
-    adjudicates_id: UUID | None = Field(default=None, foreign_key="annotation_task.id")
-    evaluation_id: UUID | None = Field(default=None, foreign_key="evaluation.id")
+    gold_of_id: UUID | None = Field(default=None, foreign_key="annotation_task.id", index=True)
+    rechecks_id: UUID | None = Field(default=None, foreign_key="annotation_task.id", index=True)
+    evaluation_id: UUID | None = Field(default=None, foreign_key="evaluation.id", index=True)
+    rival_id: UUID | None = Field(default=None, foreign_key="response.id", index=True)
     repair_id: UUID | None = Field(default=None, foreign_key="accepted_repair.id")
     schema_id: UUID = Field(foreign_key="document.id")
     guidelines_id: UUID = Field(foreign_key="document.id")
     priority: float
+    urgency: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
     connector: ConnectorKind = Field(sa_type=text_enum(ConnectorKind))
     overlap: int | None = None
     pool: str | None = Field(default=None, max_length=100)
     suggestion: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
     is_blind: bool | None = None
+    is_gold: bool | None = None
     state: TaskState = Field(default=TaskState.SELECTED, sa_type=text_enum(TaskState))
     external_id: str | None = Field(default=None, max_length=64)
     sent_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
@@ -96,7 +108,7 @@ class TaskFlag(Row, table=True):
 
 
 class Annotator(Row, table=True):
-    """A person who answers tasks, by the account they have in the tool."""
+    """A person who answers tasks, by the account they have in the tool; a pseudonym once they have left."""
 
     __tablename__ = "annotator"
     __table_args__ = (UniqueConstraint("connector", "account"),)
@@ -104,12 +116,37 @@ class Annotator(Row, table=True):
     connector: ConnectorKind = Field(sa_type=text_enum(ConnectorKind))
     account: str = Field(max_length=200)
     user_id: UUID | None = Field(default=None, foreign_key="user.id")
+    left_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class PoolMember(Row, table=True):
+    """One annotator in one of a project's pools, which its rules name."""
+
+    __tablename__ = "pool_member"
+    __table_args__ = (UniqueConstraint("project_id", "pool", "annotator_id"),)
+
+    project_id: UUID = Field(foreign_key="project.id")
+    pool: str = Field(max_length=100)
+    annotator_id: UUID = Field(foreign_key="annotator.id", index=True)
+
+
+class Qualification(Row, table=True):
+    """That an annotator's answers count in a project which demands it: how many of their gold answers were right."""
+
+    __tablename__ = "qualification"
+    __table_args__ = (UniqueConstraint("project_id", "annotator_id"),)
+
+    project_id: UUID = Field(foreign_key="project.id")
+    annotator_id: UUID = Field(foreign_key="annotator.id", index=True)
+    right: int
+    answered: int
 
 
 class Annotation(Row, table=True):
     """One revision of one annotator's answer; revisions are only added, the newest counts.
 
-    It names the questions and guidelines that it answers. With an abstention or a problem it counts for nobody.
+    It names the questions and guidelines that it answers. With an abstention, with a problem, or set aside when it
+    came, it counts for nobody.
     One with a `reason` is an adjudicator's, and decides a contested task. `tool_task` is the tool's task that it was
     given in; `withdrawn_at` is when it was seen to be deleted there.
     """
@@ -125,6 +162,7 @@ class Annotation(Row, table=True):
     revised_at: datetime = Field(sa_type=UtcDateTime)
     is_skipped: bool = False
     problem: str | None = Field(default=None, max_length=500)
+    set_aside: SetAside | None = Field(default=None, sa_type=text_enum(SetAside))
     abstention: Abstention | None = Field(default=None, sa_type=text_enum(Abstention))
     verdict: Verdict | None = Field(default=None, sa_type=text_enum(Verdict))
     label: str | None = Field(default=None, max_length=200)
@@ -144,7 +182,8 @@ class Settlement(Row, table=True):
 
     With an `admission` nobody was asked about this row: a sample of its source was found right. `posterior` is how
     probable it is that this is right, by what was known of the annotators when it was settled. One that lost an
-    annotation it counted, `withdrawn_by_id`, is withdrawn: it stays in frozen sets and teaches no further one.
+    annotation it counted, `withdrawn_by_id`, is withdrawn: it stays in frozen sets and teaches no further one. Where
+    something other than the model is to be mended, `ticket_url` is where that is followed.
     """
 
     __tablename__ = "settlement"
@@ -173,6 +212,7 @@ class Settlement(Row, table=True):
     admission_id: UUID | None = Field(default=None, foreign_key="admission.id")
     withdrawn_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     withdrawn_by_id: UUID | None = Field(default=None, foreign_key="annotation.id")
+    ticket_url: str | None = Field(default=None, max_length=500)
 
 
 class SettlementAnnotation(Row, table=True):

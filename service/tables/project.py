@@ -15,12 +15,13 @@ from service.tables.base import Row
 
 
 class ProjectKind(StrEnum):
-    """What the project's model is for."""
+    """What the project's model is for; a comparison is about which of another project's models people prefer."""
 
     CLASSIFICATION = "classification"
     GENERATION = "generation"
     CONVERSATION = "conversation"
     EXTRACTION = "extraction"
+    COMPARISON = "comparison"
 
 
 class ConnectorKind(StrEnum):
@@ -60,10 +61,16 @@ class DocumentKind(StrEnum):
     GLOSSARY = "glossary"
     WAIVER = "waiver"
     ROUTING = "routing"
+    TRIGGERS = "triggers"
 
 
 class Project(Row, table=True):
-    """One fine-tuned model's world: its feedback, experts, sets, runs and champion."""
+    """One fine-tuned model's world: its feedback, experts, sets, runs and champion.
+
+    In a comparison's project people judge what two models of the project `compares_id` answered. An expert is asked
+    for at most `daily_capacity` answers a day, and counts once `qualifying_answers` of theirs were known beforehand and
+    that share was right; 0 of either demands nothing.
+    """
 
     __tablename__ = "project"
 
@@ -79,7 +86,14 @@ class Project(Row, table=True):
     blind_share: float = 0.3
     admission_bar: float = 0.9
     settlement_bar: float = BAR
+    gold_share: float = 0.05
+    repeat_weeks: int = 4
     needs_two_persons: bool = False
+    needs_blindness: bool = False
+    compares_id: UUID | None = Field(default=None, foreign_key="project.id", index=True)
+    daily_capacity: int = 0
+    qualifying_answers: int = 0
+    qualifying_accuracy: float = 0.8
 
 
 class ToolProject(Row, table=True):
@@ -125,13 +139,17 @@ class User(Row, table=True):
 
 
 class UserToken(Row, table=True):
-    """A person's bearer token, or a one-time sign-in link; only its hash is kept."""
+    """A person's bearer token, or a one-time link; only its hash is kept.
+
+    A link that `joins` a project is for somebody invited to annotate there: used, it is their consent.
+    """
 
     __tablename__ = "user_token"
 
     user_id: UUID = Field(foreign_key="user.id", index=True)
     sha256: str = Field(max_length=71, unique=True)
     is_sign_in_link: bool = False
+    joins_id: UUID | None = Field(default=None, foreign_key="project.id")
     expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

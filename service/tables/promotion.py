@@ -24,7 +24,7 @@ class EvaluationState(StrEnum):
 
 
 class Evaluation(Row, table=True):
-    """Champion and challenger on the same suites, and the gate's verdict."""
+    """Champion and challenger on the same suites, and the gate's verdict; `people` is what people preferred so far."""
 
     __tablename__ = "evaluation"
 
@@ -41,6 +41,7 @@ class Evaluation(Row, table=True):
     reasons: list[dict[str, Any]] = Field(default_factory=list, sa_type=Json)
     hashes: dict[str, str] = Field(default_factory=dict, sa_type=Json)
     report: str | None = Field(default=None, max_length=71)
+    people: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
     failure: str | None = None
     finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, Index, UniqueConstraint, text
 from sqlmodel import Field
 
+from service.clock import utcnow
 from service.db import Json, UtcDateTime, text_enum
 from service.tables.base import Row
 
@@ -27,6 +28,14 @@ class JobKind(StrEnum):
     MIRROR = "mirror"
     COLLECT = "collect"
     QUALITY = "quality"
+    COMPARE = "compare"
+    NOTIFY = "notify"
+    ERASE = "erase"
+    BISECT = "bisect"
+    VALUE = "value"
+    BASES = "bases"
+    TUNE = "tune"
+    REPRODUCE = "reproduce"
 
 
 class JobState(StrEnum):
@@ -101,15 +110,72 @@ class InboxEvent(Row, table=True):
     handled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
-class OutboxEvent(Row, table=True):
-    """Something others want to hear of, kept until it is delivered."""
+class NoticeKind(StrEnum):
+    """What a host can hear of."""
 
-    __tablename__ = "outbox_event"
+    HANDED_OVER = "handed_over"
+    FLAG_ANSWERED = "flag_answered"
+    GATE_PASSED = "gate_passed"
+    GATE_REFUSED = "gate_refused"
+    APPROVAL_WANTED = "approval_wanted"
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"
+    ALARM = "alarm"
+    DIGEST = "digest"
+    DEAD_LETTER = "dead_letter"
+    TEST = "test"
+
+
+class NoticeState(StrEnum):
+    """A notice's life: waiting until delivered; dead when its attempts are used up or nobody is to hear it any more."""
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+
+
+class NoticeTarget(Row, table=True):
+    """Where a project's notices of some kinds go, until there is a `problem` because of which none does.
+
+    What signs them is derived from the installation's secret and this row's id, and kept nowhere.
+    """
+
+    __tablename__ = "notice_target"
 
     project_id: UUID = Field(foreign_key="project.id", index=True)
-    kind: str = Field(max_length=64)
+    url: str = Field(max_length=500)
+    kinds: list[str] = Field(sa_type=Json)
+    problem: str | None = Field(default=None, max_length=200)
+
+
+class Notice(Row, table=True):
+    """One thing that one target is to hear of: ids and states, never a user's text. Its id is the webhook's.
+
+    `about_id` is the feedback, the task or the annotator that it is about, so that it is found when they are to be
+    forgotten; `failure` is what became of the last attempt.
+    """
+
+    __tablename__ = "notice"
+    __table_args__ = (
+        Index("ix_notice_project_id_id", "project_id", "id"),
+        Index(
+            "ix_notice_waiting",
+            "target_id",
+            "not_before",
+            sqlite_where=text("state = 'waiting'"),
+            postgresql_where=text("state = 'waiting'"),
+        ),
+    )
+
+    project_id: UUID = Field(foreign_key="project.id")
+    target_id: UUID = Field(foreign_key="notice_target.id")
+    kind: NoticeKind = Field(sa_type=text_enum(NoticeKind))
     facts: dict[str, Any] = Field(sa_type=Json)
-    delivered_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    about_id: UUID | None = Field(default=None, index=True)
+    state: NoticeState = Field(default=NoticeState.WAITING, sa_type=text_enum(NoticeState))
+    attempts: int = 0
+    not_before: datetime = Field(default_factory=utcnow, sa_type=UtcDateTime)
+    failure: str | None = Field(default=None, max_length=200)
 
 
 class LedgerEntry(Row, table=True):

@@ -146,7 +146,10 @@ class RunState(StrEnum):
 
 
 class TrainingRun(Row, table=True):
-    """One attempt at training one adapter, with everything needed to repeat it."""
+    """One attempt at training one adapter, with everything needed to repeat it.
+
+    A run that is only watched goes on whatever the health monitor says.
+    """
 
     __tablename__ = "training_run"
 
@@ -157,6 +160,7 @@ class TrainingRun(Row, table=True):
     state: RunState = Field(default=RunState.REQUESTED, sa_type=text_enum(RunState))
     spec: dict[str, Any] = Field(sa_type=Json)
     seed: int
+    is_only_watched: bool = False
     code_archive: str | None = Field(default=None, max_length=71)
     package_lock: str | None = Field(default=None, max_length=71)
     environment: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
@@ -189,3 +193,47 @@ class ModelVersion(Row, table=True):
     training_run_id: UUID | None = Field(default=None, foreign_key="training_run.id", unique=True)
     adapter_sha256: str | None = Field(default=None, max_length=71, index=True)
     state: ModelState = Field(sa_type=text_enum(ModelState))
+
+
+class Bisection(Row, table=True):
+    """A search for what made one model version worse than another.
+
+    `budget` is the most configurations that may be trained. `trainings` are scores by the name of what was trained,
+    by which a search goes on where it was ended; `result` names rows by their settlements, and holds nobody's words.
+    """
+
+    __tablename__ = "bisection"
+
+    project_id: UUID = Field(foreign_key="project.id", index=True)
+    requested_by: UUID | None = Field(default=None, foreign_key="user.id")
+    good_id: UUID = Field(foreign_key="model_version.id")
+    bad_id: UUID = Field(foreign_key="model_version.id")
+    metric: str = Field(max_length=64)
+    budget: int | None = None
+    state: RunState = Field(default=RunState.REQUESTED, sa_type=text_enum(RunState))
+    progress: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
+    trainings: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
+    result: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
+    failure: str | None = None
+    finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Tuning(Row, table=True):
+    """A search for better training settings on one set.
+
+    `plan` is as `retrain.tuning.plan` reads it, `metric` what trials are judged by, `trials` all of them so far as
+    `Tried`, and `result` the best one and what mattered.
+    """
+
+    __tablename__ = "tuning"
+
+    project_id: UUID = Field(foreign_key="project.id", index=True)
+    requested_by: UUID | None = Field(default=None, foreign_key="user.id")
+    training_set_id: UUID = Field(foreign_key="training_set.id")
+    metric: str = Field(max_length=64)
+    plan: dict[str, Any] = Field(sa_type=Json)
+    state: RunState = Field(default=RunState.REQUESTED, sa_type=text_enum(RunState))
+    trials: list[dict[str, Any]] = Field(default_factory=list, sa_type=Json)
+    result: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
+    failure: str | None = None
+    finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

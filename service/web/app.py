@@ -17,16 +17,24 @@ from service import logs, migrations
 from service.runtime import Runtime, from_environment
 from service.web import assets, console, problems, widget
 from service.web.api import (
+    annotators,
     audits,
+    bisections,
     corpus,
     feedback,
     hooks,
+    lineage,
     loop,
     models,
+    notices,
     operation,
+    outcomes,
     quarantines,
     questions,
     responses,
+    rights,
+    signals,
+    tunings,
 )
 from service.web.auth import Access
 from service.web.console import text
@@ -93,9 +101,17 @@ def create_app(runtime: Runtime) -> Flask:
         loop.bp,
         audits.bp,
         questions.bp,
+        annotators.bp,
         corpus.bp,
         quarantines.bp,
+        lineage.bp,
+        bisections.bp,
+        tunings.bp,
+        rights.bp,
+        signals.bp,
+        outcomes.bp,
         models.bp,
+        notices.bp,
         operation.bp,
         assets.bp,
         console.bp,

@@ -2,17 +2,19 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
 from uuid import UUID
 
 import structlog
 from flask import g, request
-from sqlmodel import Session, col, select
+from sqlmodel import Session, SQLModel, col, select
 
 from service import people, projects, tokens
 from service.errors import Forbidden, NotFound, Unauthenticated
 from service.tables import ApiKey, KeyKind, Project, Role, User
 
 log = structlog.get_logger()
+T = TypeVar("T", bound=SQLModel)
 
 
 class Access(StrEnum):
@@ -91,6 +93,20 @@ class Caller:
         if slug not in (None, self.project.slug):
             raise Forbidden(f"project: this key is not for {slug!r}")
         return self.project
+
+    def row(self, session: Session, table: type[T], row_id: UUID) -> T:
+        """Return a row of a project in which the caller may do this.
+
+        Raises:
+            NotFound: there is none, or it is not for this key.
+            Forbidden: the person has no such role in its project.
+        """
+        row = session.get(table, row_id)
+        project_id = getattr(row, "project_id", None)
+        if row is None or (self.project and project_id != self.project.id):
+            raise NotFound(f"no {table.__tablename__} {row_id}")
+        self.check(session, project_id)
+        return row
 
     def check(self, session: Session, project_id: UUID | None) -> None:
         """Make sure that a person's role in a project is one that the route is for.

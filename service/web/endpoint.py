@@ -27,7 +27,7 @@ class Schema(BaseModel):
 
 
 class Endpoint:
-    """A view `(session, caller, body?, query?, **path)` that answers with `returns` as JSON.
+    """A view `(session, caller, body?, query?, **path)` that answers with `returns` as JSON, or bytes of that type.
 
     The view's transaction commits before the answer is sent. A view that does not take `session` opens its
     own: one that waits for something must hold none meanwhile. A view may answer `(model, status)`.
@@ -40,7 +40,7 @@ class Endpoint:
         access: Access,
         body: type[Schema] | None,
         query: type[Schema] | None,
-        returns: type[BaseModel],
+        returns: type[BaseModel] | str,
         status: int,
         limit: str,
     ) -> None:
@@ -59,11 +59,15 @@ class Endpoint:
         if not self.takes_session:
             answer = self.view(caller=caller, **arguments)
         answer, status = answer if isinstance(answer, tuple) else (answer, self.status)
+        if isinstance(self.returns, str):
+            return Response(answer, status, content_type=self.returns)
         document = self.returns.model_validate(answer, from_attributes=True)
-        return Response(document.model_dump_json(), status, content_type=JSON)
+        return Response(document.model_dump_json(by_alias=True), status, content_type=JSON)
 
     def models(self) -> set[type[BaseModel]]:
-        return {model for model in (self.body, self.query, self.returns) if model}
+        return {
+            model for model in (self.body, self.query, self.returns) if model and not isinstance(model, str)
+        }
 
     def _parse(self, arguments: dict[str, Any]) -> None:
         try:
@@ -85,13 +89,16 @@ class Endpoint:
 def endpoint(
     *,
     access: Access,
-    returns: type[BaseModel],
+    returns: type[BaseModel] | str,
     body: type[Schema] | None = None,
     query: type[Schema] | None = None,
     status: int = 200,
     limit: str = "max_body_bytes",
 ) -> Callable[[Callable[..., Any]], Endpoint]:
-    """Make a view typed and guarded: a request that does not fit never reaches it. `limit` names a setting."""
+    """Make a view typed and guarded: a request that does not fit never reaches it.
+
+    `returns` is a schema, or the media type of a file; `limit` names a setting.
+    """
     return lambda view: Endpoint(
         view, access=access, body=body, query=query, returns=returns, status=status, limit=limit
     )
@@ -143,7 +150,9 @@ def _path(rule: Rule) -> str:
 
 
 def _operation(rule: Rule, view: Endpoint, refs: Any) -> dict[str, Any]:
-    def content(model: type[BaseModel], media_type: str = JSON) -> dict[str, Any]:
+    def content(model: type[BaseModel] | str, media_type: str = JSON) -> dict[str, Any]:
+        if isinstance(model, str):
+            return {"content": {model: {"schema": {"type": "string", "format": "binary"}}}}
         return {"content": {media_type: {"schema": refs[model, "validation"]}}}
 
     summary, _, description = (getdoc(view.view) or "").partition("\n\n")

@@ -18,6 +18,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
     errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.AddressRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.ResponderUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.TryAgain: HTTPStatus.SERVICE_UNAVAILABLE,
     ToolUnavailable: HTTPStatus.BAD_GATEWAY,

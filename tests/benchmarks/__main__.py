@@ -4,19 +4,46 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
-from tests.benchmarks import audit, console, curate, garbage, hook, kill_jobs, start
+from tests.benchmarks import (
+    audit,
+    bisect,
+    console,
+    curate,
+    diff,
+    forgetting,
+    garbage,
+    health,
+    hook,
+    kill_jobs,
+    labelling,
+    lineage,
+    real,
+    scenarios,
+    start,
+    tune,
+)
 from tests.benchmarks.report import MissingData, Report
-from tests.repetitions import BENCH, FULL, Repetitions
+from tests.repetitions import BENCH, FULL
 
-BENCHES: Mapping[str, Callable[[Repetitions], Report]] = {
+BENCHES: Mapping[str, Callable[..., Report]] = {
     "audit": audit.measure,
+    "bisect": bisect.measure,
     "console": console.measure,
     "curate": curate.measure,
+    "diff": diff.measure,
+    "forgetting": forgetting.measure,
     "garbage": garbage.measure,
+    "health": health.measure,
     "hook": hook.measure,
     "kill-jobs": kill_jobs.measure,
+    "labelling": labelling.measure,
+    "lineage": lineage.measure,
+    "real": real.measure,
+    "scenarios": scenarios.measure,
     "start": start.measure,
+    "tune": tune.measure,
 }
+OPTIONS = {"health": ("out",), "real": ("data",), "scenarios": ("out",)}
 
 
 def main() -> int:
@@ -24,12 +51,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./run bench")
     parser.add_argument("name", nargs="?", choices=BENCHES)
     parser.add_argument("--full", action="store_true", help="as many repetitions as before a release")
+    parser.add_argument("--data", default="", help="real: the folder that holds the data")
+    parser.add_argument("--out", default="", help="scenarios, health: the folder for the page, the curves")
     chosen = parser.parse_args()
     if chosen.name is None:
         sys.stdout.write("".join(f"{name}\n" for name in BENCHES))
         return 0
     try:
-        report = BENCHES[chosen.name](FULL if chosen.full else BENCH)
+        options = {name: getattr(chosen, name) for name in OPTIONS.get(chosen.name, ())}
+        report = BENCHES[chosen.name](FULL if chosen.full else BENCH, **options)
     except MissingData as missing:
         sys.stderr.write(f"{chosen.name}: {missing}\n")
         return 2

@@ -17,7 +17,6 @@ from datasets import Dataset, disable_progress_bars
 from datasketch import MinHash, MinHashLSH
 
 from retrain import parquet
-from retrain.difference import diff
 from retrain.recipe import Recipe
 from retrain.streaming import stream
 from retrain.training_set import build, fingerprint
@@ -33,7 +32,7 @@ EXACT = Recipe(**SHARES, near_threshold=1.0)
 
 
 def measure(repetitions: Repetitions) -> Report:
-    """Build sets of several sizes from a file, and compare two versions of one that fits into memory."""
+    """Build sets of several sizes from a file."""
     sizes = repetitions.settled
     with TemporaryDirectory() as folder:
         files = {size: _file(Path(folder) / f"{size}.jsonl", size) for size in sizes}
@@ -45,7 +44,6 @@ def measure(repetitions: Repetitions) -> Report:
             "set, built in memory": {size: _apart(partial(_build, files[size])) for size in sizes[:2]},
             "floor": {size: _apart(partial(_floor, file)) for size, file in files.items()},
             "rival": {sizes[0]: _apart(partial(_rival, files[sizes[0]]))},
-            "diff": {size: _apart(partial(_diff, files[size])) for size in sizes[:2]},
         }
     return _report(sizes, steps)
 
@@ -79,7 +77,6 @@ def _report(sizes: tuple[int, ...], steps: Mapping[str, Mapping[int, tuple[float
             "times_a_rival": Aim(
                 aim=10, got=round(rate["set"][sizes[0]] / rate["rival"][sizes[0]], 1), at_least=True
             ),
-            "diff_s_a_million": Aim(aim=10, got=round(1e6 / rate["diff"][usual], 1)),
         },
     )
 
@@ -133,12 +130,6 @@ def _build(path: Path) -> float:
         parquet.write(examples, path.with_suffix(".built"))
 
     return _timed(all_of_it)
-
-
-def _diff(path: Path) -> float:
-    rows = [row for part in _partitions(path) for row in part]
-    examples = build(rows, earlier=[], assigned={}, recipe=STREAMED).examples
-    return _timed(lambda: diff(examples, examples[len(rows) // 100 :]))
 
 
 def _floor(path: Path) -> float:

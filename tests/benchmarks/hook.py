@@ -6,6 +6,7 @@ import sys
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 
@@ -71,27 +72,38 @@ def _ask_for_sync(runtime: Runtime) -> None:
 
 
 def _post(runtime: Runtime, calls: int) -> list[float]:
-    secret = runtime.secrets.hook_secret
-    url = f"http://127.0.0.1:{runtime.settings.port}/hooks/label-studio/{secret}"
-    with httpx.Client(headers={"X-Errata-Secret": secret}, trust_env=False) as client:
-        eventually(lambda: _is_up(client, url), seconds=60)
+    url, headers = address(runtime)
+    with httpx.Client(headers=headers, trust_env=False) as client:
+        eventually(lambda: is_up(client, url), seconds=60)
         return [_milliseconds(client, url, number) for number in range(1, calls + 1)]
 
 
-def _is_up(client: httpx.Client, url: str) -> bool:
+def address(runtime: Runtime) -> tuple[str, dict[str, str]]:
+    """Return where Label Studio's webhooks go, and with which headers."""
+    secret = runtime.secrets.hook_secret
+    url = f"http://127.0.0.1:{runtime.settings.port}/hooks/label-studio/{secret}"
+    return url, {"X-Errata-Secret": secret}
+
+
+def is_up(client: httpx.Client, url: str) -> bool:
+    """Say whether the web answers."""
     try:
         return client.get(httpx.URL(url).join("/livez")).is_success
     except httpx.TransportError:
         return False
 
 
-def _milliseconds(client: httpx.Client, url: str, number: int) -> float:
-    body = {
+def body(number: int) -> dict[str, Any]:
+    """Return what Label Studio says of an annotation."""
+    return {
         "action": "ANNOTATION_CREATED",
         "project": {"id": TOOL_PROJECT},
         "task": {"id": number, "data": {"prompt": "x" * 4000}},
         "annotation": {"id": number, "task": number, "updated_at": datetime.now(UTC).isoformat()},
     }
+
+
+def _milliseconds(client: httpx.Client, url: str, number: int) -> float:
     started = time.perf_counter()
-    client.post(url, json=body).raise_for_status()
+    client.post(url, json=body(number)).raise_for_status()
     return (time.perf_counter() - started) * 1000

@@ -18,7 +18,7 @@ def installation(**chosen: Any) -> Iterator[Runtime]:
     """Yield the runtime of a fresh installation in a folder that lasts as long as the block."""
     logs.configure(level=logging.CRITICAL)
     with TemporaryDirectory(prefix="errata-bench-") as folder:
-        settings = Settings(data_dir=Path(folder), cache_dir=Path(folder) / "cache", **chosen)
+        settings = Settings(**{"data_dir": Path(folder), "cache_dir": Path(folder) / "cache"} | chosen)
         runtime = build(settings)
         migrations.upgrade(runtime.db)
         server = start_valkey(settings.data_dir)

@@ -1,7 +1,7 @@
 """A project in the middle of its work, with rows on every page of the console, and where those pages are."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -15,8 +15,10 @@ from annotation.votes import Vote
 from retrain.audit import Finding, Severity
 from retrain.audit.report import report
 from retrain.corpus import CorpusRow, example_of
-from retrain.types import Message, Split, canonical_json, sha256_of
-from service import api_keys, people, sources
+from retrain.intervals import wilson
+from retrain.tuning.plan import SPACE, Plan, Tried
+from retrain.types import Message, Split, TrainingSpec, canonical_json, sha256_of
+from service import api_keys, experts, people, sources
 from service.clock import utcnow
 from service.runtime import Runtime
 from service.stages import corpus, promotion
@@ -27,6 +29,7 @@ from service.tables import (
     Approval,
     AttackSession,
     AuditFinding,
+    Bisection,
     ConnectorKind,
     Decision,
     Document,
@@ -37,6 +40,11 @@ from service.tables import (
     JobKind,
     JobState,
     KeyKind,
+    ModelVersion,
+    Notice,
+    NoticeKind,
+    NoticeState,
+    NoticeTarget,
     Project,
     QualityReport,
     Response,
@@ -52,16 +60,33 @@ from service.tables import (
     TrainingRun,
     TrainingSet,
     TrainingSetExample,
+    Tuning,
     User,
 )
 from tests import builders
 
 QUESTION = "who bills me?"
 EMPTY = "empty"
+PREFERRED = {
+    "tool": "argilla",
+    "identical": 3,
+    "wins": 31,
+    "losses": 12,
+    "ties": 5,
+    "asked": 48,
+    "waiting": 0,
+    "rate": 0.72,
+    "low": 0.56,
+    "high": 0.84,
+    "preferred": "challenger",
+    "ratings": {"coherence": {"value": 0.2, "low": -0.1, "high": 0.5, "n": 40}},
+}
 # The set, the run and the evaluation that the pages show are those of version 1.
 ROWS = {
     "story_of": Feedback,
     "task": AnnotationTask,
+    "why": Response,
+    "where": Feedback,
     "annotator": Annotator,
     "training_set": TrainingSet,
     "set_diff": TrainingSet,
@@ -72,9 +97,17 @@ ROWS = {
     "evaluation": Evaluation,
     "job": Job,
     "job_part": Job,
+    "ask_bisection": ModelVersion,
+    "bisection": Bisection,
+    "ask_tuning": TrainingSet,
+    "tuning": Tuning,
 }
 # Of which of them, where not of the first.
-WHICH = {"corpus_rows": col(Source.is_corpus), "audit": Job.kind == JobKind.CORPUS}
+WHICH = {
+    "corpus_rows": col(Source.is_corpus),
+    "audit": Job.kind == JobKind.CORPUS,
+    "ask_bisection": ModelVersion.number == 1,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +128,8 @@ class Clinic:
         """Yield the name and the path of every page that people open; of a project without rows, its lists."""
         app = self.client.application
         for name in sorted(_views(app)):
-            values = {"slug": slug, "row_id": self._id(name), "secret": self._link}
+            secret = self._invitation if name == "invitation" else self._link
+            values = {"slug": slug, "row_id": self._id(name), "secret": secret}
             path = app.url_map.bind("").build(f"console.{name}", values, append_unknown=False)
             if slug != EMPTY or (path.startswith("/p/") and name not in ROWS):
                 yield name, path
@@ -152,6 +186,11 @@ class Clinic:
         with self.runtime.db.transaction() as session:
             return people.invite_again(session, session.exec(select(User)).first(), actor="test")
 
+    @property
+    def _invitation(self) -> str:
+        with self.runtime.db.transaction() as session:
+            return experts.invite(session, session.get_one(Project, self.project.id), "mia", actor="test")
+
 
 def open_clinic(runtime: Runtime, client: FlaskClient, said: str = QUESTION) -> Clinic:
     """Make a project with rows of every kind, and an empty one beside it."""
@@ -174,6 +213,9 @@ def open_clinic(runtime: Runtime, client: FlaskClient, said: str = QUESTION) -> 
         _goes_on(session, project)
         _assessed(session, project)
         _brought_along(runtime, session, project, said)
+        _told_of(session, project, said)
+        _bisected(session, model, won)
+        _tuned(session, model)
         conversation = _attacked(session, project, said)
     return Clinic(runtime, client, project, said, conversation)
 
@@ -321,6 +363,7 @@ def _judged(runtime: Runtime, session: Session, evaluation: Evaluation, said: st
         {
             "report": runtime.artifacts.put_bytes(canonical_json(report)),
             "reasons": [reason | figures],
+            "people": PREFERRED,
             "finished_at": utcnow(),
         }
     )
@@ -365,6 +408,85 @@ def _goes_on(session: Session, project: Project) -> None:
     gave_up = Job(kind=JobKind.SYNC, project_id=project.id, row_id=project.id, not_before=utcnow())
     gave_up.sqlmodel_update({"state": JobState.DEAD, "failure": "the tool was away", "finished_at": utcnow()})
     session.add_all([at_work, gave_up])
+
+
+def _told_of(session: Session, project: Project, said: str) -> None:
+    """Have somebody hear of it, somebody who is gone, and a notice in each state."""
+    host = NoticeTarget(
+        project_id=project.id, url="https://hooks.clinic.test/errata", kinds=["alarm", "promoted"]
+    )
+    gone = NoticeTarget(
+        project_id=project.id, url="https://gone.clinic.test/", kinds=["alarm"], problem="answered 410 Gone"
+    )
+    session.add_all([host, gone])
+    session.flush()
+    for state in NoticeState:
+        failure = said[:200] if state is NoticeState.DEAD else None
+        facts = {
+            "kind": NoticeKind.ALARM,
+            "facts": {"event": "tool_away"},
+            "state": state,
+            "failure": failure,
+        }
+        session.add(Notice(project_id=project.id, target_id=host.id, **facts))
+
+
+def _bisected(session: Session, model: ModelVersion, settlement: Settlement) -> None:
+    """Have somebody ask what made version 1 worse, and a batch be named."""
+    change = {"id": "v1 batch", "kind": "batch", "title": "of set v1", "added": 1, "removed": 0}
+    row = {"row": str(settlement.id), "set": 1, "is_missed": False, "harm": 1.0, "reproducing": True}
+    tried = {
+        "changes": "of set v1",
+        "rows_left_out": 0,
+        "kept": {"value": 0, "low": -0.1, "high": 0.1, "n": 3},
+    }
+    found = Bisection(
+        project_id=model.project_id,
+        good_id=model.id,
+        bad_id=model.id,
+        metric="accuracy",
+        state=RunState.FINISHED,
+        progress={"tried": [tried], "configurations": 1, "seconds": 2.0, "suspects": 1},
+    )
+    told = {"verdict": "data", "sentence": "batch of set v1 made the model worse", "confidence": 0.99}
+    found.result = told | {"changes": [change], "rows": [row], "rows_in_all": 1, "trainings": 3}
+    session.add(found)
+
+
+def _tuned(session: Session, model: ModelVersion) -> None:
+    """Have somebody search for better settings: six trials, of which two were ended early."""
+    usual = {each.name: each.default for each in fields(TrainingSpec) if each.name in SPACE}
+    rates, rights = (5e-3, 4e-4, 2e-5, 6e-4, 9e-4, 5e-4), (11, 17, None, 18, None, 15)
+    trials = [
+        Tried(
+            number=number,
+            state="complete" if right else "pruned",
+            settings=usual | {"learning_rate": rate, "rank": 4 * number + 4},
+            score=wilson(right, 20) if right else None,
+            kept=wilson(70 - number, 79) if right else None,
+            curve=[
+                (share, 3 / (1 + share * (right or 5)))
+                for share in (0.25, 0.5, 0.75, 1.0)[: 4 if right else 1]
+            ],
+            seconds=70.0,
+            cpu_seconds=90.0,
+            failure="" if right else "worse than the others after 25% of the run",
+        )
+        for number, (rate, right) in enumerate(zip(rates, rights, strict=True))
+    ]
+    result = {"best": 3, "settings": dict(trials[3].settings), "better": 0.636}
+    found = Tuning(
+        project_id=model.project_id,
+        training_set_id=session.get_one(TrainingRun, model.training_run_id).training_set_id,
+        metric="accuracy",
+        plan=asdict(Plan(start=usual)),
+        state=RunState.FINISHED,
+        trials=[asdict(one) for one in trials],
+        result=result
+        | {"importance": {"learning_rate": 0.7, "rank": 0.3}}
+        | {"sentence": "trial 3 has accuracy 0.90 (0.70 to 0.97) on 20 validation rows, the start 0.55"},
+    )
+    session.add(found)
 
 
 def _assessed(session: Session, project: Project) -> None:

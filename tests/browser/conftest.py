@@ -1,6 +1,6 @@
 """Fixtures of tests in a real browser: the application behind a real server, and pages that report what they break."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Thread
 
@@ -82,11 +82,12 @@ def site(runtime: Runtime) -> Iterator[str]:
 
 
 @pytest.fixture
-def axe() -> Callable[[Page], list[str]]:
-    """Return what axe-core finds serious or critical in a page."""
+def axe() -> Callable[..., list[str]]:
+    """Return what axe-core finds serious or critical in a page, by all of its rules or by some."""
 
-    def findings(page: Page) -> list[str]:
-        found = Axe().run(page, options={"resultTypes": ["violations"]})
+    def findings(page: Page, rules: Sequence[str] = ()) -> list[str]:
+        only = {"runOnly": {"type": "rule", "values": list(rules)}} if rules else {}
+        found = Axe().run(page, options={"resultTypes": ["violations"], **only})
         grave = [rule for rule in found.response["violations"] if rule["impact"] in ("serious", "critical")]
         return [f"{rule['id']}: {node['target']} {node['html']}" for rule in grave for node in rule["nodes"]]
 

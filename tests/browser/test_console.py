@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from annotation.types import Cause
 from service import people
 from service.runtime import Runtime
 from service.tables import (
@@ -15,11 +16,14 @@ from service.tables import (
     Promotion,
     PromotionKind,
     Role,
+    RunState,
+    Settlement,
     TrainingRun,
     User,
 )
 from tests import builders
 from tests.browser.clinic import EMPTY, Clinic, open_clinic
+from tests.chromium import SIZE
 
 PASSWORD = "correct horse battery"
 WHY = "better on what users ask"
@@ -49,6 +53,7 @@ SHOWS = {
 }
 FOCUSED = "one => one === document.activeElement"
 FITS = "document.documentElement.scrollWidth <= innerWidth"
+PHONE = {"width": 360, "height": 740}
 ACTING = "img[src='x'], body script:not([src]), [onerror]"
 
 
@@ -230,12 +235,6 @@ def test_a_flag_is_followed_to_a_new_champion_and_back_by_keyboard_alone(clinic,
     assert what_was_live(clinic) == [("first", ""), ("promotion", WHY), ("rollback", BACK)]
 
 
-def test_axe_finds_nothing_serious_on_any_page_in_either_theme(clinic, visitor, axe):
-    ada = visitor("ada", Role.ADMIN).is_signed_in()
-    clinic.change(AttackSession, user_id=ada.user.id)
-    assert {name: found for name in visit_all(ada, clinic) if (found := in_both_themes(ada.page, axe))} == {}
-
-
 def test_axe_finds_nothing_serious_where_something_is_refused_shown_once_or_not_there(clinic, visitor, axe):
     ada = visitor("ada", Role.ADMIN)
     found = {}
@@ -253,9 +252,19 @@ def test_axe_finds_nothing_serious_where_something_is_refused_shown_once_or_not_
     ada.fill("Why", WHY)
     ada.click("button", "Approve")
     found["not done yet"] = in_both_themes(ada.page, axe)
+    ada.go(clinic.url_of("notices"))
+    ada.page.get_by_text("Let somebody hear of it").click()
+    ada.fill("Where to", "https://hooks.clinic.test/x")
+    ada.page.get_by_role("checkbox", name="promoted").check()
+    ada.click("button", "Add it")
+    found["a secret"] = in_both_themes(ada.page, axe)
+    clinic.change(Settlement, cause=Cause.PRODUCT, ticket_url="https://tickets.clinic.test/7")
+    ada.go(clinic.url_of("task"))
+    found["a ticket"] = in_both_themes(ada.page, axe)
     ada.go("/p/nowhere/")
     found["not there"] = in_both_themes(ada.page, axe)
-    assert found == {"refused": [], "a key": [], "not done yet": [], "not there": []}
+    assert found == {name: [] for name in found}
+    assert len(found) == 6
 
 
 def test_the_question_mark_opens_the_list_of_keys(clinic, visitor):
@@ -308,6 +317,26 @@ def test_a_runs_loss_curve_appears_and_grows_while_it_trains(clinic, visitor):
     expect(curve.locator("canvas")).to_be_visible()
     assert pixels(curve) != drawn
     olga.reads("4 of 10")
+
+
+def test_an_unhealthy_run_says_why_marks_when_and_fills_the_next_form(clinic, visitor):
+    olga = visitor("olga").is_signed_in()
+    health = {"name": "diverging", "step": 3, "sentence": "The run is diverging.", "learning_rate": 0.001}
+    report = {"losses": [2.0, 1.5, 4.0], "probes": [[0, 2.0]], "health": health, "tokens": 9, "seconds": 1.0}
+    run = clinic.rows(TrainingRun)[0]
+    clinic.change(TrainingRun, state=RunState.FAILED, report=report, spec={"rank": 4})
+    olga.go(clinic.url_of("runs") + f"/{run.id}")
+    olga.reads("The run is diverging.")
+    curve = olga.page.get_by_role("img", name="Loss from")
+    expect(curve).to_have_accessible_name(
+        "Loss from 2.000 at step 1 to 4.000 at step 3, on validation rows from 2.000 to 2.000, diverging since step 3"
+    )
+    canvas = curve.locator("canvas")
+    expect(canvas).to_be_visible()
+    assert canvas.evaluate(COUNT_PIXELS, [163, 42, 34]) > 20
+    olga.click("link", "Train again at 0.001")
+    expect(olga.page.get_by_label("Learning rate")).to_have_value("0.001")
+    expect(olga.page.get_by_label("Rank")).to_have_value("4")
 
 
 @pytest.mark.parametrize(("theme", "accent"), [("light", [31, 99, 132]), ("dark", [124, 193, 224])])
@@ -377,10 +406,12 @@ def test_a_session_that_ends_in_mid_form_loses_nothing_typed(clinic, visitor):
     assert clinic.approvals() == [(Decision.APPROVED, typed)]
 
 
-def test_hostile_texts_are_shown_as_text_on_every_page(hostile, visitor):
+def test_every_page_shows_hostile_texts_as_text_fits_a_phone_and_bars_nobody_in_either_theme(
+    hostile, visitor, axe
+):
     ada = visitor("ada", Role.ADMIN).is_signed_in(browser=HOSTILE[:200])
     hostile.change(AttackSession, user_id=ada.user.id)
-    shown, acting, hidden = set(), set(), set()
+    shown, acting, hidden, wide, barring = set(), set(), set(), set(), {}
     for name in visit_all(ada, hostile):
         text = ada.page.locator("body").inner_text()
         if all(part in text for part in ("<script>alert(1)</script>", "{{7*7}}", "⟦U+202E⟧⟦U+200B⟧")):
@@ -389,8 +420,14 @@ def test_hostile_texts_are_shown_as_text_on_every_page(hostile, visitor):
             acting.add(name)
         if {"\u202e", "\u200b"} & set(text + ada.page.title()):
             hidden.add(name)
+        if found := in_both_themes(ada.page, axe):
+            barring[name] = found
+        ada.page.set_viewport_size(PHONE)
+        if not ada.page.evaluate(FITS):
+            wide.add(name)
+        ada.page.set_viewport_size(SIZE)
     assert shown >= SHOWS
-    assert (acting, hidden) == (set(), set())
+    assert (acting, hidden, wide, barring) == (set(), set(), set(), {})
 
 
 def test_hostile_texts_in_a_form_that_is_shown_again_are_text_and_stay_what_they_are(clinic, visitor):
@@ -403,13 +440,6 @@ def test_hostile_texts_in_a_form_that_is_shown_again_are_text_and_stay_what_they
     expect(olga.page.locator(ACTING)).to_have_count(0)
 
 
-def test_no_page_scrolls_sideways_at_360_pixels_however_long_its_words(hostile, visitor):
-    ada = visitor("ada", Role.ADMIN).is_signed_in()
-    ada.page.set_viewport_size({"width": 360, "height": 740})
-    hostile.change(AttackSession, user_id=ada.user.id)
-    assert [name for name in visit_all(ada, hostile) if not ada.page.evaluate(FITS)] == []
-
-
 def visit_all(visitor: Visitor, clinic: Clinic) -> Iterator[str]:
     """Open every page, and of a project in which nothing has happened each that it has; yield what it is."""
     for slug in (clinic.project.slug, EMPTY):
@@ -419,12 +449,12 @@ def visit_all(visitor: Visitor, clinic: Clinic) -> Iterator[str]:
             yield name if slug != EMPTY else f"{name}, empty"
 
 
-def in_both_themes(page: Page, axe: Callable[[Page], list[str]]) -> list[str]:
-    """Return what axe finds in the page as it is, in the light theme and in the dark one."""
+def in_both_themes(page: Page, axe: Callable[..., list[str]]) -> list[str]:
+    """Return what axe finds in the page as it is, in the light theme and, of its colours, in the dark one."""
     found = []
-    for scheme in ("light", "dark"):
+    for scheme, rules in (("light", ()), ("dark", ("color-contrast",))):
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-        found += [f"{scheme}: {each}" for each in axe(page)]
+        found += [f"{scheme}: {each}" for each in axe(page, rules)]
     return found
 
 

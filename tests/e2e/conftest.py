@@ -19,7 +19,7 @@ def web(settings, runtime) -> Iterator[Supervisor]:
     supervisor = Supervisor(settings, lambda name, state: None)
     child = supervisor.add("web", commands(settings)["web"], os.environ | environment)
     try:
-        eventually(lambda: not child.is_running or _answers(settings.own_url), seconds=60, every=0.1)
+        eventually(lambda: not child.is_running or is_answering(settings.own_url), seconds=60, every=0.1)
         assert child.is_running, child.log.read_text()
         yield supervisor
     finally:
@@ -32,7 +32,8 @@ def browser() -> Iterator:
         yield browser
 
 
-def _answers(url: str) -> bool:
+def is_answering(url: str) -> bool:
+    """Say whether a web server is up."""
     try:
         return httpx.get(f"{url}/livez", timeout=1, trust_env=False).is_success
     except httpx.HTTPError:

@@ -21,8 +21,15 @@ class Expert:
 
     def open(self, project: str, task: str) -> dict[str, str]:
         """Open a task and return what is shown of it, by heading."""
-        self.page.goto(f"{self.url}/projects/{project}/data?task={task}")
-        return {title: self._text_below(title) for title in SHOWN}
+        return self._go(f"{project}/data?task={task}")
+
+    def open_stream(self, project: str) -> dict[str, str]:
+        """Have Label Studio choose a task, and return what is shown of it."""
+        return self._go(f"{project}/data?labeling=1")
+
+    def chosen(self) -> int:
+        """Count the choices that are made in the page, each of which has a key."""
+        return self.page.get_by_role("radio", checked=True, name=re.compile(r"\[.\]$")).count()
 
     def read_guidelines(self) -> str:
         """Open the guidelines, and close them."""
@@ -48,6 +55,10 @@ class Expert:
         with self.page.expect_response(lambda got: _makes_annotation(got.request)) as answer:
             self.page.get_by_role("button", name="Submit").click()
         assert answer.value.ok, answer.value.text()
+
+    def _go(self, where: str) -> dict[str, str]:
+        self.page.goto(f"{self.url}/projects/{where}")
+        return {title: self._text_below(title) for title in SHOWN}
 
     def _text_below(self, title: str) -> str:
         heading = self.page.get_by_role("heading", name=title, exact=True)

@@ -6,13 +6,14 @@ import pytest
 from pydantic import SecretStr
 
 from annotation.types import Answer, Cause, Verdict
+from service import tools
 from service.argilla_server import ensure_accounts
 from service.projects import NewProject
 from service.tables import ConnectorKind, ProjectKind, Role, TaskState
 from tests.argilla import ArgillaPeople
 from tests.chromium import offline_page
 from tests.console import person
-from tests.e2e.world import World
+from tests.e2e.world import World, as_bundled
 from tests.servers import free_port
 from tests.waiting import eventually
 
@@ -26,7 +27,7 @@ BETTER = Answer(
 )
 
 
-def test_what_experts_write_in_argilla_becomes_what_the_model_learns(letters, argilla, ann, people):
+def test_what_experts_write_in_argilla_becomes_what_the_model_learns(letters, argilla, ann, ben, people):
     for prompt in (RASH, HEART):
         letters.flag(letters.respond(prompt, "Paint them blue."), comment="this is dangerous")
     letters.triage(random_share=0.0)
@@ -38,6 +39,7 @@ def test_what_experts_write_in_argilla_becomes_what_the_model_learns(letters, ar
     shown = ann.open(letters.tool_url(), RASH)
     assert all(text in shown for text in (RASH, "Paint them blue.", "wrong · this is dangerous"))
     ann.fill(BETTER)
+    assert (ann.chosen(), CORRECTED in ann.page.content()) == (4, True)
     ann.submit()
 
     # Argilla tells us by a signed webhook, which asks for her answer to be read.
@@ -46,6 +48,8 @@ def test_what_experts_write_in_argilla_becomes_what_the_model_learns(letters, ar
     assert letters.settlement(RASH) is None
 
     # A second expert is shown nothing of it, agrees, and so it is settled; another task is discarded by both.
+    assert RASH in ben.open(letters.tool_url(), RASH)
+    assert (ben.chosen(), CORRECTED in ben.page.content()) == (0, False)
     assert people.shown(tool, letters.task(RASH), "ben") == []
     people.answer(tool, letters.task(RASH), "ben", BETTER)
     people.skip(tool, letters.task(HEART), "ann")
@@ -58,10 +62,38 @@ def test_what_experts_write_in_argilla_becomes_what_the_model_learns(letters, ar
 
     # How long they took, Argilla does not say, and neither do we.
     annotators = person(letters.runtime, Role.AUDITOR, password="").get("/p/letters/annotators").text
-    assert annotators.count("<td>argilla</td>") == annotators.count("<td>\u2013</td><td>100 %") == 2
+    assert annotators.count("<td>\u2013</td><td>100 %") == 2
 
     letters.curate()
     assert {prompt: row.answer for prompt, row in letters.examples().items()} == {RASH: CORRECTED}
+
+
+class TestJoining:
+    @pytest.fixture
+    def settings(self, settings, argilla):
+        return as_bundled(settings, ConnectorKind.ARGILLA, argilla)
+
+    @pytest.fixture
+    def letters(self, runtime, client, work, web):
+        """A project of another name: the tests share one Argilla, where a name is a workspace with its records."""
+        return World(runtime, client, work, answering_in_sentences("messages"))
+
+    def test_who_joins_by_an_invitation_answers_there_by_an_account_of_their_own(
+        self, letters, browser, argilla
+    ):
+        letters.flag(letters.respond(RASH, "Paint them blue."))
+        letters.triage(random_share=0.0)
+        letters.send()
+        shown = letters.join("mia")
+        mia = tools.account(letters.runtime.settings, ConnectorKind.ARGILLA, "mia")
+        assert mia.password in shown and letters.tool_url() in shown
+        with offline_page(browser, tolerated="fonts.googleapis.com") as page:
+            there = Expert(page, argilla.url, mia)
+            there.open(letters.tool_url(), RASH)
+            there.fill(BETTER)
+            there.submit()
+        letters.sync()
+        assert letters.who_answered() == ["mia"]
 
 
 class Expert:
@@ -92,6 +124,10 @@ class Expert:
         for name, rating in answer.ratings.items():
             self._question(name).get_by_text(str(rating), exact=True).click()
 
+    def chosen(self) -> int:
+        """Count the choices that are made in the page."""
+        return self.page.locator("input:checked").count()
+
     def submit(self) -> None:
         with self.page.expect_response(lambda got: _answers(got.request)) as answer:
             self.page.get_by_role("button", name="Submit").click()
@@ -115,8 +151,11 @@ def settings(settings, argilla):
 @pytest.fixture
 def letters(runtime, client, work, web) -> World:
     """A project that answers in sentences."""
-    new = NewProject("letters", ProjectKind.GENERATION, "bundled:tiny", connector=ConnectorKind.ARGILLA)
-    return World(runtime, client, work, new)
+    return World(runtime, client, work, answering_in_sentences("letters"))
+
+
+def answering_in_sentences(slug: str) -> NewProject:
+    return NewProject(slug, ProjectKind.GENERATION, "bundled:tiny", connector=ConnectorKind.ARGILLA)
 
 
 @pytest.fixture
@@ -124,6 +163,13 @@ def ann(browser, argilla) -> Iterator[Expert]:
     """An expert who works in a browser; Argilla's page asks for fonts that it does without."""
     with offline_page(browser, tolerated="fonts.googleapis.com") as page:
         yield Expert(page, argilla.url, argilla.accounts[0])
+
+
+@pytest.fixture
+def ben(browser, argilla) -> Iterator[Expert]:
+    """Another, at a browser of his own."""
+    with offline_page(browser, tolerated="fonts.googleapis.com") as page:
+        yield Expert(page, argilla.url, argilla.accounts[1])
 
 
 @pytest.fixture

@@ -1,6 +1,10 @@
 """The loop with people in a real Label Studio: their answers come over by webhook, or are found without one."""
 
+import os
+import signal
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from pydantic import SecretStr
@@ -8,17 +12,18 @@ from sqlmodel import col, select
 
 from annotation.suggestions import SuggestionSource
 from annotation.types import Answer, Cause, Verdict
-from service import projects
+from service import projects, tools
 from service.projects import NewProject
-from service.tables import Annotation, JobKind, ProjectKind, TaskState
+from service.tables import Annotation, ConnectorKind, JobKind, ProjectKind, TaskState
 from tests.chromium import offline_page
+from tests.e2e.conftest import is_answering
 from tests.e2e.expert import Expert
-from tests.e2e.world import World
+from tests.e2e.world import World, as_bundled
 from tests.label_studio import LabelStudioPeople
 from tests.servers import free_port
 from tests.waiting import eventually
 
-BEN, CLEO = "ben@errata.local", "cleo@errata.local"
+ANN, BEN, CLEO = "ann@errata.local", "ben@errata.local", "cleo@errata.local"
 LABELS = ("Billing", "Cardiology", "Dermatology")
 HEART, RASH, MONEY = (
     "my heart beats too fast when I climb the stairs at home",
@@ -93,7 +98,7 @@ def test_what_experts_agree_on_in_label_studio_becomes_a_training_set(clinic, an
 
 
 @pytest.mark.usefixtures("web")
-def test_a_response_written_in_label_studio_becomes_what_the_model_learns(letters, ann, people):
+def test_a_response_written_in_label_studio_becomes_what_the_model_learns(letters, ann, ben, people):
     letters.flag(letters.respond(RASH, "Paint them blue."))
     letters.triage(random_share=0.0)
     letters.send()
@@ -103,6 +108,14 @@ def test_a_response_written_in_label_studio_becomes_what_the_model_learns(letter
     ann.open(tool, task)
     ann.fill(better)
     ann.submit()
+    ann.open(tool, task)
+    eventually(lambda: (ann.chosen(), "Keep it cool" in ann.page.content()) == (2, True), 60, every=0.5)
+
+    # Who comes second is shown nothing of it, by the task's page, by the stream of tasks and by the API.
+    for shown in (ben.open(tool, task), ben.open_stream(tool)):
+        assert shown["Prompt"] == RASH
+        assert (ben.chosen(), "Keep it cool" in ben.page.content()) == (0, False)
+    assert (people.shown(task, BEN), len(people.shown(task, ANN))) == ([], 1)
     people.answer(tool, task, BEN, better)
     eventually(lambda: len(letters.hooks()) == 2)
     letters.do_what_was_asked_for()
@@ -110,6 +123,37 @@ def test_a_response_written_in_label_studio_becomes_what_the_model_learns(letter
 
     assert letters.settlement(RASH).correction == CORRECTED
     assert letters.examples()[RASH].answer == CORRECTED
+
+
+def test_a_web_that_is_killed_while_answers_come_in_costs_none_of_them(clinic, people, web):
+    for prompt in (HEART, RASH, MONEY):
+        clinic.flag(clinic.respond(prompt, "Billing"))
+    clinic.triage(random_share=0.0)
+    clinic.send()
+
+    def answer(prompt: str, expert: str) -> str:
+        return people.answer(clinic.tool_project(), clinic.task(prompt), expert, corrected("Cardiology"))
+
+    given = [answer(HEART, BEN)]
+    eventually(clinic.hooks)
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(answer, HEART, CLEO)
+        os.killpg(web.children["web"].process.pid, signal.SIGKILL)
+        given += [coming.result(), answer(RASH, BEN)]
+    keeping_up = threading.Thread(target=web.run)
+    keeping_up.start()
+    given.append(answer(RASH, CLEO))
+    eventually(lambda: is_answering(clinic.runtime.settings.own_url), seconds=60)
+    given += [answer(MONEY, expert) for expert in (BEN, CLEO)]
+    web.stop()
+    keeping_up.join()
+
+    assert 1 <= len(eventually(clinic.hooks)) < len(given)
+    for _ in range(2):
+        clinic.sync()
+    with clinic.runtime.db.reading() as session:
+        assert sorted(session.exec(select(Annotation.external_id))) == sorted(given)
+    assert set(clinic.states().values()) == {TaskState.SETTLED}
 
 
 @pytest.mark.usefixtures("web")
@@ -132,6 +176,29 @@ def test_what_is_suggested_stands_in_the_page_and_in_a_blind_task_it_does_not(le
         ("Paint them blue.", Cause.POLICY),
         (None, Cause.POLICY),
     ]
+
+
+class TestJoining:
+    @pytest.fixture
+    def settings(self, settings, label_studio):
+        return as_bundled(settings, ConnectorKind.LABEL_STUDIO, label_studio)
+
+    def test_who_joins_by_an_invitation_answers_there_by_an_account_of_their_own(
+        self, letters, browser, label_studio
+    ):
+        letters.flag(letters.respond(RASH, "Paint them blue."))
+        letters.triage(random_share=0.0)
+        letters.send()
+        shown = letters.join("mia")
+        mia = tools.account(letters.runtime.settings, ConnectorKind.LABEL_STUDIO, "mia")
+        assert mia.password in shown and letters.tool_url() in shown
+        with offline_page(browser) as page:
+            there = Expert(page, label_studio.url, mia)
+            there.open(letters.tool_project(), letters.task(RASH))
+            there.fill(Answer(Verdict.CORRECT))
+            there.submit()
+        letters.sync()
+        assert letters.who_answered() == ["mia"]
 
 
 @pytest.fixture
@@ -162,6 +229,13 @@ def ann(browser, label_studio) -> Iterator[Expert]:
     """An expert who works in a browser."""
     with offline_page(browser) as page:
         yield Expert(page, label_studio.url, label_studio.accounts[0])
+
+
+@pytest.fixture
+def ben(browser, label_studio) -> Iterator[Expert]:
+    """Another, at a browser of his own."""
+    with offline_page(browser) as page:
+        yield Expert(page, label_studio.url, label_studio.accounts[1])
 
 
 @pytest.fixture

@@ -6,10 +6,14 @@ from uuid import uuid4
 from sqlmodel import col, select
 
 from retrain.types import Example
-from service import answers, api_keys, ledger, people, projects, tool_state
+from service import answers, api_keys, experts, goalposts, ledger, people, projects, tool_state, tools
+from service.settings import Settings
 from service.stages import curation, promotion, training
 from service.tables import (
+    Annotation,
     AnnotationTask,
+    Annotator,
+    ConnectorKind,
     Decision,
     Evaluation,
     InboxEvent,
@@ -22,7 +26,10 @@ from service.tables import (
     Role,
     Settlement,
     TaskState,
+    User,
 )
+from tests.console import PASSWORD
+from tests.servers import RunningTool
 from tests.waiting import eventually
 
 CRITERIA = [{"metric": "accuracy", "suite": "test", "margin": 0.1}]
@@ -36,10 +43,12 @@ class World:
         self.runtime, self.client, self.work = runtime, client, work
         with runtime.db.transaction() as session:
             self.project = projects.create(session, new, actor="test")
-            projects.set_criteria(session, self.project, CRITERIA, actor="test")
+            goalposts.set_criteria(session, self.project, CRITERIA, actor="test")
             self.key = api_keys.add(session, self.project, KeyKind.SECRET, [], actor="test")
             self.public_key = api_keys.add(session, self.project, KeyKind.PUBLIC, [], actor="test")
             self.operator, _ = people.add_user(session, "olga", Role.APPROVER, actor="test")
+            token = people.add_token(session, "olga", actor="test")
+        self.headers = {"Authorization": f"Bearer {token}"}
 
     def respond(self, prompt: str, said: str) -> str:
         """Log what the model said to a user; return the token with which the user gives feedback."""
@@ -60,6 +69,15 @@ class World:
         answer = self.client.post("/v1/feedback", json=body)
         assert answer.status_code == 201, answer.text
 
+    def join(self, name: str) -> str:
+        """Invite somebody, have them use the link and have what that asks for done; return their page of work."""
+        with self.runtime.db.transaction() as session:
+            secret = experts.invite(session, self.project, name, actor="test")
+        sent = {"name": name, "new_password": PASSWORD, "consent": "yes"}
+        came_to = self.client.post(f"/join/{secret}", data=sent).location
+        self.do_what_was_asked_for()
+        return self.client.get(came_to).text
+
     def triage(self, *, random_share: float) -> None:
         with self.runtime.db.transaction() as session:
             project = projects.find(session, self.project.slug)
@@ -76,6 +94,28 @@ class World:
         self.do(JobKind.CURATE)
         with self.runtime.db.reading() as session:
             return answers.describe_set(session, answers.newest_set(session, self.project.id))
+
+    def post(self, path: str, **body):
+        """Have the operator ask the API for something."""
+        sent = {"project": self.project.slug, **body}
+        return self.client.post(f"/v1/{path}", json=sent, headers=self.headers)
+
+    def newest(self, what: str) -> dict:
+        """Return what the API says of the newest row."""
+        listed = self.client.get(f"/v1/{what}?project={self.project.slug}", headers=self.headers)
+        return listed.json["items"][-1]
+
+    def learn(self, **options) -> dict:
+        """Build a set, train on it, and return how the challenger was judged, all by the API."""
+        assert self.post("training-sets").status_code == 202
+        self.work()
+        return self.learn_again(**options)
+
+    def learn_again(self, **options) -> dict:
+        """Train on the newest set in another way, and return how the challenger was judged."""
+        assert self.post("training-runs", options=TEACHABLE | options).status_code == 202
+        self.work()
+        return self.newest("evaluations")
 
     def train(self) -> Evaluation:
         with self.runtime.db.transaction() as session:
@@ -163,6 +203,12 @@ class World:
             of_task = select(Settlement).where(Settlement.task_id == self._tasks()[prompt].id)
             return session.exec(of_task).first()
 
+    def who_answered(self) -> list[str]:
+        """Return the names here of those whose answers were read."""
+        own = select(User.name).join(Annotator, col(Annotator.user_id) == User.id)
+        with self.runtime.db.reading() as session:
+            return list(session.exec(own.join(Annotation, col(Annotation.annotator_id) == Annotator.id)))
+
     def examples(self) -> dict[str, Example]:
         """Return the newest training set's rows, by prompt."""
         with self.runtime.db.reading() as session:
@@ -174,3 +220,13 @@ class World:
         with self.runtime.db.reading() as session:
             found = session.exec(rows.where(AnnotationTask.project_id == self.project.id)).all()
         return {response.messages[-1]["content"]: task for task, response in found}
+
+
+def as_bundled(settings: Settings, kind: ConnectorKind, tool: RunningTool) -> Settings:
+    """Return settings of an installation that takes a running tool for the one that it brings along."""
+    own = "label_studio_url" if kind is ConnectorKind.LABEL_STUDIO else "argilla_url"
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    kept = tools.bundled(kind).home_of(tool.data_dir)
+    tools.bundled(kind).home_of(settings.data_dir).symlink_to(kept)
+    (kept / "port").write_text(tool.url.rpartition(":")[2])
+    return settings.model_copy(update={own: ""})

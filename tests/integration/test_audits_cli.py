@@ -3,9 +3,11 @@
 import pytest
 
 from retrain.audit import Finding, Repair, RepairKind, Severity
-from service import people, runtime
+from service import people, projects, runtime
+from service.clock import utcnow
 from service.stages.curation import _finding_row
-from service.tables import Role
+from service.tables import EvaluationState, Role
+from tests import builders
 from tests.builders import add_person, add_project, add_set
 
 
@@ -62,3 +64,17 @@ def test_time_spent_elsewhere_counts_by_part(errata, finding):
     assert (
         errata("time", "add", "--project", "clinic", "--part", "data", "--hours", "0")[1]["code"] == "invalid"
     )
+
+
+def test_time_on_validation_is_waived_where_nothing_else_is_missing(errata, finding):
+    with runtime.from_environment().db.transaction() as session:
+        project = projects.find(session, "clinic")
+        builders.add_criteria(session, project)
+        model = builders.add_challenger(session, project, number=2)
+        row = builders.add_evaluation(session, project, model, EvaluationState.CANNOT_TELL)
+        row.reasons = [{"rule": "effort", "met": False}]
+    why = ("--reason", "known", "--until", utcnow().date().isoformat())
+    status, told = decide(errata, "time", "waive", str(row.id), *why, finding=finding)
+    assert (status, told["author"], told["evaluation"]) == (0, "pia", str(row.id))
+    nameless = decide(errata, "time", "waive", finding["id"], *why, finding=finding)
+    assert (nameless[0], nameless[1]["code"]) == (1, "not_found")

@@ -355,7 +355,7 @@ def test_a_value_that_does_not_fit_its_field_is_named_and_leaves_nothing(site, r
 
 def test_an_option_that_training_does_not_know_is_refused(site):
     before = site.rows()
-    for options in ({"speed": 1}, {"mode": "wild"}, {"learning_rate": "fast"}):
+    for options in ({"speed": 1}, {"mode": "wild"}, {"method": "ppo"}, {"learning_rate": "fast"}):
         body = json.dumps({"project": "clinic", "options": options}).encode()
         _assert_refused(_send(site, "POST /v1/training-runs", body), 422, "invalid")
     assert site.rows() == before

@@ -254,19 +254,39 @@ def test_nothing_trains_before_success_is_defined(errata, project):
     assert errata("train", "--project", project)[1]["code"] == "success_criteria_missing"
 
 
+def test_base_models_are_compared_on_a_set_or_not_at_all(errata, project):
+    status, document = errata("models", "compare", "bundled:tiny", "--project", project)
+    assert (status, document["code"]) == (1, "not_found")
+    assert "errata curate" in document["detail"]
+
+
+def test_a_learning_rate_is_an_option_of_its_own(errata, project):
+    with runtime.from_environment().db.transaction() as session:
+        add_set(session, _project(session))
+    asked = ("train", "--project", project, "--dry-run", "--learning-rate")
+    assert errata(*asked, "0.0005")[1]["options"] == {"learning_rate": 0.0005}
+    assert errata(*asked, "7")[1]["code"] == "invalid"
+
+
 def test_an_approval_needs_a_persons_token(errata, project):
     status, document = errata("approve", "--project", project, "--reason", "looks good")
     assert (status, document["code"]) == (1, "unauthenticated")
 
 
-def test_a_stale_approval_exits_3(errata, project, criteria):
+def test_a_stale_approval_exits_3(errata, project, criteria, monkeypatch):
     errata("criteria", "set", project, criteria)
     with runtime.from_environment().db.transaction() as session:
         row = _project(session)
         add_evaluation(session, row, add_challenger(session, row))
     Path(criteria).write_text('[{"metric": "accuracy", "suite": "test", "margin": 0.2}]')
-    errata("criteria", "set", project, criteria)
     token = errata("tokens", "add", "olga")[1]["token"]
+    moving = ("criteria", "set", project, criteria, "--reason", "a typo", "--second-token", token)
+    status, document = errata(*moving)
+    assert (status, document["code"]) == (1, "two_persons_needed")
+    errata("users", "add", "pia", "--role", "approver")
+    monkeypatch.setenv("ERRATA_TOKEN", errata("tokens", "add", "pia")[1]["token"])
+    runtime.from_environment.cache_clear()
+    assert errata(*moving)[0] == 0
     status, document = errata("approve", "--project", project, "--reason", "late", "--token", token)
     assert (status, document["code"]) == (3, "approval_stale")
 
@@ -377,9 +397,18 @@ def test_a_project_can_want_two_persons(errata, project):
     assert errata("projects", "set", project, "--random-share", "0.1")[1]["needs_two_persons"] is True
 
 
-def test_a_table_for_a_file_or_another_program_is_cut_nowhere(capsys):
+def test_a_table_for_a_file_or_another_program_is_lines_with_tabs_between_cells(capsys):
     token = "t" * 120
-    console.show(
-        {"accounts": [{"name": "expert-1@errata.local", "password": token, "more": token}]}, as_json=False
-    )
-    assert capsys.readouterr().out.count(token) == 2
+    console.show({"accounts": [{"name": "expert-1", "token": token, "said": "one\n\ttwo"}]}, as_json=False)
+    assert capsys.readouterr().out == f"accounts:\nname\ttoken\tsaid\nexpert-1\t{token}\tone two\n"
+
+
+@pytest.mark.parametrize(
+    ("url", "told"), [("nowhere://bucket", "Protocol not known"), ("gs://bucket", "install gcsfs")]
+)
+def test_an_artifact_store_that_cannot_be_read_is_named_with_what_is_missing(errata, monkeypatch, url, told):
+    with monkeypatch.context() as environment:
+        environment.setenv("ERRATA_ARTIFACTS_URL", url)
+        status, problem = errata("init", "--admin", "olga")
+    assert (status, problem["code"]) == (78, "configuration")
+    assert problem["detail"].startswith("ERRATA_ARTIFACTS_URL: ") and told in problem["detail"]

@@ -6,13 +6,17 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 
 import httpx
 import pytest
 from label_studio_sdk.label_interface.interface import LabelInterface
 
+from annotation import argilla as argilla_connector
+from annotation import label_studio
 from annotation.answers import check
 from annotation.argilla import ArgillaConnector
+from annotation.argilla_results import to_values
 from annotation.errors import InvalidAnswer, InvalidSchema, ToolRefused, ToolUnavailable
 from annotation.label_schema import default_guidelines
 from annotation.label_studio import LabelStudioConnector, label_config
@@ -269,6 +273,15 @@ def test_a_skip_has_neither_answer_nor_problem(tool, project):
     annotation = tool.people.skip(project, task, tool.ann)
     found = pulled(tool, project)[annotation]
     assert (found.answer, found.problem) == (None, None)
+
+
+def test_a_draft_is_no_answer(tool, project):
+    ids = tool.connector.push(project, TASKS)
+    tool.people.draft(project, ids["k-1"], tool.ann, WRONG)
+    assert pulled(tool, project) == {}
+    assert fetched(tool, project, ids["k-1"]) == []
+    answer = tool.people.answer(project, ids["k-1"], tool.ben, RIGHT)
+    assert set(pulled(tool, project)) == {answer}
 
 
 def test_nonsense_has_a_problem_and_stops_nothing(lenient_tool, slug):
@@ -559,6 +572,11 @@ def test_in_argilla_nobody_changes_anothers_answer_or_is_shown_it(argilla_tool, 
         argilla_tool.people.edit(made.external_id, answer, "ben", RIGHT)
     assert argilla_tool.people.shown(made.external_id, task, "ann") == [answer]
     assert argilla_tool.people.shown(made.external_id, task, "ben") == []
+    reading = {
+        who: argilla_tool.people.read(f"/api/v1/records/{task}", who)["responses"]
+        for who in ("ann", "ben", None)
+    }
+    assert {who: len(found) for who, found in reading.items()} == {"ann": 1, "ben": 0, None: 1}
 
 
 def test_a_changed_question_asks_anew_and_earlier_answers_are_still_pulled(argilla_tool, slug):
@@ -573,6 +591,24 @@ def test_a_changed_question_asks_anew_and_earlier_answers_are_still_pulled(argil
     assert answered(argilla_tool, project) == {"k-1", "k-3"}
 
 
+@pytest.mark.parametrize(("engine", "read"), [("dated_by_answers", 1), ("elasticsearch", 4)])
+def test_argilla_reads_the_answer_that_changed_where_its_search_can_tell(
+    argilla_tool, slug, monkeypatch, engine, read
+):
+    monkeypatch.setattr("annotation.argilla.MARGIN", timedelta(microseconds=-1))
+    monkeypatch.setattr("annotation.argilla.DATED_BY_ANSWERS", engine)
+    tool, project = argilla_tool, set_up(argilla_tool.connector, slug).external_id
+    ids = tool.connector.push(
+        project, [NewTask(key=f"k-{n}", prompt="?", response="Billing") for n in range(5)]
+    )
+    given = [tool.people.answer(project, task, "ann", WRONG) for task in list(ids.values())[:4]]
+    newest = max(held.changed_at for held in tool.connector.pull(project, None) if held.changed_at)
+    tool.people.edit(project, given[1], "ann", RIGHT)
+    held = list(tool.connector.pull(project, newest))
+    assert len(held) == read
+    assert RIGHT in [one.answer for task in held for one in task.annotations]
+
+
 def test_argilla_pulls_more_than_a_page(argilla_tool, slug, monkeypatch):
     monkeypatch.setattr("annotation.argilla.PAGE", 2)
     project = set_up(argilla_tool.connector, slug).external_id
@@ -582,3 +618,28 @@ def test_argilla_pulls_more_than_a_page(argilla_tool, slug, monkeypatch):
     for task in ids.values():
         argilla_tool.people.answer(project, task, "ann", RIGHT)
     assert answered(argilla_tool, project) == set(ids)
+
+
+AT = "2026-01-02T03:04:05.678901"
+
+
+@pytest.mark.parametrize(
+    ("read", "given", "known"),
+    [
+        (
+            label_studio._pulled,
+            {"id": 1, "completed_by": 7, "updated_at": AT, "result": to_result(RIGHT)},
+            {7: ANN},
+        ),
+        (
+            argilla_connector._pulled,
+            {"id": "r", "user_id": "7", "updated_at": AT, "status": "submitted", "values": to_values(RIGHT)},
+            {"7": "ann"},
+        ),
+    ],
+)
+def test_an_answer_of_an_account_that_is_gone_is_kept_and_is_none(read, given, known):
+    ours, nobodys = read("k-1", given, known), read("k-1", given, {})
+    assert (ours.answer, ours.problem) == (RIGHT, None)
+    assert (nobodys.annotator, nobodys.answer) == ("user 7", None)
+    assert nobodys.problem == "by an account that the tool does not know"

@@ -76,7 +76,9 @@ class TestWhoIsLetIn:
                 continue
             answer = who.client.open(path, method=method, data={"csrf": csrf} if method == "POST" else None)
             counts = self.role_that_counts(role, where, is_of_project=path.startswith("/p/"))
-            assert is_let_in(answer) == (counts in PEOPLE[page.access]), (method, path, answer.status_code)
+            # Experts' own pages are for who joined, besides those who may read the project: nobody here has.
+            access = Access.READER if path.startswith("/p/clinic/work") else page.access
+            assert is_let_in(answer) == (counts in PEOPLE[access]), (method, path, answer.status_code)
             assert answer.status_code < 500, (method, path)
 
     def test_nobody_is_let_in(self, client, clinic):
@@ -90,7 +92,8 @@ class TestWhoIsLetIn:
     def test_every_route_of_the_console_is_a_page_or_where_one_signs_in(self, client):
         views = client.application.view_functions
         others = {n for n in views if n.startswith("console.") and not isinstance(views[n], Page)}
-        assert others == {f"console.{n}" for n in ("sign_in", "use_password", "link", "use_sign_in_link")}
+        ways_in = ("sign_in", "use_password", "link", "use_sign_in_link", "invitation", "join")
+        assert others == {f"console.{name}" for name in ways_in}
 
     def test_every_page_of_a_project_says_which(self, client):
         for rule in client.application.url_map.iter_rules():
@@ -373,8 +376,8 @@ class TestLedger:
         ada.post(f"/p/clinic/settings/keys/{key_id}/revoke")
         ada.post("/users/role", name="ada", role="approver", project="clinic")
         ada.post("/users/role", name="ada", role="admin", project="clinic")
-        set_document(ada, "rules", '{"default_loss": 0.2}')
-        set_document(ada, "rules", json.dumps(projects.DEFAULT_RULES))
+        set_document(ada, "reasons", '{"wrong": {"severity": 2}}')
+        set_document(ada, "reasons", json.dumps(projects.DEFAULT_REASONS))
         ada.post("/p/clinic/settings/switches", random_share="0.5")
         ada.post(f"/p/clinic/jobs/{dead}/retry")
         ada.post(f"/p/clinic/jobs/{dead}/cancel")
@@ -434,13 +437,20 @@ def test_a_run_s_page_cancels_its_job(runtime, clinic):
     with runtime.db.transaction() as session:
         training_set = builders.add_set(session, clinic)
     olga = person(runtime, Role.OPERATOR, password="")
-    answer = olga.post(f"/p/clinic/sets/{training_set.id}/train", epochs="2", learning_rate="0.001")
+    sent = {"epochs": "2", "learning_rate": "0.001", "only_watch": "true"}
+    sent |= {"method": "kto", "targets": "q_proj, v_proj"}
+    answer = olga.post(f"/p/clinic/sets/{training_set.id}/train", **sent)
     run_page = path_of(answer)
     assert olga.get(run_page).status_code == olga.get(f"{run_page}/part").status_code == 200
     assert olga.post(f"{run_page}/cancel").status_code == 303
     with runtime.db.reading() as session:
         run = session.exec(select(TrainingRun)).one()
-        assert (run.state, run.requested_by, run.spec["epochs"]) == ("cancelled", olga.user.id, 2)
+        assert (run.state, run.requested_by, run.spec) == (
+            "cancelled",
+            olga.user.id,
+            {"epochs": 2, "learning_rate": 0.001, "method": "kto", "targets": ["q_proj", "v_proj"]},
+        )
+        assert run.is_only_watched
         assert session.exec(select(Job)).one().state is JobState.CANCELLED
 
 

@@ -2,19 +2,27 @@
 
 import json
 import re
+from datetime import timedelta
 from html import unescape
 
 import pytest
 from sqlmodel import Session, select
 
 from retrain.suites import GENERAL, general_cases, general_questions
+from retrain.suites.document import bundled_suites
+from retrain.suites.expansion import expand
 from retrain.types import Split, sha256_of
 from service import people
+from service.answers.cases import cases_of
+from service.clock import utcnow
 from service.runtime import Runtime
 from service.tables import (
     Approval,
+    Document,
+    DocumentKind,
     Evaluation,
     EvaluationState,
+    LedgerEntry,
     ModelState,
     ModelVersion,
     Project,
@@ -32,6 +40,16 @@ def clinic(runtime) -> Project:
         project = builders.add_project(session)
         builders.add_criteria(session, project)
     return project
+
+
+@pytest.fixture
+def ada(runtime, clinic) -> Person:
+    return person(runtime, Role.APPROVER, name="ada")
+
+
+@pytest.fixture
+def pia(runtime, clinic) -> Person:
+    return person(runtime, Role.APPROVER, name="pia")
 
 
 class Challenger:
@@ -83,10 +101,6 @@ class TestDecisions:
     @pytest.fixture
     def challenger(self, runtime, clinic) -> Challenger:
         return Challenger(runtime, clinic)
-
-    @pytest.fixture
-    def ada(self, runtime, clinic) -> Person:
-        return person(runtime, Role.APPROVER, name="ada")
 
     def test_a_challenger_is_approved_promoted_and_taken_back(self, challenger, ada):
         assert challenger.decide(ada).status_code == 303
@@ -258,3 +272,116 @@ class TestDifferences:
         lost = page.partition("Only the champion is right")[2].partition("</section>")[0]
         assert general_cases(general_questions())[0].messages[-1].content in unescape(lost)
         assert "<del>the right</del>" in lost and "<ins>another</ins>" in lost
+
+    def test_cases_of_suites_are_told_in_turn_the_surest_mistake_first(self, runtime, clinic):
+        sarcasm, other = expand(bundled_suites()["sarcasm"], seed=0, has_labels=True).cases[:2]
+        first, second = (case.key for case in general_cases(general_questions())[:2])
+        right = [sarcasm.key, first, second]
+        asked = [*right, other.key, sarcasm.pair]
+        said = {who: dict.fromkeys(asked, who) for who in ("champion", "challenger")}
+        report = {
+            "suites": {GENERAL: [first, second], "sarcasm": [sarcasm.key, other.key]},
+            "right": {"champion": [*right, other.key], "challenger": []},
+            "answers": said,
+            "sure": {"champion": {second: 0.7}, "challenger": {first: 0.6, second: 0.9}},
+            "flaky": {other.key: "olga"},
+        }
+        challenger = Challenger(runtime, clinic)
+        with runtime.db.transaction() as session:
+            evaluation = session.get_one(Evaluation, challenger.evaluation.id)
+            evaluation.report = runtime.artifacts.put_bytes(json.dumps(report).encode())
+            found = cases_of(session, runtime.artifacts, evaluation)
+        assert (found.won, found.sureness) == ([], [])
+        assert [each.suite for each in found.lost] == [GENERAL, "sarcasm", GENERAL]
+        assert [each.sure.get("challenger") for each in found.lost] == [0.9, None, 0.6]
+        assert found.lost[1].asked == sarcasm.messages[-1].content
+        assert found.lost[1].plainly == {"champion": "champion", "challenger": "challenger"}
+        assert found.lost[1].expected == "the same label as without the variation"
+        assert [(each.asked, each.owner) for each in found.flaky] == [(other.messages[-1].content, "olga")]
+        page = person(runtime, Role.AUDITOR, password="").get(f"/p/clinic/evaluations/{evaluation.id}").text
+        assert "(90 % sure)" in page and "sarcasm, of olga" in page
+
+    def test_how_sure_the_models_were_is_said_beside_how_often_they_were_right(self, runtime, clinic):
+        report = {
+            "suites": {"test": ["a", "b"]},
+            "right": {"champion": ["a"], "challenger": ["a", "b"]},
+            "answers": {who: {"a": "x", "b": "y"} for who in ("champion", "challenger")},
+            "sure": {"champion": {"a": 0.9, "b": 0.8}, "challenger": {"a": 0.9, "b": 0.7}},
+        }
+        challenger = Challenger(runtime, clinic)
+        with runtime.db.transaction() as session:
+            evaluation = session.get_one(Evaluation, challenger.evaluation.id)
+            evaluation.report = runtime.artifacts.put_bytes(json.dumps(report).encode())
+            builders.add_score(session, evaluation)
+        page = person(runtime, Role.AUDITOR, password="").get(f"/p/clinic/evaluations/{evaluation.id}").text
+        assert "the champion gave its labels 85 % on average and was right in 50 %" in page
+        assert "the challenger gave its labels 80 % on average and was right in 100 %." in page
+
+
+class TestWaivingEffort:
+    """Time on validation may be waived by one person for another to approve, and nothing else may."""
+
+    EFFORT, LOSS = (
+        {"rule": rule, "suite": "people", "slice": None, "met": False} for rule in ("effort", "loss")
+    )
+    FIGURES = dict.fromkeys(("champion", "challenger", "low", "high", "margin"), 0.1)
+
+    @pytest.fixture
+    def lacking(self, runtime, clinic) -> Challenger:
+        return self.judged(runtime, clinic, self.EFFORT)
+
+    def judged(self, runtime, clinic, *unmet) -> Challenger:
+        challenger = Challenger(runtime, clinic, EvaluationState.CANNOT_TELL)
+        met = self.EFFORT | {"rule": "better", "met": True}
+        with runtime.db.transaction() as session:
+            evaluation = session.get_one(Evaluation, challenger.evaluation.id)
+            evaluation.reasons = [each | self.FIGURES for each in (met, *unmet)]
+        return challenger
+
+    def waive(
+        self, who: Person, challenger: Challenger, *, days: int = 7, reason: str = "they read transcripts"
+    ):
+        until = (utcnow() + timedelta(days=days)).date().isoformat()
+        path = f"/p/clinic/evaluations/{challenger.evaluation.id}/waive"
+        return who.post(path, reason=reason, until=until)
+
+    def test_one_waives_and_another_approves(self, lacking, ada, pia):
+        assert lacking.decide(ada).status_code == 409
+        assert self.waive(pia, lacking).status_code == 303
+        own = lacking.decide(pia)
+        assert own.status_code == 409 and "somebody else approves" in own.text
+        assert lacking.decisions() == 0
+        page = ada.get(f"/p/clinic/evaluations/{lacking.evaluation.id}").text
+        assert "pia waived the time on validation until" in page and "they read transcripts" in page
+        lacking.decide(ada)
+        assert lacking.promote(ada).status_code == 303
+        assert lacking.state() is ModelState.CHAMPION
+
+    def test_what_misses_anything_else_is_not_waived(self, runtime, clinic, ada, pia):
+        both = self.judged(runtime, clinic, self.EFFORT, self.LOSS)
+        answer = self.waive(pia, both)
+        assert answer.status_code == 409 and "misses nothing but time" in answer.text
+        assert both.decide(ada).status_code == 409
+
+    @pytest.mark.parametrize("changes", [{"reason": " "}, {"days": -1}, {"days": 800}])
+    def test_a_waiver_has_a_reason_and_a_day_within_a_year(self, lacking, ada, pia, changes):
+        assert self.waive(pia, lacking, **changes).status_code in (409, 422)
+        assert lacking.decide(ada).status_code == 409
+
+    def test_after_its_day_it_lets_nothing_through(self, runtime, lacking, ada, pia):
+        self.waive(pia, lacking)
+        with runtime.db.transaction() as session:
+            [waiver] = session.exec(select(Document).where(Document.kind == DocumentKind.WAIVER))
+            waiver.content = waiver.content | {"until": "2026-01-01"}
+        assert lacking.decide(ada).status_code == 409
+
+    def test_the_api_and_the_ledger_know_it(self, runtime, client, lacking):
+        with runtime.db.transaction() as session:
+            _, token = builders.add_person(session, Role.APPROVER, "mia")
+        body = {"reason": "known", "until": utcnow().date().isoformat()}
+        path = f"/v1/evaluations/{lacking.evaluation.id}/waivers"
+        answer = client.post(path, json=body, headers={"Authorization": f"Bearer {token}"})
+        assert (answer.status_code, answer.json["item"]["author"]) == (201, "mia")
+        with runtime.db.reading() as session:
+            entry = session.exec(select(LedgerEntry).order_by(LedgerEntry.seq.desc())).first()
+        assert (entry.action, entry.actor, entry.facts["reason"]) == ("effort_waived", "mia", "known")

@@ -3,14 +3,16 @@
 import json
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
 import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import inspect, text
+from sqlalchemy.exc import OperationalError
 from sqlmodel import col, select
 
 from annotation.types import TaskKind, Verdict
@@ -20,11 +22,12 @@ from retrain.audit import Finding, Repair, RepairKind, Severity
 from retrain.recipe import Recipe
 from retrain.types import Split, canonical_json
 from retrain.versions import DataRepository
-from service import db, ledger, revisions
+from service import db, ledger, revisions, rights
 from service.answers.erasures import erased_rows, learned_from_erased
 from service.clock import utcnow
 from service.db import Database
 from service.errors import NotFound, TryAgain
+from service.jobs.erasure import forget
 from service.stages import curation, erasure, labelling
 from service.tables import (
     Annotation,
@@ -40,6 +43,7 @@ from service.tables import (
     Response,
     Role,
     RunState,
+    Score,
     Settlement,
     SplitAssignment,
     TaskState,
@@ -49,6 +53,7 @@ from service.tables import (
 from tests import builders
 from tests.clones import checked_out, dvc, git_objects
 from tests.console import person
+from tests.fakes import FakeConnector
 from tests.integration.test_mirror import Team
 from tests.storage import running_storage
 
@@ -72,7 +77,7 @@ COLUMNS = {
     ),
     *("response.legal_basis", "training_set_example.consent"),
     *("quarantine.reason", "quarantine.subject"),
-    *("response.messages", "response.subject", "response.text", "settlement.correction"),
+    *("response.messages", "response.subject", "response.text", "score.slice", "settlement.correction"),
 }
 FILES = {"artifacts", "data-repository", "errata.db", "remote", "work"}
 
@@ -82,6 +87,7 @@ class Clinic(Team):
 
     def __init__(self, runtime, remote: str, options: dict[str, str] | None = None) -> None:
         super().__init__(runtime, remote, options)
+        self.tool = FakeConnector()
         self.other = self.settle("how long is the way to the moon?", "long")
         own = [
             self.told(f"how is my {MARKER}?"),
@@ -122,6 +128,8 @@ class Clinic(Team):
             response.context = [{"text": MARKER}]
             for row in session.exec(select(TrainingSetExample)):  # as it was frozen once
                 row.consent = {"basis": MARKER if str(row.settlement_id) in self.own else None, "flags": {}}
+                row.split = Split.TEST
+            self.scored(session, f"ward={MARKER}")
             turn = {"asked": f"and the other {MARKER}?", "conversation_id": MARKER}
             builders.add_response(session, self.project, **turn)
             judged = builders.add_response(session, self.project, f"your {MARKER} is lost")
@@ -153,12 +161,19 @@ class Clinic(Team):
             evaluation = session.exec(select(Evaluation)).one()
             rows = session.exec(select(TrainingSetExample)).all()
             hashes = [row.content_sha256 for row in rows if str(row.settlement_id) in self.own]
-            evaluation.report = self.report(dict.fromkeys(hashes, f"the {MARKER} plays"))
+            varied = [f"typos:{name}" for name in hashes]
+            evaluation.report = self.report(dict.fromkeys([*hashes, *varied], f"the {MARKER} plays"))
             failed = session.get_one(TrainingRun, self.model(session).training_run_id)
             failed.state = RunState.FAILED
         work = self.runtime.settings.work / str(failed.id)
         work.mkdir(parents=True)
         (work / "train.parquet").write_bytes(self.runtime.artifacts.get_bytes(self.second.artifact))
+
+    def scored(self, session, *slices: str) -> None:
+        """Have the evaluation's test set told apart by these slices."""
+        overall = session.exec(select(Score)).one()
+        figures = overall.model_dump(exclude={"id", "created_at", "slice"})
+        session.add_all(Score(**figures, slice=name) for name in slices)
 
     def report(self, answers: dict[str, str]) -> str:
         """A report of an evaluation with these answers to cases, all of them right."""
@@ -169,8 +184,41 @@ class Clinic(Team):
     def model(self, session) -> ModelVersion:
         return session.exec(select(ModelVersion).where(ModelVersion.number == 7)).one()
 
-    def erase(self, subject: str = PATIENT) -> dict[str, int]:
-        return erasure.run(self.runtime, subject, self.repository, parquet, actor="olga")
+    def erase(self, subject: str = PATIENT, *, files=parquet) -> dict[str, int]:
+        """Ask for an erasure and do it; return what its certificate counts."""
+        return self.do(self.wish(subject), files=files)["counts"]
+
+    def wish(self, subject: str = PATIENT, project=None) -> UUID:
+        with self.runtime.db.transaction() as session:
+            told = rights.preview(session, self.runtime.secrets, subject, project)
+            _, job = rights.ask_erasure(
+                session,
+                self.runtime.queue,
+                self.runtime.secrets,
+                subject,
+                project,
+                confirm=told["confirm"],
+                actor="olga",
+            )
+        return job
+
+    def do(self, job: UUID, *, files=parquet) -> dict:
+        lease = self.runtime.queue.lease(job)
+        try:
+            certificate = erasure.run(
+                self.runtime,
+                lease,
+                self.repository,
+                files,
+                connect=lambda kind: self.tool,
+                forget=partial(forget, self.runtime),
+            )
+        except Exception as error:
+            with suppress(OperationalError):  # of a locked database, as some tests want it
+                lease.fail(error, code="unexpected")
+            raise
+        lease.finish({"erasure": certificate["erasure"], **certificate["counts"]})
+        return certificate
 
     def holding(self) -> set[str]:
         """Return every place in which the marker stands: kinds of files, columns, Git's objects."""
@@ -222,7 +270,7 @@ def any_clinic(any_runtime, tmp_path) -> Clinic:
 def test_after_an_erasure_no_word_is_left_anywhere(clinic):
     clinic.spread()
     assert clinic.holding() == FILES | COLUMNS
-    assert clinic.erase() == {"responses": 5, "feedback": 5, "sets": 2}
+    assert clinic.erase() == {"responses": 5, "feedback": 5, "tasks": 3, "sets": 2}
     assert clinic.holding() == set()
 
 
@@ -270,12 +318,30 @@ def test_a_report_keeps_what_it_says_of_the_rows_of_others(clinic):
         evaluation = session.exec(select(Evaluation)).one()
         rows = session.exec(select(TrainingSetExample)).all()
         hashes = {row.content_sha256: str(row.settlement_id) for row in rows}
-        evaluation.report = clinic.report(dict.fromkeys(hashes, "yes"))
+        varied = [f"typos:{name}" for name in hashes]
+        evaluation.report = clinic.report(dict.fromkeys([*hashes, *varied], "yes"))
     clinic.erase()
     with clinic.runtime.db.reading() as session:
         left = session.exec(select(Evaluation.report)).one()
     [kept] = {name for name, key in hashes.items() if key == clinic.other}
-    assert left == clinic.report({kept: "yes"})
+    assert left == clinic.report({kept: "yes", f"typos:{kept}": "yes"})
+
+
+def test_figures_of_a_slice_that_others_made_too_stay(clinic):
+    clinic.judged(clinic.second)
+    with clinic.runtime.db.transaction() as session:
+        for response in session.exec(select(Response)):
+            own = response.subject == PATIENT
+            response.attributes = {"language": "de"} | (
+                {"ward": "7", "visit": "3"} if own else {"visit": "4"}
+            )
+        for row in session.exec(select(TrainingSetExample)):
+            row.split = Split.TEST
+        clinic.scored(session, "language=de", "ward=7", "visit=3", "visit=4", "label=billing")
+    clinic.erase()
+    with clinic.runtime.db.reading() as session:
+        left = set(session.exec(select(Score.slice)))
+    assert left == {"", "language=de", "visit=4", "label=billing"}
 
 
 def test_what_others_said_is_not_a_persons(any_clinic):
@@ -407,12 +473,12 @@ def test_while_a_job_holds_rows_an_erasure_waits_and_then_finds_what_the_job_mad
         job = clinic.runtime.queue.ask(
             session, JobKind.CURATE, clinic.project.id, project_id=clinic.project.id
         )
-    lease = clinic.runtime.queue.lease(job)
+    lease, wish = clinic.runtime.queue.lease(job), clinic.wish()
     audit = clinic.reviewer.audit
 
     def erased_meanwhile(*arguments, **more):
         with pytest.raises(TryAgain, match=f"job {job}"):
-            clinic.erase()
+            clinic.do(wish)
         return audit(*arguments, **more)
 
     clinic.reviewer.audit = erased_meanwhile
@@ -421,7 +487,7 @@ def test_while_a_job_holds_rows_an_erasure_waits_and_then_finds_what_the_job_mad
     with clinic.runtime.db.reading() as session:
         held = select(TrainingSetExample).where(TrainingSetExample.settlement_id == UUID(later))
         assert session.exec(held).one().erased_at is None
-    assert clinic.erase()["sets"] == 3
+    assert clinic.do(wish)["counts"]["sets"] == 3
     assert clinic.holding() == set()
 
 
@@ -553,7 +619,7 @@ def test_two_erasures_at_once_do_not_undo_each_other(clinic):
             clinic.erase("Ben")
 
     with pytest.raises(TryAgain, match="by somebody else"):
-        erasure.run(clinic.runtime, PATIENT, clinic.repository, Meanwhile(), actor="olga")
+        clinic.erase(files=Meanwhile())
     clinic.erase()
     assert clinic.holding() == set()
     assert key not in clinic.examples(clinic.curate())

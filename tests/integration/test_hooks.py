@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
-from sqlmodel import select
+from sqlmodel import SQLModel, select
 from standardwebhooks.webhooks import Webhook
 
 from annotation.label_studio import LabelStudioConnector
@@ -109,6 +109,29 @@ def test_only_ids_and_times_of_a_webhook_are_kept(hook):
     for theirs in ("tool-secret", "Ann", "ann@", "incorrect", hook.secret):
         assert theirs not in kept
     assert event.facts["annotations"] == ["5"]
+
+
+SECRETS = ("9MzvlPgLYizsjEi55HPZ", "s3cr3t-of-data", "pbkdf2-hash", "Bearer eyJhbGciOi")
+
+
+def test_secrets_in_a_webhook_are_in_no_table_log_or_file(hook, capfd):
+    token, password, hashed, bearer = SECRETS
+    project = EVENT["project"] | {"token": token, "task_data_password": password}
+    person = {"email": "ann@clinic.example", "password": hashed}
+    body = EVENT | {"project": project, "headers": {"Authorization": bearer}}
+    body["annotation"] = EVENT["annotation"] | {"completed_by": person}
+    assert hook.send(body).status_code == 204
+    assert hook.send(body | {"action": f"FORMAT {bearer}"}).status_code == 422
+    with hook.runtime.db.reading() as session:
+        tables = [session.execute(table.select()).all() for table in SQLModel.metadata.sorted_tables]
+    kept = [json.dumps([[str(cell) for cell in row] for row in rows]) for rows in tables]
+    files = [path.read_bytes() for path in hook.runtime.settings.data_dir.rglob("*") if path.is_file()]
+    log = "".join(capfd.readouterr())
+    assert any("ANNOTATION_CREATED" in text for text in kept)
+    assert any(b"ANNOTATION_CREATED" in held for held in files)
+    for secret in SECRETS:
+        assert not [text for text in (*kept, log) if secret in text]
+        assert not [held for held in files if secret.encode() in held]
 
 
 @pytest.mark.parametrize(

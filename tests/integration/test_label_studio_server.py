@@ -11,7 +11,7 @@ import pytest
 from annotation.errors import ToolRefused
 from annotation.hooks import HookAction, is_authentic, parse_label_studio
 from annotation.label_studio import SECRET_HEADER, LabelStudioConnector
-from annotation.types import Answer, LabelSchema, NewTask, TaskKind, Verdict
+from annotation.types import Answer, Cause, LabelSchema, NewTask, TaskKind, Verdict
 from service import label_studio_server as server
 from service.tool_server import ToolFailed, read_secrets, wait_until_ready
 from tests.label_studio import LabelStudioPeople
@@ -70,6 +70,30 @@ def test_a_failed_installation_is_named_and_not_taken_for_complete(tmp_path, mon
     with pytest.raises(ToolFailed, match="no-such-wheel"):
         server.install(tmp_path, lambda line: None)
     assert not list(tmp_path.glob("*/complete"))
+
+
+def test_an_expert_is_told_no_answer_but_their_own_and_the_administrator_all(label_studio):
+    connector = LabelStudioConnector(label_studio.url, label_studio.admin_token)
+    project = connector.set_up(slug="blind", schema=SCHEMA, hook_url="", hook_secret="").external_id
+    task = connector.push(project, [NewTask(key="k-1", prompt="Who?", response="Ann.")])["k-1"]
+    people, (ann, ben, _) = LabelStudioPeople(label_studio), label_studio.accounts
+    answer = Answer(Verdict.INCORRECT, correction="Bartholomew.", cause=Cause.MODEL)
+    given = people.answer(project, task, ann.email, answer)
+
+    people.draft(project, task, ann.email, answer)
+
+    def reading(path: str, token: str) -> bool:
+        return "Bartholomew" in json.dumps(people._call("GET", path, token))
+
+    for path in (
+        f"/api/tasks/{task}/",
+        f"/api/tasks/?project={project}&fields=all",
+        f"/api/tasks/{task}/annotations/",
+        f"/api/annotations/{given}/",
+        f"/api/tasks/{task}/drafts",
+    ):
+        readers = (ben.token, ann.token, label_studio.admin_token)
+        assert [reading(path, token) for token in readers] == [False, True, True], path
 
 
 def test_accounts_are_made_once_and_can_be_used(label_studio):

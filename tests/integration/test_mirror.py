@@ -34,7 +34,8 @@ from service.tables import (
 from tests import builders
 from tests.clones import checked_out, dvc, git_objects, holding
 from tests.desk import Desk
-from tests.storage import running_storage
+from tests.s3 import KEYS, running_s3
+from tests.storage import LOGIN, running_ssh, running_storage
 
 MARKER = "xylophone-of-a-patient"
 
@@ -133,12 +134,19 @@ def learned_by_trl(rows: Sequence[Example], folder: Path, base: Path) -> dict[st
 
 @pytest.fixture
 def team(request, runtime, tmp_path) -> Iterator[Team]:
-    """A team whose remote is a directory, or an HTTP server where a test asks for "http"."""
-    if getattr(request, "param", "") == "http":
+    """A team whose remote is a directory, or what else a test asks for."""
+    (tmp_path / "remote").mkdir()
+    kind = getattr(request, "param", "directory")
+    if kind == "http":
         with running_storage() as storage:
             yield Team(runtime, storage.url, {"method": "PUT"})
+    elif kind == "ssh":
+        with running_ssh(tmp_path / "remote") as url:
+            yield Team(runtime, url, LOGIN)
+    elif kind == "s3":
+        with running_s3() as endpoint:
+            yield Team(runtime, "s3://sets/of-a-team", {"endpointurl": endpoint, **KEYS})
     else:
-        (tmp_path / "remote").mkdir()
         yield Team(runtime, str(tmp_path / "remote"))
 
 
@@ -150,7 +158,7 @@ def test_a_set_asks_for_its_mirror_when_it_is_frozen(team):
     assert [job.row_id for job in asked] == [training_set.id]
 
 
-@pytest.mark.parametrize("team", ["directory", "http"], indirect=True)
+@pytest.mark.parametrize("team", ["directory", "http", "ssh", "s3"], indirect=True)
 def test_a_clone_at_a_tag_brings_the_very_bytes_that_training_read(team, tmp_path):
     team.settle("who?", MARKER)
     first = team.curate()
@@ -164,6 +172,29 @@ def test_a_clone_at_a_tag_brings_the_very_bytes_that_training_read(team, tmp_pat
     assert json.loads((clone / "sets/clinic/recipe.json").read_text())["fingerprint"] == first.fingerprint
     assert json.loads((clone / "sets/clinic/audit.json").read_text())["rows"] == 1
     assert first.fingerprint in (clone / "sets/clinic/README.md").read_text()
+
+
+@pytest.mark.parametrize("team", ["ssh", "s3"], indirect=True)
+def test_what_is_forgotten_leaves_the_remote(team):
+    team.settle("who?", MARKER)
+    team.mirror(team.curate())
+    digests = {*team.repository.shards("clinic/v1").values()}
+    assert digests and not team.repository.unpushed(["clinic/v1"])
+    for _ in range(2):
+        team.repository.forget(lambda: digests)
+        assert team.repository.unpushed(["clinic/v1"]) == digests
+
+
+def test_a_login_that_is_refused_is_told_and_its_password_stands_nowhere(runtime, tmp_path, caplog):
+    caplog.set_level(0)
+    with running_ssh(tmp_path) as url:
+        team = Team(runtime, url, LOGIN | {"password": "hunter2"})
+        team.settle("who?", MARKER)
+        training_set = team.curate()
+        with pytest.raises(TryAgain, match=f"{url}: PermissionError"):
+            team.mirror(training_set)
+    assert "hunter2" not in caplog.text + team.row(training_set).failure
+    assert holding(MARKER.encode(), tmp_path) and not holding(b"hunter2", tmp_path)
 
 
 @pytest.mark.parametrize("team", ["http"], indirect=True)

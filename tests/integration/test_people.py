@@ -18,15 +18,22 @@ from service.runtime import Runtime, build
 from service.tables import (
     AcceptedRepair,
     AuditFinding,
+    Bisection,
+    Erasure,
     Evaluation,
     Job,
     JobKind,
     KeyKind,
     LedgerEntry,
+    Notice,
+    NoticeKind,
+    NoticeState,
+    NoticeTarget,
     Project,
     Quarantine,
     Role,
     TrainingRun,
+    Tuning,
     User,
     UserSession,
     UserToken,
@@ -632,17 +639,31 @@ class Api:
             repair = AcceptedRepair(
                 project_id=clinic.id, finding_id=finding.id, place=1, user_id=ada.id, reason=""
             )
+            wish = Erasure(project_id=clinic.id, salted="", actor="test")
+            session.add(wish)
             held = Quarantine(project_id=clinic.id, subject="sam", user_id=ada.id, reason="")
-            session.add_all([repair, held])
+            searched = Bisection(project_id=clinic.id, good_id=model.id, bad_id=model.id, metric="accuracy")
+            tuned = Tuning(
+                project_id=clinic.id, training_set_id=evaluation.training_set_id, metric="accuracy", plan={}
+            )
+            session.add_all([repair, held, searched, tuned])
             session.flush()
+            response = builders.add_response(session, clinic)
             self.job = runtime.queue.ask(session, JobKind.CURATE, clinic.id, project_id=clinic.id)
             self.rows: dict[str, UUID] = {
                 "run_id": session.exec(select(TrainingRun.id)).one(),
                 "evaluation_id": evaluation.id,
+                "bisection_id": searched.id,
+                "tuning_id": tuned.id,
                 "job_id": self.job,
                 "finding_id": finding.id,
                 "repair_id": repair.id,
                 "quarantine_id": held.id,
+                **self._noticed(session, clinic),
+                "response_id": response.id,
+                "feedback_id": builders.add_flag(session, clinic, response).id,
+                "model_id": model.id,
+                "erasure_id": wish.id,
             }
             self.approval = {
                 "evaluation": str(evaluation.id),
@@ -652,6 +673,18 @@ class Api:
                 "decision": "approved",
                 "reason": "good",
             }  # fmt: skip
+
+    def _noticed(self, session, project) -> dict[str, UUID]:
+        """A target, a notice that died and an answer that was settled."""
+        target = NoticeTarget(project_id=project.id, url="https://hooks.example/x", kinds=["alarm"])
+        session.add(target)
+        session.flush()
+        dead = {"kind": NoticeKind.ALARM, "state": NoticeState.DEAD, "facts": {"event": "x"}}
+        notice = Notice(project_id=project.id, target_id=target.id, **dead)
+        session.add(notice)
+        task = builders.add_task(session, project, builders.add_response(session, project))
+        settled = builders.add_settlement(session, task)
+        return {"target_id": target.id, "notice_id": notice.id, "settlement_id": settled.id}
 
     def member(self, role: Role, slug: str) -> dict[str, str]:
         """Headers of somebody whose role is in one project only."""
@@ -668,9 +701,17 @@ class Api:
             "loop.approve": self.approval,
             "audits.waive": {"reason": "known", "until": utcnow().date().isoformat()},
             "audits.accept_repair": {"place": 0},
+            "loop.waive_effort": {"reason": "known", "until": utcnow().date().isoformat()},
             "corpus.add": clinic | corpus | {"rows": [{"question": "x", "label": "y"}]},
             "corpus.import_corpus": clinic | corpus | {"place": "label-studio:7"},
+            "notices.add": clinic | {"url": "https://hooks.example/x", "kinds": ["alarm"]},
+            "notices.set_ticket": {"ticket_url": None},
             "quarantines.impose": clinic | {"subject": "pat", "reason": "known"},
+            "rights.erase": clinic | {"subject": "pat"},
+            "rights.export": clinic | {"subject": "pat"},
+            "bisections.bisect": clinic | {"good": "1", "bad": "1", "metric": "accuracy"},
+            "annotators.invite": clinic | {"name": "mia"},
+            "annotators.change_pool": clinic | {"pool": "doctors"},
             "questions.set_label_schema": clinic | {"label_schema": labels},
         }
 

@@ -131,7 +131,15 @@ def test_an_approved_challenger_becomes_the_champion(any_desk):
 def test_an_approval_names_everything_that_was_seen(desk):
     desk.approve(desk.challenger())
     (approval,) = desk.rows(Approval)
-    assert set(approval.hashes) == {"adapter", "training_set", "criteria", "gate_rules", "report", "champion"}
+    assert set(approval.hashes) == {
+        "adapter",
+        "training_set",
+        "criteria",
+        "gate_rules",
+        "suite",
+        "report",
+        "champion",
+    }
     assert all(approval.hashes.values())
 
 

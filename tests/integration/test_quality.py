@@ -8,7 +8,9 @@ from sqlmodel import select
 
 from annotation.types import Cause, Verdict
 from retrain.audit import Repair, RepairKind, Severity
+from retrain.types import Split
 from service import schedule, settlements
+from service.answers import annotators
 from service.clock import utcnow
 from service.jobs.quality import assess
 from service.runtime import Runtime
@@ -19,6 +21,7 @@ from service.tables import (
     Annotator,
     Job,
     JobKind,
+    ModelState,
     Project,
     QualityReport,
     Role,
@@ -26,6 +29,8 @@ from service.tables import (
     SettlementAnnotation,
     TaskPurpose,
     TaskState,
+    TrainingSet,
+    TrainingSetExample,
 )
 from tests import builders
 from tests.console import person
@@ -54,6 +59,9 @@ class Clinic:
             for name, answer in said.items()
         ]
         labelling.import_answers(self._lease(JobKind.IMPORT), self.project.id, lines)
+        return self.state(task)
+
+    def state(self, task: AnnotationTask) -> TaskState:
         return self.read(AnnotationTask, AnnotationTask.id == task.id).state
 
     def assess(self) -> dict:
@@ -123,6 +131,49 @@ class TestSettling:
             for account in ("ann", "ben"):
                 session.merge(clinic.annotator(account)).user_id = user.id
         assert clinic.answers(clinic.task(), ann=RIGHT, ben=RIGHT) is TaskState.SENT
+
+
+class TestSettlingAgain:
+    """Two of three agree, which is not enough for the project's bar while the third is taken for an expert."""
+
+    @pytest.fixture
+    def strict(self, clinic) -> Clinic:
+        with clinic.runtime.db.transaction() as session:
+            project = session.get_one(Project, clinic.project.id)
+            project.overlap, project.settlement_bar = 3, 0.95
+        return clinic
+
+    def test_what_is_contested_is_settled_once_weights_make_it_sure(self, strict):
+        task = strict.task()
+        assert strict.answers(task, ann=RIGHT, cem=RIGHT, ben=BILLING) is TaskState.CONTESTED
+        strict.assess()
+        assert strict.state(task) is TaskState.CONTESTED
+        strict.careless_ben()
+        strict.assess()
+        assert strict.state(task) is TaskState.SETTLED
+        assert strict.settlement(task).posterior > 0.95
+
+    def test_a_second_run_settles_nothing_more_and_order_does_not_matter(self, strict):
+        before = strict.task()
+        strict.answers(before, ann=RIGHT, cem=RIGHT, ben=BILLING)
+        strict.careless_ben()
+        strict.assess()
+        after = strict.task()
+        strict.answers(after, ben=BILLING, cem=RIGHT, ann=RIGHT)
+        one, other = strict.settlement(before), strict.settlement(after)
+        assert (one.posterior, one.explanation) == (other.posterior, other.explanation)
+        strict.assess()
+        assert strict.settlement(before).id == one.id
+
+    def test_no_weight_takes_a_settlement_back(self, clinic):
+        task = clinic.task()
+        assert clinic.answers(task, ann=RIGHT, ben=RIGHT) is TaskState.SETTLED
+        clinic.careless_ben()
+        clinic.assess()
+        assert clinic.answers(clinic.task(), ann=RIGHT, ben=RIGHT) is TaskState.CONTESTED
+        clinic.assess()
+        assert clinic.state(task) is TaskState.SETTLED
+        assert clinic.settlement(task).withdrawn_at is None
 
 
 class TestAdjudication:
@@ -233,6 +284,27 @@ class TestPages:
         assert page.status_code == 200
         assert "What your answers achieved" in page.text
         assert (ann.get(other).status_code, ann.get("/p/clinic/annotators").status_code) == (404, 403)
+
+    def test_what_answers_achieved_is_counted_up_to_the_model_in_use(self, clinic):
+        tasks = [clinic.task() for _ in range(3)]
+        for task, ben in zip(tasks, (RIGHT, RIGHT, BILLING), strict=True):
+            clinic.answers(task, ann=RIGHT, ben=ben)
+        settlement, ann = clinic.settlement(tasks[0]), clinic.annotator("ann")
+        with clinic.runtime.db.transaction() as session:
+            project = session.merge(clinic.project)
+            builders.add_criteria(session, project)
+            model = builders.add_challenger(session, project)
+            training_set = session.exec(select(TrainingSet)).one()
+            facts = {"content_sha256": "x", "split": Split.TRAIN, "group_name": "g"}
+            session.add(
+                TrainingSetExample(training_set_id=training_set.id, settlement_id=settlement.id, **facts)
+            )
+        counts = []
+        for state in (ModelState.CHALLENGER, ModelState.CHAMPION):
+            with clinic.runtime.db.transaction() as session:
+                session.merge(model).state = state
+                counts.append(annotators.achieved(session, session.merge(clinic.project), ann.id))
+        assert counts == [annotators.Achieved(3, 2, 1, in_model) for in_model in (0, 1)]
 
     def test_an_administrator_says_whose_account_it_is(self, clinic):
         clinic.answers(clinic.task(), ann=RIGHT)

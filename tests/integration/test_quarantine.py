@@ -5,9 +5,10 @@ from sqlmodel import col, select
 
 from retrain.types import Split
 from service import schedule
+from service.answers import states
 from service.answers.quarantines import describe_quarantine
 from service.errors import AlreadyDecided, Invalid, NotFound
-from service.stages import intake, quarantine, triage
+from service.stages import quarantine, triage
 from service.tables import (
     AnnotationTask,
     Feedback,
@@ -62,7 +63,7 @@ class Guard(Desk):
 
     def state(self, flag: Feedback) -> str:
         with self.runtime.db.reading() as session:
-            return intake.state_of(session, flag)
+            return states.state_of(session, flag)
 
 
 @pytest.fixture

@@ -298,7 +298,8 @@ def test_several_labels_settle_as_a_set(desk):
     [settlement] = desk.rows(Settlement)
     assert set(settlement.labels) == {"Heart", "Vessels"}
     with desk.runtime.db.reading() as session:
-        assert settled_answers(session, desk.project.id) == []  # nothing trains on several labels yet
+        [taught] = settled_answers(session, desk.project.id)
+    assert taught.answer == "Heart; Vessels"
 
 
 def test_the_pull_of_suggestions_is_measured_and_shown(writing):
@@ -361,7 +362,7 @@ def test_erasure_forgets_what_a_person_had_suggested(writing):
     writing.send()
     assert writing.row(AnnotationTask, task).suggestion == {"correction": "Call Bob Miller."}
     with writing.runtime.db.transaction() as session:
-        erasure._erase_words(session, "patient-7")
+        erasure._erase_words(session, builders.add_erasure(session, "patient-7"))
     assert writing.row(AnnotationTask, task).suggestion == {}
 
 

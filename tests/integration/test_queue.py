@@ -26,12 +26,12 @@ from service.tables import (
     DocumentKind,
     Evaluation,
     EvaluationState,
+    InboxEvent,
     Job,
     JobKind,
     JobState,
     ModelState,
     ModelVersion,
-    OutboxEvent,
     RunState,
     TrainingRun,
     TrainingSet,
@@ -82,10 +82,10 @@ class Shop:
 
     def events(self) -> int:
         with self.db.reading() as session:
-            return len(session.exec(select(OutboxEvent)).all())
+            return len(session.exec(select(InboxEvent)).all())
 
     def publish(self, session: Session) -> None:
-        session.add(OutboxEvent(project_id=self.project, kind="published", facts={}))
+        session.add(InboxEvent(project_id=self.project, source="test", natural_key=uuid4().hex, facts={}))
 
 
 @pytest.fixture

@@ -85,8 +85,9 @@ class TestPage:
         desk.finds(key, proposals=[Repair(kind, (key,), find="wife", put="man") for kind in RepairKind])
         page = self.page(desk, desk.curate())
         for words in (
-            *("Leave out 1 row", "Replace in 1 row", "keep in the glossary", "Swap words in 1 row"),
-            *("Relabel 1 row", "Weigh 1 row", "Ask experts about 1 response: <q>wife</q>"),
+            *("Leave out 1 row", "Replace in 1 row: “wife” by “man”", "keep in the glossary"),
+            "Swap words in 1 row",
+            *("Relabel 1 row as “man”", "Weigh 1 row", "Ask experts about 1 response: “wife”"),
         ):
             assert words in page
 

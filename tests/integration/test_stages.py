@@ -11,6 +11,7 @@ from sqlmodel import col, select
 from annotation.types import Cause, Connector, LabelSchema, TaskKind, Verdict
 from retrain.recipe import Recipe
 from service import label_studio_server, projects, schedule
+from service.errors import Invalid
 from service.jobs.sets import Tools
 from service.label_studio_server import Running
 from service.projects import DEFAULT_REASONS
@@ -49,8 +50,9 @@ class Clinic:
     runtime: Runtime
     project: Project
 
-    def respond(self, text: str = "Cardiology", *, prompt: str = "who bills me?") -> UUID:
-        new = intake.NewResponse(messages=[{"role": "user", "content": prompt}], response=text)
+    def respond(self, text: str = "Cardiology", *, prompt: str = "who bills me?", **metadata: object) -> UUID:
+        turns = [{"role": "user", "content": prompt}]
+        new = intake.NewResponse(messages=turns, response=text, metadata=metadata)
         with self.runtime.db.transaction() as session:
             response, _ = intake.log_response(session, self.project, new, sha256="sha256:0")
         return response.id
@@ -166,6 +168,46 @@ def test_a_flag_that_joins_an_open_task_counts_as_if_all_had_come_together(any_c
     assert task.priority == 3 * DEFAULT_REASONS["unsafe"]["severity"]
 
 
+def test_what_such_flags_taught_and_how_sure_the_model_was_are_parts_of_a_priority(any_clinic):
+    decided = {
+        "wrong": {"verdict": Verdict.INCORRECT, "cause": Cause.MODEL},
+        "style": {"verdict": Verdict.CORRECT},
+    }
+    for reason in decided:
+        any_clinic.flag(any_clinic.respond(prompt=f"a first question that is {reason}"), reason)
+    any_clinic.triage()
+    with any_clinic.runtime.db.transaction() as session:
+        for task in session.exec(select(AnnotationTask)).all():
+            (reason,) = session.get_one(Feedback, task.flag_id).reasons
+            builders.add_settlement(session, task, **decided[reason])
+    asked = {"wrong": {"confidence": 0.9}, "style": {"confidence": "very"}}
+    for reason, metadata in asked.items():
+        any_clinic.flag(any_clinic.respond(prompt=f"another matter, which is {reason}", **metadata), reason)
+    any_clinic.triage()
+    newest = sorted(any_clinic.rows(AnnotationTask), key=lambda task: task.created_at)[2:]
+    severity = DEFAULT_REASONS["wrong"]["severity"], DEFAULT_REASONS["style"]["severity"]
+    assert [task.urgency for task in newest] == [
+        {
+            "severity": severity[0],
+            "flags": 1,
+            "uncertainty": pytest.approx(0.6),
+            "value": pytest.approx(4 / 3),
+        },
+        {"severity": severity[1], "flags": 1, "uncertainty": 1.0, "value": pytest.approx(2 / 3)},
+    ]
+    assert newest[0].priority == pytest.approx(severity[0] * 0.6 * 4 / 3)
+
+
+def test_each_answer_to_the_same_question_may_be_drawn(any_clinic):
+    with any_clinic.runtime.db.transaction() as session:
+        projects.change(
+            session, session.get_one(Project, any_clinic.project.id), random_share=1.0, actor="test"
+        )
+    asked = {any_clinic.respond() for _ in range(3)}
+    any_clinic.triage()
+    assert {task.response_id for task in any_clinic.rows(AnnotationTask)} == asked
+
+
 def test_a_withdrawn_flag_makes_its_task_no_more_urgent(any_clinic):
     response = any_clinic.respond()
     first, _ = any_clinic.flag(response, "unsafe"), any_clinic.flag(response, "style")
@@ -262,6 +304,27 @@ def test_the_same_file_again_adds_nothing_and_a_changed_mind_adds_a_revision(any
     right = wrong | {"verdict": "correct"}
     added = [any_clinic.import_answers(line)["annotations"] for line in (wrong, wrong, right, right, wrong)]
     assert added == [1, 0, 1, 0, 1]
+
+
+def test_every_broken_line_of_a_file_is_named_and_nothing_is_taken(clinic):
+    response = clinic.respond()
+    clinic.add_task(response)
+    good = CORRECTED | {"annotator": "ann", "response_id": str(response)}
+    broken = [
+        good | {"response_id": "7"},
+        {name: value for name, value in good.items() if name != "verdict"},
+        good | {"response_id": str(uuid4())},
+        good | {"seconds_spent": "long"},
+    ]
+    with pytest.raises(Invalid) as refused:
+        clinic.import_answers(good, *broken)
+    said = str(refused.value)
+    assert (
+        "line 2: response_id: not the id of a response; line 3: verdict is missing; line 4: response_id: no task"
+        in said
+    )
+    assert "line 5" in said and "line 1:" not in said
+    assert clinic.rows(Annotation) == []
 
 
 def test_of_several_answers_in_a_file_the_last_counts(clinic):

@@ -56,6 +56,7 @@ from tests.fakes import FakeConnector
 from tests.label_studio import LabelStudioPeople
 from tests.repetitions import CHOSEN
 
+ANN, BEN = "ann@errata.local", "ben@errata.local"
 LABEL_STUDIO, ARGILLA = ConnectorKind.LABEL_STUDIO, ConnectorKind.ARGILLA
 RIGHT = Answer(Verdict.CORRECT)
 BILLING = Answer(Verdict.INCORRECT, label="Billing", cause=Cause.MODEL)
@@ -187,7 +188,7 @@ def any_office(any_runtime, monkeypatch) -> Office:
 
 def _open(runtime, monkeypatch) -> Office:
     tools = {LABEL_STUDIO: FakeConnector(), ARGILLA: FakeConnector()}
-    monkeypatch.setattr("service.jobs.labelling.connect", lambda runtime, tool: tools[tool])
+    monkeypatch.setattr("service.jobs.labelling.connect", lambda _, tool, *more: tools[tool])
     monkeypatch.setattr(label_studio_server, "running", lambda data_dir: Running("http://127.0.0.1:1", "t"))
     with runtime.db.transaction() as session:
         return Office(runtime, builders.add_project(session), tools)
@@ -672,9 +673,12 @@ def test_two_polls_after_whatever_happened_we_hold_what_the_tool_holds(office):
 def _settlements_rest_on_what_stands(office: Office) -> None:
     """Every open task is where its tool has it, and every settlement in force has two answers that agree."""
     held = office.tool.projects[office.there()].tasks
-    live = Counter(one.task_id for one in office.rows(Annotation) if one.verdict and not one.withdrawn_at)
+    answered = sorted(office.rows(Annotation), key=lambda one: (one.revised_at, one.id))
+    newest = {(one.task_id, one.annotator_id): one for one in answered if not one.withdrawn_at}
+    said = Counter((one.task_id, one.verdict, one.label) for one in newest.values())
     for settlement in office.rows(Settlement):
-        assert settlement.withdrawn_at or live[settlement.task_id] >= 2
+        agreeing = said[settlement.task_id, settlement.verdict, settlement.label]
+        assert settlement.withdrawn_at or agreeing >= 2
     for task in office.rows(AnnotationTask):
         assert task.state is not TaskState.SENT or task.external_id in held
 
@@ -702,15 +706,41 @@ def test_a_tool_that_answers_nothing_sensible_is_a_problem_and_no_crash(office):
     assert office.rows(ToolProject)[0].failures == 1
 
 
-@pytest.mark.parametrize("kind", [LABEL_STUDIO, ARGILLA])
-def test_with_no_webhook_arriving_a_real_tool_is_followed_within_two_polls(office, request, kind):
-    running = request.getfixturevalue(kind.name.lower())
+def _use(office: Office, kind: ConnectorKind, running) -> None:
+    """Take a real tool, in which the project has a name of its own."""
     real = ArgillaConnector if kind is ARGILLA else LabelStudioConnector
-    people = ArgillaPeople(running) if kind is ARGILLA else LabelStudioPeople(running)
-    ann, ben = ("ann", "ben") if kind is ARGILLA else ("ann@errata.local", "ben@errata.local")
     members = {"members": ("ann", "ben")} if kind is ARGILLA else {}
     office.tools[kind] = real(running.url, running.admin_token, **members)
     office.change(Project, office.project.id, slug=f"clinic-{uuid4()}")
+
+
+def test_an_answer_that_another_account_changed_in_label_studio_counts_no_more(office, label_studio):
+    _use(office, LABEL_STUDIO, label_studio)
+    people = LabelStudioPeople(label_studio)
+    office.add_tasks(1)
+    office.send()
+    there, task = office.rows(ToolProject)[0].external_id, office.rows(AnnotationTask)[0].external_id
+    given = {who: people.answer(there, task, who, BILLING) for who in (ANN, BEN)}
+    people.edit(there, given[ANN], ANN, BILLING)
+    office.sync()
+    assert (office.state(), "annotation_quarantined" in office.actions()) == (TaskState.SETTLED, False)
+
+    people.edit(there, given[ANN], BEN, BILLING)
+    office.sync(looks_at_everything=False)
+    assert (office.state(), "annotation_quarantined" in office.actions()) == (TaskState.SENT, True)
+    newest = max(office.rows(Annotation), key=lambda row: row.revised_at)
+    assert (newest.external_id, newest.problem) == (given[ANN], "changed by another account")
+    alarm = f"/p/{office.rows(Project)[0].slug}/tasks"
+    shown = person(office.runtime, Role.AUDITOR, password="").get(alarm).text
+    assert "Answers from label-studio in the last 7 days do not count" in shown
+
+
+@pytest.mark.parametrize("kind", [LABEL_STUDIO, ARGILLA])
+def test_with_no_webhook_arriving_a_real_tool_is_followed_within_two_polls(office, request, kind):
+    running = request.getfixturevalue(kind.name.lower())
+    people = ArgillaPeople(running) if kind is ARGILLA else LabelStudioPeople(running)
+    ann, ben = ("ann", "ben") if kind is ARGILLA else (ANN, BEN)
+    _use(office, kind, running)
     for task in office.add_tasks(3):
         office.change(AnnotationTask, task, connector=kind)
     office.send()

@@ -55,12 +55,17 @@ ALLOWED = {
     Access.SUPPLIER: {"secret key", "operator", "approver", "admin"},
     Access.OPERATOR: {"operator", "approver", "admin"},
     Access.APPROVER: {"approver", "admin"},
+    Access.ADMIN: {"admin"},
 }
 BODIES: dict[str, dict[str, Any]] = {
     "audits.waive": {"reason": "known", "until": "2026-12-24"},
     "audits.accept_repair": {"place": 0},
     "responses.log_response": {"messages": [{"role": "user", "content": "x"}], "response": "y"},
     "feedback.give": {"event_id": "0191d1d0-0000-4000-8000-000000000001", "rating": "down"},
+    "signals.give": {
+        "event_id": "0191d1d0-0000-4000-8000-000000000002",
+        "kind": "copied",
+    },
     "feedback.change": {},
     "feedback.withdraw": {},
     "corpus.add": {
@@ -82,13 +87,28 @@ BODIES: dict[str, dict[str, Any]] = {
         "reason": "good",
     },
     "loop.promote": {"project": "clinic"},
+    "loop.waive_effort": {"reason": "known", "until": "2026-12-24"},
+    "outcomes.report": {
+        "event_id": "0191d1d0-0000-4000-8000-000000000003",
+        "response_id": "chat-1",
+        "name": "rerouted",
+        "value": 1,
+    },
     "corpus.import_corpus": {
         "project": "clinic",
         "source": "faq",
         "licence": "CC0",
         "place": "label-studio:7",
     },
+    "notices.add": {"project": "clinic", "url": "https://hooks.example/x", "kinds": ["alarm"]},
+    "notices.set_ticket": {"ticket_url": None},
+    "rights.erase": {"project": "clinic", "subject": "pat"},
+    "rights.export": {"project": "clinic", "subject": "pat"},
     "quarantines.impose": {"project": "clinic", "subject": "pat", "reason": "known"},
+    "bisections.bisect": {"project": "clinic", "good": "1", "bad": "1", "metric": "accuracy"},
+    "tunings.tune": {"project": "clinic"},
+    "annotators.invite": {"project": "clinic", "name": "mia"},
+    "annotators.change_pool": {"project": "clinic", "pool": "doctors"},
     "questions.set_label_schema": {
         "project": "clinic",
         "label_schema": {"kind": "classification", "labels": ["a", "b"]},
@@ -143,7 +163,7 @@ def test_each_route_lets_in_exactly_those_it_declares(runtime, client, credentia
 
 
 def _body(runtime, endpoint: str) -> dict[str, Any]:
-    if endpoint != "feedback.give":
+    if endpoint not in ("feedback.give", "signals.give"):
         return BODIES[endpoint]
     now = int(utcnow().timestamp())
     token = FeedbackToken(

@@ -8,23 +8,20 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import torch
-
-from retrain import lora, parquet
 from retrain.audit import Finding, Repair, RepairKind, Severity
 from retrain.audit.checks import run_all
 from retrain.audit.repairs import apply
-from retrain.base_models import locate
 from retrain.criteria import Criterion, Rules
-from retrain.gate import Judgement, Role, SuiteAnswers, judge
-from retrain.generate import LanguageModel
+from retrain.evidence import Role, SuiteAnswers
+from retrain.gate import Judgement, judge
+from retrain.metrics.judged import Judged
 from retrain.recipe import Recipe
-from retrain.training_set import build, fingerprint
-from retrain.types import Case, Example, Kind, Settled, TrainingSpec
+from retrain.training_set import build
+from retrain.types import Case, Example, Kind, Settled
 from tests.scenarios import clean, group_faults
 from tests.scenarios.scores import TEXTS
+from tests.scenarios.taught import Learner, case_of
 
 RECIPE = Recipe(validation_share=0.0, regression_share=0.0)
 HELD_OUT = 120
@@ -76,43 +73,18 @@ def answers(
     rows: Sequence[Settled], asked: Sequence[Example], *, epochs: int, seed: int, cache: Path
 ) -> list[str]:
     """Return what the tiny model says after training on a set of these rows."""
-    torch.set_num_threads(1)  # so small a model is no faster on two
-    base = locate("bundled:tiny", cache)
     examples = build(rows, earlier=[], assigned={}, recipe=RECIPE).examples
-    spec = TrainingSpec(
-        base_model=base.reference,
-        base_sha256=base.sha256,
-        training_set=fingerprint(examples, RECIPE.to_json()),
-        system_prompt="Answer.",
-        rank=64,
-        alpha=128,
-        learning_rate=3e-3,
-        epochs=epochs,
-        batch_size=4,
-        seed=seed,
-    )
-    model = LanguageModel.load(base.directory, system_prompt=spec.system_prompt)
-    with TemporaryDirectory() as name:
-        parquet.write(examples, Path(name) / "set.parquet")
-        lora.train(
-            spec,
-            base=base,
-            examples=Path(name) / "set.parquet",
-            replay=[],
-            output=Path(name) / "adapter",
-            checkpoints=Path(name) / "checkpoints",
-            report=lambda _: None,
-            is_cancelled=lambda: False,
-        )
-        model.add_adapter("taught", Path(name) / "adapter")
-    with model.using("taught"):
-        return model.answer([row.messages for row in asked], max_new_tokens=30)
+    learner = Learner("tiny", cache)
+    cases = [case_of(row, "contains") for row in asked]
+    judged = learner.hear(examples, cases, epochs=epochs, batch_size=4, seed=seed)
+    return [one.answer for one in judged]
 
 
 def compared(asked: Sequence[Example], before: Sequence[str], now: Sequence[str]) -> Judgement:
     """Let the gate say whether the answers got better than before."""
     cases = [Case(row.key, "held-out", row.messages, row.answer, "contains") for row in asked]
-    suite = SuiteAnswers("held-out", Role.TARGET, cases, before, now)
+    old, new = (list(map(Judged, cases, answers)) for answers in (before, now))
+    suite = SuiteAnswers("held-out", Role.TARGET, old, new)
     return judge([Criterion("contains_key", "held-out")], Rules(), [suite], seed=0)
 
 

@@ -17,7 +17,7 @@ bp = Blueprint("audits", __name__, url_prefix="/v1")
 
 
 class WaiverIn(Schema):
-    """Why a finding may stand, and the last day on which it may."""
+    """Why what was found may stand, and the last day on which it may."""
 
     reason: str = Field(min_length=1, max_length=2000)
     until: date

@@ -1,27 +1,37 @@
 """End users say what they think of an answer, and hear what became of it."""
 
+import json
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from http import HTTPStatus
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from flask import Blueprint, Response, abort, g, render_template_string, request
-from pydantic import Field, field_validator, model_validator
-from sqlmodel import Session, col, select
+from pydantic import Field, ValidationError, field_validator, model_validator
+from sqlmodel import Session, select
 from werkzeug.datastructures import HeaderSet
+from werkzeug.exceptions import RequestEntityTooLarge
 
+from annotation.types import Cause
 from retrain.types import sha256_of
 from service import tokens
+from service.answers import states
 from service.clock import utcnow
-from service.errors import Forbidden, NotFound, TokenInvalid, Unauthenticated
+from service.errors import Forbidden, NotFound, ServiceError, TokenInvalid, Unauthenticated, code_of
+from service.settlements import is_handed_over
 from service.stages import intake
 from service.tables import Feedback, KeyKind, Project, Rating
-from service.web.auth import Access, Caller, is_page_of_any_key
+from service.web.auth import Access, Caller, authenticate, is_page_of_any_key
+from service.web.body import parse_json, read_bytes
 from service.web.endpoint import Schema, declared, endpoint
+from service.web.problems import InvalidRequest, Malformed, status_of
 from service.web.state import runtime
 
 bp = Blueprint("feedback", __name__, url_prefix="/v1/feedback")
 LIMIT = "max_feedback_bytes"
 PAGE = 200
+NDJSON = "application/x-ndjson"
+MAX_IMPORT_BYTES, MAX_LINES, IMPORTED_AT_ONCE = 16_000_000, 10_000, 200
 NAMING = {"key", "feedback_token", "response_id"}
 TOLD = {
     "received": "We have received what you told us.",
@@ -33,8 +43,15 @@ TOLD = {
     "declined": "An expert has looked at it, and the model's answer stands or something else was the cause.",
     "withdrawn": "You have taken it back.",
 }
+FAULTS = {
+    Cause.CONTEXT: "it was not given what it needed to know",
+    Cause.PROMPT: "it was told what to do in a way that led it astray",
+    Cause.POLICY: "a rule that it has to follow is the reason",
+    Cause.PRODUCT: "what it works in is the reason",
+}
 STATUS_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Your feedback</title>
 <meta name="viewport" content="width=device-width"><main><h1>Your feedback</h1><p>{{ told }}</p>
+{% if ticket %}<p><a href="{{ ticket }}" rel="noopener noreferrer">Follow it there</a></p>{% endif %}
 <p>Given <time>{{ at }}</time></p></main></html>"""
 
 
@@ -46,6 +63,18 @@ class Credential(Schema):
 
     key: str | None = Field(default=None, max_length=200)
     feedback_token: str | None = Field(default=None, max_length=4000)
+
+
+class Naming(Credential):
+    """One answer, named by `feedback_token` or, with a secret key, by `response_id`."""
+
+    response_id: str | None = Field(default=None, min_length=1, max_length=200)
+
+    @model_validator(mode="after")
+    def names_one_response(self) -> Self:
+        if (self.feedback_token is None) == (self.response_id is None):
+            raise ValueError("name the response by feedback_token or by response_id")
+        return self
 
 
 class Selection(Schema):
@@ -64,23 +93,16 @@ class Words(Credential):
     consent: bool | None = None
 
 
-class FeedbackIn(Words):
+class FeedbackIn(Words, Naming):
     """One user's word on one answer, named by `feedback_token` or, with a secret key, by `response_id`."""
 
     event_id: UUID
-    response_id: str | None = Field(default=None, min_length=1, max_length=200)
     rating: Literal["up", "down"]
     reasons: list[Reason] = Field(default=[], max_length=20)
     selection: Selection | None = None
     session: str | None = Field(default=None, max_length=200)
     trace_id: str | None = Field(default=None, max_length=64)
     span_id: str | None = Field(default=None, max_length=32)
-
-    @model_validator(mode="after")
-    def names_one_response(self) -> "FeedbackIn":
-        if (self.feedback_token is None) == (self.response_id is None):
-            raise ValueError("name the response by feedback_token or by response_id")
-        return self
 
 
 class FeedbackChange(Words):
@@ -106,11 +128,13 @@ class FeedbackOut(Schema):
 
 
 class StatusOut(Schema):
-    """What became of a feedback."""
+    """What became of a feedback; `ticket_url` is where it can be followed that something else is mended."""
 
     state: str
     told: str
     given_at: datetime
+    cause: str | None = None
+    ticket_url: str | None = None
 
 
 class FeedbackRow(Schema):
@@ -147,20 +171,64 @@ def give(session: Session, caller: Caller, body: FeedbackIn) -> tuple[FeedbackOu
 
     The same `event_id` with the same body returns the first answer with status 200, with another body 409.
     """
+    feedback, is_new = _record(session, caller, body)
+    return _told(session, feedback), 201 if is_new else 200
+
+
+@bp.post("/import")
+@declared(Access.HOST)
+def import_lines() -> Response:
+    """Take feedback as JSON Lines, each as `POST /v1/feedback` takes it; the answer tells each line's fate.
+
+    Lines of one part are committed together before the next part begins, so that others are heard in between; the same
+    file again adds nothing.
+    """
+    with runtime().db.reading() as session:
+        caller = authenticate(session, Access.HOST)
+    if request.mimetype != NDJSON:
+        raise Malformed(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", f"send {NDJSON}")
+    lines = [
+        (number, line)
+        for number, line in enumerate(read_bytes(request, max_bytes=MAX_IMPORT_BYTES).split(b"\n"), start=1)
+        if line.strip()
+    ]
+    if len(lines) > MAX_LINES:
+        raise RequestEntityTooLarge(f"more than {MAX_LINES} lines")
+    told: list[dict[str, Any]] = []
+    for start in range(0, len(lines), IMPORTED_AT_ONCE):
+        with runtime().db.transaction() as session:
+            told += [_taken(session, caller, *one) for one in lines[start : start + IMPORTED_AT_ONCE]]
+    document = "".join(f"{json.dumps(each, ensure_ascii=False)}\n" for each in told)
+    return Response(document, HTTPStatus.MULTI_STATUS, content_type=NDJSON)
+
+
+def _taken(session: Session, caller: Caller, number: int, line: bytes) -> dict[str, Any]:
+    """Take one line; what is wrong with it is told, and hinders no other."""
+    try:
+        text = line.decode()
+        parse_json(text)
+        feedback, is_new = _record(session, caller, FeedbackIn.model_validate_json(text, strict=True))
+        return {"line": number, "status": 201 if is_new else 200, "id": str(feedback.id)}
+    except UnicodeDecodeError as error:
+        problem = {"code": "malformed_json", "detail": f"not UTF-8: {error.reason}"}
+        return {"line": number, "status": 400, "problem": problem}
+    except Malformed as error:
+        return {"line": number, "status": error.status, "problem": {"code": error.code, "detail": str(error)}}
+    except ValidationError as error:
+        fields = [field.model_dump() for field in InvalidRequest(error).errors]
+        return {"line": number, "status": 422, "problem": {"code": "invalid_request", "errors": fields}}
+    except ServiceError as error:
+        problem = {"code": code_of(error), "detail": str(error)}
+        return {"line": number, "status": status_of(error), "problem": problem}
+
+
+def _record(session: Session, caller: Caller, body: FeedbackIn) -> tuple[Feedback, bool]:
     project = caller.of_project(session, None)
-    ref, subject = _named(body, caller, project)
+    ref, subject = named(body, caller, project)
     said = body.model_dump(exclude=NAMING)
     new = intake.NewFeedback(**said | {"rating": Rating(body.rating)})
     hashed = sha256_of(body.model_dump(mode="json", exclude=NAMING) | {"response": ref})
-    feedback, is_new = intake.record_feedback(
-        session,
-        project,
-        new,
-        response_ref=ref,
-        subject=subject,
-        sha256=hashed,
-    )
-    return _told(session, feedback), 201 if is_new else 200
+    return intake.record_feedback(session, project, new, response_ref=ref, subject=subject, sha256=hashed)
 
 
 @bp.patch("/<uuid:event_id>")
@@ -189,14 +257,8 @@ def withdraw(session: Session, caller: Caller, body: Credential, event_id: UUID)
 def page(session: Session, caller: Caller, query: PageQuery) -> dict[str, Any]:
     """List the project's feedback, oldest first."""
     project = caller.of_project(session, None)
-    rows = select(Feedback).where(Feedback.project_id == project.id).order_by(col(Feedback.id)).limit(PAGE)
-    if query.cursor:
-        rows = rows.where(col(Feedback.id) > query.cursor)
-    found = session.exec(rows).all()
-    states = intake.states_of(session, [row.id for row in found])
-    fields = set(FeedbackRow.model_fields)
-    items = [row.model_dump(include=fields) | {"state": states[row.id]} for row in found]
-    return {"items": items, "next_cursor": str(found[-1].id) if len(found) == PAGE else None}
+    items = states.told(session, project, after=query.cursor, size=PAGE)
+    return {"items": items, "next_cursor": str(items[-1]["id"]) if len(items) == PAGE else None}
 
 
 @bp.get("/<uuid:feedback_id>/status/<signature>")
@@ -207,10 +269,10 @@ def status(feedback_id: UUID, signature: str) -> Response:
         abort(404)
     with runtime().db.reading() as session:
         feedback = session.get(Feedback, feedback_id) or abort(404)
-        state = intake.state_of(session, feedback)
-    answer = StatusOut(state=state, told=TOLD[state], given_at=feedback.created_at)
+        answer = _status(session, feedback)
     if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
-        response = Response(render_template_string(STATUS_PAGE, told=answer.told, at=answer.given_at.date()))
+        page = {"told": answer.told, "at": answer.given_at.date()}
+        response = Response(render_template_string(STATUS_PAGE, **page, ticket=answer.ticket_url))
     else:
         response = Response(answer.model_dump_json(), content_type="application/json")
     response.vary.add("Accept")
@@ -251,7 +313,7 @@ def _own(session: Session, caller: Caller, body: Credential, event_id: UUID) -> 
     return feedback
 
 
-def _named(body: FeedbackIn, caller: Caller, project: Project) -> tuple[str, str | None]:
+def named(body: Naming, caller: Caller, project: Project) -> tuple[str, str | None]:
     """Return the response meant and who speaks; a public key alone proves nothing about either."""
     if body.feedback_token is not None:
         token = _token(body, project)
@@ -268,7 +330,22 @@ def _token(body: Credential, project: Project) -> tokens.FeedbackToken:
     return token
 
 
+def _status(session: Session, feedback: Feedback) -> StatusOut:
+    state = states.state_of(session, feedback)
+    settled = states.settlement_of(session, feedback) if state == "declined" else None
+    if settled is None or settled.cause is None or not is_handed_over(settled):
+        return StatusOut(state=state, told=TOLD[state], given_at=feedback.created_at)
+    at = settled.created_at.date()
+    return StatusOut(
+        state=state,
+        told=f"This was not the model's fault: {FAULTS[settled.cause]}. It was handed over to the team on {at}.",
+        given_at=feedback.created_at,
+        cause=settled.cause.value,
+        ticket_url=settled.ticket_url,
+    )
+
+
 def _told(session: Session, feedback: Feedback) -> FeedbackOut:
     signature = tokens.sign_status(str(feedback.id), runtime().secrets)
     url = f"{runtime().settings.own_url}/v1/feedback/{feedback.id}/status/{signature}"
-    return FeedbackOut(id=feedback.id, state=intake.state_of(session, feedback), status_url=url)
+    return FeedbackOut(id=feedback.id, state=states.state_of(session, feedback), status_url=url)

@@ -7,30 +7,35 @@ from uuid import UUID
 
 from flask import Blueprint
 from pydantic import Field
+from sqlalchemy import ColumnElement
 from sqlmodel import Session, SQLModel, col, select
 
 from retrain.recipe import Recipe
 from service import answers
-from service.errors import NotFound
 from service.stages import promotion, training
 from service.tables import (
+    Bisection,
     Decision,
     Evaluation,
     Job,
     JobKind,
     ModelVersion,
+    Notice,
+    NoticeTarget,
     Project,
     Promotion,
     TrainingRun,
     TrainingSet,
+    Tuning,
 )
+from service.web.api.audits import WaiverIn
 from service.web.auth import Access, Caller
 from service.web.endpoint import Schema, endpoint
 from service.web.state import runtime
 
 bp = Blueprint("loop", __name__, url_prefix="/v1")
 PAGE = 100
-T = TypeVar("T", TrainingSet, TrainingRun, Evaluation, Promotion, Job)
+T = TypeVar("T", TrainingSet, TrainingRun, Evaluation, Promotion, Notice, NoticeTarget, Bisection, Tuning)
 # As wide as the database's columns; a text is a mode.
 Number = Annotated[int, Field(ge=0, lt=2**31)]
 Option = (
@@ -86,9 +91,13 @@ class Document(Schema):
 
 
 class RunIn(ProjectIn):
-    """Train on a set (the newest by default) with these options of the training spec."""
+    """Train on a set (the newest by default) with these options of the training spec.
+
+    A run that is only watched is not stopped, whatever its health.
+    """
 
     training_set: str | None = Field(default=None, pattern=SET)
+    only_watch: bool = False
     options: dict[str, Option] = Field(default={}, max_length=50)
 
 
@@ -107,6 +116,7 @@ class EvaluationOut(Schema):
     verdict: Literal["passed", "refused", "cannot_tell"] | None
     sentence: str
     reasons: list[dict[str, Any]]
+    people: dict[str, Any]
     hashes: dict[str, str]
     scores: list[dict[str, Any]]
 
@@ -167,7 +177,7 @@ def curate(session: Session, caller: Caller, body: CurateIn) -> JobOut:
 @endpoint(access=Access.READER, query=ListQuery, returns=Page)
 def training_sets(session: Session, caller: Caller, query: ListQuery) -> Page:
     """List the project's training sets."""
-    return _page(session, caller, query, TrainingSet, _all_but("recipe", "dropped"))
+    return page_of(session, caller, query, TrainingSet, _all_but("recipe", "dropped"))
 
 
 @bp.post("/training-runs")
@@ -175,15 +185,10 @@ def training_sets(session: Session, caller: Caller, query: ListQuery) -> Page:
 def train(session: Session, caller: Caller, body: RunIn) -> Document:
     """Ask for a training run; its evaluation follows by itself."""
     project = caller.of_project(session, body.project)
-    name = body.training_set
-    found = (
-        answers.find_set(session, name, project_id=project.id)
-        if name
-        else answers.newest_set(session, project.id)
+    found = answers.set_of(session, project, body.training_set)
+    run = training.request(
+        runtime(), session, found, body.options, is_only_watched=body.only_watch, user=caller.user
     )
-    if found is None or found.project_id != project.id:
-        raise NotFound(f"training_set: project {project.slug} has no such training set")
-    run = training.request(runtime(), session, found, body.options, user=caller.user)
     return Document(item=answers.describe_run(session, run))
 
 
@@ -191,14 +196,14 @@ def train(session: Session, caller: Caller, body: RunIn) -> Document:
 @endpoint(access=Access.READER, query=ListQuery, returns=Page)
 def training_runs(session: Session, caller: Caller, query: ListQuery) -> Page:
     """List the project's training runs."""
-    return _page(session, caller, query, TrainingRun, _all_but("report"))
+    return page_of(session, caller, query, TrainingRun, _all_but("report"))
 
 
 @bp.get("/training-runs/<uuid:run_id>")
 @endpoint(access=Access.READER, returns=Document)
 def training_run(session: Session, caller: Caller, run_id: UUID) -> Document:
     """Show one training run, with its progress while it goes on."""
-    return Document(item=answers.describe_run(session, _one(session, caller, TrainingRun, run_id)))
+    return Document(item=answers.describe_run(session, caller.row(session, TrainingRun, run_id)))
 
 
 @bp.post("/evaluations")
@@ -214,14 +219,26 @@ def evaluate(session: Session, caller: Caller, body: EvaluationIn) -> JobOut:
 @endpoint(access=Access.READER, query=ListQuery, returns=Page)
 def evaluations(session: Session, caller: Caller, query: ListQuery) -> Page:
     """List the project's evaluations."""
-    return _page(session, caller, query, Evaluation, partial(answers.describe_evaluation, session))
+    return page_of(session, caller, query, Evaluation, partial(answers.describe_evaluation, session))
 
 
 @bp.get("/evaluations/<uuid:evaluation_id>")
 @endpoint(access=Access.READER, returns=EvaluationOut)
 def one_evaluation(session: Session, caller: Caller, evaluation_id: UUID) -> dict[str, Any]:
     """Show one evaluation with its verdict, reasons and scores."""
-    return answers.describe_evaluation(session, _one(session, caller, Evaluation, evaluation_id))
+    return answers.describe_evaluation(session, caller.row(session, Evaluation, evaluation_id))
+
+
+@bp.post("/evaluations/<uuid:evaluation_id>/waivers")
+@endpoint(access=Access.APPROVER, body=WaiverIn, returns=Document, status=201)
+def waive_effort(session: Session, caller: Caller, body: WaiverIn, evaluation_id: UUID) -> Document:
+    """Let somebody else approve what lacks nothing but time that people spent on validation."""
+    found = caller.row(session, Evaluation, evaluation_id)
+    project = session.get_one(Project, found.project_id)
+    waiver = promotion.waive_effort(
+        session, project, found.id, user=caller.person, reason=body.reason, until=body.until
+    )
+    return Document(item={"author": waiver.author, **waiver.content})
 
 
 @bp.post("/approvals")
@@ -263,14 +280,14 @@ def promote(session: Session, caller: Caller, body: PromotionIn) -> Document:
 @endpoint(access=Access.READER, query=ListQuery, returns=Page)
 def promotions(session: Session, caller: Caller, query: ListQuery) -> Page:
     """List what was live when."""
-    return _page(session, caller, query, Promotion, _all_but())
+    return page_of(session, caller, query, Promotion, _all_but())
 
 
 @bp.get("/jobs/<uuid:job_id>")
 @endpoint(access=Access.READER, returns=JobOut)
 def job(session: Session, caller: Caller, job_id: UUID) -> JobOut:
     """Show how far a job is."""
-    return _job_out(_one(session, caller, Job, job_id))
+    return _job_out(caller.row(session, Job, job_id))
 
 
 @bp.delete("/jobs/<uuid:job_id>")
@@ -278,7 +295,7 @@ def job(session: Session, caller: Caller, job_id: UUID) -> JobOut:
 def cancel(caller: Caller, job_id: UUID) -> JobOut:
     """Cancel a job; its process ends within seconds and what it had not finished is not written."""
     with runtime().db.reading() as session:
-        _one(session, caller, Job, job_id)
+        caller.row(session, Job, job_id)
     runtime().queue.cancel(job_id, actor=caller.name)
     with runtime().db.reading() as session:
         return _job_out(session.get_one(Job, job_id))
@@ -288,27 +305,21 @@ def _job_out(found: Job) -> JobOut:
     return JobOut.model_validate(found.model_dump(include=set(JobOut.model_fields)))
 
 
-def _one(session: Session, caller: Caller, table: type[T], row_id: UUID) -> T:
-    row = session.get(table, row_id)
-    if row is None or (caller.project and row.project_id != caller.project.id):
-        raise NotFound(f"no {table.__tablename__} {row_id}")
-    caller.check(session, row.project_id)
-    return row
-
-
 def _all_but(*fields: str) -> Callable[[SQLModel], dict[str, Any]]:
     return lambda row: row.model_dump(mode="json", exclude=set(fields))
 
 
-def _page(
+def page_of(
     session: Session,
     caller: Caller,
     query: ListQuery,
     table: type[T],
     describe: Callable[[T], dict[str, Any]],
+    *only: ColumnElement[bool] | bool,
 ) -> Page:
+    """Return a page of a project's rows, or of some `only`, the oldest first."""
     project = caller.of_project(session, query.project)
-    rows = select(table).where(col(table.project_id) == project.id).order_by(col(table.id)).limit(PAGE)
+    rows = select(table).where(col(table.project_id) == project.id, *only).order_by(col(table.id)).limit(PAGE)
     if query.cursor:
         rows = rows.where(col(table.id) > query.cursor)
     found = session.exec(rows).all()

@@ -44,7 +44,8 @@ class Purpose(Schema):
 class ResponseIn(Schema):
     """One answer of the model; `messages` end with the user's turn.
 
-    `source` is the host's name for one of its systems, never a person's: it outlives erasures.
+    `source` is the host's name for one of its systems, never a person's: it outlives erasures. How sure the model was
+    may stand in `metadata` as `confidence`, from 0 to 1: of two flags, the one of an unsure answer is looked at first.
     """
 
     messages: list[Turn] = Field(min_length=1, max_length=200)

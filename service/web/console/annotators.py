@@ -11,15 +11,17 @@ from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
 from annotation.types import Answer, Cause, Verdict
-from service import ledger, people, settlements
+from service import capacity, experts, ledger, people, settlements, standing
 from service.answers import annotators as answers
 from service.answers.anchoring import anchoring_of
 from service.answers.overview import effort, newest_tasks
 from service.clock import utcnow
-from service.errors import NotFound
-from service.tables import Annotation, AnnotationTask, Annotator, JobKind
+from service.errors import Forbidden, NotFound
+from service.stages import gold
+from service.tables import Annotation, AnnotationTask, Annotator, JobKind, Role
 from service.web.auth import Access
 from service.web.console.page import Desk, Form, bp, page
+from service.web.state import runtime
 
 
 class DecisionForm(Form):
@@ -27,9 +29,30 @@ class DecisionForm(Form):
 
     verdict: Verdict
     label: str | None = Field(default=None, max_length=200)
+    labels: str = Field(default="", max_length=100_000)  # those that are ticked, one a line
     correction: str | None = Field(default=None, max_length=100_000)
     cause: Cause | None = None
     reason: str = Field(min_length=1, max_length=2000)
+
+
+class GoldForm(Form):
+    """Whether annotators may be judged by what a task came to."""
+
+    is_gold: bool
+
+
+class InvitationForm(Form):
+    """What an expert is called until they choose a name."""
+
+    name: str = Field(min_length=1, max_length=100)
+
+
+class PoolForm(Form):
+    """An account, or a person's name, that comes into a pool or is taken out of it."""
+
+    pool: str = Field(min_length=1, max_length=100)
+    account: str = Field(min_length=1, max_length=200)
+    leaves: bool = False
 
 
 class PersonForm(Form):
@@ -44,15 +67,57 @@ def annotators(desk: Desk) -> str:
     """Show who answers, how far they agree and can be trusted, what waits, and how much effort goes into data."""
     report = answers.report_of(desk.session, desk.project)
     accounts = {str(row.id): row.account for row in desk.session.exec(select(Annotator))} if report else {}
+    asked, now = experts.experts(desk.session, desk.project), utcnow()
     return desk.show(
         "annotators.html",
         rows=answers.everybody(desk.session, desk.project),
         report=report,
         accounts=accounts,
         backlog=answers.backlog(desk.session, desk.project),
-        effort=effort(desk.session, desk.project, now=utcnow()),
+        effort=effort(desk.session, desk.project, now=now),
         abstained=_abstained(desk),
         anchoring=anchoring_of(desk.session, desk.project),
+        experts=answers.describe_experts(desk.session, desk.project, asked, now=now),
+        rooms=capacity.rooms(desk.session, desk.project, asked, now=now),
+        empty_pools=answers.empty_pools(desk.session, desk.project),
+    )
+
+
+@bp.post("/p/<slug>/annotators/invitations")
+@page(Access.OPERATOR, form=InvitationForm)
+def invite_expert(desk: Desk, form: InvitationForm) -> Response:
+    """Invite an expert and show the link by which they join."""
+    secret = experts.invite(desk.session, desk.project, form.name, actor=desk.user.name)
+    url = f"{runtime().settings.own_url}/join/{secret}"
+    return Response(desk.show("secret.html", title=f"An invitation for {form.name}, for a week", secret=url))
+
+
+@bp.post("/p/<slug>/annotators/pools")
+@page(Access.OPERATOR, form=PoolForm)
+def change_pool(desk: Desk, form: PoolForm) -> Response:
+    """Put somebody into a pool, or take them out of it."""
+    changed = {"remove" if form.leaves else "add": [form.account]}
+    names = standing.change_pool(
+        desk.session, desk.project, form.pool, actor=desk.user.name, **{"add": [], "remove": []} | changed
+    )
+    said = f"In {form.pool}: {', '.join(names) or 'nobody'}."
+    return desk.done(said, "console.annotators", _anchor="experts")
+
+
+@bp.post("/p/<slug>/annotators/<uuid:row_id>/off-board")
+@page(Access.ADMIN)
+def off_board(desk: Desk, row_id: UUID) -> Response:
+    """Let a person go, and say which accounts are left to lock."""
+    found = desk.session.get(Annotator, row_id)
+    if found is None:
+        raise NotFound(f"no annotator {row_id}")
+    if desk.user.role is not Role.ADMIN:
+        raise Forbidden("they may be asked in other projects: who administers all of them lets them go")
+    told = experts.off_board(desk.session, runtime().secrets, [found], actor=desk.user.name)
+    left = "; ".join(told["remaining"])
+    lock = f" Change the password of {left} there: to delete it would delete its answers." if left else ""
+    return desk.done(
+        f"They are called {', '.join(told['known_as'])} from now on.{lock}", "console.annotators"
     )
 
 
@@ -84,9 +149,10 @@ def annotator(desk: Desk, row_id: UUID) -> str:
     is_own = found is not None and settlements.is_of(found, desk.user)
     # Who may not read this page does not learn either whose it would be.
     is_shown = is_own or desk.may(Access.READER)
-    if found is None or not is_shown or not answers.has_answered(desk.session, desk.project, found.id):
+    if found is None or not is_shown or not answers.is_here(desk.session, desk.project, found):
         raise NotFound("there is no page here about your answers")
     report = answers.report_of(desk.session, desk.project)
+    waits = answers.digests(desk.session, desk.project, [found], now=utcnow())
     return desk.show(
         "annotator.html",
         annotator=found,
@@ -94,6 +160,7 @@ def annotator(desk: Desk, row_id: UUID) -> str:
         known=report.content["annotators"].get(str(found.id)) if report else None,
         report=report,
         achieved=answers.achieved(desk.session, desk.project, found.id),
+        digest=waits[found.id] if is_own else None,
     )
 
 
@@ -106,18 +173,34 @@ def set_person(desk: Desk, form: PersonForm, row_id: UUID) -> Response:
         raise NotFound(f"no annotator {row_id}")
     user = people.find(desk.session, form.name)
     found.user_id = user.id
-    facts = {"account": found.account, "user": user.name}
+    facts = {"user": user.name}
     ledger.append(
         desk.session, actor=desk.user.name, action="annotator_named", subject=str(found.id), facts=facts
     )
     return desk.done(f"{found.account} is {user.name}.", "console.annotator", row_id=found.id)
 
 
+@bp.post("/p/<slug>/tasks/<uuid:row_id>/gold")
+@page(Access.OPERATOR, form=GoldForm)
+def name_gold(desk: Desk, form: GoldForm, row_id: UUID) -> Response:
+    """Say whether annotators may be judged by what a task came to."""
+    task = desk.row(AnnotationTask, row_id)
+    gold.name(desk.session, desk.project, task, is_gold=form.is_gold, actor=desk.user.name)
+    told = "may be judged by it from now on" if form.is_gold else "are not judged by it any more"
+    return desk.done(f"Annotators {told}.", "console.task", row_id=row_id)
+
+
 @bp.post("/p/<slug>/tasks/<uuid:row_id>/adjudicate")
 @page(Access.OPERATOR, form=DecisionForm)
 def adjudicate(desk: Desk, form: DecisionForm, row_id: UUID) -> Response:
     """Decide a contested task, as somebody who did not answer it."""
-    answer = Answer(form.verdict, label=form.label, correction=form.correction, cause=form.cause)
+    answer = Answer(
+        form.verdict,
+        label=form.label,
+        labels=tuple(form.labels.splitlines()),
+        correction=form.correction,
+        cause=form.cause,
+    )
     settlements.adjudicate(
         desk.session,
         desk.project,

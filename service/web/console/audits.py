@@ -30,7 +30,7 @@ Tally = list[tuple[str, Counter[str]]]
 
 
 class WaiverForm(Form):
-    """Why a finding may stand, and until when."""
+    """Why what was found may stand, and until when."""
 
     reason: str = Field(min_length=1, max_length=2000)
     until: date

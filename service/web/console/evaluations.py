@@ -1,7 +1,6 @@
 """Evaluations: what the gate said and why, both models before and after, and where each was better."""
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -11,23 +10,18 @@ from flask import url_for
 from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
-from retrain.errors import RetrainError
-from retrain.suites import GENERAL, general_cases
+from retrain.intervals import Interval
 from service.answers import newest_evaluation
+from service.answers.cases import MODELS, SHOWN, Told, cases_of
 from service.clock import utcnow
-from service.stages.promotion import what_to_approve
+from service.stages.promotion import effort_waiver, lacks_effort_alone, what_to_approve
 from service.tables import (
-    AnnotationTask,
     Approval,
-    Document,
     Evaluation,
     EvaluationState,
     ModelState,
     ModelVersion,
-    Response,
     Score,
-    Settlement,
-    TrainingSetExample,
     User,
 )
 from service.web.auth import Access
@@ -36,7 +30,6 @@ from service.web.console.page import Desk, bp, page
 from service.web.console.text import word_diff
 from service.web.state import runtime
 
-SHOWN = 20
 OVERALL = ""
 
 
@@ -50,16 +43,10 @@ class Compared:
     champion: Score | None
     challenger: Score | None
 
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One case that the models answered differently, and what experts had settled on."""
-
-    asked: str
-    expected: str
-    champion: str
-    challenger: str
-    pieces: Sequence[tuple[str, str]]
+    @property
+    def most(self) -> float:
+        """The end of the scale on which both are drawn."""
+        return max([1.0, *(score.high for score in (self.champion, self.challenger) if score)])
 
 
 def _cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
@@ -103,7 +90,7 @@ def evaluation(desk: Desk, row_id: UUID) -> str:
     found = desk.row(Evaluation, row_id)
     challenger = desk.session.get_one(ModelVersion, found.model_version_id)
     champion = desk.session.get_one(ModelVersion, found.champion_id)
-    wins, losses = _differences(desk, found)
+    cases = cases_of(desk.session, runtime().artifacts, found)
     decisions = (
         select(Approval, User)
         .join(User, col(Approval.user_id) == User.id)
@@ -116,16 +103,30 @@ def evaluation(desk: Desk, row_id: UUID) -> str:
         evaluation=found,
         challenger=challenger,
         champion=champion,
+        preferred=_preferred(found.people),
         compared=_compared(desk, found),
-        wins=wins,
-        losses=losses,
+        cases=cases,
         shown=SHOWN,
+        pieces=_pieces,
         decisions=desk.session.exec(decisions).all(),
         seen=what_to_approve(desk.session, found),
+        waiver=effort_waiver(desk.session, found),
+        may_waive=lacks_effort_alone(found),
         newer=newest if newest and newest.id != found.id else None,
         opened_at=utcnow().timestamp(),
         can_decide=challenger.state is ModelState.CHALLENGER and found.state is not EvaluationState.RUNNING,
     )
+
+
+def _preferred(people: dict[str, Any]) -> list[tuple[str, Interval]]:
+    """Return how far people prefer the challenger, over all and in each respect: 1 always, one half no difference."""
+    shown = []
+    if judged := people.get("wins", 0) + people.get("losses", 0):
+        shown.append(("over all", Interval(people["rate"], people["low"], people["high"], judged)))
+    for name, rated in people.get("ratings", {}).items():
+        value, low, high = ((1 + rated[end]) / 2 for end in ("value", "low", "high"))
+        shown.append((name, Interval(value, max(0.0, low), min(1.0, high), rated["n"])))
+    return shown
 
 
 def _compared(desk: Desk, found: Evaluation) -> list[Compared]:
@@ -140,50 +141,6 @@ def _compared(desk: Desk, found: Evaluation) -> list[Compared]:
     ]
 
 
-def _differences(desk: Desk, found: Evaluation) -> tuple[list[Example] | None, list[Example] | None]:
-    """Return cases that only the challenger got right, and those that only the champion did; None if unknown."""
-    try:
-        report = json.loads(runtime().artifacts.get_bytes(found.report)) if found.report else {}
-    except RetrainError:
-        return None, None
-    right = {who: set(keys) for who, keys in report.get("right", {}).items()}
-    if not right:
-        return None, None
-    order = list(dict.fromkeys(key for keys in report["suites"].values() for key in keys))
-    won = [key for key in order if key in right["challenger"] and key not in right["champion"]]
-    lost = [key for key in order if key in right["champion"] and key not in right["challenger"]]
-    cases = _cases(desk, found, {*won[:SHOWN], *lost[:SHOWN]})
-    return _examples(won, report["answers"], cases), _examples(lost, report["answers"], cases)
-
-
-def _examples(
-    keys: Iterable[str], answers: dict[str, dict[str, str]], cases: dict[str, tuple[str, str]]
-) -> list[Example]:
-    return [
-        Example(
-            asked=cases[key][0],
-            expected=cases[key][1],
-            champion=answers["champion"][key],
-            challenger=answers["challenger"][key],
-            pieces=word_diff(answers["champion"][key], answers["challenger"][key]),
-        )
-        for key in keys
-        if key in cases
-    ]
-
-
-def _cases(desk: Desk, found: Evaluation, keys: set[str]) -> dict[str, tuple[str, str]]:
-    """Return what was asked and what was right, by case: from settlements, and from the suite of general questions."""
-    general = general_cases(desk.session.get_one(Document, found.suite_id).content[GENERAL])
-    rows = desk.session.exec(
-        select(TrainingSetExample.content_sha256, Response, Settlement)
-        .join(Settlement, col(TrainingSetExample.settlement_id) == Settlement.id)
-        .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
-        .join(Response, col(AnnotationTask.response_id) == Response.id)
-        .where(Settlement.project_id == desk.project.id, col(TrainingSetExample.content_sha256).in_(keys))
-    )
-    settled_on = {
-        key: (response.messages[-1]["content"], settled.label or settled.correction or response.text)
-        for key, response, settled in rows
-    }
-    return settled_on | {case.key: (case.messages[-1].content, case.expected) for case in general}
+def _pieces(examples: Sequence[Told]) -> list[tuple[Told, Sequence[tuple[str, str]]]]:
+    """Put beside each case what the challenger said, word by word against the champion."""
+    return [(each, word_diff(*(each.said[who] for who in MODELS))) for each in examples]

@@ -13,11 +13,11 @@ from sqlmodel import col, select
 
 from annotation.types import Abstention
 from service import projects, tool_state
+from service.answers.states import joined_to_state, told_state
 from service.answers.story import story
 from service.answers.tools import in_tools
 from service.clock import utcnow
-from service.settlements import IN_FORCE, schema_of
-from service.stages.intake import joined_to_state, told_state
+from service.settlements import IN_FORCE, is_handed_over, schema_of
 from service.tables import (
     Annotation,
     AnnotationTask,
@@ -210,6 +210,7 @@ def task(desk: Desk, row_id: UUID) -> str:
         answers=desk.session.exec(answers).all(),
         flags=desk.session.exec(flags.limit(FLAGS_SHOWN)).all(),
         settlement=settlement,
+        handed_over=settlement and is_handed_over(settlement),
         trusted={each.annotation_id: each.accuracy for each in desk.session.exec(counted) if each.accuracy},
     )
 

@@ -90,8 +90,9 @@ def _facts(desk: Desk, row_id: UUID) -> dict[str, Any]:
 
 def _leads_to(desk: Desk, job: Job) -> tuple[str, UUID] | None:
     """Return the page of what a job made, once it is there."""
-    if job.kind is JobKind.TRAIN:
-        return "run", job.row_id
+    pages = {JobKind.TRAIN: "run", JobKind.BISECT: "bisection", JobKind.TUNE: "tuning"}
+    if job.kind in pages:
+        return pages[job.kind], job.row_id
     if job.kind is JobKind.CORPUS and job.state is JobState.DONE:
         return ("audit", job.id) if "audit" in job.options else ("corpus_rows", job.row_id)
     made = {JobKind.CURATE: "training_set", JobKind.EVALUATE: "evaluation"}.get(job.kind)

@@ -7,11 +7,15 @@ from flask import Response
 from pydantic import Field
 from sqlmodel import col, select
 
+from service.answers import newest_set
+from service.answers.consolidation import proposal
 from service.answers.erasures import learned_from_erased
+from service.answers.outcomes import outcomes_of
 from service.clock import utcnow
 from service.stages import promotion
-from service.tables import Approval, Decision, Evaluation, JobKind, ModelVersion, Promotion, User
+from service.tables import Approval, Decision, Evaluation, JobKind, ModelState, ModelVersion, Promotion, User
 from service.web.auth import Access
+from service.web.console.audits import WaiverForm
 from service.web.console.page import Desk, Form, bp, page
 from service.web.limits import guesses_again
 
@@ -78,6 +82,11 @@ def models(desk: Desk) -> str:
         evaluation_of={each.model_version_id: each for each in judged},
         approval_of={approval.model_version_id: (approval, user) for approval, user in approvals},
         history=history,
+        outcomes=outcomes_of(desk.session, desk.project),
+        newest_set=newest_set(desk.session, desk.project.id),
+        proposal=" ".join(
+            proposal(desk.session, each) for each in versions if each.state is ModelState.CHAMPION
+        ),
         learned_from_erased=learned_from_erased(desk.session, desk.project.id),
     )
 
@@ -112,6 +121,14 @@ def decide(desk: Desk, form: DecisionForm, row_id: UUID) -> Response:
         seen_decisions=form.decisions,
     )
     return desk.done(f"Version {form.model_version} is {form.decision}.", "console.models")
+
+
+@bp.post("/p/<slug>/evaluations/<uuid:row_id>/waive")
+@page(Access.APPROVER, form=WaiverForm)
+def waive_effort(desk: Desk, form: WaiverForm, row_id: UUID) -> Response:
+    """Let somebody else approve what lacks nothing but time on validation."""
+    promotion.waive_effort(desk.session, desk.project, row_id, user=desk.user, **form.model_dump())
+    return desk.done(f"It is waived until {form.until}.", "console.evaluation", row_id=row_id)
 
 
 @bp.post("/p/<slug>/promote")

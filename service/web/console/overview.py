@@ -6,7 +6,7 @@ from flask import Response, url_for
 from pydantic import Field
 from sqlmodel import select
 
-from service import people, projects
+from service import experts, people, projects
 from service.answers.annotators import of_person
 from service.answers.next_step import next_step
 from service.answers.overview import COUNTED, effort, flag_rates, loop
@@ -39,7 +39,8 @@ def home(desk: Desk) -> str | Response:
     mine = _visible(desk)
     if len(mine) == 1:
         return see_other(url_for("console.overview", slug=mine[0].slug))
-    return desk.show("home.html", projects=mine, own=of_person(desk.session, desk.user))
+    joined = experts.projects_joined(desk.session, desk.user)
+    return desk.show("home.html", projects=mine, joined=joined, own=of_person(desk.session, desk.user))
 
 
 @bp.get("/projects/new")

@@ -27,7 +27,7 @@ from service.web.state import runtime
 bp = Blueprint("console", __name__, template_folder="templates")
 MAX_FORM_BYTES = 300_000
 OURS = frozenset({"csrf", "password", "back"})  # fields that any form may have
-PASSWORDS = ("password", "new_password")  # never shown again
+PASSWORDS = ("password", "new_password", "second_token")  # never shown again
 T = TypeVar("T", bound=SQLModel)
 
 

@@ -8,12 +8,13 @@ from flask import Response, url_for
 from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
-from service.answers import describe_run
+from service.answers import describe_run, made_by
 from service.errors import NotFound
-from service.tables import ModelVersion, RunState, TrainingRun, TrainingSet, User
+from service.tables import JobKind, ModelVersion, RunState, TrainingRun, TrainingSet, User
 from service.web.auth import Access
 from service.web.console.listing import Badge, Cell, Filter, Link, Listing
 from service.web.console.page import Desk, bp, page
+from service.web.console.sets import TrainForm
 
 GOES_ON = (RunState.REQUESTED, RunState.RUNNING)
 
@@ -28,6 +29,7 @@ def _cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
             "by": name,
             "set": f"v{version}",
             "mode": run.spec.get("mode", "fresh"),
+            "method": run.spec.get("method", "sft"),
             "learning rate": run.spec.get("learning_rate"),
             "seconds": round(run.report["seconds"], 1) if run.report else None,
             "made": f"v{number}" if number else None,
@@ -85,26 +87,44 @@ def cancel_run(desk: Desk, row_id: UUID) -> Response:
     return desk.done("The run is cancelled.", "console.run", row_id=row_id)
 
 
+@bp.post("/p/<slug>/runs/<uuid:row_id>/reproduce")
+@page(Access.OPERATOR)
+def reproduce_run(desk: Desk, row_id: UUID) -> Response:
+    """Train a finished run again, to see whether the same adapter comes of it."""
+    made_by(desk.session, desk.row(TrainingRun, row_id))
+    job_id = desk.ask(JobKind.REPRODUCE, row_id)
+    return desk.done("The run is trained again.", "console.job", row_id=job_id)
+
+
 def _facts(desk: Desk, row_id: UUID) -> dict[str, Any]:
     found = desk.row(TrainingRun, row_id)
     facts = describe_run(desk.session, found)
     progress = facts["progress"]
-    losses = found.report.get("losses") or progress.get("losses", [])
+    told = found.report or progress
+    losses = told.get("losses", [])
     last = len(losses) if found.report else progress.get("step", len(losses))
     made = select(ModelVersion).where(ModelVersion.training_run_id == found.id)
+    parent = select(ModelVersion).where(
+        ModelVersion.project_id == found.project_id,
+        col(ModelVersion.adapter_sha256) == found.spec.get("parent_adapter"),
+    )
     return {
         "run": found,
         "facts": facts,
+        "told": told,
         "losses": losses,
         "first_step": last - len(losses) + 1,
-        "seconds_left": _seconds_left(progress),
         "goes_on": found.state in GOES_ON,
         "set": desk.session.get_one(TrainingSet, found.training_set_id),
         "model": desk.session.exec(made).first(),
+        "parent": desk.session.exec(parent).first(),
+        "again": _again(found, told.get("health")),
     }
 
 
-def _seconds_left(progress: dict[str, Any]) -> float | None:
-    """Return how long the rest takes if it goes on as all its steps went, those before a restart too."""
-    step, steps, seconds = (progress.get(name) for name in ("step", "steps", "seconds"))
-    return float(seconds / step * (steps - step)) if step and steps and seconds else None
+def _again(run: TrainingRun, health: dict[str, Any] | None) -> dict[str, Any]:
+    """Return what the form for the next run is filled with: what was chosen of this one, but for the learning rate."""
+    if not health or not health["learning_rate"]:
+        return {}
+    chosen = {name: run.spec[name] for name in TrainForm.model_fields if name in run.spec}
+    return chosen | {"learning_rate": health["learning_rate"]}

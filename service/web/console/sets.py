@@ -12,9 +12,11 @@ from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
 from retrain.recipe import BrokenRecipe, Recipe
+from retrain.triggers import CONDITIONS
 from retrain.types import Split, version_tag
+from service import triggers
 from service.answers import newest_set
-from service.answers.audits import blocking, repairs_of, waivers
+from service.answers.audits import blocking, repairs_of, tell_proposal, waivers
 from service.answers.changes import compare
 from service.answers.erasures import erased_rows, revision_of
 from service.clock import utcnow
@@ -80,12 +82,18 @@ class TrainForm(Form):
     """What a person may choose of a training run; each left out is the spec's own."""
 
     mode: str | None = None
+    method: str | None = None
+    targets: str | None = None
     learning_rate: float | None = None
     epochs: int | None = None
+    batch_size: int | None = None
     rank: int | None = None
+    alpha: int | None = None
+    dropout: float | None = None
     replay_earlier: float | None = None
     replay_general: int | None = None
     seed: int | None = None
+    only_watch: bool = False
 
 
 def _cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
@@ -148,6 +156,7 @@ def training_set(desk: Desk, row_id: UUID) -> str | Response:
         repairs=repairs_of(desk.session, found),
         asked_in=partial(asked_in, desk),
         rows_named=ROWS_NAMED,
+        tell_proposal=tell_proposal,
         left_out=_left_out(found),
         tally=tally_of(desk, found),
         sources=sources_of(found),
@@ -188,7 +197,10 @@ def set_diff(desk: Desk, row_id: UUID) -> str:
 def train(desk: Desk, form: TrainForm, row_id: UUID) -> Response:
     """Ask for a run on this set."""
     found = desk.row(TrainingSet, row_id)
-    run = training.request(runtime(), desk.session, found, form.model_dump(exclude_none=True), user=desk.user)
+    chosen = form.model_dump(exclude={"only_watch"}, exclude_none=True)
+    run = training.request(
+        runtime(), desk.session, found, chosen, is_only_watched=form.only_watch, user=desk.user
+    )
     return desk.done("The run is asked for; its evaluation follows by itself.", "console.run", row_id=run.id)
 
 
@@ -206,6 +218,8 @@ def _sets(desk: Desk, recipe: Mapping[str, Any], refused: str = "") -> str | Res
         boxes=BOXES,
         checks=CHECKS,
         is_settled=desk.session.exec(settled).first() is not None,
+        outlook=triggers.outlook(desk.session, desk.project, now=utcnow()),
+        conditions=CONDITIONS,
     )
 
 

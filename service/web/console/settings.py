@@ -12,13 +12,16 @@ from sqlmodel import col, select
 
 from annotation.suggestions import SuggestionSource
 from retrain.criteria import METRIC_NAMES
-from service import api_keys, projects, tool_state, tools
+from retrain.suites.document import bundled_suites
+from retrain.triggers import CONDITIONS
+from service import api_keys, goalposts, projects, tool_state, tools
 from service.answers.outdated import doubtful
 from service.errors import AlreadyDecided, Invalid
 from service.glossary import set_glossary
 from service.routing import set_routing
 from service.stages import asking
 from service.tables import ApiKey, Document, DocumentKind, KeyKind
+from service.triggers import set_triggers
 from service.web.auth import Access
 from service.web.body import parse_json
 from service.web.console.page import Desk, Form, bp, page
@@ -26,14 +29,17 @@ from service.web.problems import Malformed
 from service.web.state import runtime
 
 EDITED: dict[str, tuple[DocumentKind, Callable[..., Document]]] = {
-    "criteria": (DocumentKind.CRITERIA, projects.set_criteria),
-    "rules": (DocumentKind.GATE_RULES, projects.set_rules),
+    "criteria": (DocumentKind.CRITERIA, goalposts.set_criteria),
+    "rules": (DocumentKind.GATE_RULES, goalposts.set_rules),
+    "suites": (DocumentKind.SUITE, goalposts.set_suites),
     "reasons": (DocumentKind.REASONS, projects.set_reasons),
     "glossary": (DocumentKind.GLOSSARY, set_glossary),
     "routing": (DocumentKind.ROUTING, set_routing),
+    "triggers": (DocumentKind.TRIGGERS, set_triggers),
     "questions": (DocumentKind.LABEL_SCHEMA, projects.set_schema),
     "guidelines": (DocumentKind.GUIDELINES, projects.set_guidelines),
 }
+GOALPOSTS = ("criteria", "rules", "suites")
 DOUBTS_SHOWN = 20
 FIRST_CRITERIA = {
     "classification": [{"metric": "accuracy", "suite": "test", "margin": 0.1}],
@@ -42,6 +48,7 @@ FIRST_CRITERIA = {
     "conversation": [{"metric": "rouge_l", "suite": "test", "margin": 0.05}],
 }
 FIRST_ROUTING: dict[str, Any] = {"rules": []}
+FIRST_TRIGGERS: dict[str, Any] = {"rules": []}
 FIRST_GLOSSARY: dict[str, Any] = {"description": "", "terms": {}, "validity": [], "groups": []}
 
 
@@ -50,6 +57,8 @@ class DocumentForm(Form):
 
     document: str = Field(min_length=1, max_length=100_000)
     version: int
+    reason: str = Field(default="", max_length=2000)
+    second_token: str = Field(default="", max_length=200)
 
 
 class SwitchesForm(Form):
@@ -59,8 +68,14 @@ class SwitchesForm(Form):
     suggestion: SuggestionSource = SuggestionSource.NONE
     blind_share: float = Field(default=0.3, ge=0, le=1)
     needs_two_persons: bool = False
+    needs_blindness: bool = False
     admission_bar: float = Field(default=0.9, gt=0, lt=1)
     settlement_bar: float | None = None
+    gold_share: float | None = Field(default=None, ge=0, le=1)
+    repeat_weeks: int | None = Field(default=None, ge=1, le=projects.MAX_REPEAT_WEEKS)
+    daily_capacity: int | None = None
+    qualifying_answers: int | None = None
+    qualifying_accuracy: float | None = None
 
 
 class KeyForm(Form):
@@ -82,17 +97,22 @@ def settings(desk: Desk) -> str:
     shown["criteria"] = shown["criteria"] or FIRST_CRITERIA[desk.project.kind]
     shown["glossary"] = shown["glossary"] or FIRST_GLOSSARY
     shown["routing"] = shown["routing"] or FIRST_ROUTING
+    shown["triggers"] = shown["triggers"] or FIRST_TRIGGERS
     keys = select(ApiKey).where(ApiKey.project_id == desk.project.id).order_by(col(ApiKey.id).desc())
     return desk.show(
         "settings.html",
         documents=documents,
         written={name: _written(content) for name, content in shown.items()},
+        scored=goalposts.waiting_challenger(desk.session, desk.project),
+        goalposts=GOALPOSTS,
         doubts=doubtful(desk.session, desk.project),
         doubts_shown=DOUBTS_SHOWN,
         suggestions=list(SuggestionSource),
         keys=desk.session.exec(keys).all(),
         kinds=list(KeyKind),
         metrics=sorted(METRIC_NAMES),
+        suites=bundled_suites().values(),
+        conditions=", ".join(f"{name} ({means})" for name, means in CONDITIONS.items()),
     )
 
 
@@ -104,7 +124,7 @@ def tool_health_part(desk: Desk) -> str:
     return desk.show("_health.html", found={kind: tools.health(runtime().settings, kind) for kind in used})
 
 
-@bp.post("/p/<slug>/settings/<any(criteria, rules, reasons, glossary, questions, guidelines, routing):name>")
+@bp.post(f"/p/<slug>/settings/<any({', '.join(EDITED)}):name>")
 @page(Access.OPERATOR, form=DocumentForm)
 def set_document(desk: Desk, form: DocumentForm, name: str) -> Response:
     """Add a document's next version; earlier ones stay, and decisions go on naming the one they used."""
@@ -116,7 +136,8 @@ def set_document(desk: Desk, form: DocumentForm, name: str) -> Response:
     newest = projects.document(desk.session, desk.project.id, kind)
     if newest and newest.version != form.version:
         raise AlreadyDecided(f"{name}: {newest.author} set version {newest.version} while you looked")
-    added = put(desk.session, desk.project, content, actor=desk.user.name)
+    why = {"reason": form.reason, "second_token": form.second_token} if name in GOALPOSTS else {}
+    added = put(desk.session, desk.project, content, actor=desk.user.name, **why)
     return desk.done(
         f"Version {added.version} of the {name} holds from now on.", "console.settings", _anchor=name
     )
@@ -137,12 +158,7 @@ def set_switches(desk: Desk, form: SwitchesForm) -> Response:
     projects.change(
         desk.session,
         desk.project,
-        random_share=form.random_share,
-        suggestion=form.suggestion,
-        blind_share=form.blind_share,
-        needs_two_persons=form.needs_two_persons,
-        admission_bar=form.admission_bar,
-        settlement_bar=form.settlement_bar,
+        **{name: getattr(form, name) for name in projects.SWITCHES},
         actor=desk.user.name,
     )
     return desk.done("The project works that way from now on.", "console.settings", _anchor="switches")
@@ -177,6 +193,9 @@ def revoke_key(desk: Desk, row_id: UUID) -> Response:
 def _content(name: str, found: Document | None) -> Any:
     if found is None:
         return None
+    if name == "suites":  # the general questions are ours, and many
+        nothing: dict[str, Any] = {"behaviour": [], "own": [], "known": {}}
+        return {part: found.content.get(part, empty) for part, empty in nothing.items()}
     inner = {"criteria": "criteria", "guidelines": "markdown"}.get(name)
     return found.content[inner] if inner else found.content
 

@@ -61,20 +61,46 @@
     const losses = JSON.parse(curve.dataset.losses);
     const first = Number(curve.dataset.firstStep);
     // A canvas knows no light-dark(): the picture that it replaces says what the theme's colours come to.
-    const colour = (part) => getComputedStyle(curve.querySelector(part)).stroke;
+    const colour = (part) => getComputedStyle(curve.querySelector(part))?.stroke;
+    const probes = new Map(JSON.parse(curve.dataset.probes));
+    const marked = Number(curve.dataset.marked);
+    const bad = marked && colour(".mark");
     const axis = { stroke: getComputedStyle(curve).color, grid: { stroke: colour(".axis"), width: 1 } };
     const options = {
       width: Math.min(704, curve.clientWidth || 320), height: 220, legend: { live: true },
       scales: { x: { time: false } },
       axes: [{ ...axis, label: "step" }, { ...axis, label: "loss" }],
-      series: [{ label: "step" }, { label: "loss", stroke: colour("polyline"), width: 2 }],
+      series: [
+        { label: "step" },
+        { label: "loss", stroke: colour("polyline"), width: 2 },
+        { label: "validation", stroke: colour(".probe"), width: 2, spanGaps: true, points: { show: true } },
+      ],
+      hooks: { draw: [(plot) => { if (marked) mark(plot, plot.valToPos(marked, "x", true), bad); }] },
     };
     const label = curve.querySelector("svg")?.getAttribute("aria-label");
     curve.replaceChildren();
-    new uPlot(options, [losses.map((_, at) => first + at), losses], curve);
+    const steps = losses.map((_, at) => first + at);
+    if (probes.has(first - 1)) {
+      steps.unshift(first - 1);
+      losses.unshift(null);
+    }
+    new uPlot(options, [steps, losses, steps.map((step) => probes.get(step) ?? null)], curve);
     curve.setAttribute("role", "img");
     curve.setAttribute("aria-label", label ?? "Loss by step");
     curve.dataset.drawn = "yes";
+  }
+
+  function mark(plot, x, colour) {
+    const { ctx, bbox } = plot;
+    ctx.save();
+    ctx.strokeStyle = colour;
+    ctx.setLineDash([6, 4]);
+    ctx.lineWidth = 2;
+    ctx.beginPath();
+    ctx.moveTo(x, bbox.top);
+    ctx.lineTo(x, bbox.top + bbox.height);
+    ctx.stroke();
+    ctx.restore();
   }
 
   function drawAll() {

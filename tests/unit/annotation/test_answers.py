@@ -119,7 +119,7 @@ def test_which_of_two_answers_is_better_is_settled_by_choice():
         {"kind": "generation", "spans": ["unsafe", "Unsafe"]},
         {"kind": "generation", "spans": [" "]},
         {"kind": "generation", "spans": [f"s{n}" for n in range(21)]},
-        {"kind": "pairwise", "ratings": ["coherence"]},
+        {"kind": "pairwise", "spans": ["unsafe"]},
         {"kind": "pairwise", "labels": ["a", "b"]},
         {"kind": "generation", "ratings": ["labels"]},
         {"kind": "generation", "ratings": ["rival"]},

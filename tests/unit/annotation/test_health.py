@@ -103,8 +103,9 @@ def test_a_tool_that_is_well_has_no_problem():
         assert argilla_health(url, "x") == Health("2.8.0", "olga")
 
 
-@pytest.mark.parametrize("url", [f"http://127.0.0.1:{free_port()}", "label-studio", "http://[", ""])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:{port}", "label-studio", "http://[", ""])
 def test_an_address_where_nothing_answers_has_a_remedy(url):
+    url = url.replace("{port}", str(free_port()))
     for health in (label_studio_health(url, "x"), argilla_health(url, "x")):
         assert health.problem
         assert health.remedy

@@ -6,6 +6,7 @@ from pathlib import Path
 import annotation
 
 RAW = re.compile(r"_client_wrapper|\.http_client\.|client\.api\.")
+SAYS = re.compile(r"# (?!noqa)")
 CONNECTORS = ("argilla.py", "label_studio.py")
 ABOVE = 4  # lines in which the comment may stand
 
@@ -16,7 +17,7 @@ def unexplained(source: str) -> list[int]:
     return [
         number
         for number, line in enumerate(lines)
-        if RAW.search(line) and not any("# " in near for near in lines[max(0, number - ABOVE) : number + 1])
+        if RAW.search(line) and not any(map(SAYS.search, lines[max(0, number - ABOVE) : number + 1]))
     ]
 
 
@@ -33,11 +34,11 @@ def test_each_call_past_an_sdk_says_why():
 
 
 def test_a_call_without_a_reason_is_found():
-    assert unexplained("def f(client):\n    return client.http_client.get('/x')\n") == [1]
+    assert unexplained("def f(client):\n    return client.http_client.get('/x')  # noqa: SLF001\n") == [1]
 
 
 def test_calls_past_the_sdks_are_those_that_are_known():
-    assert raw_calls() == {"argilla.py": 7, "label_studio.py": 1}
+    assert raw_calls() == {"argilla.py": 8, "label_studio.py": 1}
 
 
 def test_other_modules_that_know_an_sdk_make_no_call_past_it():

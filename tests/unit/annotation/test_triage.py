@@ -2,16 +2,17 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotation.triage import Case, Flag, prioritise, random_share
+from annotation.triage import Case, Flag, Urgency, expected_values, prioritise, random_share
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def flag(key, group, severity=1.0, minutes=0):
-    return Flag(key=key, group=group, severity=severity, at=NOON + timedelta(minutes=minutes))
+def flag(key, group, severity=1.0, minutes=0, **more):
+    return Flag(key=key, group=group, severity=severity, at=NOON + timedelta(minutes=minutes), **more)
 
 
 def groups(*flags):
@@ -23,7 +24,8 @@ FLAGS = st.builds(flag, st.uuids().map(str), st.sampled_from("abc"), st.floats(0
 
 def test_flags_of_one_group_become_one_case():
     cases = prioritise([flag("late", "g", severity=3, minutes=5), flag("early", "g", severity=1)])
-    assert cases == [Case(group="g", keys=("early", "late"), priority=6.0, since=NOON)]
+    assert cases == [Case("g", ("early", "late"), Urgency(3, 2, 1, 1), since=NOON)]
+    assert cases[0].urgency.priority == 6
 
 
 def test_many_mild_flags_outweigh_a_severe_one():
@@ -31,6 +33,23 @@ def test_many_mild_flags_outweigh_a_severe_one():
         "mild",
         "severe",
     ]
+
+
+def test_an_unsure_answer_comes_before_a_sure_one_and_one_of_which_nothing_is_known_between():
+    assert groups(
+        flag("a", "sure", confidence=0.9), flag("b", "unknown"), flag("c", "guess", confidence=0.1)
+    ) == [
+        "guess",
+        "unknown",
+        "sure",
+    ]
+
+
+def test_flags_of_a_kind_that_taught_something_come_before_flags_that_did_not():
+    values = expected_values([({"wrong"}, True)] * 8 + [({"slow"}, False)] * 8 + [({"wrong", "slow"}, True)])
+    assert values == {"wrong": pytest.approx(20 / 11), "slow": pytest.approx(4 / 11)}
+    flags = [flag(reason, reason, value=values.get(reason, 1.0)) for reason in ("slow", "new", "wrong")]
+    assert groups(*flags) == ["wrong", "new", "slow"]
 
 
 def test_of_equally_urgent_cases_the_oldest_comes_first():

@@ -76,7 +76,7 @@ class TestVerbs:
             ("demo", "run", ["-P", "-m", "service.demo", "--x"]),
             ("up", "run", ["-P", "-m", "service.cli", "up", "--x"]),
             ("errata", "run", ["-P", "-m", "service.cli", "--x"]),
-            ("test", "dev", ["-m", "pytest", "--x"]),
+            ("test", "dev", [*bootstrap.COMMANDS["test"], "--x"]),
             ("bench", "dev", ["-m", "tests.benchmarks", "--x"]),
         ],
     )
@@ -98,7 +98,7 @@ class TestVerbs:
         monkeypatch.setattr(bootstrap, "timed", lambda command: ran.append(command) or 0)
         with pytest.raises(Became):
             bootstrap.main(["check"])
-        assert (ran, started[-1]) == (list(bootstrap.CHECKS), ["-m", "pytest"])
+        assert (ran, started[-1]) == (list(bootstrap.CHECKS), list(bootstrap.COMMANDS["test"]))
 
     def test_check_stops_at_the_first_failure(self, started, monkeypatch):
         ran = []

@@ -68,7 +68,9 @@ def quick_run(tmp_path: Path, tiny: BaseModel) -> Callable[..., TrainedAdapter]:
         rows: Sequence[Row] | None = None,
         weights: Sequence[float] | None = None,
         wanted: Sequence[bool] | None = None,
+        rejected: Sequence[str | None] | None = None,
         replay: Sequence[tuple[Sequence[Message], str]] = (),
+        probe: Sequence[Row] = (),
         parent: Path | None = None,
         report: Callable[[Progress], None] = lambda _: None,
         is_cancelled: Callable[[], bool] = lambda: False,
@@ -76,8 +78,11 @@ def quick_run(tmp_path: Path, tiny: BaseModel) -> Callable[..., TrainedAdapter]:
         return train(
             spec,
             base=tiny,
-            examples=write_rows(tmp_path / f"{name}.parquet", rows or toy_rows(80), weights, wanted),
+            examples=write_rows(
+                tmp_path / f"{name}.parquet", rows or toy_rows(80), weights, wanted, rejected
+            ),
             replay=replay,
+            probe=[([Message("user", text)], label) for text, label in probe],
             output=tmp_path / name / "adapter",
             checkpoints=tmp_path / name / "checkpoints",
             parent=parent,
@@ -115,16 +120,19 @@ def write_rows(
     rows: Sequence[Row],
     weights: Sequence[float] | None = None,
     wanted: Sequence[bool] | None = None,
+    rejected: Sequence[str | None] | None = None,
 ) -> Path:
     weights, wanted = weights or [1.0] * len(rows), wanted or [True] * len(rows)
+    rejected = rejected or [None] * len(rows)
     table = [
         {
             "messages": [{"role": "user", "content": text}],
             "answer": label,
             "weight": weight,
             "is_wanted": is_wanted,
+            "rejected": worse,
         }
-        for (text, label), weight, is_wanted in zip(rows, weights, wanted, strict=True)
+        for (text, label), weight, is_wanted, worse in zip(rows, weights, wanted, rejected, strict=True)
     ]
     pq.write_table(pa.Table.from_pylist(table), path)
     return path

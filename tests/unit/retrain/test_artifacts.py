@@ -15,6 +15,7 @@ from retrain.artifacts import ArtifactStore, name_of
 from retrain.errors import BrokenArtifact, MissingArtifact
 from retrain.types import canonical_json
 from tests.limits import on_a_full_disk
+from tests.s3 import KEYS, running_s3
 
 ABSENT = f"sha256:{'0' * 64}"
 KILLED_HALF_WAY = """
@@ -44,6 +45,25 @@ def store(root):
     return ArtifactStore(f"file://{root}")
 
 
+@pytest.fixture(scope="module")
+def s3():
+    """The URL of a store in a bucket, which the environment says how to reach, as for any program that reads S3."""
+    with running_s3() as endpoint, pytest.MonkeyPatch.context() as environment:
+        for name, value in {"endpoint_url": endpoint, **KEYS}.items():
+            environment.setenv(f"AWS_{name.upper()}", value)
+        yield "s3://sets/artifacts"
+
+
+@pytest.fixture(params=["file", "path", "memory", "s3"])
+def any_store(request, root):
+    """A store of each kind."""
+    if request.param == "s3":
+        return ArtifactStore(request.getfixturevalue("s3"))
+    return ArtifactStore(
+        {"file": "file://{}", "path": "{}", "memory": "memory://{}"}[request.param].format(root)
+    )
+
+
 @pytest.fixture
 def adapter(tmp_path):
     folder = tmp_path / "adapter"
@@ -58,24 +78,20 @@ def the_object(root, name):
     return root / "objects" / digest[:2] / digest[2:]
 
 
-@pytest.mark.parametrize("url", ["file://{}", "{}", "memory://{}"])
-def test_bytes_come_back_under_their_hash(root, url):
-    store = ArtifactStore(url.format(root))
-    name = store.put_bytes(b"adapter")
+def test_bytes_come_back_under_their_hash(any_store):
+    name = any_store.put_bytes(b"adapter")
     assert name == f"sha256:{hashlib.sha256(b'adapter').hexdigest()}"
-    assert store.exists(name)
-    assert store.get_bytes(name) == b"adapter"
+    assert any_store.exists(name)
+    assert any_store.get_bytes(name) == b"adapter"
 
 
-@pytest.mark.parametrize("url", ["file://{}", "memory://{}"])
-def test_a_directory_comes_back_whole(root, adapter, tmp_path, url):
-    store = ArtifactStore(url.format(root))
-    name = store.put_directory(adapter)
-    store.fetch_directory(name, tmp_path / "copy")
+def test_a_directory_comes_back_whole(any_store, adapter, tmp_path):
+    name = any_store.put_directory(adapter)
+    any_store.fetch_directory(name, tmp_path / "copy")
     assert (tmp_path / "copy/nested/config.json").read_text() == "{}"
     assert (tmp_path / "copy/weights.safetensors").read_bytes() == bytes(3_000_000)
-    assert store.put_directory(tmp_path / "copy") == name
-    store.verify_directory(name)
+    assert any_store.put_directory(tmp_path / "copy") == name
+    any_store.verify_directory(name)
 
 
 def test_stored_and_fetched_files_are_readable_by_all(store, root, adapter, tmp_path):
@@ -93,18 +109,16 @@ def test_an_object_is_never_written_again(store, root):
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-@pytest.mark.parametrize("url", ["file://{root}", "memory://store"])
-def test_what_was_removed_is_missing_and_can_be_stored_again(root, url, tmp_path):
-    store = ArtifactStore(url.format(root=root))
+def test_what_was_removed_is_missing_and_can_be_stored_again(any_store, tmp_path):
     file = tmp_path / "file"
     file.write_bytes(b"content")
-    name = store.put_file(file)
+    name = any_store.put_file(file)
     assert name_of(file) == name
-    store.remove(name)
-    store.remove(name)
+    any_store.remove(name)
+    any_store.remove(name)
     with pytest.raises(MissingArtifact):
-        store.get_bytes(name)
-    assert store.put_file(file) == name
+        any_store.get_bytes(name)
+    assert any_store.put_file(file) == name
 
 
 def test_altered_content_is_never_handed_out(store, root, adapter, tmp_path):
@@ -141,11 +155,13 @@ def test_a_full_disk_leaves_nothing_and_the_next_attempt_succeeds(store, root):
     assert store.get_bytes(store.put_bytes(content)) == content
 
 
-def test_a_damaged_object_is_replaced_when_it_is_stored_again(store, root):
-    name = store.put_bytes(b"content")
-    the_object(root, name).write_bytes(b"c0ntent")
-    assert store.put_bytes(b"content") == name
-    assert store.get_bytes(name) == b"content"
+def test_a_damaged_object_is_replaced_when_it_is_stored_again(any_store):
+    name = any_store.put_bytes(b"content")
+    any_store._files.pipe_file(any_store._object(name), b"c0ntent")
+    with pytest.raises(BrokenArtifact):
+        any_store.get_bytes(name)
+    assert any_store.put_bytes(b"content") == name
+    assert any_store.get_bytes(name) == b"content"
 
 
 def test_a_writer_killed_half_way_leaves_no_object(store, root):

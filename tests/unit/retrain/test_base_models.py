@@ -1,13 +1,15 @@
 """Base models: found by one name, built once, loaded from safetensors only."""
 
 import importlib.metadata
+import json
 import shutil
 import threading
 from pathlib import Path
 
+import httpx
 import pytest
 import torch
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
 
 from retrain import base_models
 from retrain.base_models import BaseModel, fingerprint, load, locate
@@ -115,6 +117,37 @@ def test_a_hub_model_out_of_reach_says_what_to_do(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(base_models, "snapshot_download", offline)
     with pytest.raises(UnknownBaseModel, match="go online once"):
         locate("owner/model", tmp_path)
+
+
+def test_a_gated_model_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def gated(name: str, **options: object) -> str:
+        raise GatedRepoError("no", response=httpx.Response(403, request=httpx.Request("GET", "http://hub")))
+
+    monkeypatch.setattr(base_models, "snapshot_download", gated)
+    with pytest.raises(UnknownBaseModel, match="accept its licence"):
+        locate("owner/model", tmp_path)
+
+
+def test_the_tokenizer_of_another_model_is_refused(tiny: BaseModel, tmp_path: Path):
+    copy = shutil.copytree(tiny.directory, tmp_path / "copy")
+    tokenizer = load(copy)[1]
+    tokenizer.add_tokens([f"word{number}" for number in range(9)])
+    tokenizer.save_pretrained(copy)
+    with pytest.raises(UnknownBaseModel, match="take the model's own tokenizer"):
+        load(copy)
+
+
+def test_a_model_that_wants_its_own_code_run_is_refused(tiny: BaseModel, tmp_path: Path):
+    copy = shutil.copytree(tiny.directory, tmp_path / "copy")
+    settings = json.loads((copy / "config.json").read_text())
+    settings |= {
+        "model_type": "own",
+        "auto_map": {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own"},
+    }
+    (copy / "config.json").write_text(json.dumps(settings))
+    (copy / "own.py").write_text("raise SystemExit('was run')")
+    with pytest.raises(UnknownBaseModel, match="does not load"):
+        load(copy)
 
 
 def test_a_hub_model_is_fetched_without_pickles_or_code(

@@ -87,6 +87,13 @@ def test_datasets_loads_the_splits_that_the_card_names(tmp_path):
     assert {name: len(rows) for name, rows in loaded.items()} == {"train": 2, "test": 1}
 
 
+def test_a_weight_that_a_repair_gave_is_never_silent():
+    counts = count([ROW, replace(ROW, weight=2.0), replace(ROW, weight=2.0, split=Split.TEST)])
+    assert counts["weight"] == {"2": {"train": 1, "test": 1}}
+    assert "| 2 | 1 | 1 | 2 |" in render(replace(FACTS, counts=counts))
+    assert "weight" not in count(ROWS)
+
+
 @pytest.mark.parametrize(
     ("licences", "named"),
     [({}, "unknown"), ({"a": ""}, "unknown"), ({"a": "Apache-2.0", "b": "apache 2.0"}, "apache-2.0")],

@@ -2,7 +2,15 @@
 
 import pytest
 
-from retrain.criteria import METRIC_NAMES, Criterion, Rules, WrongCriteria, read_criteria, read_rules
+from retrain.criteria import (
+    HIGHEST,
+    METRIC_NAMES,
+    Criterion,
+    Rules,
+    WrongCriteria,
+    read_criteria,
+    read_rules,
+)
 from retrain.errors import UnknownMetric
 from retrain.metrics import METRICS
 
@@ -43,8 +51,20 @@ def test_a_wrong_criterion_is_refused_by_name(changes, named):
         read_criteria([{**FULL, **changes}])
 
 
-def test_criteria_know_the_names_of_all_metrics():
-    assert set(METRICS) == METRIC_NAMES
+# Who is who is not known of a case, and tokens and seconds are not counted.
+NEED_MORE = {"latency_seconds", "role_conflation", "tokens"}
+
+
+def test_criteria_know_all_metrics_that_an_evaluation_can_measure():
+    assert METRICS.keys() - NEED_MORE == METRIC_NAMES
+    assert {name: METRICS[name].high for name in METRIC_NAMES} == dict.fromkeys(METRIC_NAMES, 1) | HIGHEST
+
+
+def test_targets_and_margins_are_in_the_metrics_own_unit():
+    dear = {"metric": "cost", "suite": "test", "target": 40}
+    assert read_criteria([dear]) == [Criterion("cost", "test", target=40)]
+    with pytest.raises(WrongCriteria, match="target must be a number from 0 to 1, not 40"):
+        read_criteria([dear | {"metric": "misdirection"}])
 
 
 @pytest.mark.parametrize("document", [None, [], {}, "x", [3]])

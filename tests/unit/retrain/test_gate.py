@@ -8,7 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrain.criteria import Criterion, Rules, WrongCriteria
-from retrain.gate import Role, SuiteAnswers, Verdict, is_in_slice, is_right, judge
+from retrain.evidence import Role, SuiteAnswers, is_in_slice
+from retrain.gate import Judgement, Verdict, judge, with_effort, with_people
+from retrain.metrics import is_right
+from retrain.metrics.judged import Judged, Known
+from retrain.preference import preference
 from retrain.types import Case, Message
 
 BETTER = Criterion("accuracy", "routing")
@@ -19,22 +23,22 @@ def case(expected, check="label", **slices):
     return Case("case", "suite", (Message("user", "?"),), expected, check, slices)
 
 
-def answers(right, n):
-    return ["yes"] * right + ["no"] * (n - right)
+def suite(name, role, cases, title, *, before, now):
+    champion, challenger = (
+        [Judged(case, "yes" if at < right else "no") for at, case in enumerate(cases)]
+        for right in (before, now)
+    )
+    return SuiteAnswers(name, role, champion, challenger, title)
 
 
 def routing(before, now, n=120, **slices):
     cases = [case("yes", **slices) for _ in range(n)]
-    return SuiteAnswers(
-        "routing", Role.TARGET, cases, answers(before, n), answers(now, n), title="routing to departments"
-    )
+    return suite("routing", Role.TARGET, cases, "routing to departments", before=before, now=now)
 
 
 def general(before, now, n=40):
     cases = [case("yes", "contains") for _ in range(n)]
-    return SuiteAnswers(
-        "general", Role.PROTECTED, cases, answers(before, n), answers(now, n), title="general knowledge"
-    )
+    return suite("general", Role.PROTECTED, cases, "general knowledge", before=before, now=now)
 
 
 def verdict(*suites, criteria=(BETTER,), rules=RULES):
@@ -106,7 +110,13 @@ def test_no_improvement_is_refused():
 
 
 def test_an_improvement_that_may_be_chance_cannot_be_told():
-    noisy = replace(routing(0, 0, n=40), champion=["yes", "no"] * 20, challenger=["no"] * 18 + ["yes"] * 22)
+    cases = [case("yes")] * 40
+    noisy = SuiteAnswers(
+        "routing",
+        Role.TARGET,
+        list(map(Judged, cases, ["yes", "no"] * 20)),
+        list(map(Judged, cases, ["no"] * 18 + ["yes"] * 22)),
+    )
     found = verdict(noisy, rules=Rules(default_loss=0.5))
     assert found.verdict is Verdict.CANNOT_TELL
     assert "may be better by chance" in found.sentence
@@ -155,7 +165,6 @@ def test_a_criterion_can_be_about_a_slice():
     lay, clinical = routing(10, 60, n=60, register="lay"), routing(50, 50, n=60, register="clinical")
     both = replace(
         lay,
-        cases=[*lay.cases, *clinical.cases],
         champion=[*lay.champion, *clinical.champion],
         challenger=[*lay.challenger, *clinical.challenger],
     )
@@ -190,14 +199,18 @@ def test_a_gate_without_criteria_is_refused():
 
 
 def test_answers_that_do_not_fit_their_cases_are_an_error():
-    with pytest.raises(ValueError, match="shorter"):
-        verdict(replace(routing(40, 76), champion=["yes"]))
+    found = routing(40, 76)
+    with pytest.raises(ValueError, match="longer"):
+        replace(found, champion=found.champion[:1])
+    other = Judged(replace(case("yes"), key="another"), "yes")
+    with pytest.raises(ValueError, match="'another' is paired"):
+        replace(found, champion=[other, *found.champion[1:]])
 
 
 def test_each_case_is_judged_by_its_own_check():
-    assert is_right(case("Paris", "contains"), "It is paris.")
-    assert is_right(case("Take two.", "exact"), "take  two.")
-    assert not is_right(case("eyes", "label"), "Eyes")
+    assert is_right(Judged(case("Paris", "contains"), "It is paris."))
+    assert is_right(Judged(case("Take two.", "exact"), "take  two."))
+    assert not is_right(Judged(case("eyes", "label"), "Eyes"))
 
 
 @pytest.mark.parametrize(
@@ -236,3 +249,141 @@ def test_more_right_answers_never_worsen_the_verdict(before, now):
     order = [Verdict.REFUSED, Verdict.CANNOT_TELL, Verdict.PASSED]
     found = [verdict(routing(40, 76), general(before, each)).verdict for each in (now, min(now + 1, 40))]
     assert order.index(found[0]) <= order.index(found[1])
+
+
+PASSED = Judgement(Verdict.PASSED, "Passed: better; nothing got worse beyond its margin.", ())
+UNSURE = Judgement(Verdict.CANNOT_TELL, "Cannot tell: too few cases.", ())
+
+
+@pytest.mark.parametrize(
+    ("machines", "votes", "expected", "said"),
+    [
+        (PASSED, (30, 5), Verdict.PASSED, "people prefer it in 30"),
+        (PASSED, (200, 200), Verdict.PASSED, "no difference that matters"),
+        (PASSED, (5, 30), Verdict.REFUSED, "Refused: people prefer it in 5"),
+        (PASSED, (3, 2), Verdict.CANNOT_TELL, "decides nothing yet"),
+        (UNSURE, (30, 5), Verdict.CANNOT_TELL, "too few cases"),
+        (UNSURE, (5, 30), Verdict.REFUSED, "Refused: people prefer it in 5"),
+    ],
+)
+def test_the_harder_verdict_of_people_and_machines_counts(machines, votes, expected, said):
+    judged = with_people(machines, preference(*votes))
+    assert judged.verdict is expected and said in judged.sentence
+    assert [reason.rule for reason in judged.reasons] == ["preferred"]
+
+
+@pytest.mark.parametrize(
+    ("validating", "hours", "expected"),
+    [(0.3, 10, Verdict.PASSED), (0.2, 10, Verdict.CANNOT_TELL), (0.0, 0.5, Verdict.PASSED)],
+)
+def test_enough_of_the_time_goes_into_validation_once_there_is_enough_of_it(validating, hours, expected):
+    spent = hours * 3600
+    wanted = Rules(min_validation_share=0.25)
+    judged = with_effort(PASSED, wanted, validating=validating * spent, spent=spent)
+    assert judged.verdict is expected
+    assert with_effort(PASSED, Rules(), validating=0, spent=spent) is PASSED
+
+
+def misdirecting(before, now, n=120):
+    """So many of n labels are wrong before, and so many now."""
+    return suite("routing", Role.TARGET, [case("yes")] * n, "routing", before=n - before, now=n - now)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [(60, 20, Verdict.PASSED), (60, 58, Verdict.CANNOT_TELL), (60, 60, Verdict.REFUSED)],
+)
+def test_of_what_is_better_when_less_the_challenger_must_have_less(before, now, expected):
+    found = verdict(misdirecting(before, now), criteria=[Criterion("misdirection", "routing")])
+    assert found.verdict is expected
+    better = reason(found, "better")
+    assert (better.champion, better.challenger) == (before / 120, now / 120)
+    assert better.low <= better.challenger - better.champion <= better.high
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"), [(2, Verdict.PASSED), (9, Verdict.CANNOT_TELL), (30, Verdict.REFUSED)]
+)
+def test_a_target_of_what_is_better_when_less_bounds_it_from_above(now, expected):
+    criteria = [Criterion("misdirection", "routing", target=0.1)]
+    assert verdict(misdirecting(30, now), criteria=criteria).verdict is expected
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"), [(0.2, 0.9, Verdict.PASSED), (0.9, 0.2, Verdict.REFUSED)]
+)
+def test_a_mean_that_is_better_when_less_is_judged_by_bootstrap(before, now, expected):
+    """An answer of which a share repeats itself; the champion's repeats in all the other cases."""
+    loop, sense = "call us now please " * 4, "please call the clinic before you come by"
+    cases = [replace(case("x", "complies"), key=str(at)) for at in range(60)]
+    champion, challenger = (
+        [Judged(each, sense if at < share * 60 else loop) for at, each in enumerate(cases)]
+        for share in (before, now)
+    )
+    answered = SuiteAnswers("chat", Role.TARGET, champion, challenger)
+    assert verdict(answered, criteria=[Criterion("repetition", "chat")]).verdict is expected
+
+
+def test_a_metric_that_fails_on_one_row_refuses_and_names_it():
+    good = routing(40, 76)
+    torn = replace(good.challenger[5], probabilities={"other": 1.0})
+    broken = replace(good, challenger=[*good.challenger[:5], torn, *good.challenger[6:]])
+    criteria = [BETTER, Criterion("misdirection", "routing")]
+    assert verdict(good, criteria=criteria).verdict is Verdict.PASSED
+    found = verdict(broken, criteria=criteria)
+    assert found.verdict is Verdict.REFUSED
+    assert "metric misdirection failed on case 'case'" in found.sentence
+
+
+@pytest.mark.parametrize("metric", ["groundedness", "cost", "calibration_error"])
+def test_a_metric_that_applies_to_no_case_decides_nothing(metric):
+    found = verdict(routing(40, 76), criteria=[BETTER, Criterion(metric, "routing")])
+    assert found.verdict is Verdict.CANNOT_TELL
+    assert f"no cases of routing to judge by {metric.replace('_', ' ')}" in found.sentence
+
+
+def calibrated(n, sure):
+    """Right in three of four cases, where the champion is always sure of it and the challenger as said."""
+    cases = [replace(case("yes"), key=str(at)) for at in range(n)]
+    champion, challenger = (
+        [Judged(one, "yes" if at % 4 else "no", probabilities=dict.fromkeys(("yes", "no"), chance))
+         for at, one in enumerate(cases)]
+        for chance in (1.0, sure)
+    )  # fmt: skip
+    return SuiteAnswers("routing", Role.TARGET, champion, challenger)
+
+
+@pytest.mark.parametrize(
+    ("n", "sure", "expected"),
+    [
+        (120, 0.75, Verdict.PASSED),
+        (120, 1.0, Verdict.REFUSED),
+        (8, 0.75, Verdict.CANNOT_TELL),
+    ],
+)
+def test_being_as_sure_as_it_is_right_may_be_a_criterion(n, sure, expected):
+    rules = Rules(default_loss=0.5)
+    found = verdict(calibrated(n, sure), criteria=[Criterion("calibration_error", "routing")], rules=rules)
+    assert found.verdict is expected
+    assert reason(found, "better").metric == "calibration_error"
+
+
+@pytest.mark.parametrize(("dear", "expected"), [(1, Verdict.PASSED), (50, Verdict.REFUSED)])
+def test_what_a_wrong_label_costs_decides_between_equally_many_mistakes(dear, expected):
+    """The challenger makes fewer mistakes, all of which may be dear."""
+    cases = [replace(case("yes"), key=str(at)) for at in range(120)]
+    champion = [Judged(one, "maybe" if at < 60 else "yes") for at, one in enumerate(cases)]
+    challenger = [Judged(one, "no" if at < 20 else "yes") for at, one in enumerate(cases)]
+    answered = SuiteAnswers("routing", Role.TARGET, champion, challenger)
+    known = Known(costs={("yes", "no"): float(dear)})
+    found = judge([Criterion("cost", "routing")], RULES, [answered], seed=1, known=known)
+    assert found.verdict is expected
+
+
+@pytest.mark.parametrize(
+    ("role", "expected"), [(Role.BEHAVIOUR, Verdict.PASSED), (Role.PROTECTED, Verdict.CANNOT_TELL)]
+)
+def test_a_behaviour_of_few_cases_has_a_margin_of_its_own(role, expected):
+    cases = [case("yes") for _ in range(32)]
+    behaviour = suite("sarcasm", role, cases, "sarcasm", before=32, now=30)
+    assert verdict(routing(40, 76), behaviour).verdict is expected

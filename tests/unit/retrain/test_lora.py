@@ -3,9 +3,14 @@
 import hashlib
 import json
 import math
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,10 +18,14 @@ from torch.nn import Parameter
 
 from retrain import lora
 from retrain.base_models import BaseModel, load
-from retrain.errors import Cancelled, EmptySplit, TrainingBroke, WrongBaseModel
+from retrain.errors import Cancelled, ContextTooLong, DiskTooSmall, EmptySplit, TrainingBroke, WrongBaseModel
+from retrain.frame import encode_example
+from retrain.lessons import Batch, Lesson
+from retrain.likelihood import Row
 from retrain.lora import adapter_weights
 from retrain.reload import reload_equals
-from retrain.types import Message, Mode, Progress, TrainedAdapter, TrainingSpec
+from retrain.steps import _step
+from retrain.types import Message, Method, Mode, Progress, TrainedAdapter, TrainingSpec
 from tests.unit.retrain.conftest import SYSTEM_PROMPT, toy_rows
 
 Run = Callable[..., TrainedAdapter]
@@ -68,6 +77,74 @@ def test_another_runs_checkpoint_is_not_continued(quick_run: Run, spec: Training
     steps: list[Progress] = []
     quick_run(replace(spec, seed=1), report=steps.append)
     assert steps[0].step == 1
+
+
+def test_a_probe_changes_no_byte_and_is_asked_now_and_then(quick_run: Run, spec: TrainingSpec):
+    steps: list[Progress] = []
+    probed = quick_run(spec, name="probed", probe=toy_rows(12, seed=2), report=steps.append)
+    assert list(steps[-1].probes) == [0, 5]
+    assert all_bytes(probed) == all_bytes(quick_run(spec, name="not probed"))
+
+
+def test_a_resumed_run_hears_the_same_of_its_health(quick_run: Run, spec: TrainingSpec):
+    slow = replace(spec, learning_rate=1e-6, epochs=3, checkpoint_every=10)
+    undisturbed: list[Progress] = []
+    resumed: list[Progress] = []
+    quick_run(slow, name="undisturbed", probe=toy_rows(12, seed=2), report=undisturbed.append)
+    with pytest.raises(Cancelled):
+        quick_run(slow, name="resumed", probe=toy_rows(12, seed=2), is_cancelled=CancelAfter(25))
+    quick_run(slow, name="resumed", probe=toy_rows(12, seed=2), report=resumed.append)
+    assert resumed[0].step == 21
+    assert resumed[-1].verdict == undisturbed[-1].verdict
+    assert resumed[-1].verdict is not None
+
+
+def test_a_run_that_was_cut_off_after_its_last_step_has_one_to_do(quick_run: Run, spec: TrainingSpec):
+    quick_run(replace(spec, checkpoint_every=5))
+    steps: list[Progress] = []
+    quick_run(replace(spec, checkpoint_every=5), report=steps.append)
+    assert [one.step for one in steps] == [6, 7, 8, 9, 10]
+    assert len(steps[-1].losses) == 10
+
+
+def test_two_halves_have_the_gradient_of_the_whole(spec: TrainingSpec, tiny: BaseModel):
+    model, tokenizer = load(tiny.directory)
+    adapted = lora._with_adapter(spec, tiny, model, None).eval()
+    weights = list(adapter_weights(adapted).values())
+    lessons = [
+        Lesson(Row(*encode_example(tokenizer, [Message("user", text)], label, SYSTEM_PROMPT), weight))
+        for (text, label), weight in zip(toy_rows(5), (1.0, 0.5, 2.0, 1.0, 0.0), strict=True)
+    ]
+    batch = Batch(Method.SFT, lessons, torch.zeros(len(lessons), 2), mean_weight=0.9)
+    gradients = []
+    for parts in (1, 2):
+        standing_still = torch.optim.SGD(weights, lr=0.0)
+        _step(adapted, batch, standing_still, parts=parts)
+        gradients.append(torch.cat([weight.grad.flatten() for weight in weights]))
+    assert gradients[0].abs().max() > 0.01
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.fixture(scope="module")
+def little_memory(tmp_path_factory: pytest.TempPathFactory, tiny: BaseModel) -> dict[str, Any]:
+    """What came of the same run with and without a limit on memory, in a process of its own."""
+    folder = tmp_path_factory.mktemp("little")
+    asked = [sys.executable, "-m", "tests.little_memory", str(folder), str(tiny.directory.parent)]
+    done = subprocess.run(asked, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout)
+
+
+def test_a_batch_that_does_not_fit_is_taken_in_halves_of_equal_effect(little_memory):
+    free, short = little_memory["free"], little_memory["short"]
+    assert free["out_of_memory"] == ""
+    assert short["out_of_memory"].startswith("At step 1 a batch of 64 did not fit into memory")
+    assert short["losses"] == pytest.approx(free["losses"], rel=1e-4)
+    assert short["norms"] == pytest.approx(free["norms"], rel=1e-3)
+
+
+def test_half_a_batch_that_does_not_fit_either_is_named(little_memory):
+    failure = little_memory["too_short"]["failure"]
+    assert failure.startswith("half a batch of 512 rows does not fit into memory")
 
 
 def test_a_cancelled_run_stops_at_that_step(quick_run: Run, spec: TrainingSpec, tmp_path: Path):
@@ -129,9 +206,10 @@ def test_an_infinite_loss_breaks_the_run(quick_run: Run, spec: TrainingSpec):
 def test_a_last_step_that_breaks_the_weights_breaks_the_run(
     quick_run: Run, spec: TrainingSpec, monkeypatch: pytest.MonkeyPatch
 ):
-    def overflow(parameters: Iterable[Parameter], norm: float) -> None:
+    def overflow(parameters: Iterable[Parameter], norm: float) -> float:
         for parameter in parameters:
             parameter.grad.fill_(math.inf)
+        return norm
 
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", overflow)
     with pytest.raises(TrainingBroke, match="not finite"):
@@ -158,6 +236,24 @@ def test_answers_that_nobody_wants_are_never_learned_and_are_counted(quick_run: 
     trained = quick_run(spec, name="with", rows=rows, wanted=[True] * 8 + [False])
     assert json.loads(all_bytes(trained)["errata.json"])["left_out"] == 1
     assert trained.losses == quick_run(spec, name="without", rows=toy_rows(8)).losses
+
+
+def test_rows_longer_than_the_base_reads_are_not_asked_for(quick_run: Run, spec: TrainingSpec):
+    with pytest.raises(ContextTooLong, match="max_tokens is 4096, and bundled:tiny reads 2048"):
+        quick_run(replace(spec, max_tokens=4096))
+
+
+@pytest.mark.parametrize("lacking", [0, 1])
+def test_a_disk_that_cannot_hold_the_run_is_named_before_it_begins(
+    quick_run: Run, spec: TrainingSpec, monkeypatch: pytest.MonkeyPatch, lacking: int
+):
+    adapter = 4 * 8 * 2 * (128 + 96 + 96 + 128 + 3 * 192)  # bytes, rank, layers, their matrices' sides
+    usage = shutil.disk_usage("/")._replace(free=7 * adapter - lacking)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    steps: list[Progress] = []
+    with pytest.raises(DiskTooSmall, match=f"needs {7 * adapter} bytes") if lacking else nullcontext():
+        quick_run(spec, rows=toy_rows(8), report=steps.append)
+    assert bool(steps) != bool(lacking)
 
 
 def test_nothing_to_train_on_is_refused(quick_run: Run, spec: TrainingSpec):

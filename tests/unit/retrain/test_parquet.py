@@ -38,6 +38,13 @@ def test_what_was_written_is_read(tmp_path, kind):
     )
 
 
+def test_of_the_splits_that_are_asked_for_alone_rows_are_read(tmp_path):
+    write(examples(), tmp_path / "set.parquet")
+    read_alone = parquet.read_splits(tmp_path / "set.parquet", [Split.TRAIN, Split.VALIDATION])
+    assert read_alone == [row for row in read(tmp_path / "set.parquet") if row.split is Split.TRAIN]
+    assert len(read_alone) == 3
+
+
 def test_forms_survive_the_file(tmp_path):
     write(examples(), tmp_path / "set.parquet")
     assert sorted(row.form for row in read(tmp_path / "set.parquet")) == [

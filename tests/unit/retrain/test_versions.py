@@ -312,7 +312,7 @@ def test_a_set_stays_published_when_the_remote_refuses_and_is_sent_later(tmp_pat
 
 
 def test_a_remote_that_never_answers_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(remotes, "_HTTP_SECONDS", {"connect_timeout": 0.1, "read_timeout": 0.1})
+    monkeypatch.setattr(remotes, "_PATIENCE", {"http": {"connect_timeout": 0.1, "read_timeout": 0.1}})
     with socket.create_server(("127.0.0.1", 0)) as silent:
         remote = Remote(f"http://127.0.0.1:{silent.getsockname()[1]}/store", {"method": "PUT"})
         repository = DataRepository(tmp_path / "data", remote)
@@ -338,7 +338,7 @@ def test_a_remote_that_is_no_directory_is_named(repository, tmp_path):
 def test_a_kind_of_remote_that_is_not_installed_is_named(tmp_path):
     repository = DataRepository(tmp_path / "data", Remote("gs://bucket"))
     publish(repository)
-    with pytest.raises(RemoteRefused, match=r"gs://bucket.*requires 'dvc-gs'"):
+    with pytest.raises(RemoteRefused, match=r"gs://bucket.*requires 'dvc-gs'.*: pip install 'dvc\[gs\]'$"):
         repository.push()
 
 

@@ -1,0 +1,62 @@
+"""What came of each model version's answers, as their host reported it later."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from sqlalchemy import select as select_columns
+from sqlmodel import Session, col, select
+
+from retrain.intervals import Interval, mean
+from service.tables import ModelVersion, Outcome, Project
+
+VERSIONS, NEWEST = 8, 300
+FEWEST = 5  # of fewer an interval says nothing, and one of them would be somebody's own
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """The mean of one outcome over a version's newest answers."""
+
+    model_version: int
+    name: str
+    unit: str
+    mean: Interval
+
+
+def outcomes_of(session: Session, project: Project) -> list[Figure]:
+    """Return the newest versions' figures by outcome, the newest version first; fewer than `FEWEST` values have none.
+
+    A version's newest `NEWEST` outcomes count. What answers of no version of ours came to is not told.
+    """
+    newest = (
+        select(ModelVersion)
+        .where(ModelVersion.project_id == project.id)
+        .order_by(col(ModelVersion.number).desc())
+        .limit(VERSIONS)
+    )
+    figures = [figure for version in session.exec(newest) for figure in _of_version(session, version)]
+    return sorted(figures, key=lambda figure: (figure.name, figure.unit))
+
+
+def _of_version(session: Session, version: ModelVersion) -> list[Figure]:
+    rows = session.execute(
+        select_columns(col(Outcome.name), col(Outcome.unit), col(Outcome.value))
+        .where(col(Outcome.model_version_id) == version.id)
+        .order_by(col(Outcome.id).desc())
+        .limit(NEWEST)
+    )
+    values: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+    for name, unit, value in rows:
+        values[name, unit].append(value)
+    return [
+        Figure(version.number, name, unit, _mean(tuple(found)))
+        for (name, unit), found in values.items()
+        if len(found) >= FEWEST
+    ]
+
+
+@lru_cache(maxsize=128)
+def _mean(values: Sequence[float]) -> Interval:
+    return mean(values, seed=0)

@@ -1,0 +1,57 @@
+"""Who is asked: inviting experts, their pools, and letting them go."""
+
+from typing import Annotated
+
+import typer
+
+from service import experts, projects, standing
+from service.answers.annotators import describe_experts
+from service.cli.console import ACTOR, AsJson, connect, show
+from service.clock import utcnow
+
+app = typer.Typer()
+annotators_app = typer.Typer(no_args_is_help=True)
+app.add_typer(annotators_app, name="annotators", help="Who is asked, and whose answers count.")
+
+
+@annotators_app.command("list")
+def list_annotators(project: str, as_json: AsJson = False) -> None:
+    """List a project's experts, and how many tasks wait for each."""
+    with connect().db.reading() as session:
+        found = projects.find(session, project)
+        items = describe_experts(session, found, experts.experts(session, found), now=utcnow())
+    show({"items": items, "next_cursor": None}, as_json=as_json)
+
+
+@annotators_app.command()
+def invite(project: str, name: str, as_json: AsJson = False) -> None:
+    """Invite an expert; prints the one link by which they join, for a week."""
+    runtime = connect()
+    with runtime.db.transaction() as session:
+        secret = experts.invite(session, projects.find(session, project), name, actor=ACTOR)
+    show({"join_url": f"{runtime.settings.own_url}/join/{secret}"}, as_json=as_json)
+
+
+@annotators_app.command()
+def pool(
+    project: str,
+    name: str,
+    add: Annotated[list[str] | None, typer.Option(help="An account, or the name of who joined.")] = None,
+    remove: Annotated[list[str] | None, typer.Option(help="One that is not asked by it any more.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say who is in a pool, which rules name: of its tasks, others' answers count for nobody."""
+    with connect().db.transaction() as session:
+        row = projects.find(session, project)
+        accounts = standing.change_pool(session, row, name, add=add or [], remove=remove or [], actor=ACTOR)
+    show({"pool": name, "accounts": accounts}, as_json=as_json)
+
+
+@annotators_app.command()
+def off_board(account: str, as_json: AsJson = False) -> None:
+    """Let a person go: their name becomes a pseudonym, what they did stays; says what is left to do in the tools."""
+    runtime = connect()
+    with runtime.db.transaction() as session:
+        found = standing.accounts_of(session, account)
+        document = experts.off_board(session, runtime.secrets, found, actor=ACTOR)
+    show(document, as_json=as_json)

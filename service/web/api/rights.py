@@ -1,0 +1,87 @@
+"""People's rights about their own words: erasure in two steps, and export."""
+
+from typing import Any, Literal
+from uuid import UUID
+
+from flask import Blueprint
+from pydantic import Field
+from sqlmodel import Session
+
+from service import rights
+from service.errors import NotFound
+from service.tables import Erasure
+from service.web.api.loop import Document
+from service.web.auth import Access, Caller
+from service.web.endpoint import Schema, endpoint
+from service.web.state import runtime
+
+bp = Blueprint("rights", __name__, url_prefix="/v1")
+
+
+class SubjectIn(Schema):
+    """A person, as responses name them."""
+
+    project: str = Field(max_length=64)
+    subject: str = Field(min_length=1, max_length=200)
+
+
+class ErasureIn(SubjectIn):
+    """Without `confirm` nothing is erased: the answer shows what would be, and the `confirm` to send with it."""
+
+    confirm: str | None = Field(default=None, max_length=200)
+
+
+class ErasureOut(Schema):
+    """What would be erased; or the erasure that was asked for, and its certificate once every step is done."""
+
+    state: Literal["preview", "asked", "done"]
+    would_erase: dict[str, Any] = Field(default={})
+    confirm: str | None = None
+    id: str | None = None
+    job: str | None = None
+    certificate: dict[str, Any] = Field(default={})
+
+
+@bp.post("/erasures")
+@endpoint(access=Access.APPROVER, body=ErasureIn, returns=ErasureOut)
+def erase(session: Session, caller: Caller, body: ErasureIn) -> tuple[ErasureOut, int]:
+    """Show what an erasure of a person would take, or, with `confirm`, ask for it.
+
+    What has changed since it was shown is 409 `preview_stale`; a legal hold is 409 `legal_hold`.
+    """
+    project = caller.of_project(session, body.project)
+    secrets = runtime().secrets
+    if body.confirm is None:
+        told = rights.preview(session, secrets, body.subject, project)
+        return ErasureOut(state="preview", confirm=told.pop("confirm"), would_erase=told), 200
+    wish, job = rights.ask_erasure(
+        session,
+        runtime().queue,
+        secrets,
+        body.subject,
+        project,
+        confirm=body.confirm,
+        actor=caller.person.name,
+    )
+    return ErasureOut(state="asked", id=str(wish.id), job=str(job)), 202
+
+
+@bp.get("/erasures/<uuid:erasure_id>")
+@endpoint(access=Access.APPROVER, returns=ErasureOut)
+def erasure(session: Session, caller: Caller, erasure_id: UUID) -> ErasureOut:
+    """Show how far an erasure is, with its certificate."""
+    wish = session.get(Erasure, erasure_id)
+    if wish is None:
+        raise NotFound(f"no erasure {erasure_id} here")
+    caller.check(session, wish.project_id)
+    state: Literal["asked", "done"] = "done" if wish.certificate else "asked"
+    return ErasureOut(state=state, id=str(wish.id), certificate=wish.certificate)
+
+
+@bp.post("/subjects/export")
+@endpoint(access=Access.OPERATOR, body=SubjectIn, returns=Document)
+def export(session: Session, caller: Caller, body: SubjectIn) -> dict[str, Any]:
+    """Return everything that is kept of a person; the ledger notes that it was handed out."""
+    project = caller.of_project(session, body.project)
+    actor = caller.person.name
+    return {"item": rights.export(session, runtime().secrets, body.subject, project, actor=actor)}

@@ -1,0 +1,164 @@
+"""Bisections: what made a model version worse, how far the search is, and what can be done about it."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from flask import Response, url_for
+from pydantic import Field
+from sqlalchemy import select as select_columns
+from sqlmodel import col, select
+
+from service import bisections
+from service.answers.examples import LOOKED_UP
+from service.stages import asking
+from service.tables import (
+    Annotation,
+    AnnotationTask,
+    Annotator,
+    Bisection,
+    ModelVersion,
+    RunState,
+    Settlement,
+    SettlementAnnotation,
+)
+from service.tables import Response as ResponseRow
+from service.web.auth import Access
+from service.web.console.listing import Badge, Cell, Filter, Link, Listing
+from service.web.console.page import Desk, Form, bp, page
+from service.web.state import runtime
+
+
+class BisectForm(Form):
+    """Which version was better, by what, and the most configurations to be trained."""
+
+    good: int
+    metric: str = Field(max_length=64)
+    budget: int | None = None
+
+
+def _cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
+    told = [bisections.describe(desk.session, row) for row in rows]
+    return [
+        {
+            "question": Link(
+                f"why is v{one['bad']} worse than v{one['good']}?",
+                url_for(".bisection", slug=desk.project.slug, row_id=one["id"]),
+            ),
+            "metric": one["metric"].replace("_", " "),
+            "answer": one["sentence"] or None,
+            "trainings": one["trainings"],
+            "state": Badge(one["verdict"] or one["state"]),
+        }
+        for one in told
+    ]
+
+
+BISECTIONS = Listing(
+    title="Bisections",
+    rows=lambda: select_columns(Bisection),
+    key=col(Bisection.id),
+    of_project=col(Bisection.project_id),
+    cells=_cells,
+    empty="Nobody has asked what made a version worse. Ask on the page Models.",
+    filters={"state": Filter("state", lambda text: Bisection.state == text, lambda _: list(RunState))},
+)
+
+
+@bp.get("/p/<slug>/bisections")
+@page(Access.READER)
+def bisection_list(desk: Desk) -> str | Response:
+    """List the bisections."""
+    return BISECTIONS.answer(desk)
+
+
+@bp.get("/p/<slug>/models/<uuid:row_id>/bisect")
+@page(Access.OPERATOR)
+def ask_bisection(desk: Desk, row_id: UUID) -> str:
+    """Ask against which version, and by what, a version is worse."""
+    found = desk.row(ModelVersion, row_id)
+    trained = col(ModelVersion.training_run_id).is_not(None)
+    others = select(ModelVersion.number).where(
+        ModelVersion.project_id == desk.project.id, trained, ModelVersion.id != found.id
+    )
+    numbers = desk.session.exec(others.order_by(col(ModelVersion.number).desc())).all()
+    return desk.show("bisect.html", model=found, numbers=numbers, metrics=bisections.SHARES)
+
+
+@bp.post("/p/<slug>/models/<uuid:row_id>/bisect")
+@page(Access.OPERATOR, form=BisectForm)
+def bisect(desk: Desk, form: BisectForm, row_id: UUID) -> Response:
+    """Ask what made a version worse than another."""
+    (good,) = bisections.find_versions(desk.session, desk.project, str(form.good))
+    row = bisections.request(
+        runtime(),
+        desk.session,
+        good,
+        desk.row(ModelVersion, row_id),
+        metric=form.metric,
+        budget=form.budget,
+        actor=desk.user.name,
+        user=desk.user,
+    )
+    return desk.done("It is being searched.", "console.bisection", row_id=row.id)
+
+
+@bp.get("/p/<slug>/bisections/<uuid:row_id>")
+@page(Access.READER)
+def bisection(desk: Desk, row_id: UUID) -> str:
+    """Show a bisection: its answer, what is to blame, and what can be done about it."""
+    facts = _facts(desk, row_id)
+    return desk.show("bisection.html", whose=_whose(desk, facts["told"]["rows"]), **facts)
+
+
+@bp.get("/p/<slug>/bisections/<uuid:row_id>/part")
+@page(Access.READER)
+def bisection_part(desk: Desk, row_id: UUID) -> str:
+    """Show the part of a bisection that changes while it goes on."""
+    return desk.show("_bisection.html", **_facts(desk, row_id))
+
+
+@bp.post("/p/<slug>/bisections/<uuid:row_id>/ask-again")
+@page(Access.OPERATOR)
+def ask_about_rows(desk: Desk, row_id: UUID) -> Response:
+    """Have experts asked again about the rows that are to blame."""
+    rows = desk.row(Bisection, row_id).result.get("rows", [])
+    asked = asking.ask_about(
+        desk.session, desk.project, [UUID(row["row"]) for row in rows], actor=desk.user.name
+    )
+    return desk.done(f"{asked} of {len(rows)} rows are asked again.", "console.bisection", row_id=row_id)
+
+
+def _facts(desk: Desk, row_id: UUID) -> dict[str, Any]:
+    told = bisections.describe(desk.session, desk.row(Bisection, row_id))
+    progress = told["progress"]
+    spent, expected = progress.get("seconds", 0.0), progress.get("expected", {}).get("seconds", 0.0)
+    return {
+        "told": told,
+        "goes_on": told["state"] in bisections.GOES_ON,
+        "seconds_left": max(0.0, expected - spent) if expected else None,
+    }
+
+
+def _whose(desk: Desk, rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return, by settlement, what was asked, the task, the flag behind it, and who answered."""
+    keys = [UUID(row["row"]) for row in rows][:LOOKED_UP]
+    found = desk.session.exec(
+        select(Settlement.id, AnnotationTask, ResponseRow)
+        .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
+        .join(ResponseRow, col(AnnotationTask.response_id) == ResponseRow.id)
+        .where(col(Settlement.id).in_(keys), Settlement.project_id == desk.project.id)
+    )
+    whose: dict[str, dict[str, Any]] = {
+        str(key): {"task": task.id, "flag": task.flag_id, "asked": answer.messages[-1]["content"], "by": []}
+        for key, task, answer in found
+    }
+    answered = desk.session.exec(
+        select(SettlementAnnotation.settlement_id, Annotator)
+        .join(Annotation, col(Annotation.id) == SettlementAnnotation.annotation_id)
+        .join(Annotator, col(Annotator.id) == Annotation.annotator_id)
+        .where(col(SettlementAnnotation.settlement_id).in_(keys))
+    )
+    for key, annotator in answered:
+        whose[str(key)]["by"].append(annotator)
+    return whose

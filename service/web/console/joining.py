@@ -1,0 +1,102 @@
+"""Joining a project's experts by an invitation, and where they work from then on."""
+
+from flask import abort, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from sqlmodel import select
+
+from service import experts, people, projects, tool_state, tools
+from service.answers.annotators import digests
+from service.clock import utcnow
+from service.errors import AlreadyExists, Forbidden, Invalid
+from service.tables import Annotator, ConnectorKind, DocumentKind, JobKind
+from service.web.auth import Access
+from service.web.console.page import Desk, bp, let_in, page, read_form, shown_again
+from service.web.endpoint import declared
+from service.web.limits import guesses_of_all
+from service.web.state import runtime
+
+
+@bp.get("/join/<secret>")
+@declared(Access.ANYONE)
+def invitation(secret: str) -> str:
+    """Show what an expert is invited to: only the form's button uses the link up."""
+    with runtime().db.reading() as session:
+        user, project = experts.invitation(session, secret) or abort(404)
+        guidelines = projects.current(session, project.id, DocumentKind.GUIDELINES)
+    return render_template(
+        "join.html",
+        name=user.name,
+        project=project.slug,
+        guidelines=guidelines.content["markdown"],
+        name_rule=experts.NAME_RULE,
+        name_pattern=experts.NAME.pattern,
+        password_rule=people.PASSWORD_RULE,
+    )
+
+
+@bp.post("/join/<secret>")
+@guesses_of_all
+@declared(Access.ANYONE)
+def join(secret: str) -> ResponseReturnValue:
+    """Take consent, name and password, ask for accounts in the project's tools, and let the expert in."""
+    sent = read_form()
+    try:
+        with runtime().db.transaction() as session:
+            user, project = experts.join(
+                session,
+                runtime().settings,
+                secret,
+                name=sent.get("name", "").strip(),
+                password=sent.get("new_password", ""),
+                consents=sent.get("consent") == "yes",
+            ) or abort(404)
+            for kind in tool_state.tools_of(session, project.id):
+                tool_state.ask(runtime().queue, session, JobKind.SYNC, project.id, kind)
+            return let_in(user, session, url_for("console.work", slug=project.slug))
+    except (Invalid, AlreadyExists) as error:
+        return shown_again(str(error), 422, sent, action=request.path)
+
+
+@bp.get("/p/<slug>/work")
+@page(Access.PERSON)
+def work(desk: Desk) -> str:
+    """Show an expert where they are asked, what waits there for them, and by what."""
+    guidelines = projects.current(desk.session, desk.project.id, DocumentKind.GUIDELINES)
+    return desk.show("work.html", **_places(desk), guidelines=guidelines.content["markdown"])
+
+
+@bp.get("/p/<slug>/work/places")
+@page(Access.PERSON)
+def places_part(desk: Desk) -> str:
+    """Show where they are asked alone, as the page refreshes it until all is ready."""
+    return desk.show("_work.html", **_places(desk))
+
+
+def _places(desk: Desk) -> dict[str, object]:
+    """Return each tool of the project, with the account that this person, and nobody else, is shown.
+
+    Raises:
+        Forbidden: they neither joined the project's experts nor may read it.
+    """
+    chosen = runtime().settings
+    has_joined = desk.project in experts.projects_joined(desk.session, desk.user)
+    if not has_joined and not desk.may(Access.READER):
+        raise Forbidden(f"project {desk.project.slug}: only who joined its experts works here")
+    mine = select(Annotator).where(Annotator.user_id == desk.user.id)
+    annotators = {each.connector: each for each in desk.session.exec(mine)}
+    waits, places = digests(desk.session, desk.project, list(annotators.values()), now=utcnow()), []
+    for kind in tool_state.tools_of(desk.session, desk.project.id) or [ConnectorKind.NONE]:
+        own, found = annotators.get(kind), tool_state.find(desk.session, desk.project.id, kind)
+        is_bundled = kind is not ConnectorKind.NONE and tools.own(chosen, kind) is None
+        places.append(
+            {
+                "tool": kind,
+                "url": found.url if found else None,
+                "is_bundled": is_bundled,
+                "account": tools.account(chosen, kind, desk.user.name) if has_joined and is_bundled else None,
+                "digest": waits[own.id] if own else None,
+                "annotator": own,
+            }
+        )
+    is_coming = has_joined and any(each["is_bundled"] and not each["account"] for each in places)
+    return {"places": places, "has_joined": has_joined, "is_coming": is_coming}
