@@ -1,36 +1,80 @@
-"""Trains once as a file asks, in a process of its own: how archived code is tried again."""
+"""Trains once as a file asks, in a process of its own: archived code, or one of several processes of a run."""
 
 import json
 import os
+import select
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from retrain import parallel
 from retrain.base_models import BaseModel
+from retrain.errors import RetrainError
 from retrain.lora import train
-from retrain.types import Message, TrainingSpec
+from retrain.types import Message, Progress, TrainedAdapter, TrainingSpec
+
+SECONDS_TO_BE_HEARD = 2
 
 
-def main(asked_in: Path) -> None:
-    """Train, and print what `train` returns as JSON; ends when whoever started it does."""
+def main(asked_in: Path, *, tells: bool) -> int:
+    """Train and print what `train` returns as JSON, and before it each step if wanted; end when the starter does."""
     asked = json.loads(asked_in.read_text())
-    started_by = os.getppid()
     torch.set_num_threads(asked["threads"])  # sums in another order would make another adapter
-    trained = train(
+    parallel.join()
+    try:
+        trained = _train(asked, tells=tells)
+    except RetrainError as error:
+        if not tells:
+            raise
+        _tell({"error": type(error).__name__, "message": str(error)})
+        time.sleep(SECONDS_TO_BE_HEARD)  # the launcher ends all where one does
+        return 1
+    if parallel.rank() == 0:
+        _tell(asdict(trained))
+    return 0
+
+
+def _train(asked: dict[str, Any], *, tells: bool) -> TrainedAdapter:
+    started_by = os.getppid()
+    known = 0
+
+    def report(progress: Progress) -> None:
+        nonlocal known
+        if tells and parallel.rank() == 0:
+            _tell(parallel.news(progress, known))
+        known = progress.step
+
+    return train(
         TrainingSpec.from_json(asked["spec"]),
         base=BaseModel(**asked["base"] | {"directory": Path(asked["base"]["directory"])}),
         examples=Path(asked["examples"]),
-        replay=[([Message(**turn) for turn in turns], answer) for turns, answer in asked["replay"]],
+        replay=_answers(asked["replay"]),
+        probe=_answers(asked.get("probe", ())) if parallel.rank() == 0 else (),
         output=Path(asked["output"]),
         checkpoints=Path(asked["checkpoints"]),
         parent=Path(asked["parent"]) if asked["parent"] else None,
-        report=lambda _: None,
-        is_cancelled=lambda: os.getppid() != started_by,
+        report=report,
+        is_cancelled=lambda: os.getppid() != started_by or (tells and _is_left_alone()),
     )
-    sys.stdout.write(f"{json.dumps(asdict(trained))}\n")
+
+
+def _answers(said: list[Any]) -> list[tuple[list[Message], str]]:
+    return [([Message(**turn) for turn in turns], answer) for turns, answer in said]
+
+
+def _is_left_alone() -> bool:
+    """Say whether the pipe closed that whoever started the run holds; nothing is ever written to it."""
+    return bool(select.select([sys.stdin], [], [], 0)[0])
+
+
+def _tell(facts: object) -> None:
+    sys.stdout.write(f"{json.dumps(facts)}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__" and len(sys.argv) > 1:  # alone it shows whether this code loads here
-    main(Path(sys.argv[1]))
+    sys.exit(main(Path(sys.argv[1]), tells=sys.argv[2:] == [parallel.TELL]))

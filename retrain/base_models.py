@@ -31,6 +31,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from retrain import accelerator
 from retrain.errors import UnknownBaseModel
 from retrain.types import sha256_of
 
@@ -132,30 +133,33 @@ def facts_of(base: BaseModel) -> BaseFacts:
     return BaseFacts(
         parameters=parameters,
         size_bytes=sum(file.stat().st_size for file in files),
-        memory_bytes=parameters * precision().itemsize,
+        memory_bytes=parameters * accelerator.precision().itemsize,
         context_tokens=settings.get("max_position_embeddings"),
         licence=named[1] if named else LICENCES.get(base.reference, "unknown"),
     )
 
 
-def load(directory: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load weights in this machine's precision.
-
-    Attention is eager: on a CPU it beats the masked flash kernel by a quarter.
+def load(
+    directory: Path, *, bits: int = accelerator.FULL_BITS
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load weights in this machine's precision, or in fewer bits each.
 
     Raises:
         UnknownBaseModel: the files are not a causal language model with its own tokenizer and a chat template.
+        NoQuantization: this machine cannot compute with weights of so few bits.
     """
     logging.disable_progress_bar()
+    quantized = accelerator.quantization(bits)
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(
             directory,
-            dtype=precision(),
-            attn_implementation="eager",
+            dtype=accelerator.precision(),
+            attn_implementation=accelerator.attention(),
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
+            **quantized,
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise UnknownBaseModel(f"{directory} does not load: {error}") from error
@@ -169,25 +173,8 @@ def load(directory: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    placed: PreTrainedModel = torch.nn.Module.to(model, device())
+    placed: PreTrainedModel = model if quantized else torch.nn.Module.to(model, accelerator.device())
     return placed, tokenizer
-
-
-def device() -> torch.device:
-    """Return where to compute: the first GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def precision() -> torch.dtype:
-    """Return what to compute in: bfloat16 where the processor has it, else float32.
-
-    A CPU without it imitates it: a question took four times as long there as in float32.
-    """
-    if device().type == "cuda":
-        has_it = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        has_it = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # noqa: SLF001  torch offers no public way to ask
-    return torch.bfloat16 if has_it else torch.float32
 
 
 def _sha256(path: Path) -> str:

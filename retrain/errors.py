@@ -41,6 +41,10 @@ class WrongTargets(RetrainError):
     """The base model has no such layers for an adapter; take those that the message names."""
 
 
+class NoQuantization(RetrainError):
+    """This machine cannot compute with a base of so few bits; do as the message says."""
+
+
 class ContextTooLong(RetrainError):
     """The base model reads fewer tokens than a row may have; lower `max_tokens`."""
 

@@ -14,14 +14,14 @@ PROBES = 10  # in a run
 LEAST_STEPS = 5  # between probes, and before the smoothed loss means something
 LEAST_STEPS_TO_JUDGE = 20  # how fast a run learns, and what
 # Set on the first half of the recorded curves, about midway between what they tell apart.
-EXPLODED = 1.5  # times the first loss
-PROBE_EXPLODED = 1.25  # times the first probe, with a loss above the first
+EXPLODED = 1.5  # times what the run began with: its first loss or its first probe
+PROBE_EXPLODED = 1.25  # times the first probe, with a loss above what the run began with
 RISEN, RISEN_BY = 1.1, 0.02  # times the best probe, and by this share of the first
 GAP = 1.5  # between the probe and the loss, in a run that learns its rows by heart
 CARRIED_OVER = 0.9  # of the first probe: above it, nothing that was learned helps with other answers
 FLAT = 0.95  # of the loss at the probe before
-BARELY_FALLEN = 0.85  # of the first loss
-STEEP = 0.4  # of the first gradient
+BARELY_FALLEN = 0.85  # of the first steps' loss
+STEEP = 0.4  # of the first steps' gradient
 LEARNED = 0.5  # nats a token: a run that begins below knows its answers, and has little to learn
 
 
@@ -91,7 +91,8 @@ class Monitor:
     def __init__(self, learning_rate: float, steps: int, *, smoothing: float = SMOOTHING) -> None:
         self._rate, self._steps, self._smoothing = learning_rate, steps, smoothing
         self._step = 0
-        self._loss = self._first = self._norm = self._first_norm = 0.0
+        self._loss = self._norm = self._begun_with = 0.0
+        self._first = self._first_norm = 0.0
         self._probes: list[float] = []
         self._loss_at_probe = math.inf
         self._verdict: Verdict | None = None
@@ -103,7 +104,10 @@ class Monitor:
         """
         self._step += 1
         if self._step == 1:
-            self._loss, self._norm = self._first, self._first_norm = loss, norm
+            self._loss, self._norm, self._begun_with = loss, norm, max(loss, probe or 0.0)
+        if self._step <= LEAST_STEPS:  # one batch alone may hold nothing but rows that the model knows
+            self._first += (loss - self._first) / self._step
+            self._first_norm += (norm - self._first_norm) / self._step
         self._loss += self._smoothing * (loss - self._loss)
         self._norm += self._smoothing * (norm - self._norm)
         if probe is not None:
@@ -117,7 +121,7 @@ class Monitor:
     def _find(self, *, is_probed: bool) -> Health | None:
         if not all(map(math.isfinite, (self._loss, self._norm, *self._probes))):
             return Health.NOT_FINITE
-        if self._step > LEAST_STEPS and self._loss > EXPLODED * self._first:
+        if self._step > LEAST_STEPS and self._loss > EXPLODED * self._begun_with:
             return Health.DIVERGING
         if not is_probed or len(self._probes) == 1:
             return None
@@ -126,10 +130,10 @@ class Monitor:
     def _find_by_rise(self) -> Health | None:
         """Tell by the loss of the rows why the probe is worse than it was."""
         first, probe, best = self._probes[0], self._probes[-1], min(self._probes)
-        if probe > PROBE_EXPLODED * first and self._loss > self._first:
+        if probe > PROBE_EXPLODED * first and self._loss > self._begun_with:
             return Health.DIVERGING
-        if probe < max(RISEN * best, best + RISEN_BY * first):
-            return None
+        if min(self._probes[-2:]) < max(RISEN * best, best + RISEN_BY * first):
+            return None  # one probe alone may be chance
         was_better = best < CARRIED_OVER * first
         if probe > GAP * self._loss and self._step > LEAST_STEPS_TO_JUDGE:
             return Health.OVERFITTING if was_better else Health.MEMORISING
@@ -149,7 +153,8 @@ class Monitor:
     def _tell(self, found: Health) -> Verdict:
         why, factor = REMEDIES[found]
         probes = self._probes or [math.nan]
-        told = why.format(first=self._first, loss=self._loss, probe=probes[-1], best=min(probes))
+        begun_with = self._begun_with if found is Health.DIVERGING else self._first
+        told = why.format(first=begun_with, loss=self._loss, probe=probes[-1], best=min(probes))
         rate = float(f"{self._rate * factor:.2g}") if factor else None
         then = f"; try a learning rate of {rate:g}" if rate else ""
         sentence = f"The run is {found} at step {self._step} of {self._steps}: {told}{then}."

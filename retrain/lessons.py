@@ -46,13 +46,14 @@ class Batch:
     before: torch.Tensor
     mean_weight: float
 
-    def halved(self) -> list["Batch"]:
-        """Return the batch in two parts; KTO tells a model's drift in each by itself."""
-        half = -(-len(self.lessons) // 2)
+    def parted(self, count: int) -> list["Batch"]:
+        """Return the batch in so many parts, fewer if it is small; KTO tells a model's drift in each by itself."""
+        size = -(-len(self.lessons) // count)
         return [
-            replace(self, lessons=self.lessons[part], before=self.before[part])
-            for part in (slice(half), slice(half, None))
-            if self.lessons[part]
+            replace(
+                self, lessons=self.lessons[start : start + size], before=self.before[start : start + size]
+            )
+            for start in range(0, len(self.lessons), size)
         ]
 
 

@@ -16,6 +16,7 @@ from torch.nn import Parameter
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from retrain import accelerator, parallel
 from retrain.base_models import BaseModel, load
 from retrain.checkpoint import Checkpoint, State
 from retrain.errors import Cancelled, ContextTooLong, DiskTooSmall, TrainingBroke, WrongTargets
@@ -50,6 +51,7 @@ def train(
 
     A run that was ended goes on from its newest checkpoint and comes to the same bytes as an undisturbed one.
     Rows of another split than `train`, rows over `max_tokens` and, but by KTO, answers that nobody wants are left out.
+    One of several processes (see `retrain.parallel`) learns from its share of each batch; the first writes for all.
     Now and then the answers of `probe` are asked for their loss; nothing is learned from them. What the monitor
     says of a step is reported, and `report` ends the run by raising.
 
@@ -57,6 +59,7 @@ def train(
         WrongBaseModel: the parent was trained on another base model.
         ContextTooLong, DiskTooSmall: the base model cannot read such rows, or the disk not hold the run.
         WrongTargets: the base model lacks the layers that an adapter is wanted for.
+        NoQuantization: this machine cannot compute with a base of so few bits.
         EmptySplit: no row is left to train on.
         WrongMethod: the rows lack what the method learns from.
         TrainingBroke: the loss is not finite, something else than the adapter's weights could change, or the
@@ -64,7 +67,8 @@ def train(
         OutOfMemory: half a batch does not fit into memory either.
         Cancelled: `is_cancelled` said so; it is asked at every step.
     """
-    model, tokenizer = load(base.directory)
+    accelerator.make_repeatable()
+    model, tokenizer = load(base.directory, bits=spec.base_bits)
     _check_context(spec, base, model)
     adapted = _with_adapter(spec, base, model, parent).train()
     weights = adapter_weights(adapted)
@@ -91,7 +95,8 @@ def train(
                 f"the loss is {progress.loss}; lower the learning rate or look at the weights"
             )
         # The last step is never saved: a run that goes on has one to do, and with it tells of all before.
-        if state.step % spec.checkpoint_every == 0 and state.step < progress.steps:
+        is_due = state.step % spec.checkpoint_every == 0 and state.step < progress.steps
+        if is_due and parallel.rank() == 0:
             checkpoint.save(weights, optimizer, state)
     _refuse_untaught(start, weights)
     facts = {
@@ -99,7 +104,8 @@ def train(
         "left_out": lessons.left_out,
         "precision": str(model.dtype).removeprefix("torch."),
     }
-    _write(adapted, base, facts, output)
+    if parallel.rank() == 0:
+        _write(adapted, base, facts, output)
     return TrainedAdapter(str(output), tuple(state.losses), state.tokens, state.seconds)
 
 
@@ -129,7 +135,8 @@ def _learn(
         chosen = [lessons[index] for index in plan[step]]
         batch = Batch(spec.method, chosen, before[plan[step]], lessons.mean_weight)
         # Each step has its own seed, so that a resumed run drops out the same activations.
-        loss, norm = learn_from(model, batch, optimizer, state, seed=spec.seed * 1_000_003 + step)
+        seed = spec.seed * 1_000_003 + step + (parallel.rank() << 48)
+        loss, norm = learn_from(model, batch, optimizer, state, seed=seed)
         state.losses.append(loss)
         state.norms.append(norm)
         state.tokens += sum(len(row.ids) for lesson in chosen for row in lesson.rows)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from peft import PeftModel
 
+from retrain import parallel
 from retrain.checkpoint import State
 from retrain.errors import Cancelled, OutOfMemory
 from retrain.lessons import Batch, Lesson, Lessons
@@ -101,25 +102,34 @@ def _step(
     The loss is the lessons' mean, weighted; what is not finite changes no weight.
     """
     optimizer.zero_grad()
-    total = 0.0
-    for part in batch.halved() if parts == 2 else [batch]:
+    total = torch.zeros(1, device=model.device)
+    for part in batch.parted(parts * parallel.processes())[parallel.rank() :: parallel.processes()]:
         with mixed_precision(model):
             losses = _losses(model, part)
         weights = losses.new_tensor([lesson.row.weight for lesson in part.lessons])
         loss = (losses * weights).sum() / (len(batch.lessons) * batch.mean_weight)
-        total += loss.item()
-        if not math.isfinite(total):
-            return total, math.nan
         loss.backward()
+        total += loss.detach()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    parallel.add_up([total, *(_gradient(parameter) for parameter in parameters)])
+    if not math.isfinite(total.item()):
+        return total.item(), math.nan
     norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
     optimizer.step()
-    return total, float(norm)
+    return total.item(), float(norm)
+
+
+def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
+    """Return the gradient, which is nothing where this process had no share of the batch."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Tell the GPU's error, and the CPU's, which has no class of its own, from others."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
+    """Tell the GPU's error, and the CPU's two, which have no class of their own, from others."""
+    said = ("allocate memory", "could not create a")  # torch's allocator, oneDNN
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(one in str(error) for one in said)
 
 
 def probe_loss(model: PeftModel, rows: Sequence[Row], batch_size: int) -> float:

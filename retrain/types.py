@@ -159,6 +159,7 @@ class TrainingSpec:
     `replay_earlier` is the share of the previous sets' examples mixed in; `replay_general` the number of the base
     model's own answers to general prompts. `training_set` is a fingerprint, `base_sha256` and `parent_adapter`
     are hashes of content. `targets` names the layers that a fresh adapter changes, none named the usual ones.
+    `base_bits` is what a weight of the base takes while it is learned on: 16, or 4 for QLoRA.
     """
 
     base_model: str
@@ -169,6 +170,7 @@ class TrainingSpec:
     method: Method = Method.SFT
     parent_adapter: str | None = None
     targets: tuple[str, ...] = ()
+    base_bits: int = 16
     rank: int = 8
     alpha: int = 16
     dropout: float = 0.0
@@ -186,7 +188,7 @@ class TrainingSpec:
 
         So specs that were recorded before keep their bytes, and code that was archived before reads them.
         """
-        unsaid = {"method": Method.SFT, "targets": ()}
+        unsaid = {"method": Method.SFT, "targets": (), "base_bits": 16}
         return {name: value for name, value in asdict(self).items() if unsaid.get(name, ...) != value}
 
     @classmethod

@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     redis_url: str = ""
     artifacts_url: str = ""
     token: SecretStr = SecretStr("")
-    engine: str = Field(default="local", pattern="^local$")
+    engine: str = Field(default="local", pattern="^(local|accelerate)$")
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
@@ -102,6 +102,7 @@ class Settings(BaseSettings):
     heavy_job_seconds: int = Field(default=21_600, ge=1)
     responder_poll_seconds: float = Field(default=1, gt=0)
     training_threads: int = Field(default=0, ge=0)
+    training_processes: int = Field(default=2, ge=1, le=64)
 
     @property
     def database(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from retrain import archive, lora, parquet, reload
+from retrain import archive, lora, parallel, parquet, reload
 from retrain.base_models import BaseModel, facts_of, locate
 from retrain.bisect.influence import harms
 from retrain.errors import TrainingBroke
@@ -28,7 +28,6 @@ class TorchTools:
 
     settings: Settings
 
-    train = staticmethod(lora.train)
     reload_equals = staticmethod(reload.reload_equals)
     read = staticmethod(parquet.read)
     write = staticmethod(parquet.write)
@@ -37,6 +36,12 @@ class TorchTools:
         """Use as many threads as the settings say; else OMP_NUM_THREADS or every core."""
         if self.settings.training_threads:
             torch.set_num_threads(self.settings.training_threads)
+
+    def train(self, spec: TrainingSpec, **asked: Any) -> TrainedAdapter:
+        """Train by the engine that the settings name."""
+        if self.settings.engine == "accelerate":
+            return parallel.train(spec, processes=self.settings.training_processes, **asked)
+        return lora.train(spec, **asked)
 
     def locate(self, reference: str) -> BaseModel:
         return locate(reference, self.settings.cache_dir / "models")
@@ -83,34 +88,16 @@ class ArchivedTools(TorchTools):
         with TemporaryDirectory() as folder:
             return archive.run(self.code, ["retrain.again"], workdir=Path(folder)).returncode == 0
 
-    def train(
-        self,
-        spec: TrainingSpec,
-        *,
-        base: BaseModel,
-        replay: Sequence[tuple[Sequence[Message], str]],
-        probe: object = (),
-        output: Path,
-        report: object,
-        is_cancelled: object,
-        **paths: Any,
-    ) -> TrainedAdapter:
-        """Train as `lora.train` does; the process ends with this one.
+    def train(self, spec: TrainingSpec, **asked: Any) -> TrainedAdapter:
+        """Train as `lora.train` does, but tell of nothing on the way; the process ends with this one.
 
         Raises:
             TrainingBroke: the archived code failed.
         """
-        turns = [[[asdict(turn) for turn in messages], answer] for messages, answer in replay]
-        asked: dict[str, Any] = {
-            "spec": spec.to_json(),
-            "base": asdict(base),
-            "replay": turns,
-            "output": output,
-            "threads": torch.get_num_threads(),
-        }
-        file = output.with_name("asked.json")
-        file.write_text(json.dumps(asked | paths, default=str))
-        done = archive.run(self.code, ["retrain.again", str(file)], workdir=output.parent)
+        for told in ("probe", "report", "is_cancelled"):
+            asked.pop(told, None)
+        file = parallel.write_order(spec, threads=torch.get_num_threads(), **asked)
+        done = archive.run(self.code, ["retrain.again", str(file)], workdir=file.parent)
         if done.returncode:
             raise TrainingBroke(f"the archived code failed: {done.stderr.strip().rpartition(chr(10))[2]}")
         return TrainedAdapter(**json.loads(done.stdout.splitlines()[-1]))

@@ -131,11 +131,18 @@ def _layers(named: object) -> list[str]:
     return [name.strip() for name in str(named).split(",") if name.strip()]
 
 
-# The options that are no numbers, and what reads them.
+def _bits(named: object) -> int:
+    if (bits := int(str(named))) not in (4, 16):
+        raise ValueError(f"{bits} is neither 4 nor 16")
+    return bits
+
+
+# The options that are no plain numbers, and what reads them.
 NAMED: dict[str, Callable[[Any], Any]] = {
     "mode": lambda text: Mode(text).value,
     "method": lambda text: Method(text).value,
     "targets": _layers,
+    "base_bits": _bits,
 }
 
 
@@ -219,6 +226,7 @@ def _spec(
         mode=mode,
         method=Method(options["method"]),
         targets=tuple(options.get("targets", ())),
+        base_bits=options.get("base_bits", 16),
         parent_adapter=champion.adapter_sha256 if mode is Mode.CONTINUE else None,
         **replay | chosen,
     )

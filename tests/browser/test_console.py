@@ -107,6 +107,7 @@ class Visitor:
         expect(self.page.locator("main")).to_contain_text(text)
 
     def press(self, *keys: str) -> None:
+        self.page.wait_for_load_state()  # the script that hears them comes last
         for key in keys:
             self.page.keyboard.press(key)
 

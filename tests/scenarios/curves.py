@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -12,14 +13,18 @@ from typing import Any
 from retrain import lora, parquet
 from retrain.base_models import BaseModel, locate
 from retrain.errors import TrainingBroke
+from retrain.generate import LanguageModel
 from retrain.health import Health, Monitor, Verdict
+from retrain.suites import ask_generally, replay_prompts
 from retrain.types import Example, Progress, TrainingSpec
+from service.demo import enquiries
 from tests.scenarios import court
 from tests.scenarios.taught import SYSTEM_PROMPT, row
 from tests.unit.retrain.conftest import toy_rows
 
 HEALTHY = "healthy"
 RECORDED = Path(__file__).with_name("curves.jsonl")
+OF_SMOLLM2 = Path(__file__).with_name("curves_of_smollm2.jsonl")
 PROBED = 32
 COURT = {"rank": 16, "alpha": 32, "batch_size": 16}
 TOY = {"rank": 8, "alpha": 16, "batch_size": 16}
@@ -48,6 +53,14 @@ RATES: dict[tuple[str, str], tuple[tuple[float, ...], tuple[float, ...]]] = {
     (Health.OVERFITTING, "toy"): ((3e-3, 4e-3, 5e-3, 5e-3), (3.5e-3, 3.5e-3, 4.5e-3, 6e-3)),
     (Health.MEMORISING, "court"): ((2e-3, 3e-3, 3e-3), (2.5e-3, 2.5e-3, 4e-3)),
 }
+# The demo's enquiries on SmolLM2, few and many; no threshold was set by any of them.
+CLINIC_ROWS = (48, 120, 240)
+CLINIC_RATES: dict[str, tuple[float, ...]] = {
+    HEALTHY: (2e-4, 2e-4, 5e-4, 5e-4, 5e-4, 1e-3, 1e-3),
+    Health.TOO_SLOW: (1e-8, 1e-7),
+    Health.DIVERGING: (5e-2, 2e-1),
+    Health.NOT_FINITE: (1e30,),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +86,25 @@ def recipes() -> Iterator[tuple[str, int, str, float, int]]:
                 yield str(made), half, task, rate, 1000 * half + number
 
 
+def recipes_of_smollm2() -> Iterator[tuple[str, int, str, float, int]]:
+    """List what to make with SmolLM2, which takes a GPU a minute or two and a CPU the better part of an hour."""
+    for made, rates in CLINIC_RATES.items():
+        for number, (rate, count) in enumerate(product(rates, CLINIC_ROWS)):
+            yield str(made), 1, f"clinic-{count}", rate, 3000 + number
+
+
 def record(made: str, half: int, task: str, learning_rate: float, seed: int, *, cache: Path) -> Curve:
     """Train once and keep what the monitor would have seen."""
-    base, rows, probe, settings = _TASKS[task](made, seed, cache)
+    name, _, size = task.partition("-")
+    base, rows, probe, settings = _TASKS[name](made, seed, cache, *([int(size)] if size else []))
+    replay = settings.pop("replay", [])
     spec = TrainingSpec(
         base_model=base.reference,
         base_sha256=base.sha256,
         training_set="",
-        system_prompt=SYSTEM_PROMPT,
         learning_rate=learning_rate,
         seed=seed,
-        **settings,
+        **{"system_prompt": SYSTEM_PROMPT} | settings,
     )
     seen: list[Progress] = []
     with TemporaryDirectory() as name:
@@ -94,7 +115,7 @@ def record(made: str, half: int, task: str, learning_rate: float, seed: int, *, 
                 spec,
                 base=base,
                 examples=folder / "set.parquet",
-                replay=[],
+                replay=replay,
                 probe=[(one.messages, one.answer) for one in probe],
                 output=folder / "adapter",
                 checkpoints=folder / "checkpoints",
@@ -179,6 +200,19 @@ def _toy(made: str, seed: int, cache: Path) -> tuple[BaseModel, list[Example], l
     return locate("bundled:tiny", cache), rows, _departments(toy_rows(PROBED, seed + 500)), settings
 
 
+def _clinic(
+    _: str, seed: int, cache: Path, count: int
+) -> tuple[BaseModel, list[Example], list[Example], dict[str, Any]]:
+    """Enquiries as the demo has them, with the base model's own answers replayed as it replays them."""
+    base = locate("bundled:smollm2", cache)
+    said = [(one.text, one.department) for one in enquiries.load(seed)[: count + PROBED]]
+    rows, probe = _departments(said[:count]), _departments(said[count:])
+    asked = [ask_generally(prompt) for prompt in replay_prompts()[: count // 3]]
+    model = LanguageModel.load(base.directory, system_prompt="")
+    replay = list(zip(asked, model.answer(asked, max_new_tokens=48), strict=True))
+    return base, rows, probe, {"system_prompt": enquiries.SYSTEM_PROMPT, "replay": replay}
+
+
 def _departments(said: Sequence[tuple[str, str]]) -> list[Example]:
     return [row(str(number), text, label, label=True) for number, (text, label) in enumerate(said)]
 
@@ -193,4 +227,4 @@ def _short(value: float) -> float | None:
     return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
-_TASKS: dict[str, Callable[..., Any]] = {"court": _court, "few": _few, "toy": _toy}
+_TASKS: dict[str, Callable[..., Any]] = {"court": _court, "few": _few, "toy": _toy, "clinic": _clinic}

@@ -1,6 +1,7 @@
 """The clinic of the loop's own test, run through the HTTP API by its operator's token."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from uuid import uuid4
 
 from retrain.types import Split
@@ -49,7 +50,7 @@ class Ward(Clinic):
 
     def canaries(self) -> list[tuple[str, str]]:
         """Return what is answered to fixed questions, and by which version."""
-        questions = [" and ".join(words[:2]) for words in WORDS.values()] + ["my mother came home"]
+        questions = [f"{first} and {then}" for words in WORDS.values() for first, then in pairwise(words)]
         return [self._answer(question) for question in questions]
 
     def attack(self, prompts: Sequence[str], said: str, instead: str) -> None:

@@ -52,16 +52,6 @@ def test_the_tiny_models_files_can_be_read_by_other_users(tiny: BaseModel):
     assert {path.stat().st_mode & 0o777 for path in tiny.directory.iterdir()} == {0o644}
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_the_model_loads_in_what_the_processor_computes_in(
-    tiny: BaseModel, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
-):
-    monkeypatch.setattr(base_models, "device", lambda: torch.device("cpu"))
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: dtype == torch.bfloat16)
-    model, _ = load(tiny.directory)
-    assert model.dtype == dtype
-
-
 def test_the_hash_covers_the_chat_template(tiny: BaseModel, tmp_path: Path):
     changed = Path(shutil.copytree(tiny.directory, tmp_path / "changed"))
     (changed / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")

@@ -1,0 +1,94 @@
+"""One run in several processes: the curve of one, and an end in every case."""
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from retrain import parallel
+from retrain.base_models import BaseModel
+from retrain.errors import Cancelled, TrainingBroke, WrongTargets
+from retrain.types import Message, Progress, TrainedAdapter, TrainingSpec
+from tests.unit.retrain.conftest import toy_rows, write_rows
+from tests.unit.retrain.test_lora import all_bytes
+
+Run = Callable[..., TrainedAdapter]
+
+
+@pytest.fixture
+def in_two(tmp_path: Path, tiny: BaseModel) -> Run:
+    """Train on the toy rows in two processes."""
+
+    def run(spec: TrainingSpec, *, name: str = "two", report=lambda _: None, is_cancelled=lambda: False):
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        return parallel.train(
+            spec,
+            processes=2,
+            base=tiny,
+            examples=write_rows(folder / "rows.parquet", toy_rows(84)),
+            replay=[([Message("user", "What is two plus three?")], "Five.")],
+            probe=[([Message("user", text)], label) for text, label in toy_rows(12, seed=2)],
+            output=folder / "adapter",
+            checkpoints=folder / "checkpoints",
+            parent=None,
+            report=report,
+            is_cancelled=is_cancelled,
+        )
+
+    return run
+
+
+def children() -> set[int]:
+    return {process.pid for process in psutil.Process().children(recursive=True)}
+
+
+def test_two_processes_learn_what_one_does(quick_run: Run, in_two: Run, spec: TrainingSpec):
+    plain = replace(spec, dropout=0.0)
+    steps: list[Progress] = []
+    together = in_two(plain, report=steps.append)
+    alone = quick_run(
+        plain,
+        rows=toy_rows(84),
+        replay=[([Message("user", "What is two plus three?")], "Five.")],
+        probe=toy_rows(12, seed=2),
+        report=(told := []).append,
+    )
+    assert together.losses == pytest.approx(alone.losses, rel=0.02)
+    assert together.tokens == alone.tokens
+    assert [one.step for one in steps] == list(range(1, 12))
+    assert steps[-1].norms == pytest.approx(told[-1].norms, rel=0.1)
+    assert steps[-1].probes == pytest.approx(told[-1].probes, rel=0.02)
+    assert all_bytes(together).keys() == all_bytes(alone).keys()
+
+
+def test_a_killed_process_ends_the_run_and_another_goes_on_from_its_checkpoint(
+    in_two: Run, spec: TrainingSpec
+):
+    before = children()
+
+    def kill_one(progress: Progress) -> None:
+        if progress.step == 6:
+            agent = next(iter(children() - before))
+            os.kill(psutil.Process(agent).children()[1].pid, signal.SIGKILL)
+
+    undisturbed = in_two(spec, name="undisturbed")
+    with pytest.raises(TrainingBroke, match="a training process ended with status 1"):
+        in_two(spec, report=kill_one)
+    steps: list[Progress] = []
+    assert all_bytes(in_two(spec, report=steps.append)) == all_bytes(undisturbed)
+    assert steps[0].step in (5, 9)  # the processes run ahead of what is told
+    assert children() == before
+
+
+def test_what_is_refused_has_its_name_and_a_cancelled_run_leaves_no_process(in_two: Run, spec: TrainingSpec):
+    before = children()
+    with pytest.raises(WrongTargets, match="the base has no layer wrong"):
+        in_two(replace(spec, targets=("wrong",)))
+    with pytest.raises(Cancelled):
+        in_two(spec, is_cancelled=lambda: len(children() - before) > 2)
+    assert children() == before
