@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from retrain import accelerator
 from retrain.base_models import locate
 from retrain.errors import OutOfMemory
 from retrain.lora import train
@@ -23,6 +24,7 @@ ALLOWED = 360 * 2**20  # bytes; a batch of so many rows takes half as much again
 def main(folder: Path, cache: Path) -> None:
     """Train a batch of which half fits, one of which half does not, and the first without a limit."""
     torch.set_num_threads(1)
+    accelerator.precision = lambda: torch.float32  # in bfloat16 a batch takes less, and oneDNN more beside it
     _train(folder, cache, rows=1, words=1)  # loads what is loaded once
     with _little_memory():
         told = {"short": _train(folder, cache), "too_short": _train(folder, cache, rows=8 * ROWS)}

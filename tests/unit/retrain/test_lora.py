@@ -24,7 +24,7 @@ from retrain.lessons import Batch, Lesson
 from retrain.likelihood import Row
 from retrain.lora import adapter_weights
 from retrain.reload import reload_equals
-from retrain.steps import _step
+from retrain.steps import _is_out_of_memory, _step
 from retrain.types import Message, Method, Mode, Progress, TrainedAdapter, TrainingSpec
 from tests.unit.retrain.conftest import SYSTEM_PROMPT, toy_rows
 
@@ -142,6 +142,18 @@ def test_a_batch_that_does_not_fit_is_taken_in_halves_of_equal_effect(little_mem
     assert short["out_of_memory"].startswith("At step 1 a batch of 64 did not fit into memory")
     assert short["losses"] == pytest.approx(free["losses"], rel=1e-4)
     assert short["norms"] == pytest.approx(free["norms"], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("said", "is_it"),
+    [
+        ("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes", True),
+        ("could not create a primitive", True),
+        ("mat1 and mat2 shapes cannot be multiplied", False),
+    ],
+)
+def test_a_lack_of_memory_is_told_from_other_errors(said, is_it):
+    assert _is_out_of_memory(RuntimeError(said)) == is_it
 
 
 def test_half_a_batch_that_does_not_fit_either_is_named(little_memory):
