@@ -30,7 +30,7 @@ def main(asked_in: Path, *, tells: bool) -> int:
     except RetrainError as error:
         if not tells:
             raise
-        _tell({"error": type(error).__name__, "message": str(error)})
+        _tell({"error": type(error).__name__, "arguments": error.__reduce__()[1]})
         time.sleep(SECONDS_TO_BE_HEARD)  # the launcher ends all where one does
         return 1
     if parallel.rank() == 0:

@@ -1,5 +1,9 @@
 """Everything retraining can refuse or fail at."""
 
+from collections.abc import Mapping
+
+ROWS_NAMED = 10
+
 
 class RetrainError(Exception):
     """Root of this package's errors."""
@@ -46,7 +50,26 @@ class NoQuantization(RetrainError):
 
 
 class ContextTooLong(RetrainError):
-    """The base model reads fewer tokens than a row may have; lower `max_tokens`."""
+    """Rows have more tokens than a run, or the base model, reads; do as the message says."""
+
+
+class RowsTooLong(ContextTooLong):
+    """Rows have more tokens than a run reads; raise `max_tokens`, or leave them out of the set."""
+
+    def __init__(self, tokens: Mapping[str, int], most: int) -> None:
+        """Name the rows, with the tokens of each, and how many may be read."""
+        longest = sorted(tokens, key=lambda name: (-tokens[name], name))
+        named = ", ".join(f"{name} ({tokens[name]})" for name in longest[:ROWS_NAMED])
+        more = f", and {len(longest) - ROWS_NAMED} more" if len(longest) > ROWS_NAMED else ""
+        super().__init__(
+            f"max_tokens is {most}, and of {len(longest)} rows the tokens are more: {named}{more}; "
+            f"raise it to {max(tokens.values())}, if the base reads as many, or leave them out of the set"
+        )
+        self.tokens, self.most = tokens, most
+
+    def __reduce__(self) -> tuple[type, tuple[Mapping[str, int], int]]:
+        """Let it travel from a process of its own."""
+        return type(self), (self.tokens, self.most)
 
 
 class DiskTooSmall(RetrainError):

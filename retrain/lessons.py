@@ -10,7 +10,7 @@ import datasets
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from retrain.errors import EmptySplit
+from retrain.errors import EmptySplit, RowsTooLong
 from retrain.frame import encode_example
 from retrain.likelihood import Row
 from retrain.methods import check_method
@@ -62,6 +62,7 @@ class Lessons:
 
     Raises:
         EmptySplit: no row is left to train on.
+        RowsTooLong: rows of the file, named by their place in it, have too many tokens.
         WrongMethod: the rows lack what the method learns from.
     """
 
@@ -77,15 +78,17 @@ class Lessons:
         self._masses = {True: 0.0, False: 0.0}
         self.lengths: list[int] = []
         self.left_out = 0
+        too_long: dict[str, int] = {}
         forms: Counter[Form] = Counter()
         digest = hashlib.sha256()
         for index in range(len(table) + len(replay)):
-            kept = [
-                (place, lesson)
-                for place, lesson in enumerate(self._read(index))
-                if all(len(row.ids) <= spec.max_tokens for row in lesson.rows)
-            ]
+            kept = list(enumerate(self._read(index)))
             self.left_out += not kept
+            most = max((len(row.ids) for _, lesson in kept for row in lesson.rows), default=0)
+            if most > spec.max_tokens:
+                if index < len(table):
+                    too_long[str(index)] = most
+                continue  # of the base's own answers there are others
             for place, lesson in kept:
                 self._kept.append((index, place))
                 self.lengths.append(max(len(row.ids) for row in lesson.rows))
@@ -94,8 +97,10 @@ class Lessons:
                     digest.update(canonical_json([row.ids, row.answer_start, repr(row.weight)]))
             if index < len(table) and any(lesson.row.weight for _, lesson in kept):
                 forms[_form(table[index])] += 1
+        if too_long:
+            raise RowsTooLong(too_long, spec.max_tokens)
         if not any(self._masses.values()):
-            raise EmptySplit(f"no training row of at most {spec.max_tokens} tokens has a weight")
+            raise EmptySplit("no training row has a weight")
         check_method(spec.method, forms)
         self.mean_weight = sum(self._masses.values()) / len(self._kept)
         self.sha256 = digest.hexdigest()

@@ -50,7 +50,7 @@ def train(
     """Train on a Parquet file (messages, answer, weight) and replayed answers; write the adapter to `output`.
 
     A run that was ended goes on from its newest checkpoint and comes to the same bytes as an undisturbed one.
-    Rows of another split than `train`, rows over `max_tokens` and, but by KTO, answers that nobody wants are left out.
+    Rows of another split than `train` and, but by KTO, answers that nobody wants are left out.
     One of several processes (see `retrain.parallel`) learns from its share of each batch; the first writes for all.
     Now and then the answers of `probe` are asked for their loss; nothing is learned from them. What the monitor
     says of a step is reported, and `report` ends the run by raising.
@@ -58,6 +58,7 @@ def train(
     Raises:
         WrongBaseModel: the parent was trained on another base model.
         ContextTooLong, DiskTooSmall: the base model cannot read such rows, or the disk not hold the run.
+        RowsTooLong: rows have more tokens than `max_tokens`.
         WrongTargets: the base model lacks the layers that an adapter is wanted for.
         NoQuantization: this machine cannot compute with a base of so few bits.
         EmptySplit: no row is left to train on.

@@ -99,7 +99,7 @@ def _listen(
     for line in _lines(process, is_cancelled):
         told = json.loads(line)
         if "error" in told:
-            raise getattr(errors, told["error"])(told["message"])
+            raise getattr(errors, told["error"])(*told["arguments"])
         if "directory" in told:
             return TrainedAdapter(**told | {"losses": tuple(told["losses"])})
         losses += told["losses"]

@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from annotation.triage import random_share
+from retrain.errors import RowsTooLong
 from retrain.methods import check_method, forms_of
 from retrain.suites import ask_generally, replay_prompts
 from retrain.types import Example, Message, Mode, Progress, Split, TrainedAdapter, TrainingSpec, content_hash
@@ -14,6 +15,7 @@ from service.runtime import Runtime
 from service.tables import TrainingSet
 
 PROBED, PROBED_AT_LEAST = 32, 8
+ROW_CHARS = len("sha256:") + 12
 
 
 class Located(Protocol):
@@ -71,24 +73,31 @@ def learn(
 
     Raises:
         WrongMethod: the rows lack what the method learns from.
+        RowsTooLong: rows, named by their content, have too many tokens.
     """
     chosen = _chosen_examples(rows, spec, earlier)
     check_method(spec.method, forms_of(chosen))
     base = trainer.locate(spec.base_model)
     work.mkdir(parents=True, exist_ok=True)
     trainer.write(chosen, work / "train.parquet")
-    return trainer.train(
-        spec,
-        base=base,
-        examples=work / "train.parquet",
-        replay=_replay(trainer, base, spec),
-        probe=probe,
-        output=work / "adapter",
-        checkpoints=work / "checkpoints",
-        parent=_parent(runtime, spec, work),
-        report=report,
-        is_cancelled=is_cancelled,
-    )
+    try:
+        return trainer.train(
+            spec,
+            base=base,
+            examples=work / "train.parquet",
+            replay=_replay(trainer, base, spec),
+            probe=probe,
+            output=work / "adapter",
+            checkpoints=work / "checkpoints",
+            parent=_parent(runtime, spec, work),
+            report=report,
+            is_cancelled=is_cancelled,
+        )
+    except RowsTooLong as error:
+        # The file's rows are in the order of what names them.
+        names = sorted(map(content_hash, chosen))
+        named = {names[int(place)][:ROW_CHARS]: tokens for place, tokens in error.tokens.items()}
+        raise RowsTooLong(named, error.most) from error
 
 
 def read_set(

@@ -95,8 +95,6 @@ class JobQueue:
 
         While a job with the same `unique_key` is pending, its id is returned and nothing is added.
         """
-        if found := _pending(session, unique_key):  # a refused insert costs several times as much
-            return found
         job = Job(
             kind=kind,
             project_id=project_id,
@@ -106,13 +104,8 @@ class JobQueue:
             max_attempts=self.settings.max_attempts,
             not_before=self.db.now(session) + timedelta(seconds=after_seconds),
         )
-        try:
-            with session.begin_nested():
-                session.add(job)
-        except IntegrityError:
-            if found := _pending(session, unique_key):
-                return found
-            raise
+        if found := add(session, job):
+            return found
         if actor:
             _note(session, job, actor=actor, action=f"{kind}_requested")
         if not after_seconds:
@@ -379,6 +372,20 @@ def _locked(session: Session, job_id: UUID) -> Job:
     if job is None:
         raise NotFound(f"no job {job_id}")
     return job
+
+
+def add(session: Session, job: Job) -> UUID | None:
+    """Add a job, for which the sweep rings, unless one with its key is pending: then return that one's id."""
+    if found := _pending(session, job.unique_key):  # a refused insert costs several times as much
+        return found
+    try:
+        with session.begin_nested():
+            session.add(job)
+    except IntegrityError:
+        if found := _pending(session, job.unique_key):
+            return found
+        raise
+    return None
 
 
 def _pending(session: Session, unique_key: str | None) -> UUID | None:

@@ -136,3 +136,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.readline()
         self.rfile.readline()
         return content
+
+
+def flip_a_bit(folder: Path, artifact: str) -> None:
+    """Damage what a store below `folder` holds under this name."""
+    digest = artifact.removeprefix("sha256:")
+    [kept] = (path for path in folder.rglob("*") if path.name == digest[2:])
+    content = bytearray(kept.read_bytes())
+    content[len(content) // 2] ^= 1
+    kept.write_bytes(content)

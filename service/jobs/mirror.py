@@ -4,9 +4,11 @@ import json
 import os
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from retrain import parquet, tracking
+from retrain import parquet, tracking, wandb_runs
 from retrain.remotes import Remote
 from retrain.versions import DataRepository
 from service.queue import Lease
@@ -22,7 +24,7 @@ for name, value in (("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1"), ("MLFLOW_HTTP_REQU
 def mirror(runtime: Runtime, lease: Lease) -> dict[str, Any]:
     """Publish a training set and its judged runs."""
     chosen = runtime.settings
-    return mirroring.run(runtime, lease, lease.row_id, repository(chosen), parquet, track=tracker(chosen))
+    return mirroring.run(runtime, lease, lease.row_id, repository(chosen), parquet, track=tracker(runtime))
 
 
 def collect(runtime: Runtime, lease: Lease) -> dict[str, Any]:
@@ -37,30 +39,64 @@ def repository(settings: Settings) -> DataRepository:
     return DataRepository(settings.mirror, remote)
 
 
-def tracker(settings: Settings) -> Callable[[mirroring.Judged, str], str] | None:
-    """Return what logs a run, with its set as input, to the tracker that the settings name."""
-    return partial(_track, settings) if settings.mlflow_url else None
+def tracker(runtime: Runtime) -> Callable[[mirroring.Judged, str], None] | None:
+    """Return what shows a run, with its set as input, where the settings and the environment say."""
+    if runtime.settings.mlflow_url or wandb_runs.is_wanted():
+        return partial(_track, runtime)
+    return None
 
 
-def _track(settings: Settings, judged: mirroring.Judged, commit: str) -> str:
+def _track(runtime: Runtime, judged: mirroring.Judged, commit: str) -> None:
+    if runtime.settings.mlflow_url:
+        _to_mlflow(runtime, judged, commit)
+    if wandb_runs.is_wanted():
+        wandb_runs.show([_shown(judged)], runtime.settings.data_dir)
+
+
+def _to_mlflow(runtime: Runtime, judged: mirroring.Judged, commit: str) -> None:
+    run, model = judged.run, judged.model
+    runtime.settings.work.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=runtime.settings.work) as folder:
+        if model.adapter_sha256:
+            runtime.artifacts.fetch_directory(model.adapter_sha256, Path(folder) / "adapter")
+        tracking.log_run(
+            runtime.settings.mlflow_url,
+            tracking.TrackedRun(
+                run=str(run.id),
+                project=judged.project.slug,
+                params=run.spec,
+                metrics=judged.metrics,
+                tags=_tags(judged) | {name: str(value) for name, value in run.environment.items()},
+                training_set=judged.training_set.fingerprint,
+                repository=str(runtime.settings.mirror),
+                commit=commit,
+                started=run.started_at or run.created_at,
+                ended=run.finished_at or run.created_at,
+                losses=run.report.get("losses", ()),
+                adapter=Path(folder) / "adapter" if model.adapter_sha256 else None,
+                alias=model.state.value if model.state.value in tracking.ALIASES else "",
+            ),
+        )
+
+
+def _shown(judged: mirroring.Judged) -> wandb_runs.Shown:
     run = judged.run
-    return tracking.log_run(
-        settings.mlflow_url,
-        tracking.TrackedRun(
-            run=str(run.id),
-            project=judged.project.slug,
-            params=run.spec,
-            metrics=judged.metrics,
-            tags={
-                "model_version": f"v{judged.model.number}",
-                "adapter": judged.model.adapter_sha256 or "",
-                "code": run.code_archive or "",
-                "verdict": judged.evaluation.state.value,
-            },
-            training_set=judged.training_set.fingerprint,
-            repository=str(settings.mirror),
-            commit=commit,
-            started=run.started_at or run.created_at,
-            ended=run.finished_at or run.created_at,
-        ),
+    return wandb_runs.Shown(
+        id=str(run.id),
+        project=judged.project.slug,
+        name=f"v{judged.model.number}",
+        group=f"set v{judged.training_set.version}",
+        settings=run.spec,
+        summary={**judged.metrics, **_tags(judged), "training_set": judged.training_set.fingerprint},
+        curve=list(enumerate(run.report.get("losses", ()), start=1)),
     )
+
+
+def _tags(judged: mirroring.Judged) -> dict[str, str]:
+    return {
+        "model_version": f"v{judged.model.number}",
+        "adapter": judged.model.adapter_sha256 or "",
+        "code": judged.run.code_archive or "",
+        "packages": judged.run.package_lock or "",
+        "verdict": judged.evaluation.state.value,
+    }

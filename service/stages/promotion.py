@@ -11,7 +11,7 @@ from sqlmodel import Session, col, exists, select
 
 from annotation.types import Cause, Verdict
 from retrain.types import Split
-from service import ledger, notices, projects, waivers
+from service import ledger, notices, projects, queue, waivers
 from service.answers import newest_evaluation
 from service.clock import utcnow
 from service.errors import AlreadyDecided, ApprovalMissing, ApprovalStale, NotFound, SamePerson, WrongState
@@ -24,6 +24,8 @@ from service.tables import (
     Evaluation,
     EvaluationState,
     Feedback,
+    Job,
+    JobKind,
     ModelState,
     ModelVersion,
     NoticeKind,
@@ -255,11 +257,31 @@ def _switch(
             session.add(promotion)
     except IntegrityError as error:
         raise WrongState(f"project {project.slug}: somebody else changed the champion just now") from error
-    session.get_one(ModelVersion, live.model_version_id).state = ModelState.RETIRED
-    model.state = ModelState.CHAMPION
+    before = session.get_one(ModelVersion, live.model_version_id)
+    before.state, model.state = ModelState.RETIRED, ModelState.CHAMPION
     session.add(model)
+    for changed in (before, model):
+        _mirror(session, changed)
     _note(session, model, user=user, action=kind.value, facts={"seq": str(promotion.seq)})
     return promotion
+
+
+def _mirror(session: Session, model: ModelVersion) -> None:
+    """Have the data repository and the trackers follow what a model is now."""
+    if model.training_run_id is None:
+        return
+    training_set = session.get_one(TrainingRun, model.training_run_id).training_set_id
+    key = f"{JobKind.MIRROR}:{training_set}"
+    queue.add(
+        session,
+        Job(
+            kind=JobKind.MIRROR,
+            project_id=model.project_id,
+            row_id=training_set,
+            unique_key=key,
+            not_before=utcnow(),
+        ),
+    )
 
 
 def _learned(session: Session, model: ModelVersion, promotion: Promotion) -> Iterator[dict[str, Any]]:

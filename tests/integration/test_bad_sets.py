@@ -16,6 +16,7 @@ from tests import builders
 from tests.desk import Desk
 from tests.integration.test_mirror import Team
 from tests.limits import on_a_full_disk
+from tests.storage import flip_a_bit
 
 
 @pytest.fixture
@@ -119,18 +120,10 @@ def test_a_full_disk_leaves_no_set(desk):
     assert desk.curate().version == 1
 
 
-def flip_a_bit(desk: Desk, artifact: str) -> None:
-    digest = artifact.removeprefix("sha256:")
-    [kept] = (path for path in desk.runtime.settings.data_dir.rglob("*") if path.name == digest[2:])
-    content = bytearray(kept.read_bytes())
-    content[len(content) // 2] ^= 1
-    kept.write_bytes(content)
-
-
 def test_a_damaged_set_is_read_by_nobody_until_it_is_built_again(team):
     settles(team)
     training_set = team.curate()
-    flip_a_bit(team, training_set.artifact)
+    flip_a_bit(team.runtime.settings.data_dir, training_set.artifact)
     for read in (team.rebuild, team.mirror):
         with pytest.raises(BrokenArtifact, match=training_set.artifact):
             read(training_set)

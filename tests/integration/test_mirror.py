@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from sqlmodel import select
 
 from annotation.types import Verdict
@@ -19,13 +21,18 @@ from service import settings as service_settings
 from service.clock import utcnow
 from service.errors import ConfigurationError, TryAgain
 from service.jobs import mirror
-from service.stages import mirroring
+from service.stages import mirroring, promotion
 from service.tables import (
     Job,
     JobKind,
     JobState,
     Mirror,
+    ModelState,
+    ModelVersion,
+    Project,
     ProjectKind,
+    PromotionKind,
+    Role,
     Score,
     TrainingRun,
     TrainingSet,
@@ -52,7 +59,10 @@ class Team(Desk):
                 "mlflow_url": f"sqlite:///{runtime.settings.data_dir / 'mlflow.db'}",
             }
         )
-        self.repository, self.tracker = mirror.repository(settings), mirror.tracker(settings)
+        self.repository, self.tracker = (
+            mirror.repository(settings),
+            mirror.tracker(replace(runtime, settings=settings)),
+        )
 
     def mirror(self, training_set: TrainingSet) -> dict:
         with self.runtime.db.transaction() as session:
@@ -113,6 +123,27 @@ class Team(Desk):
                     n=40,
                 )
             )
+
+    def track_in(self, url: str) -> None:
+        """Track runs there from now on."""
+        settings = self.runtime.settings.model_copy(update={"mlflow_url": url})
+        self.tracker = mirror.tracker(replace(self.runtime, settings=settings))
+
+    def promote(self) -> None:
+        """Make the challenger the champion."""
+        with self.runtime.db.transaction() as session:
+            project = session.get_one(Project, self.project.id)
+            model = session.exec(
+                select(ModelVersion).where(ModelVersion.state == ModelState.CHALLENGER)
+            ).one()
+            user, _ = builders.add_person(session, Role.OPERATOR)
+            promotion._switch(
+                session, project, model, PromotionKind.PROMOTION, user=user, reason="better", approval=None
+            )
+
+    def pending(self, kind: JobKind) -> int:
+        with self.runtime.db.reading() as session:
+            return len(session.exec(select(Job).where(Job.kind == kind, Job.state == JobState.PENDING)).all())
 
     def row(self, training_set: TrainingSet) -> Mirror | None:
         with self.runtime.db.reading() as session:
@@ -233,6 +264,26 @@ def test_a_judged_run_joins_its_set_under_one_tag(team, tmp_path):
     assert json.loads((run / "evaluation.json").read_text())["verdict"] == "passed"
     assert dvc(clone, "pull").returncode == 0
     assert (run / "adapter" / "adapter_model.safetensors").read_bytes() == b"weights"
+
+
+def test_trackers_follow_what_a_model_is_and_one_that_was_down_is_caught_up_with(team, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    there = team.tracker.args[0].settings.mlflow_url
+    team.track_in("sqlite:////proc/nowhere/mlflow.db")
+    team.settle("who?", "Ann")
+    training_set = team.curate()
+    team.judged(training_set)
+    with pytest.raises(TryAgain, match=r"committed here, but sqlite:////proc/nowhere"):
+        team.mirror(training_set)
+    team.track_in(there)
+    team.mirror_again(training_set)
+    client = MlflowClient(there)
+    assert client.get_model_version_by_alias("clinic", "challenger").tags["verdict"] == "passed"
+    assert len(list(team.runtime.settings.data_dir.rglob("*.wandb"))) == 1
+    team.promote()
+    assert team.pending(JobKind.MIRROR) == 1
+    team.mirror(training_set)
+    assert client.get_registered_model("clinic").aliases.keys() == {"champion"}
 
 
 def test_mirroring_twice_changes_nothing(team):

@@ -1,19 +1,21 @@
 """A training run that was cut off goes on as it began, whatever became of the champion meanwhile."""
 
+import hashlib
 import re
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
 import pytest
+import torch
 from sqlmodel import select
 
 from retrain import parquet
-from retrain.errors import WrongMethod
-from retrain.types import Example, Kind, Message, Method, Split, TrainingSpec
+from retrain.errors import BrokenArtifact, NoQuantization, RowsTooLong, WrongMethod
+from retrain.types import Example, Kind, Message, Method, Split, TrainingSpec, content_hash
 from service import jobs
 from service.answers import consolidation
-from service.errors import WrongState
+from service.errors import Invalid, WrongState
 from service.jobs.torch_tools import TorchTools
 from service.learning import probe_of
 from service.queue import Lease
@@ -31,6 +33,7 @@ from service.tables import (
     TrainingSet,
 )
 from tests import builders
+from tests.storage import flip_a_bit
 
 SAID = {"Billing": "my bill is wrong", "Cardiology": "my heart hurts"}
 ROWS = [
@@ -257,3 +260,39 @@ def test_validation_rows_of_a_few_are_not_asked(workshop):
     assert probe_of(ROWS, 0) == []
     assert len(probe_of(PROBED, 0)) == 8
     assert probe_of(PROBED[1:], 0) == []
+
+
+def test_rows_that_are_too_long_are_named_before_a_step_is_done(workshop):
+    long = replace(ROWS[0], key="long", messages=(Message("user", "my bill " * 300),))
+    workshop.fill([*ROWS, long])
+    run_id = workshop.request()
+    name = re.escape(content_hash(long)[:19])
+    with pytest.raises(RowsTooLong, match=f"of 1 rows the tokens are more: {name} .* raise it to"):
+        workshop.perform(run_id)
+    assert workshop.run(run_id).report == {}
+
+
+def test_four_bits_a_weight_without_a_gpu_are_refused_with_the_remedy(workshop, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(Invalid, match="base_bits: 8 is neither 4 nor 16"):
+        workshop.request(base_bits=8)
+    with pytest.raises(NoQuantization, match="no GPU that torch can use; train with 16"):
+        workshop.perform(workshop.request(base_bits=4))
+
+
+def test_an_adapter_of_which_a_bit_was_changed_is_not_gone_on_from(workshop):
+    first = workshop.perform(workshop.request())
+    workshop.make_champion(first["model_version"])
+    workshop.runtime.artifacts.fetch_directory(first["adapter"], workshop.folder / "kept")
+    weights = (workshop.folder / "kept" / "adapter_model.safetensors").read_bytes()
+    flip_a_bit(workshop.runtime.settings.data_dir, hashlib.sha256(weights).hexdigest())
+    with pytest.raises(BrokenArtifact):
+        workshop.perform(workshop.request(mode="continue"))
+
+
+def test_the_engine_of_several_processes_makes_a_challenger_too(workshop):
+    settings = workshop.runtime.settings.model_copy(update={"engine": "accelerate"})
+    workshop.tools = Tools(TorchTools(settings))
+    run_id = workshop.request()
+    assert workshop.perform(run_id)["model_version"] == 1
+    assert len(workshop.run(run_id).report["losses"]) == 1

@@ -133,7 +133,8 @@ def workshop(runtime, tmp_path) -> Iterator[Workshop]:
         process.join()
 
 
-def test_from_a_rate_ten_times_too_high_a_run_a_sixth_better_is_found(workshop, work):
+def test_from_a_rate_ten_times_too_high_a_run_a_sixth_better_is_found(workshop, work, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
     found = workshop.request(trials=8, search=("learning_rate",))
     work()
     done = workshop.tuning(found)
@@ -143,6 +144,7 @@ def test_from_a_rate_ten_times_too_high_a_run_a_sixth_better_is_found(workshop, 
     whole = [one for one in done.trials if one["state"] == "complete"]
     assert all(len(one["curve"]) > 2 and one["score"]["n"] == 40 for one in whole)
     assert not workshop.left_behind()
+    assert len(list(workshop.runtime.settings.data_dir.rglob("*.wandb"))) == len(done.trials)
 
 
 def test_what_was_best_trains_as_it_is_told_to_and_starts_the_next_search(workshop):

@@ -18,7 +18,15 @@ from torch.nn import Parameter
 
 from retrain import lora
 from retrain.base_models import BaseModel, load
-from retrain.errors import Cancelled, ContextTooLong, DiskTooSmall, EmptySplit, TrainingBroke, WrongBaseModel
+from retrain.errors import (
+    Cancelled,
+    ContextTooLong,
+    DiskTooSmall,
+    EmptySplit,
+    RowsTooLong,
+    TrainingBroke,
+    WrongBaseModel,
+)
 from retrain.frame import encode_example
 from retrain.lessons import Batch, Lesson
 from retrain.likelihood import Row
@@ -240,9 +248,13 @@ def test_a_base_that_could_change_is_refused(tiny: BaseModel):
         adapter_weights(load(tiny.directory)[0])
 
 
-def test_rows_over_the_limit_are_left_out_and_counted(quick_run: Run, spec: TrainingSpec):
-    trained = quick_run(spec, rows=[*toy_rows(8), ("word " * 600, "Billing")])
-    assert json.loads(all_bytes(trained)["errata.json"])["left_out"] == 1
+def test_rows_over_the_limit_are_refused_by_name_and_replayed_answers_left_out(
+    quick_run: Run, spec: TrainingSpec
+):
+    long = "word " * 600
+    with pytest.raises(RowsTooLong, match=r"max_tokens is 512, and of 1 rows the tokens are more: 8 \(\d+\)"):
+        quick_run(spec, rows=[*toy_rows(8), (long, "Billing")])
+    assert quick_run(spec, rows=toy_rows(8), replay=[([Message("user", long)], "Yes.")]).losses
 
 
 def test_answers_that_nobody_wants_are_never_learned_and_are_counted(quick_run: Run, spec: TrainingSpec):
@@ -272,7 +284,7 @@ def test_a_disk_that_cannot_hold_the_run_is_named_before_it_begins(
 
 def test_nothing_to_train_on_is_refused(quick_run: Run, spec: TrainingSpec):
     with pytest.raises(EmptySplit):
-        quick_run(replace(spec, max_tokens=8))
+        quick_run(spec, rows=toy_rows(8), weights=[0.0] * 8)
 
 
 def test_the_directory_holds_an_adapter_and_its_record(

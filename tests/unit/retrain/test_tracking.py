@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from retrain.errors import TrackerRefused
 from retrain.tracking import TrackedRun, log_run
+from tests.mlflow_server import running_mlflow
 from tests.storage import running_storage
 
 # MLflow asks SQLAlchemy for a loader strategy that is going to leave it.
@@ -17,6 +19,7 @@ RUN = TrackedRun(
     project="support-qa",
     params={"rank": 8, "learning_rate": 5e-4},
     metrics={"accuracy": 0.75},
+    losses=[2.5, 1.25],
     tags={"tag": "support-qa/run-1", "code": "sha256:code", "adapter": "sha256:adapter"},
     training_set=FINGERPRINT,
     repository="https://example.org/data.git",
@@ -26,9 +29,14 @@ RUN = TrackedRun(
 )
 
 
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory):
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/runs.db"
+@pytest.fixture(scope="module", params=["a database", "a server"])
+def uri(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mlflow")
+    if request.param == "a database":
+        yield f"sqlite:///{folder}/runs.db"
+    else:
+        with running_mlflow(folder) as url:
+            yield url
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +46,7 @@ def logged(uri):
 
 def test_a_run_shows_its_params_metrics_and_tags(logged):
     assert logged.data.params == {"rank": "8", "learning_rate": "0.0005"}
-    assert logged.data.metrics == {"accuracy": 0.75}
+    assert logged.data.metrics == {"accuracy": 0.75, "loss": 1.25}
     assert RUN.tags.items() <= logged.data.tags.items()
     assert logged.info.status == "FINISHED"
     assert logged.info.end_time - logged.info.start_time == 3_600_000
@@ -50,6 +58,35 @@ def test_a_run_shows_the_set_that_it_learned_from(logged):
     assert FINGERPRINT.removeprefix("sha256:").startswith(shown.dataset.digest)
     assert RUN.commit in shown.dataset.source
     assert {tag.key: tag.value for tag in shown.tags}["fingerprint"] == FINGERPRINT
+
+
+def test_a_run_shows_its_loss_over_time(uri, logged):
+    history = MlflowClient(uri).get_metric_history(logged.info.run_id, "loss")
+    assert [(one.step, one.value) for one in history] == [(1, 2.5), (2, 1.25)]
+
+
+def test_its_adapter_is_a_version_that_carries_what_the_model_is_now(uri, tmp_path):
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")
+    first, second = (
+        replace(RUN, run=f"with-adapter-{number}", project="registered", adapter=tmp_path)
+        for number in (1, 2)
+    )
+    client = MlflowClient(uri)
+
+    def aliases():
+        held = client.get_registered_model("registered").aliases
+        return {alias: str(version) for alias, version in held.items()}
+
+    log_run(uri, replace(first, alias="challenger"))
+    assert aliases() == {"challenger": "1"}
+    log_run(uri, replace(first, alias="champion"))
+    logged = log_run(uri, replace(second, alias="challenger"))
+    assert aliases() == {"champion": "1", "challenger": "2"}
+    log_run(uri, replace(second, alias="champion"))
+    log_run(uri, first)
+    assert aliases() == {"champion": "2"}
+    kept = Path(client.download_artifacts(logged, "adapter", tmp_path))
+    assert (kept / "adapter_model.safetensors").read_bytes() == b"weights"
 
 
 def test_a_run_logged_twice_is_shown_once(uri, logged):
