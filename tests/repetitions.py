@@ -26,6 +26,7 @@ class Repetitions:
     scenario_seeds: int = 1  # on the tiny model
     real_questions: tuple[int, int] = (200, 400)  # to judge by and to learn from
     trials: int = 12  # of each search for settings
+    killed_trainings: int = 2  # rounds, each in three ways
 
 
 CI = Repetitions(
@@ -44,6 +45,7 @@ BENCH = Repetitions(
     hook_seconds=60,
     tool_stories=1000,
     simulated=2000,
+    killed_trainings=20,
 )
 FULL = Repetitions(
     kill_rounds=200,
@@ -61,6 +63,7 @@ FULL = Repetitions(
     simulated=2000,
     pasts=40,
     scenario_seeds=5,
+    killed_trainings=167,
 )
 
 CHOSEN = {"ci": CI, "bench": BENCH, "full": FULL}[os.environ.get("REPETITIONS", "ci")]
