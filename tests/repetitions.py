@@ -27,6 +27,8 @@ class Repetitions:
     real_questions: tuple[int, int] = (200, 400)  # to judge by and to learn from
     trials: int = 12  # of each search for settings
     killed_trainings: int = 2  # rounds, each in three ways
+    trained_rows: int = 96  # by each way to train
+    training_rounds: int = 1
 
 
 CI = Repetitions(
@@ -64,6 +66,8 @@ FULL = Repetitions(
     pasts=40,
     scenario_seeds=5,
     killed_trainings=167,
+    trained_rows=192,
+    training_rounds=3,
 )
 
 CHOSEN = {"ci": CI, "bench": BENCH, "full": FULL}[os.environ.get("REPETITIONS", "ci")]

@@ -21,6 +21,7 @@ from tests.benchmarks import (
     real,
     scenarios,
     start,
+    train,
     tune,
 )
 from tests.benchmarks.report import MissingData, Report
@@ -43,6 +44,7 @@ BENCHES: Mapping[str, Callable[..., Report]] = {
     "real": real.measure,
     "scenarios": scenarios.measure,
     "start": start.measure,
+    "train": train.measure,
     "tune": tune.measure,
 }
 OPTIONS = {"health": ("out",), "real": ("data",), "scenarios": ("out",)}
