@@ -149,10 +149,10 @@ def crew(runtime: Runtime, folder: Path, **options: Any) -> Iterator[Crew]:
         made.end()
 
 
-def make_project(runtime: Runtime) -> UUID:
+def make_project(runtime: Runtime, slug: str = "counted") -> UUID:
     """Make a project that has nothing but a row."""
     project = Project(
-        slug="counted",
+        slug=slug,
         kind=ProjectKind.CLASSIFICATION,
         base_model="bundled:tiny",
         connector=ConnectorKind.NONE,

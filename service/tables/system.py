@@ -52,7 +52,8 @@ class Job(Row, table=True):
     """One piece of background work for one row, and the only lease on it.
 
     `fence` grows with each lease: a write that carries an older one is refused. At most one pending and one leased
-    job have a given `unique_key`, so asking twice asks once, and two never run side by side.
+    job have a given `unique_key`, so asking twice asks once, and two never run side by side; nor do two trainings of
+    one project.
     """
 
     __tablename__ = "job"
@@ -70,6 +71,13 @@ class Job(Row, table=True):
             unique=True,
             sqlite_where=text("state = 'leased'"),
             postgresql_where=text("state = 'leased'"),
+        ),
+        Index(
+            "uq_job_training_leased",
+            "project_id",
+            unique=True,
+            sqlite_where=text("state = 'leased' AND kind = 'train'"),
+            postgresql_where=text("state = 'leased' AND kind = 'train'"),
         ),
         Index("ix_job_state_not_before", "state", "not_before"),
         Index("ix_job_project_id_id", "project_id", "id"),

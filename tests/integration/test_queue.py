@@ -46,9 +46,9 @@ KEY = "triage:counted"
 class Shop:
     """An installation with one project, and short ways to say what happens to its jobs."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, slug: str = "counted") -> None:
         self.runtime, self.queue, self.db = runtime, runtime.queue, runtime.db
-        self.project = make_project(runtime)
+        self.project = make_project(runtime, slug)
 
     def ask(self, kind: JobKind = JobKind.TRIAGE, row_id: UUID | None = None, key: str | None = None) -> UUID:
         with self.db.transaction() as session:
@@ -170,6 +170,15 @@ class TestLeasing:
         assert shop.queue.lease(second) is None
         first.finish({})
         assert shop.queue.lease(second) is not None
+
+    def test_one_training_of_a_project_is_at_work_at_a_time(self, shop):
+        first, waiting = shop.leased(kind=JobKind.TRAIN), shop.ask(JobKind.TRAIN)
+        assert shop.queue.lease(waiting) is None
+        assert shop.leased(kind=JobKind.EVALUATE)
+        elsewhere = Shop(shop.runtime, "elsewhere")
+        assert elsewhere.leased(kind=JobKind.TRAIN)
+        first.finish({})
+        assert shop.queue.lease(waiting)
 
     def test_a_job_is_not_leased_before_it_is_due(self, shop):
         job = shop.ask()

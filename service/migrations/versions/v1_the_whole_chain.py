@@ -315,6 +315,14 @@ def upgrade() -> None:
     op.create_index("ix_job_project_id_state_kind", "job", ["project_id", "state", "kind"], unique=False)
     op.create_index("ix_job_state_not_before", "job", ["state", "not_before"], unique=False)
     op.create_index(
+        "uq_job_training_leased",
+        "job",
+        ["project_id"],
+        unique=True,
+        sqlite_where=sa.text("state = 'leased' AND kind = 'train'"),
+        postgresql_where=sa.text("state = 'leased' AND kind = 'train'"),
+    )
+    op.create_index(
         "uq_job_unique_key_leased",
         "job",
         ["unique_key"],
@@ -1964,6 +1972,12 @@ def downgrade() -> None:
         table_name="job",
         sqlite_where=sa.text("state = 'pending'"),
         postgresql_where=sa.text("state = 'pending'"),
+    )
+    op.drop_index(
+        "uq_job_training_leased",
+        table_name="job",
+        sqlite_where=sa.text("state = 'leased' AND kind = 'train'"),
+        postgresql_where=sa.text("state = 'leased' AND kind = 'train'"),
     )
     op.drop_index(
         "uq_job_unique_key_leased",
