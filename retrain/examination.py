@@ -12,6 +12,7 @@ from retrain.criteria import Criterion
 from retrain.errors import EmptySplit, MetricFailed, WrongSuite
 from retrain.evidence import Role, SuiteAnswers
 from retrain.gate import Judgement
+from retrain.machine import machine
 from retrain.metrics import CHECKS, is_right, metric_named
 from retrain.metrics.judged import Answer, Known, judged_of
 from retrain.metrics.statistics import measure
@@ -19,7 +20,7 @@ from retrain.near_duplicates import text_of
 from retrain.suites import GENERAL
 from retrain.suites.document import bundled_suites, read_known, with_own
 from retrain.suites.expansion import Suite, expand, leaked
-from retrain.types import Case, Example, Kind, Message, content_hash
+from retrain.types import FRAME_VERSION, Case, Example, Kind, Message, content_hash, sha256_of
 
 TEST = "test"
 REGRESSION = "regression"
@@ -117,20 +118,41 @@ def answer_all(
     cases: Sequence[Case],
     labels: Sequence[str],
     *,
+    heard: Mapping[str | None, Mapping[str, Answer]] = MappingProxyType({}),
     report: Callable[..., None],
 ) -> Answers:
-    """Ask each model every case once, the base under None; equal adapters are asked once."""
+    """Ask each model every case once, the base under None; what an adapter was heard to say is not asked again."""
     unique = list({case.key: case for case in cases}.values())
-    answers: dict[str, Mapping[str, Answer]] = {}
+    said = dict(heard)
     for done, (who, adapter) in enumerate(adapters.items()):
-        same = next((other for other in answers if adapters[other] == adapter), None)
         report(step=done, steps=len(adapters), asking=who, cases=len(unique))
-        if same is None:
+        if adapter not in said:
             with model.using(adapter):
-                answers[who] = ask(model, unique, labels)
-        else:
-            answers[who] = answers[same]
-    return answers
+                said[adapter] = ask(model, unique, labels)
+    return {who: said[adapter] for who, adapter in adapters.items()}
+
+
+def exam_of(base: str, system_prompt: str, cases: Sequence[Case], labels: Sequence[str]) -> str:
+    """Return the hash of all that an adapter's answers hang on: base, frame, questions in their order, labels.
+
+    Batches go by the order, and bfloat16 rounds by the batch, so that the kind of processor counts as well.
+    """
+    questions = {case.key: [asdict(turn) for turn in case.messages] for case in cases}
+    checks = {case.key: case.check for case in cases}
+    asked = [base, FRAME_VERSION, system_prompt, list(questions.items()), checks, list(labels)]
+    return sha256_of([*asked, machine(1)["cpu"]])
+
+
+def heard_in(report: Mapping[str, Any], who: str, cases: Sequence[Case]) -> dict[str, Answer] | None:
+    """Return one model's answers from an earlier report, if it still has all."""
+    said, sure = report["answers"].get(who, {}), report.get("probabilities", {}).get(who, {})
+    if any(case.key not in said for case in cases):
+        return None
+    labels = report.get("labels", ())
+    return {
+        key: Answer(text, dict(zip(labels, sure[key], strict=True)) if key in sure else None)
+        for key, text in said.items()
+    }
 
 
 def ask(model: Model, cases: Sequence[Case], labels: Sequence[str]) -> dict[str, Answer]:
@@ -156,7 +178,8 @@ def _likeliest(case: Case, likelihoods: Sequence[float], labels: Sequence[str]) 
     if not isfinite(best) or any(map(isnan, likelihoods)):
         raise MetricFailed("likelihood", case.key, f"scored {likelihoods}")
     weights = [exp(each - best) for each in likelihoods]
-    chances = {label: weight / sum(weights) for label, weight in zip(labels, weights, strict=True)}
+    total = sum(weights)  # rounded, so that a report says all of it
+    chances = {label: round(weight / total, 6) for label, weight in zip(labels, weights, strict=True)}
     return Answer(labels[likelihoods.index(best)], chances)
 
 
@@ -196,13 +219,17 @@ def _measured(suite: Suite, criteria: Sequence[Criterion]) -> list[str]:
 
 
 def report_of(
-    suites: Sequence[Suite], answers: Answers, judged: Judgement, criteria: Sequence[Criterion]
+    suites: Sequence[Suite],
+    answers: Answers,
+    judged: Judgement,
+    criteria: Sequence[Criterion],
+    labels: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return what the verdict rests on: each model's answers, in its own words, and which are right, by case key.
 
-    Where a model chose among labels, `sure` is the probability of its answer. Prompts and expected answers are not
-    repeated: they stay in the training set and the suite. The metrics' and the suites' versions are told, and who owns
-    the cases that waver.
+    Where a model chose among labels, `probabilities` are theirs in the order of `labels`, and `sure` is its answer's.
+    Prompts and expected answers are not repeated: they stay in the training set and the suite. The metrics' and the
+    suites' versions are told, and who owns the cases that waver.
     """
     metrics = {name for suite in suites for name in _measured(suite, criteria)}
     return {
@@ -214,6 +241,15 @@ def report_of(
         "versions": {suite.name: suite.version for suite in suites if suite.version},
         "flaky": {key: owner for suite in suites for key, owner in suite.flaky.items()},
         "answers": {who: {key: said[key].text for key in sorted(said)} for who, said in answers.items()},
+        "labels": list(labels),
+        "probabilities": {
+            who: {
+                key: [one.probabilities[label] for label in labels]
+                for key, one in sorted(said.items())
+                if one.probabilities is not None
+            }
+            for who, said in answers.items()
+        },
         "sure": {
             who: {key: round(one.sure, 4) for key, one in sorted(said.items()) if one.sure is not None}
             for who, said in answers.items()

@@ -6,7 +6,6 @@ from transformers import PreTrainedTokenizerBase
 
 from retrain.types import Message
 
-FRAME_VERSION = "chat-1"
 MARK = "the answer stands here"
 
 

@@ -20,13 +20,12 @@ from retrain import accelerator, parallel
 from retrain.base_models import BaseModel, load
 from retrain.checkpoint import Checkpoint, State
 from retrain.errors import Cancelled, ContextTooLong, DiskTooSmall, TrainingBroke, WrongTargets
-from retrain.frame import FRAME_VERSION
 from retrain.generate import check_base
 from retrain.health import Monitor, Verdict, probe_every
 from retrain.lessons import Batch, Lessons
 from retrain.likelihood import Row
 from retrain.steps import before_learning, learn_from, probe_loss
-from retrain.types import Message, Mode, Progress, TrainedAdapter, TrainingSpec, sha256_of
+from retrain.types import FRAME_VERSION, Message, Mode, Progress, TrainedAdapter, TrainingSpec, sha256_of
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 GROUPED_BATCHES = 16

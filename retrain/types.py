@@ -14,6 +14,9 @@ import orjson
 
 from retrain.health import Verdict
 
+# How `retrain.frame` puts a conversation to a model.
+FRAME_VERSION = "chat-1"
+
 
 class Kind(StrEnum):
     """What an example teaches: a label, a response, the last turn of a conversation, or entities as canonical JSON."""

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 from uuid import UUID
 
+import orjson
 import structlog
 from sqlmodel import Session, col, select
 
@@ -22,13 +23,15 @@ from retrain.examination import (
     answer_all,
     behaviour_suites,
     case_of,
+    exam_of,
+    heard_in,
     known_of,
     known_to_base,
     report_of,
     scores,
     suite_answers,
 )
-from retrain.metrics.judged import Known
+from retrain.metrics.judged import Answer, Known
 from retrain.near_duplicates import text_of
 from retrain.suites import GENERAL, general_cases
 from retrain.suites.expansion import Suite
@@ -70,6 +73,7 @@ class About:
 
 
 NOTHING = About({}, ())
+EXAMS_LOOKED_AT = 20
 
 
 class Examiner(Protocol):
@@ -114,6 +118,7 @@ class Examined:
     criteria: Sequence[Criterion]
     known: Known
     judged: gate.Judgement
+    exam: str
 
 
 def perform(runtime: Runtime, lease: Lease, model_id: UUID, examiner: Examiner) -> dict[str, Any]:
@@ -132,7 +137,7 @@ def perform(runtime: Runtime, lease: Lease, model_id: UUID, examiner: Examiner) 
     examined = _examine(runtime, lease, examiner, asked)
     suites, answers, criteria = examined.suites, examined.answers, examined.criteria
     report = runtime.artifacts.put_bytes(
-        canonical_json(report_of(suites, answers, examined.judged, criteria))
+        canonical_json(report_of(suites, answers, examined.judged, criteria, asked.labels))
     )
     scored = list(scores(suites, answers, criteria, known=examined.known, seed=asked.evaluation.seed))
     with lease.transaction() as session:
@@ -183,7 +188,9 @@ def _examine(runtime: Runtime, lease: Lease, examiner: Examiner, asked: Asked) -
     model = examiner.open(asked.project.base_model, asked.project.system_prompt)
     _add_adapters(runtime, model, asked.adapters)
     cases = [case for each in (*suites.values(), *behaviour) for case in (*each.cases, *each.originals)]
-    answers = answer_all(model, asked.adapters, cases, asked.labels, report=lease.report)
+    exam = exam_of(asked.challenger.base_sha256 or "", asked.project.system_prompt, cases, asked.labels)
+    heard = _heard(runtime, lease, asked, exam, cases)
+    answers = answer_all(model, asked.adapters, cases, asked.labels, heard=heard, report=lease.report)
     general = known_to_base(suites[GENERAL].cases, answers["base"])
     suites[GENERAL] = replace(suites[GENERAL], cases=general)
     everything = [*suites.values(), *behaviour]
@@ -197,7 +204,35 @@ def _examine(runtime: Runtime, lease: Lease, examiner: Examiner, asked: Asked) -
     )
     people = asked.people
     judged = gate.with_effort(judged, rules, validating=people.validation, spent=people.total)
-    return Examined(everything, answers, criteria, known, judged)
+    return Examined(everything, answers, criteria, known, judged, exam)
+
+
+def _heard(
+    runtime: Runtime, lease: Lease, asked: Asked, exam: str, cases: Sequence[Case]
+) -> dict[str | None, Mapping[str, Answer]]:
+    """Return what the adapters answered to the very same exam before, as the champion did to each challenger's."""
+    with lease.transaction() as session:
+        earlier = session.exec(
+            select(Evaluation)
+            .where(Evaluation.project_id == asked.project.id, col(Evaluation.report).is_not(None))
+            .order_by(col(Evaluation.id).desc())
+            .limit(EXAMS_LOOKED_AT)
+        ).all()
+    heard: dict[str | None, Mapping[str, Answer]] = {}
+    for one in earlier:
+        if one.hashes.get("exam") != exam or one.report is None:
+            continue
+        told = orjson.loads(runtime.artifacts.get_bytes(one.report))
+        of_it = {
+            "base": None,
+            "champion": one.hashes["champion"] or None,
+            "challenger": one.hashes["adapter"],
+        }
+        for who, adapter in of_it.items():
+            said = heard_in(told, who, cases) if adapter not in heard else None
+            if said is not None:
+                heard[adapter] = said
+    return heard
 
 
 def _hashes(asked: Asked, examined: Examined) -> dict[str, str]:
@@ -209,6 +244,7 @@ def _hashes(asked: Asked, examined: Examined) -> dict[str, str]:
         "criteria": asked.criteria.sha256,
         "gate_rules": asked.rules.sha256,
         "suite": asked.suite.sha256,
+        "exam": examined.exam,
         "cases": sha256_of({each.name: sorted(case.key for case in each.cases) for each in examined.suites}),
     }
 

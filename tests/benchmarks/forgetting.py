@@ -76,7 +76,14 @@ def measure(repetitions: Repetitions) -> Report:
     model = LanguageModel.load(base.directory, system_prompt=SYSTEM_PROMPT)
     replay = own_answers(model)
     spec = TrainingSpec(
-        base.reference, base.sha256, "sha256:bench", SYSTEM_PROMPT, rank=16, alpha=32, epochs=5
+        base.reference,
+        base.sha256,
+        "sha256:bench",
+        SYSTEM_PROMPT,
+        rank=16,
+        alpha=32,
+        learning_rate=1e-3,
+        epochs=6,
     )
     with TemporaryDirectory() as folder:
         club = Club(base, Path(folder), spec)

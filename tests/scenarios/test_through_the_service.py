@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from retrain import examination
 from retrain.types import Split
 from service.web.app import create_app
 from tests.benchmarks.installation import installation
@@ -28,6 +29,8 @@ def story(cache_dir) -> Iterator[SimpleNamespace]:
         installation(cache_dir=cache_dir, training_threads=1) as runtime,
         pytest.MonkeyPatch.context() as patch,
     ):
+        asked: list[int] = []
+        patch.setattr(examination, "ask", counting(asked))
         client = create_app(runtime).test_client()
         ward = joined(Ward(runtime, client, partial(do_all_due, runtime)), patch)
         ward.judge_by(60)
@@ -46,6 +49,7 @@ def story(cache_dir) -> Iterator[SimpleNamespace]:
             too_early=too_early,
             too_late=too_late,
             rolled_back=rolled_back,
+            asked=asked,
             answers=[before, after, live_answers(ward, "v1")],
         )
 
@@ -54,6 +58,12 @@ def test_without_replay_the_increment_is_refused(story):
     assert story.forgetful["verdict"] == "refused"
     lost = {(reason["rule"], reason["met"]) for reason in story.forgetful["reasons"]}
     assert ("loss", False) in lost, story.forgetful["sentence"]
+
+
+def test_only_who_is_new_is_asked_the_exam_that_the_others_sat(story):
+    base_and_first, then_all, then_the_careful_one = 2, 3, 1
+    assert len(story.asked) == base_and_first + then_all + then_the_careful_one
+    assert story.asked[-1] == story.asked[-2] > 0
 
 
 def test_with_replay_it_passes(story):
@@ -104,6 +114,17 @@ def test_flags_that_paraphrase_test_cases_are_never_trained_on(ward):
     splits = ward.splits()
     assert {splits[prompt] for prompt in (*tested, *near) if prompt in splits} == {Split.TEST}
     assert sum(split is Split.TRAIN for split in splits.values()) >= 20
+
+
+def counting(asked: list[int]):
+    """Ask as usual, and write down how many cases."""
+    ask = examination.ask
+
+    def counted(model, cases, labels):
+        asked.append(len(cases))
+        return ask(model, cases, labels)
+
+    return counted
 
 
 def joined(ward: Ward, patch: pytest.MonkeyPatch) -> Ward:

@@ -1,6 +1,8 @@
 """Examinations: which suites are asked, of whom, and what is told of the answers."""
 
+import json
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +13,8 @@ from retrain.examination import (
     answer_all,
     ask,
     behaviour_suites,
+    exam_of,
+    heard_in,
     known_of,
     report_of,
     report_without,
@@ -21,7 +25,7 @@ from retrain.gate import Judgement, Verdict
 from retrain.metrics.judged import NOTHING, Answer
 from retrain.near_duplicates import text_of
 from retrain.suites.expansion import Suite
-from retrain.types import Case, Example, Kind, Message
+from retrain.types import Case, Example, Kind, Message, canonical_json
 
 SAID = "Oh great, another three hours on hold, just how I like to spend my Monday."
 OWN = {
@@ -84,6 +88,34 @@ def test_equal_adapters_are_asked_once_and_no_case_twice():
     assert model.asked == [2, 2]
     assert answers["base"] is answers["champion"]
     assert [each["asking"] for each in told] == list(adapters)
+
+
+def test_what_was_heard_to_the_same_exam_is_not_asked_again_and_is_the_same():
+    labels, adapters = ["billing", "skin"], {"base": None, "champion": "sha256:1", "challenger": "sha256:2"}
+    first = answer_all(Model(), adapters, TEST, labels, report=lambda **_: None)
+    suite = Suite("test", "the test split", "v", TEST)
+    told = json.loads(
+        canonical_json(report_of([suite], first, Judgement(Verdict.PASSED, "Passed.", ()), [], labels))
+    )
+    heard = {"sha256:1": heard_in(told, "champion", TEST), None: heard_in(told, "base", TEST)}
+    model = Model()
+    again = answer_all(model, adapters, TEST, labels, heard=heard, report=lambda **_: None)
+    assert model.asked == [2]
+    assert again == first
+    assert heard_in(report_without(told, {"t0"}), "champion", TEST) is None
+
+
+def test_another_exam_has_another_name():
+    exams = {
+        exam_of("sha256:base", "Answer.", TEST, ["billing"]),
+        exam_of("sha256:other", "Answer.", TEST, ["billing"]),
+        exam_of("sha256:base", "Reply.", TEST, ["billing"]),
+        exam_of("sha256:base", "Answer.", TEST[::-1], ["billing"]),
+        exam_of("sha256:base", "Answer.", TEST, ["skin"]),
+        exam_of("sha256:base", "Answer.", [replace(TEST[0], check="exact"), TEST[1]], ["billing"]),
+    }
+    assert len(exams) == 6
+    assert exam_of("sha256:base", "Answer.", [*TEST, TEST[0]], ["billing"]) in exams
 
 
 def test_without_labels_models_write_and_short_answers_get_few_tokens():
