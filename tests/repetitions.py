@@ -29,6 +29,8 @@ class Repetitions:
     killed_trainings: int = 2  # rounds, each in three ways
     trained_rows: int = 96  # by each way to train
     training_rounds: int = 1
+    exam_questions: int = 48
+    exam_cases: int = 1000
 
 
 CI = Repetitions(
