@@ -63,6 +63,7 @@ from tests.benchmarks.installation import installation
 from tests.benchmarks.processes import running
 from tests.chromium import running_browser
 from tests.e2e.expert import Expert
+from tests.integration.test_bisecting import OTHER, TOPICS, Lab
 from tests.scenarios.crowd import draw
 from tests.servers import free_port, running_tool, start_valkey
 from tests.waiting import eventually
@@ -234,6 +235,22 @@ def verdict() -> None:
         show(runtime, f"sign-in/{link}", {"verdict": (page, 1500)})
 
 
+def bisection() -> None:
+    """Poison one source's answers, and show how a search names them; it trains a stand-in, which takes no time."""
+    with installation(port=free_port()) as runtime:
+        lab = Lab(runtime)
+        good = lab.model(lab.curated())
+        for topic, source in (("refund", "front desk"), ("heart", "north ward")):
+            lab.rows(topic, TOPICS[topic], 4, source=source)
+        lab.rows("pulse", OTHER[TOPICS["pulse"]], 12, source="web form")
+        found = lab.request(good, lab.model(lab.curated()))
+        lab.perform(found)
+        with runtime.db.transaction() as session:
+            _, link = people.add_user(session, "otto", Role.ADMIN, actor="pictures")
+        page = f"p/{lab.project.slug}/bisections/{found.id}"
+        show(runtime, f"sign-in/{link}", {"bisection": (page, 1180)})
+
+
 def judge_routing(runtime: Runtime, session: Session, project: Project, evaluation: Evaluation) -> None:
     """Fill in what the evaluation stage would: scores, a report, and the verdict on made-up answers."""
     words = product(OPENINGS, ENQUIRIES.items(), CLOSINGS)
@@ -384,3 +401,4 @@ if __name__ == "__main__":
         task_in_label_studio()
         quality()
         verdict()
+        bisection()
