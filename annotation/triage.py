@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -75,6 +75,18 @@ def expected_values(settled: Iterable[tuple[Collection[str], bool]]) -> dict[str
         decided.update(reasons)
         taught.update(reasons if teaches else ())
     return {reason: 2 * (taught[reason] + 1) / (count + 2) for reason, count in decided.items()}
+
+
+def with_estimates(values: Mapping[str, float], worth: Mapping[str, float]) -> dict[str, float]:
+    """Return expected values by reason, a half of it where rows are worth least, one and a half where most.
+
+    `worth` is what a model was estimated to gain by each row of a reason. It tells an order and has no unit, so that
+    only the rank counts.
+    """
+    ranked = sorted(worth, key=lambda reason: (worth[reason], reason))
+    most = max(len(ranked) - 1, 1)
+    factors = {reason: 0.5 + place / most for place, reason in enumerate(ranked)} if len(ranked) > 1 else {}
+    return {reason: values.get(reason, 1.0) * factors.get(reason, 1.0) for reason in {**values, **factors}}
 
 
 def random_share(keys: Iterable[str], share: float, seed: str) -> list[str]:

@@ -8,7 +8,7 @@ from uuid import UUID
 import structlog
 from sqlmodel import Session, col, select
 
-from annotation.triage import Flag, expected_values, prioritise, random_share
+from annotation.triage import Flag, expected_values, prioritise, random_share, with_estimates
 from annotation.types import Cause, Verdict
 from retrain.near_duplicates import clusters
 from retrain.types import sha256_of
@@ -21,6 +21,9 @@ from service.settlements import IN_FORCE, MAY_SETTLE
 from service.tables import (
     AnnotationTask,
     Feedback,
+    Job,
+    JobKind,
+    JobState,
     Project,
     Rating,
     Response,
@@ -171,7 +174,7 @@ class _Weights:
 
 
 def _expected_values(session: Session, project_id: UUID) -> dict[str, float]:
-    """Return by reason what flags are expected to teach, by the newest of those that experts decided."""
+    """Return by reason what flags are expected to teach: by those that experts decided, and by the newest estimate."""
     decided = (
         select(Feedback.reasons, Settlement.verdict, Settlement.cause)
         .join(TaskFlag, col(TaskFlag.feedback_id) == Feedback.id)
@@ -179,9 +182,15 @@ def _expected_values(session: Session, project_id: UUID) -> dict[str, float]:
         .where(Feedback.project_id == project_id, IN_FORCE)
     )
     newest = session.exec(decided.order_by(col(Settlement.id).desc()).limit(BATCH))
-    return expected_values(
+    expected = expected_values(
         (reasons, verdict is Verdict.INCORRECT and cause is Cause.MODEL) for reasons, verdict, cause in newest
     )
+    estimated = select(Job.result).where(
+        Job.project_id == project_id, Job.kind == JobKind.VALUE, Job.state == JobState.DONE
+    )
+    found = session.exec(estimated.order_by(col(Job.id).desc()).limit(1)).first() or {}
+    worth = {one["group"]: one["estimate"] / one["rows"] for one in found.get("reasons", ()) if one["rows"]}
+    return with_estimates(expected, worth)
 
 
 def _pairs(session: Session, task: AnnotationTask) -> Sequence[tuple[Feedback, Response]]:

@@ -11,6 +11,7 @@ from sqlmodel import col, select
 from annotation.types import Cause, Connector, LabelSchema, TaskKind, Verdict
 from retrain.recipe import Recipe
 from service import label_studio_server, projects, schedule
+from service.clock import utcnow
 from service.errors import Invalid
 from service.jobs.sets import Tools
 from service.label_studio_server import Running
@@ -26,6 +27,7 @@ from service.tables import (
     Feedback,
     Job,
     JobKind,
+    JobState,
     Project,
     ProjectKind,
     Rating,
@@ -196,6 +198,19 @@ def test_what_such_flags_taught_and_how_sure_the_model_was_are_parts_of_a_priori
         {"severity": severity[1], "flags": 1, "uncertainty": 1.0, "value": pytest.approx(2 / 3)},
     ]
     assert newest[0].priority == pytest.approx(severity[0] * 0.6 * 4 / 3)
+
+
+def test_what_rows_of_a_reason_are_estimated_to_be_worth_is_a_part_of_a_priority(any_clinic):
+    worth = [{"group": "style", "rows": 2, "estimate": 8.0}, {"group": "wrong", "rows": 9, "estimate": 9.0}]
+    with any_clinic.runtime.db.transaction() as session:
+        project = any_clinic.project.id
+        done = {"kind": JobKind.VALUE, "state": JobState.DONE, "not_before": utcnow()}
+        session.add(Job(project_id=project, row_id=project, result={"reasons": worth}, **done))
+    for reason in ("wrong", "style"):
+        any_clinic.flag(any_clinic.respond(prompt=f"a question that is {reason}"), reason)
+    any_clinic.triage()
+    tasks = sorted(any_clinic.rows(AnnotationTask), key=lambda task: task.created_at)
+    assert [task.urgency["value"] for task in tasks] == [0.5, 1.5]
 
 
 def test_each_answer_to_the_same_question_may_be_drawn(any_clinic):

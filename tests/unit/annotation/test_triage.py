@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotation.triage import Case, Flag, Urgency, expected_values, prioritise, random_share
+from annotation.triage import Case, Flag, Urgency, expected_values, prioritise, random_share, with_estimates
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -50,6 +50,13 @@ def test_flags_of_a_kind_that_taught_something_come_before_flags_that_did_not():
     assert values == {"wrong": pytest.approx(20 / 11), "slow": pytest.approx(4 / 11)}
     flags = [flag(reason, reason, value=values.get(reason, 1.0)) for reason in ("slow", "new", "wrong")]
     assert groups(*flags) == ["wrong", "new", "slow"]
+
+
+def test_flags_whose_rows_a_model_gained_most_by_come_first_and_by_rank_alone():
+    values, worth = {"wrong": 1.0, "slow": 1.0}, {"wrong": 0.001, "slow": 900.0, "rude": -3.0}
+    assert with_estimates(values, worth) == {"rude": 0.5, "wrong": 1.0, "slow": 1.5}
+    assert with_estimates(values, {"wrong": 5.0}) == values
+    assert with_estimates(values, {}) == values
 
 
 def test_of_equally_urgent_cases_the_oldest_comes_first():
