@@ -140,7 +140,8 @@ def exam_of(base: str, system_prompt: str, cases: Sequence[Case], labels: Sequen
     questions = {case.key: [asdict(turn) for turn in case.messages] for case in cases}
     checks = {case.key: case.check for case in cases}
     asked = [base, FRAME_VERSION, system_prompt, list(questions.items()), checks, list(labels)]
-    return sha256_of([*asked, machine(1)["cpu"]])
+    here = machine(1)
+    return sha256_of([*asked, here["cpu"], here["gpu"]])
 
 
 def heard_in(report: Mapping[str, Any], who: str, cases: Sequence[Case]) -> dict[str, Answer] | None:

@@ -6,15 +6,26 @@ from pathlib import Path
 
 
 def machine(threads: int) -> dict[str, object]:
-    """Return Python's version, the system, the kind of CPU, and the threads that sums are parted among (0: usual)."""
+    """Return Python's version, the system, the kinds of CPU and GPU, and the threads that sums are parted among.
+
+    0 threads are as many as is usual.
+    """
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
         "system": platform.system(),
         "cpu": _cpu(),
+        "gpu": ", ".join(_gpus()) or "none",
         "cpus": os.cpu_count(),
         "threads": threads or int(os.environ.get("OMP_NUM_THREADS") or 0) or os.cpu_count(),
     }
+
+
+def _gpus() -> list[str]:
+    """Return the names of NVIDIA's GPUs, as its driver tells them on Linux; `CUDA_VISIBLE_DEVICES` hides none."""
+    found = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    told = (line.partition(":") for file in found for line in file.read_text().splitlines())
+    return [value.strip() for name, _, value in told if name == "Model"]
 
 
 def _cpu() -> str:

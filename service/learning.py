@@ -7,11 +7,13 @@ from typing import Any, Protocol
 
 from annotation.triage import random_share
 from retrain.errors import RowsTooLong
+from retrain.machine import machine
 from retrain.methods import check_method, forms_of
 from retrain.suites import ask_generally, replay_prompts
 from retrain.types import Example, Message, Mode, Progress, Split, TrainedAdapter, TrainingSpec, content_hash
 from service.errors import NotFound
 from service.runtime import Runtime
+from service.settings import Settings
 from service.tables import TrainingSet
 
 PROBED, PROBED_AT_LEAST = 32, 8
@@ -98,6 +100,12 @@ def learn(
         names = sorted(map(content_hash, chosen))
         named = {names[int(place)][:ROW_CHARS]: tokens for place, tokens in error.tokens.items()}
         raise RowsTooLong(named, error.most) from error
+
+
+def environment(settings: Settings) -> dict[str, object]:
+    """Return what of this machine, and of how it is used, decides an adapter's bytes."""
+    processes = settings.training_processes if settings.engine == "accelerate" else 1
+    return machine(settings.training_threads) | {"processes": processes}
 
 
 def read_set(

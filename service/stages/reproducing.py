@@ -10,14 +10,13 @@ import structlog
 from sqlmodel import Session
 
 from retrain import archive
-from retrain.machine import machine
 from retrain.types import Split, TrainingSpec
 from service import ledger
 from service.answers import made_by
 from service.answers.erasures import erased_rows
 from service.answers.examples import contents
 from service.clock import utcnow
-from service.learning import learn, read_set
+from service.learning import environment, learn, read_set
 from service.queue import Lease
 from service.runtime import Runtime
 from service.scoring import Bench
@@ -95,7 +94,7 @@ def _differences(
     """Yield what is not as it was: erased rows, the machine, each package."""
     if gone := erased_rows(session, training_set):
         yield _difference("rows", "as frozen", f"{gone} of them erased")
-    now = machine(runtime.settings.training_threads)
+    now = environment(runtime.settings)
     for name, value in run.environment.items():
         if name in now and now[name] != value:
             yield _difference(name, value, now[name])

@@ -15,7 +15,6 @@ from sqlmodel import Session, col, select
 
 from retrain import archive
 from retrain.errors import TrainingBroke, Unhealthy
-from retrain.machine import machine
 from retrain.methods import usual_method
 from retrain.recipe import Recipe
 from retrain.suites import ask_generally, replay_prompts
@@ -26,7 +25,7 @@ from service.answers.audits import refuse_blocked
 from service.answers.examples import contents
 from service.clock import utcnow
 from service.errors import Invalid
-from service.learning import Located, Trainer, learn, probe_of, read_set
+from service.learning import Located, Trainer, environment, learn, probe_of, read_set
 from service.queue import Lease
 from service.runtime import Runtime
 from service.tables import (
@@ -236,10 +235,10 @@ def _record_code(runtime: Runtime, lease: Lease, run_id: UUID, spec: TrainingSpe
     """Keep the code, packages and machine that this run depends on, so that it can be repeated."""
     code = runtime.artifacts.put_bytes(archive.make(Path(archive.__file__).parents[1]))
     lock = runtime.artifacts.put_bytes(archive.lock().encode())
-    environment = machine(runtime.settings.training_threads)
     with lease.transaction() as session:
         run = session.get_one(TrainingRun, run_id)
-        run.sqlmodel_update({"code_archive": code, "package_lock": lock, "environment": environment})
+        run.code_archive, run.package_lock = code, lock
+        run.environment = environment(runtime.settings)
         run.spec = spec.to_json()
 
 

@@ -11,7 +11,7 @@ import torch
 from sqlmodel import select
 
 from retrain import parquet
-from retrain.errors import BrokenArtifact, NoQuantization, RowsTooLong, WrongMethod
+from retrain.errors import BrokenArtifact, NoQuantization, RetrainError, RowsTooLong, WrongMethod
 from retrain.types import Example, Kind, Message, Method, Split, TrainingSpec, content_hash
 from service import jobs
 from service.answers import consolidation
@@ -108,8 +108,15 @@ class Workshop:
         return lease
 
     def perform(self, run_id: UUID) -> dict:
+        """Do a run's job to its end, good or bad, as workers do."""
         lease = self.lease(run_id)
-        return training.perform(self.runtime, lease, run_id, self.tools)
+        try:
+            done = training.perform(self.runtime, lease, run_id, self.tools)
+        except RetrainError as error:
+            lease.bury(error, code="refused")
+            raise
+        lease.finish(done)
+        return done
 
     def is_cut_off(self, run_id: UUID) -> None:
         lease, self.tools.is_doomed = self.lease(run_id), True
@@ -292,7 +299,9 @@ def test_an_adapter_of_which_a_bit_was_changed_is_not_gone_on_from(workshop):
 
 def test_the_engine_of_several_processes_makes_a_challenger_too(workshop):
     settings = workshop.runtime.settings.model_copy(update={"engine": "accelerate"})
+    workshop.runtime = replace(workshop.runtime, settings=settings)
     workshop.tools = Tools(TorchTools(settings))
     run_id = workshop.request()
     assert workshop.perform(run_id)["model_version"] == 1
-    assert len(workshop.run(run_id).report["losses"]) == 1
+    done = workshop.run(run_id)
+    assert (len(done.report["losses"]), done.environment["processes"]) == (1, 2)
