@@ -14,8 +14,10 @@ from retrain.difference import diff
 from retrain.types import Example, Split
 from service.answers.erasures import erased_rows
 from service.answers.examples import LOOKED_UP, examples_of
+from service.answers.flags import ANSWERED, FLAG
 from service.tables import (
     Annotation,
+    AnnotationTask,
     Settlement,
     SettlementAnnotation,
     SplitAssignment,
@@ -147,9 +149,9 @@ def _origins(session: Session, keys: Iterable[str]) -> dict[str, Cause]:
         )
         found |= {str(key): Cause("annotation", str(row_id)) for key, row_id in session.exec(annotated)}
         flagged = (
-            select(Settlement.id, TaskFlag.feedback_id)
-            .join(TaskFlag, col(TaskFlag.task_id) == Settlement.task_id)
-            .where(col(Settlement.id).in_(part))
+            select(Settlement.id, FLAG.id)
+            .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
+            .where(col(Settlement.id).in_(part), *ANSWERED)
             .order_by(col(TaskFlag.id).desc())
         )
         found |= {str(key): Cause("flag", str(row_id)) for key, row_id in session.exec(flagged)}

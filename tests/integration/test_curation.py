@@ -21,6 +21,7 @@ from retrain.types import Form, Kind, Message
 from service import glossary, people, projects
 from service.answers import newest_set
 from service.answers.audits import blocking
+from service.answers.lineage import consents
 from service.clock import utcnow
 from service.errors import AlreadyDecided, AuditBlocked, Invalid, NotFound, WrongState
 from service.runtime import from_environment
@@ -102,6 +103,23 @@ class TestForms:
         desk.settle("where?", "here", may_train=False)
         desk.settle("when?", "now", of_flag={"consent": False})
         assert set(desk.examples(desk.curate())) == {kept}
+
+    @pytest.mark.parametrize("way", ["schema", "repair"])
+    def test_a_flag_counts_for_each_task_about_its_response(self, any_desk, way):
+        kept = any_desk.settle("who?", "Ann")
+        before = any_desk.curate()
+        first = any_desk.settle("where?", "here", Verdict.INCORRECT, correction="there")
+        again = any_desk.settle_again(first, way, "over there")
+        after = any_desk.curate()
+        assert any_desk.examples(after)[again].reasons == ("wrong",)
+        [added] = any_desk.compare(before, after)["added"]
+        with any_desk.runtime.db.transaction() as session:
+            flag = session.exec(select(Feedback).order_by(col(Feedback.id).desc())).first()
+            told = consents(session, [UUID(again)])[UUID(again)]
+            flag.consent = False
+        assert added["cause"] == {"kind": "flag", "id": str(flag.id)}
+        assert told["flags"] == {str(flag.id): None}
+        assert set(any_desk.examples(any_desk.curate())) == {kept}
 
     def test_extraction_is_a_kind_too(self, runtime):
         desk = Desk(runtime, ProjectKind.EXTRACTION)
