@@ -68,4 +68,4 @@ def _waived(session: Session, training_set: TrainingSet, found: Sequence[Finding
     """Return the waivers that hold today for what was found."""
     holding = waivers(session, training_set, utcnow().date())
     waived = [holding[name].content for name in sorted({finding.name for finding in found} & holding.keys())]
-    return [card.Waiver(one["check"], one["reason"], date.fromisoformat(one["until"])) for one in waived]
+    return [card.Waiver(one["check"], date.fromisoformat(one["until"])) for one in waived]

@@ -29,6 +29,7 @@ from service.tables import (
     Mirror,
     ModelVersion,
     Project,
+    ProjectKind,
     RunState,
     Score,
     TrainingRun,
@@ -224,7 +225,7 @@ def _judged(session: Session, project: Project, training_set: TrainingSet) -> li
             model=model,
             evaluation=evaluation,
             metrics=_metrics(session, evaluation),
-            verdict=describe_evaluation(session, evaluation),
+            verdict=_verdict(session, project, evaluation),
             name=f"v{model.number}-{place}" if place > 1 else f"v{model.number}",
         )
         for one, model in finished
@@ -246,6 +247,14 @@ def _metrics(session: Session, evaluation: Evaluation) -> dict[str, float]:
         )
     )
     return {f"{score.suite}.{score.metric}": round(score.value, 6) for score in scores if not score.slice}
+
+
+def _verdict(session: Session, project: Project, evaluation: Evaluation) -> dict[str, Any]:
+    """Tell of a verdict without the figures of slices that hosts name: an erasure deletes those, and not in Git."""
+    told = describe_evaluation(session, evaluation)
+    is_label = f"{'label' if project.kind is ProjectKind.CLASSIFICATION else ''}="
+    kept = [one for one in told["scores"] if not one["slice"] or one["slice"].startswith(is_label)]
+    return told | {"scores": kept}
 
 
 def _run_contents(runtime: Runtime, judged: Judged, folder: Path) -> Contents:

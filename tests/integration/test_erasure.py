@@ -23,12 +23,13 @@ from retrain.recipe import Recipe
 from retrain.types import Split, canonical_json
 from retrain.versions import DataRepository
 from service import db, ledger, revisions, rights
+from service.answers import describe_evaluation
 from service.answers.erasures import erased_rows, learned_from_erased
 from service.clock import utcnow
 from service.db import Database
 from service.errors import NotFound, TryAgain
 from service.jobs.erasure import forget
-from service.stages import curation, erasure, labelling
+from service.stages import curation, erasure, labelling, mirroring
 from service.tables import (
     Annotation,
     AnnotationTask,
@@ -163,6 +164,8 @@ class Clinic(Team):
             hashes = [row.content_sha256 for row in rows if str(row.settlement_id) in self.own]
             varied = [f"typos:{name}" for name in hashes]
             evaluation.report = self.report(dict.fromkeys([*hashes, *varied], f"the {MARKER} plays"))
+        self.mirror_again(self.second)
+        with self.runtime.db.transaction() as session:
             failed = session.get_one(TrainingRun, self.model(session).training_run_id)
             failed.state = RunState.FAILED
         work = self.runtime.settings.work / str(failed.id)
@@ -272,6 +275,14 @@ def test_after_an_erasure_no_word_is_left_anywhere(clinic):
     assert clinic.holding() == FILES | COLUMNS
     assert clinic.erase() == {"responses": 5, "feedback": 5, "tasks": 3, "sets": 2}
     assert clinic.holding() == set()
+
+
+def test_a_slice_that_a_host_names_would_stay_in_git(clinic, monkeypatch):
+    told = lambda session, project, evaluation: describe_evaluation(session, evaluation)  # noqa: E731
+    monkeypatch.setattr(mirroring, "_verdict", told)
+    clinic.spread()
+    clinic.erase()
+    assert clinic.holding() == {"git"}
 
 
 @pytest.mark.parametrize(
