@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import UUID
 
@@ -157,10 +156,10 @@ def _tag(
     """Publish what has no tag yet; return the set's tag and commit, and each run's commit."""
     version = training_set.version
     tag = f"{slug}/{version_tag(version, revision)}"
-    with TemporaryDirectory() as folder:
-        whole = Path(folder) / "whole.parquet"
+    with runtime.scratch() as folder:
+        whole = folder / "whole.parquet"
         whole.write_bytes(runtime.artifacts.get_bytes(training_set.artifact))
-        rows = {f"rows/{name}": path for name, path in files.shards(whole, Path(folder)).items()}
+        rows = {f"rows/{name}": path for name, path in files.shards(whole, folder).items()}
         with runtime.db.reading() as session:
             contents = Contents(rows, facts_of(runtime, session, training_set), training_set.created_at)
         # A tag is what it was: rows may have been erased, and lineage salted anew, since it was made.
@@ -174,7 +173,7 @@ def _tag(
                     slug,
                     version,
                     each.name,
-                    _run_contents(runtime, each, Path(folder) / each.name),
+                    _run_contents(runtime, each, folder / each.name),
                     revision=revision,
                 )
                 for each in judged

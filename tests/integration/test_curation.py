@@ -17,13 +17,13 @@ from sqlmodel import col, select
 from annotation.types import Cause, Verdict
 from retrain.audit import Repair, RepairKind, Severity, checks
 from retrain.near_duplicates import text_of
-from retrain.types import Form, Kind, Message
+from retrain.types import Form, Kind, Message, Split
 from service import glossary, people, projects
 from service.answers import newest_set
 from service.answers.audits import blocking
 from service.answers.lineage import consents
 from service.clock import utcnow
-from service.errors import AlreadyDecided, AuditBlocked, Invalid, NotFound, WrongState
+from service.errors import AlreadyDecided, AuditBlocked, Invalid, NotFound, TryAgain, WrongState
 from service.runtime import from_environment
 from service.stages import intake
 from service.tables import (
@@ -639,6 +639,24 @@ class TestRecipes:
 
 
 class TestHistory:
+    def test_of_two_sets_built_at_once_the_later_one_goes_by_the_splits_of_the_first(self, any_desk):
+        key = any_desk.settle("who?", "Ann")
+        any_desk.settle("where?", "there")
+        all_test = {"test_share": 0.99, "validation_share": 0.0, "regression_share": 0.0}
+        audit, made = any_desk.reviewer.audit, []
+
+        def build_another(*arguments, **more):
+            any_desk.reviewer.audit = audit
+            made.append(any_desk.curate(**all_test))
+            return audit(*arguments, **more)
+
+        any_desk.reviewer.audit = build_another
+        with pytest.raises(TryAgain, match="another set"):
+            any_desk.curate(**ALL_TRAIN)
+        [first] = made
+        later = any_desk.curate(**ALL_TRAIN)
+        assert any_desk.examples(first)[key].split is any_desk.examples(later)[key].split is Split.TEST
+
     def test_what_is_near_a_row_that_left_stays_in_its_split(self, desk):
         asked = "how do i open an account after moving abroad with my family"
         key = desk.settle(asked, "go there")
