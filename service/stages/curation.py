@@ -95,7 +95,7 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
         raise _nothing_left(project, dropped)
     findings = tools.audit(
         built.examples,
-        replace(context, earlier=held_out(history, built.examples)),
+        replace(context, earlier=held_out(history, built.examples), near_threshold=recipe.near_threshold),
         checks=recipe.checks,
         report=lambda *step: _report(lease, *step),
     )

@@ -14,7 +14,7 @@ import structlog
 from sqlmodel import Session, col, select
 
 from retrain.amounts import how_many
-from retrain.errors import LostContent, RemoteRefused, RetrainError
+from retrain.errors import LostContent, MissingArtifact, RemoteRefused, RetrainError
 from retrain.types import Contents, version_tag
 from service.answers import describe_evaluation, newest_set
 from service.answers.erasures import ERASED_SETS, REVISION, Repository, RowFiles, erased_shards, revision_of
@@ -68,7 +68,7 @@ def run(
 
     Raises:
         RetrainError: it cannot be put into the repository.
-        TryAgain: the remote or the tracker refuses; everything is kept here, and the next attempt sends it.
+        TryAgain: a file was just replaced, or the remote or the tracker refuses; the next attempt goes on.
     """
     with lease.transaction() as session:
         training_set = session.get_one(TrainingSet, set_id)
@@ -79,6 +79,9 @@ def run(
         tag, commit, tagged = _tag(
             runtime, project.slug, training_set, judged, repository, files=files, revision=revision
         )
+    except MissingArtifact as error:
+        _record(lease, set_id, "", failure=str(error))
+        raise TryAgain(f"{error}: an erasure may have put another in its place") from error
     except RetrainError as error:
         _record(lease, set_id, "", failure=str(error))
         raise
@@ -109,7 +112,8 @@ def collect(lease: Lease, repository: Repository) -> dict[str, Any]:
 
     def needed() -> list[str]:
         with lease.transaction() as session:
-            kept.extend(needed_tags(session))
+            # What a mirror still waits to publish has nothing here yet.
+            kept.extend(sorted({*needed_tags(session)} & {*repository.tags()}))
         return kept
 
     try:

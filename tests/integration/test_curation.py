@@ -394,18 +394,20 @@ class TestCauses:
         with any_desk.runtime.db.transaction() as session:
             response = session.exec(select(Response).where(Response.text == "MARKER")).one()
             response.may_train = False
-        changes = any_desk.compare(first, any_desk.curate())
-        assert changes["removed"] == [
+        gone = any_desk.compare(first, any_desk.curate())["removed"]
+        assert gone == [
             {
                 "row": {
                     "key": key,
                     "prompt": "",
                     "answer": "",
-                    "split": changes["removed"][0]["row"]["split"],
+                    "split": gone[0]["row"]["split"],
                 },
                 "cause": {"kind": "consent", "id": key},
             }
         ]
+        with any_desk.runtime.db.reading() as session:
+            assert any_desk.compare(newest_set(session, any_desk.project.id), first)["added"] == gone
         rebuilt = any_desk.rebuild(first)
         assert (rebuilt["withheld"], rebuilt["erased"], rebuilt["equal"]) == (1, 0, True)
 
@@ -495,8 +497,9 @@ class TestContext:
         with desk.runtime.db.transaction() as session:
             glossary.set_glossary(session, desk.project, content, actor="olga")
         desk.settle("who?", "Ann")
-        desk.curate()
+        desk.curate(near_threshold=0.6)
         seen = desk.reviewer.seen
+        assert seen.near_threshold == 0.6
         assert (seen.description, seen.glossary) == ("a bank's counter", {"account": ["deposit book"]})
         assert [str(each.valid_to) for each in seen.validity] == ["2020-12-31"]
         assert list(seen.prompts.values()) == ["who?"] and list(seen.groups) == ["region"]

@@ -235,6 +235,18 @@ def test_a_judged_run_joins_its_set_under_one_tag(team, tmp_path):
     assert (run / "adapter" / "adapter_model.safetensors").read_bytes() == b"weights"
 
 
+def test_a_file_that_an_erasure_replaced_meanwhile_is_looked_for_again(team):
+    team.settle("who?", "Ann")
+    training_set = team.curate()
+    content = team.runtime.artifacts.get_bytes(training_set.artifact)
+    team.runtime.artifacts.remove(training_set.artifact)
+    with pytest.raises(TryAgain, match="no artifact"):
+        team.mirror(training_set)
+    assert "no artifact" in team.row(training_set).failure
+    team.runtime.artifacts.put_bytes(content)
+    assert team.mirror_again(training_set)["sent"] == 1
+
+
 def test_mirroring_twice_changes_nothing(team):
     team.settle("who?", "Ann")
     training_set = team.curate()
@@ -307,6 +319,9 @@ def test_collecting_frees_only_what_no_model_needs(team, tmp_path):
         assert (
             dvc(checked_out(team.repository, tag, tmp_path / tag.replace("/", "-")), "pull").returncode == 0
         )
+    team.settle("why?", "soon")
+    team.curate()
+    assert team.collect() == 1  # the set before, though the newest has no tag yet
 
 
 def test_what_a_remote_refused_is_not_collected_and_is_sent_once_it_recovers(team, tmp_path):
