@@ -199,6 +199,7 @@ def describe_evaluation(session: Session, evaluation: Evaluation) -> dict[str, A
         "sentence": evaluation.sentence or "",
         "reasons": evaluation.reasons,
         "people": evaluation.people,
+        "contaminated": evaluation.contaminated,
         "hashes": evaluation.hashes,
         "scores": [
             {
