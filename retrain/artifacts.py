@@ -6,15 +6,16 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from retrain import scratch
 from retrain.errors import BrokenArtifact, MissingArtifact
 from retrain.types import canonical_json
 
@@ -32,11 +33,16 @@ class _File:
 
 
 class ArtifactStore:
-    """Objects under `url`, any that fsspec knows; local ones are fsynced before they have a name."""
+    """Objects under `url`, any that fsspec knows; local ones are fsynced before they have a name.
 
-    def __init__(self, url: str) -> None:
+    What is not local yet grows under `drafts`; a local store has its drafts on its own disk, to rename them.
+    """
+
+    def __init__(self, url: str, drafts: Path | None = None) -> None:
         self._files, self._root = url_to_fs(url)
         self._is_local = isinstance(self._files, LocalFileSystem)
+        elsewhere = drafts or Path(tempfile.gettempdir(), "errata-unfinished")
+        self._drafts = Path(self._root, "unfinished") if self._is_local else elsewhere
 
     def put_bytes(self, data: bytes) -> str:
         """Store bytes and return their name."""
@@ -63,14 +69,20 @@ class ArtifactStore:
         return self.put_bytes(canonical_json(manifest))
 
     def put(self, source: BinaryIO) -> str:
-        """Store a stream; nobody sees the object before all of it is there. One that is damaged is replaced."""
-        with self._scratch() as scratch:
-            with scratch.open("wb") as target:
+        """Store a stream; nobody sees the object before all of it is there. One that is damaged is replaced.
+
+        One that is there counts as stored at this time.
+        """
+        with scratch.lend(self._drafts) as folder:
+            draft = folder / "object"
+            with draft.open("wb") as target:
                 name = _copy(source, target)
                 target.flush()
                 os.fsync(target.fileno())
-            if not self._is_whole(name):
-                self._publish(scratch, self._object(name))
+            if self._is_local and self._is_whole(name):
+                os.utime(self._object(name))
+            else:
+                self._publish(draft, self._object(name))
         return name
 
     def get_bytes(self, name: str) -> bytes:
@@ -95,8 +107,8 @@ class ArtifactStore:
             raise FileExistsError(f"{destination} exists")
         files = _manifest(name, self.get_bytes(name))
         destination.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".fetch-") as scratch:
-            whole = Path(scratch, "whole")
+        with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".fetch-") as folder:
+            whole = Path(folder, "whole")
             whole.mkdir(mode=0o755)
             for file in files:
                 self._fetch(file, whole / file.path)
@@ -106,6 +118,21 @@ class ArtifactStore:
         """Remove an object; what is not there is as good as removed."""
         if self.exists(name):
             self._files.rm_file(self._object(name))
+
+    def remove_others(self, keep: Collection[str], *, before: datetime) -> int:
+        """Remove what has none of these names and was stored before a time; return how much without one is left.
+
+        Drafts that killed writers left are removed too.
+        """
+        scratch.clear(self._drafts)
+        self._files.invalidate_cache()
+        kept, left = {self._object(name) for name in keep if _NAME.fullmatch(name)}, 0
+        for path in set(self._files.find(f"{self._root}/objects")) - kept:
+            if self._files.modified(path) < before:
+                self._files.rm_file(path)
+            else:
+                left += 1
+        return left
 
     def exists(self, name: str) -> bool:
         """Tell whether an object has this name; its content is not looked at."""
@@ -138,25 +165,13 @@ class ArtifactStore:
             return False
         return True
 
-    @contextmanager
-    def _scratch(self) -> Iterator[Path]:
-        """Lend a file that is gone afterwards; a local store has it on its own disk, to rename it."""
-        folder = Path(self._root, "unfinished") if self._is_local else Path(tempfile.gettempdir())
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, path = tempfile.mkstemp(dir=folder)
-        os.close(handle)
-        try:
-            yield Path(path)
-        finally:
-            Path(path).unlink(missing_ok=True)
-
-    def _publish(self, scratch: Path, path: str) -> None:
+    def _publish(self, draft: Path, path: str) -> None:
         if not self._is_local:
-            self._files.put_file(str(scratch), path)
+            self._files.put_file(str(draft), path)
             return
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        scratch.chmod(0o644)
-        scratch.rename(path)
+        draft.chmod(0o644)
+        draft.rename(path)
         folder = os.open(Path(path).parent, os.O_RDONLY)
         try:
             os.fsync(folder)

@@ -41,10 +41,12 @@ _LICENCES = {
 
 @dataclass(frozen=True, slots=True)
 class Waiver:
-    """A check whose finding a person let pass, why, and until when (that day counts); who it was, the ledger knows."""
+    """A check whose finding a person let pass, and until when (that day counts); who it was, the ledger knows.
+
+    Why is in their own words, and nothing can be erased from Git, where cards stand.
+    """
 
     check: str
-    why: str
     until: date
 
 
@@ -151,10 +153,10 @@ def _audit(facts: CardFacts) -> str:
         for check, severities in sorted(facts.findings.items())
         for severity, number in sorted(severities.items())
     ]
-    waived = [[waiver.check, waiver.why, waiver.until.isoformat()] for waiver in facts.waivers]
+    waived = [[waiver.check, waiver.until.isoformat()] for waiver in facts.waivers]
     parts = ["## Audit", _table(["check", "severity", "findings"], found) if found else "Nothing was found."]
     if waived:
-        parts += ["Waived by people:", _table(["check", "why", "until"], waived)]
+        parts += ["Waived by people:", _table(["check", "until"], waived)]
     return "\n\n".join(parts)
 
 

@@ -68,7 +68,7 @@ def contents_of(rows: Sequence[Settled], placement: Placement) -> Contents:
         persons=[row.person for row in rows],
         faults=[fault_of(row) for row in rows],
         answers={
-            at: told_apart(rows[at].label, rows[at].answer, is_wanted=rows[at].is_wanted)
+            at: told_apart(rows[at].label, rows[at].answer, rows[at].rejected, is_wanted=rows[at].is_wanted)
             for at in placement.clusters
         },
     )
@@ -83,9 +83,9 @@ def fault_of(row: Settled) -> str:
     return "placeholder in the answer" if has_placeholder(row.answer) else ""
 
 
-def told_apart(label: str | None, answer: str, *, is_wanted: bool) -> Hashable:
-    """Return what two rows with nearly equal prompts share if one of them is a duplicate."""
-    return is_wanted, label, normalise(answer)
+def told_apart(label: str | None, answer: str, rejected: str | None, *, is_wanted: bool) -> Hashable:
+    """Return what two rows with nearly equal prompts share if one of them is a duplicate: another pair is none."""
+    return is_wanted, label, normalise(answer), normalise(rejected or "")
 
 
 def choose(facts: Facts, placement: Placement, contents: Contents, recipe: Recipe) -> Chosen:

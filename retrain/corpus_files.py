@@ -61,15 +61,6 @@ def read_records(
         yield _found(f"{name} record {record.get('id', number)}", _content(record), columns, source=name)
 
 
-def read_all(reference: str, *, columns: Mapping[str, str]) -> tuple[dict[str, CorpusRow], list[Found]]:
-    """Return the rows of `read` by their places, and what could not be read.
-
-    Raises:
-        UnreadableCorpus: there is no row at all.
-    """
-    return sort_out(read(reference, columns=columns))
-
-
 def sort_out(places: Iterable[Found]) -> tuple[dict[str, CorpusRow], list[Found]]:
     """Return the rows by their places, and what could not be read.
 

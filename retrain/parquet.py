@@ -116,21 +116,6 @@ def shards(path: Path, folder: Path) -> dict[str, Path]:
     return made
 
 
-def split_file(path: Path, split: Split, destination: Path) -> int:
-    """Write one split of a set to a file of its own, as training maps it; return its number of rows.
-
-    Raises:
-        EmptySplit: the set has no row in this split.
-    """
-    source = arrow_dataset.dataset(path, format="parquet")
-    wanted = arrow_dataset.field("split") == split.value
-    rows: int = source.count_rows(filter=wanted)
-    if not rows:
-        raise EmptySplit(f"{path.name} has no {split} examples")
-    _write(source.to_batches(filter=wanted), schema=source.schema, path=destination)
-    return rows
-
-
 def main() -> None:
     """Write the rows on stdin, one example's content as JSON a line, to the file named as the only argument."""
     write([_example(json.loads(line)) for line in sys.stdin.buffer], Path(sys.argv[1]))

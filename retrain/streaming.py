@@ -133,10 +133,11 @@ def _answers(table: pa.Table, start: int, placement: Placement) -> dict[int, Has
     """Return the answers of rows that are not alone in their group, by place; the first row has place `start`."""
     nothing = pa.nulls(table.num_rows)
     labels = table["label"] if "label" in table.column_names else nothing
-    columns = [column.to_pylist() for column in (labels, table["answer"], table["is_wanted"])]
+    rejected = table["rejected"] if "rejected" in table.column_names else nothing
+    columns = [column.to_pylist() for column in (labels, table["answer"], rejected, table["is_wanted"])]
     return {
-        at: told_apart(label, answer, is_wanted=is_wanted)
-        for at, (label, answer, is_wanted) in enumerate(zip(*columns, strict=True), start=start)
+        at: told_apart(label, answer, worse, is_wanted=is_wanted)
+        for at, (label, answer, worse, is_wanted) in enumerate(zip(*columns, strict=True), start=start)
         if at in placement.clusters
     }
 

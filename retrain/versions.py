@@ -122,6 +122,8 @@ class DataRepository:
     def forget(self, digests: Callable[[], Iterable[str]]) -> None:
         """Remove content from cache, work tree and remote; the tags go on naming it, `dvc pull` there misses it.
 
+        What no tag names leaves the cache too.
+
         It is asked for in our turn, so that nothing is published between the answer and the removal.
 
         Raises:
@@ -131,6 +133,8 @@ class DataRepository:
             gone = set(digests())
             for digest in gone:
                 self._cache().remove(digest)
+            # What a killed attempt to publish left.
+            self._cache().remove_others(self._digests(self.tags()))
             if gone:
                 self._clear_work_tree(gone)
         if self.remote and gone:

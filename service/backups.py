@@ -51,7 +51,7 @@ def write(runtime: Runtime, file: Path, *, with_secrets: bool) -> dict[str, Any]
             rows, whole = Path(folder) / ROWS, Path(folder) / "whole"
             _copy_out(runtime.db, rows)
             with closing(Database(f"sqlite:///{rows}")) as copy, copy.reading() as session:
-                names = _named(runtime, session)
+                names = named(runtime, session)
                 manifest = _manifest(session) | {"artifacts": len(names), "secrets": with_secrets}
             manifest["rows_sha256"] = name_of(rows)
             with tarfile.open(whole, "w") as tar:
@@ -137,15 +137,15 @@ def _manifest(session: Session) -> dict[str, Any]:
     }
 
 
-def _named(runtime: Runtime, session: Session) -> list[str]:
+def named(runtime: Runtime, session: Session) -> list[str]:
     """Return every artifact that a row names, and each file of those that are directories."""
-    named: set[str] = set()
+    names: set[str] = set()
     for column in NAMES:
         found = session.exec(select(column).where(col(column).is_not(None))).all()
-        named.update(found)
+        names.update(found)
         if column is DIRECTORY:
-            named.update(file for name in found for file in runtime.artifacts.contents(name))
-    return sorted(named)
+            names.update(file for name in found for file in runtime.artifacts.contents(name))
+    return sorted(names)
 
 
 def _copy_out(db: Database, file: Path) -> None:

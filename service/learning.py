@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from annotation.triage import random_share
@@ -112,8 +111,8 @@ def read_set(
     runtime: Runtime, training_set: TrainingSet, read: Callable[[Path], list[Example]]
 ) -> list[Example]:
     """Return a set's rows, by what reads its file."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "set.parquet"
+    with runtime.scratch() as folder:
+        path = folder / "set.parquet"
         path.write_bytes(runtime.artifacts.get_bytes(training_set.artifact))
         return read(path)
 

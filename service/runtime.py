@@ -1,10 +1,13 @@
 """Everything a process needs while it runs, wired in one place."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from redis import Redis
 
+from retrain import scratch
 from retrain.artifacts import ArtifactStore
 from service import secrets, settings, valkey
 from service.db import Database
@@ -24,6 +27,10 @@ class Runtime:
     queue: JobQueue
     artifacts: ArtifactStore
 
+    def scratch(self) -> AbstractContextManager[Path]:
+        """Lend a folder that is gone afterwards; an erasure finds what a killed process left in one."""
+        return scratch.lend(self.settings.scratch)
+
 
 def build(chosen: Settings) -> Runtime:
     """Wire a runtime; nothing is opened until it is used, so a server that is down fails the call, not the start.
@@ -42,7 +49,7 @@ def build(chosen: Settings) -> Runtime:
         secrets=own,
         db=db,
         queue=JobQueue(db, redis, chosen),
-        artifacts=_artifacts(chosen.artifacts),
+        artifacts=_artifacts(chosen.artifacts, chosen.scratch),
     )
 
 
@@ -52,8 +59,8 @@ def from_environment() -> Runtime:
     return build(settings.load())
 
 
-def _artifacts(url: str) -> ArtifactStore:
+def _artifacts(url: str, drafts: Path) -> ArtifactStore:
     try:
-        return ArtifactStore(url)
+        return ArtifactStore(url, drafts)
     except (ImportError, ValueError) as error:  # fsspec names the package that is missing
         raise ConfigurationError(f"ERRATA_ARTIFACTS_URL: {error}") from error

@@ -125,6 +125,11 @@ class Settings(BaseSettings):
         return self.data_dir.resolve() / "work"
 
     @property
+    def scratch(self) -> Path:
+        """What jobs keep for a moment."""
+        return self.work / "scratch"
+
+    @property
     def responder_socket(self) -> Path:
         """The private socket on which the champion answers the web."""
         return self.data_dir.resolve() / "run" / "responder.sock"

@@ -8,21 +8,23 @@ from sqlmodel import select
 
 from annotation.types import Cause, Verdict
 from retrain import parquet
-from retrain.audit import Finding, Repair, Severity, checks
+from retrain.audit import Finding, Repair, RepairKind, Severity, checks
 from retrain.recipe import Recipe
 from retrain.types import Example
 from service.answers.audits import findings_of
 from service.answers.changes import compare
 from service.answers.examples import examples_of
 from service.clock import utcnow
-from service.stages import auditing, curation, training
+from service.stages import asking, auditing, curation, training
 from service.tables import (
     AcceptedRepair,
+    AnnotationTask,
     AuditFinding,
     JobKind,
     LedgerEntry,
     ProjectKind,
     Role,
+    Settlement,
     TrainingSet,
 )
 from tests import builders
@@ -68,6 +70,21 @@ class Desk:
             task = builders.add_task(session, self.project, response, flag=flag)
             facts = {"verdict": verdict, "label": None, "cause": Cause.MODEL} | more
             return str(builders.add_settlement(session, task, **facts).id)
+
+    def settle_again(self, key: str, way: str, correction: str) -> str:
+        """Have experts asked once more about a settled row, in one of both ways; return what they settle on now."""
+        if way == "repair":
+            self.reviewer.findings.clear()
+            self.finds(key, severity=Severity.WARN, proposals=[Repair(RepairKind.ASK, (key,))])
+            self.accept(self.finding(self.curate()))
+        with self.runtime.db.transaction() as session:
+            first = session.get_one(Settlement, UUID(key))
+            if way == "schema":
+                asking.ask_about(session, self.project, [first.id], actor="olga")
+            task = session.exec(
+                select(AnnotationTask).where(AnnotationTask.rechecks_id == first.task_id)
+            ).one()
+            return str(builders.add_settlement(session, task, label=None, correction=correction).id)
 
     def curate(self, **recipe) -> TrainingSet:
         with self.runtime.db.transaction() as session:

@@ -9,7 +9,6 @@ looks the same, and so does a group that flags more of what is wrong: a person d
 row with a word that has no sure counterpart, such as "her".
 """
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -18,12 +17,13 @@ from retrain.amounts import how_many
 from retrain.audit.context import NOTHING, Context
 from retrain.audit.finding import Check, Finding, Repair, RepairKind
 from retrain.audit.gaps import Floats, Gap, Names, gaps
-from retrain.audit.rows import by_key, is_prose, is_trained, trained
+from retrain.audit.rows import by_key, grouped, is_prose, is_trained, trained
 from retrain.audit.words import COLD, PAIRS, TERMS, WARM, WORD, words
 from retrain.near_duplicates import text_of
 from retrain.types import Example, Kind
 
-CHECK = Check("bias", version=4)
+CHECK = Check("bias", version=5)
+_HEAVIEST = 4.0
 ERRORS = "share of answers found wrong"
 
 
@@ -140,20 +140,31 @@ def _rewrites(rows: Sequence[Example], gap: Gap, sources: Names) -> Iterator[Rep
 
 
 def _scarce(rows: Sequence[Example], attributes: Sequence[str], scarce: float, floor: int) -> list[Finding]:
-    """Return the groups with too few rows, with the weight that would even them out, at most 4."""
+    """Return the groups with too few rows, counted by weight, with the weight that would even them out."""
     findings = []
     for attribute, groups in _groupings(rows, attributes) if attributes else ():
-        sizes = Counter(name for name in groups.tolist() if name)
-        most = max(sizes.values(), default=0)
-        for group in sorted(name for name, size in sizes.items() if size < scarce * most and most >= floor):
-            own = [row for row, name in zip(rows, groups, strict=True) if name == group]
-            keys = tuple(row.key for row in own)
-            findings.append(
-                CHECK.found(
-                    keys,
-                    f"{attribute} {group!r} has {how_many(len(own), 'training row')}, the largest group {most}",
-                    "Settle more rows of this group, or give them more weight.",
-                    Repair(RepairKind.WEIGHT, keys, factor=min(4.0, round(most / len(own), 2))),
+        members = grouped(groups.tolist(), rows)
+        members.pop("", None)
+        weights = {name: sum(row.weight for row in own) for name, own in members.items()}
+        largest = max(weights, key=lambda name: (weights[name], name), default="")
+        most = len(members.get(largest, ()))
+        for group in sorted(name for name in members if weights[name] < scarce * weights[largest]):
+            if most >= floor:
+                own = members[group]
+                findings.append(
+                    CHECK.found(
+                        (row.key for row in own),
+                        f"{attribute} {group!r} has {how_many(len(own), 'training row')}, the largest group {most}",
+                        "Settle more rows of this group, or give them more weight.",
+                        *_weights(own, weights[largest] / weights[group]),
+                    )
                 )
-            )
     return findings
+
+
+def _weights(rows: Sequence[Example], factor: float) -> Iterator[Repair]:
+    """Propose more weight for the rows of each weight; what was accepted before counts, no row gets more than 4."""
+    for weight, own in sorted(grouped((row.weight for row in rows), rows).items()):
+        bounded = round(min(_HEAVIEST / weight, factor), 2)
+        if bounded > 1:
+            yield Repair(RepairKind.WEIGHT, tuple(row.key for row in own), factor=bounded)

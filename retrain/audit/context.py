@@ -28,7 +28,7 @@ class Context:
     of a source do. `doubts` gives, by key, the probability that the settled answer is wrong. `earlier` holds rows of
     earlier versions, `known` the keys of those that the model in use has learned; `prompts` is what users really ask
     lately, by response. `groups` are the attributes by which rows are compared for bias; without them, counterfactual
-    term lists are used.
+    term lists are used. `near_threshold` is how alike the set takes near-duplicates to be.
     """
 
     today: date | None = None
@@ -41,6 +41,7 @@ class Context:
     prompts: Mapping[str, str] = field(default_factory=dict)
     doubts: Mapping[str, float] = field(default_factory=dict)
     groups: Sequence[str] = ()
+    near_threshold: float = 0.8
     encode: Encode | None = None
 
 

@@ -12,10 +12,10 @@ from retrain.audit.rows import grouped
 from retrain.near_duplicates import clusters, text_of
 from retrain.types import Example, Split
 
-CHECK = Check("leakage", version=1)
+CHECK = Check("leakage", version=2)
 
 
-def find(examples: Sequence[Example], context: Context = NOTHING, *, threshold: float = 0.8) -> list[Finding]:
+def find(examples: Sequence[Example], context: Context = NOTHING) -> list[Finding]:
     """Return one finding per group or near-duplicate cluster that touches several splits.
 
     It blocks where rows that models are judged by are touched, those of earlier versions too, and warns where only
@@ -23,7 +23,9 @@ def find(examples: Sequence[Example], context: Context = NOTHING, *, threshold: 
     """
     rows = [*examples, *context.earlier]
     groups = _shared((example.group for example in rows), rows)
-    alike = _shared(clusters([text_of(example.messages) for example in rows], threshold=threshold), rows)
+    alike = _shared(
+        clusters([text_of(example.messages) for example in rows], threshold=context.near_threshold), rows
+    )
     return [_finding("group", members) for members in groups] + [
         _finding("nearly equal prompt", members)
         for members in alike

@@ -28,7 +28,7 @@ from retrain.audit.words import fitted
 from retrain.near_duplicates import text_of
 from retrain.types import Example, Kind
 
-CHECK = Check("mislabelled", version=2)
+CHECK = Check("mislabelled", version=3)
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.intp]
@@ -55,7 +55,7 @@ def find(
     Settlement's doubt below `trust` acquits a suspect; from `doubt` on it suffices that the classifier prefers another
     label; beyond `lost` experts are asked again, whatever the row holds. A classifier that agrees with less than
     `accuracy` of the labels accuses nobody. A label is proposed where the classifier gives it at least the probability
-    `sure`. Each fold learns from at most `learned_from` rows.
+    `sure`. Each fold learns from at most `learned_from` rows, and from one of each label.
     """
     doubted = _doubted(examples, context, lost)
     rows = _learnable(examples)
@@ -115,7 +115,11 @@ def _out_of_fold(vectors: csr_matrix, places: Places, learned_from: int, seed: i
     probabilities = np.zeros((len(places), places.max() + 1))
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
     for others, fold in folds.split(vectors, places):
-        chosen = others[:: -(-len(others) // learned_from)]
+        # A label that fell out of the sample could not be told from the others, and one label is nothing to learn.
+        _, first_of_label = np.unique(places[others], return_index=True)
+        chosen = others[
+            np.union1d(np.arange(0, len(others), -(-len(others) // learned_from)), first_of_label)
+        ]
         model = LogisticRegression(C=10.0, max_iter=_STEPS)
         with warnings.catch_warnings():  # these steps are enough to rank labels
             warnings.simplefilter("ignore", ConvergenceWarning)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlmodel import Session, col, select
 
-from service.answers.audits import blocking, describe_finding, findings_of, waivers
+from service.answers.audits import blocking, describe_finding, findings_of
 from service.answers.erasures import erased_rows
 from service.clock import utcnow
 from service.errors import NotFound, WrongState
@@ -22,6 +22,7 @@ from service.tables import (
     TrainingRun,
     TrainingSet,
 )
+from service.waivers import in_force
 
 VERDICTS = (EvaluationState.PASSED, EvaluationState.REFUSED, EvaluationState.CANNOT_TELL)
 MIN_PREFIX = 8
@@ -128,7 +129,7 @@ def newest_evaluation(session: Session, model_id: UUID) -> Evaluation | None:
 def describe_set(session: Session, training_set: TrainingSet) -> dict[str, Any]:
     """Return a set as the API and the command line show it."""
     project = session.get_one(Project, training_set.project_id)
-    waived = waivers(session, training_set, utcnow().date())
+    waived = in_force(session, training_set.project_id, utcnow().date())
     return {
         "id": str(training_set.id),
         "name": f"{project.slug}/v{training_set.version}",
@@ -198,6 +199,7 @@ def describe_evaluation(session: Session, evaluation: Evaluation) -> dict[str, A
         "sentence": evaluation.sentence or "",
         "reasons": evaluation.reasons,
         "people": evaluation.people,
+        "contaminated": evaluation.contaminated,
         "hashes": evaluation.hashes,
         "scores": [
             {

@@ -1,6 +1,6 @@
 """What audits know of a project, what they found, what somebody waived of it, and what still stops a training."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -139,16 +139,11 @@ def findings_of(session: Session, training_set: TrainingSet) -> list[AuditFindin
     return sorted(found, key=lambda finding: ORDER.index(Severity(finding.severity)))
 
 
-def waivers(session: Session, training_set: TrainingSet, today: date) -> dict[str, Document]:
-    """Return the waivers that hold today, by the finding that each names; the newest one of a finding counts."""
-    return in_force(session, training_set.project_id, today)
-
-
 def blocking(session: Session, training_set: TrainingSet, today: date) -> list[AuditFinding]:
     """Return the findings that forbid training on a set, as nobody has waived them."""
     if not training_set.is_blocked:
         return []
-    waived = waivers(session, training_set, today)
+    waived = in_force(session, training_set.project_id, today)
     found = select(AuditFinding).where(
         AuditFinding.training_set_id == training_set.id, AuditFinding.severity == Severity.BLOCK
     )
@@ -157,6 +152,16 @@ def blocking(session: Session, training_set: TrainingSet, today: date) -> list[A
         for finding in session.exec(found.order_by(col(AuditFinding.id)))
         if finding.name not in waived
     ]
+
+
+def blocked(session: Session, project_id: UUID, sets: Iterable[Any], today: date) -> set[UUID]:
+    """Return which of a project's sets, or of rows with their `id` and `is_blocked`, have a `blocking` finding."""
+    objected = [one.id for one in sets if one.is_blocked]
+    waived = in_force(session, project_id, today)
+    found = select(AuditFinding.training_set_id, AuditFinding.name).where(
+        col(AuditFinding.training_set_id).in_(objected), AuditFinding.severity == Severity.BLOCK
+    )
+    return {set_id for set_id, name in session.exec(found) if name not in waived}
 
 
 def refuse_blocked(session: Session, training_set: TrainingSet, today: date) -> None:

@@ -10,7 +10,6 @@ from sqlmodel import Session, col, select
 from retrain import card
 from retrain.audit import Finding
 from retrain.types import Example, Kind
-from service.answers.audits import waivers
 from service.answers.lineage import basis_of
 from service.clock import utcnow
 from service.tables import (
@@ -22,6 +21,7 @@ from service.tables import (
     TrainingSet,
     TrainingSetExample,
 )
+from service.waivers import in_force
 
 
 def card_of(
@@ -66,6 +66,6 @@ def card_of(
 
 def _waived(session: Session, training_set: TrainingSet, found: Sequence[Finding]) -> list[card.Waiver]:
     """Return the waivers that hold today for what was found."""
-    holding = waivers(session, training_set, utcnow().date())
+    holding = in_force(session, training_set.project_id, utcnow().date())
     waived = [holding[name].content for name in sorted({finding.name for finding in found} & holding.keys())]
-    return [card.Waiver(one["check"], one["reason"], date.fromisoformat(one["until"])) for one in waived]
+    return [card.Waiver(one["check"], date.fromisoformat(one["until"])) for one in waived]

@@ -14,8 +14,10 @@ from retrain.difference import diff
 from retrain.types import Example, Split
 from service.answers.erasures import erased_rows
 from service.answers.examples import LOOKED_UP, examples_of
+from service.answers.flags import ANSWERED, FLAG
 from service.tables import (
     Annotation,
+    AnnotationTask,
     Settlement,
     SettlementAnnotation,
     SplitAssignment,
@@ -36,12 +38,11 @@ class Cause:
 def compare(session: Session, a: TrainingSet, b: TrainingSet) -> dict[str, Any]:
     """Say how b differs from a, row by row, by cause and then by prompt; equal rows are never loaded."""
     left, right = _apart(session, a, b), _apart(session, b, a)
-    before = examples_of(session, a, left)
-    changes = diff(before, examples_of(session, b, right))
+    before, after = examples_of(session, a, left), examples_of(session, b, right)
+    changes = diff(before, after)
     origins = _origins(session, [row.key for row in (*changes.added, *(new for _, new in changes.changed))])
     repairs = [{str(row.settlement_id): row.repairs for row in side} for side in (left, right)]
-    read = {row.key for row in before}
-    gone = _not_in(session, b, [row for row in left if str(row.settlement_id) not in read])
+    gone, gone_since = _gone(session, left, before, b), _gone(session, right, after, a)
 
     def added(row: Example) -> Cause:
         reason = a.dropped.get(row.key)
@@ -59,10 +60,8 @@ def compare(session: Session, a: TrainingSet, b: TrainingSet) -> dict[str, Any]:
     return {
         "a": a.fingerprint,
         "b": b.fingerprint,
-        "added": _sorted(_told(row, added(row)) for row in changes.added),
-        "removed": _sorted(
-            [*(_told(row, _removal(row.key, b)) for row in changes.removed), *map(_gone, gone)]
-        ),
+        "added": _sorted([*(_told(row, added(row)) for row in changes.added), *gone_since]),
+        "removed": _sorted([*(_told(row, _removal(row.key, b)) for row in changes.removed), *gone]),
         "changed": _sorted(_told(row, changed(old, row)) | _before(old) for old, row in changes.changed),
         "moved": _sorted(
             _told(row, cause) | {"was": old.split.value, "was_key": old.key}
@@ -87,18 +86,22 @@ def _apart(session: Session, one: TrainingSet, other: TrainingSet) -> Sequence[T
     return sorted(chain(differing, erased), key=lambda row: row.settlement_id)
 
 
-def _not_in(session: Session, b: TrainingSet, rows: Sequence[TrainingSetExample]) -> list[TrainingSetExample]:
-    """Return the rows whose settlements have none in b."""
+def _gone(
+    session: Session, rows: Sequence[TrainingSetExample], read: Sequence[Example], other: TrainingSet
+) -> list[dict[str, Any]]:
+    """Tell of the rows that could not be read, and whose settlements have none in the other set."""
+    keys = {row.key for row in read}
+    unread = [row for row in rows if str(row.settlement_id) not in keys]
     key = col(TrainingSetExample.settlement_id)
-    of_b = select(key).where(TrainingSetExample.training_set_id == b.id)
+    of_other = select(key).where(TrainingSetExample.training_set_id == other.id)
     held = {
         found
-        for start in range(0, len(rows), LOOKED_UP)
+        for start in range(0, len(unread), LOOKED_UP)
         for found in session.exec(
-            of_b.where(key.in_([row.settlement_id for row in rows[start : start + LOOKED_UP]]))
+            of_other.where(key.in_([row.settlement_id for row in unread[start : start + LOOKED_UP]]))
         )
     }
-    return [row for row in rows if row.settlement_id not in held]
+    return [_told_of_gone(row) for row in unread if row.settlement_id not in held]
 
 
 def _moves(
@@ -147,9 +150,9 @@ def _origins(session: Session, keys: Iterable[str]) -> dict[str, Cause]:
         )
         found |= {str(key): Cause("annotation", str(row_id)) for key, row_id in session.exec(annotated)}
         flagged = (
-            select(Settlement.id, TaskFlag.feedback_id)
-            .join(TaskFlag, col(TaskFlag.task_id) == Settlement.task_id)
-            .where(col(Settlement.id).in_(part))
+            select(Settlement.id, FLAG.id)
+            .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
+            .where(col(Settlement.id).in_(part), *ANSWERED)
             .order_by(col(TaskFlag.id).desc())
         )
         found |= {str(key): Cause("flag", str(row_id)) for key, row_id in session.exec(flagged)}
@@ -192,7 +195,7 @@ def _before(old: Example) -> dict[str, Any]:
     return told | {"was_weight": old.weight, "was_rejected": old.rejected}
 
 
-def _gone(row: TrainingSetExample) -> dict[str, Any]:
+def _told_of_gone(row: TrainingSetExample) -> dict[str, Any]:
     """Tell of a row that may not be read any more: it was erased, or may not be learned from."""
     kind = "erasure" if row.erased_at else "consent"
     key = str(row.settlement_id)

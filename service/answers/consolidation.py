@@ -11,12 +11,17 @@ MOST_CONTINUED = 5
 
 def runs_continued(session: Session, model: ModelVersion) -> int:
     """Count the runs in a row, the newest first, that began at the adapter before."""
-    count, found = 0, model
-    while found.parent_id and found.training_run_id:
-        if session.get_one(TrainingRun, found.training_run_id).spec.get("mode") != Mode.CONTINUE:
+    return len(chain_of(session, model)) - 1
+
+
+def chain_of(session: Session, model: ModelVersion) -> list[ModelVersion]:
+    """Return a version and those whose adapters it went on from, the newest first."""
+    chain = [model]
+    while chain[-1].parent_id and chain[-1].training_run_id:
+        if session.get_one(TrainingRun, chain[-1].training_run_id).spec.get("mode") != Mode.CONTINUE:
             break
-        count, found = count + 1, session.get_one(ModelVersion, found.parent_id)
-    return count
+        chain.append(session.get_one(ModelVersion, chain[-1].parent_id))
+    return chain
 
 
 def proposal(session: Session, model: ModelVersion) -> str:

@@ -18,6 +18,7 @@ from retrain.audit.repairs import apply
 from retrain.export import BrokenEntities, canonical_entities
 from retrain.training_set import to_example
 from retrain.types import Example, Kind, Message, Settled, Split, label_of, labels_in
+from service.answers.flags import ANSWERED, FLAG
 from service.settlements import IN_FORCE
 from service.tables import (
     AcceptedRepair,
@@ -29,7 +30,6 @@ from service.tables import (
     Response,
     Settlement,
     Source,
-    TaskFlag,
     TaskPurpose,
     TrainingSet,
     TrainingSetExample,
@@ -67,12 +67,7 @@ def settled_answers(session: Session, project_id: UUID, *conditions: Any) -> lis
     A response that experts found right teaches no label unless its text is one that they could choose. One that they
     only found wrong teaches what not to answer, where answers are texts.
     """
-    refused = (
-        select(TaskFlag.id)
-        .join(Feedback, col(Feedback.id) == TaskFlag.feedback_id)
-        .where(TaskFlag.task_id == Settlement.task_id, col(Feedback.consent).is_(False))
-        .exists()
-    )
+    refused = exists().where(*ANSWERED, col(FLAG.consent).is_(False))
     return _read(session, project_id, col(Response.may_train).is_(True), ~refused, *conditions)
 
 
@@ -126,16 +121,12 @@ def _read(session: Session, project_id: UUID, *conditions: Any) -> list[Settled]
 
 
 def _reasons(session: Session, project_id: UUID, tasks: Sequence[UUID]) -> defaultdict[UUID, tuple[str, ...]]:
-    """Return, by task, the reasons that users gave for its flags."""
-    flags = (
-        select(TaskFlag.task_id, Feedback.reasons)
-        .join(Feedback, col(Feedback.id) == TaskFlag.feedback_id)
-        .where(col(Feedback.withdrawn_at).is_(None))
-    )
+    """Return, by task, the reasons that users gave for the flags that it answers."""
+    flags = select(AnnotationTask.id, FLAG.reasons).where(*ANSWERED, col(FLAG.withdrawn_at).is_(None))
     if len(tasks) <= LOOKED_UP:
-        flags = flags.where(col(TaskFlag.task_id).in_(tasks))
+        flags = flags.where(col(AnnotationTask.id).in_(tasks))
     else:
-        settled = flags.join(Settlement, col(Settlement.task_id) == TaskFlag.task_id)
+        settled = flags.join(Settlement, col(Settlement.task_id) == AnnotationTask.id)
         flags = settled.where(Settlement.project_id == project_id)
     found: defaultdict[UUID, tuple[str, ...]] = defaultdict(tuple)
     for task_id, reasons in session.exec(flags):

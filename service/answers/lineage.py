@@ -12,16 +12,15 @@ from sqlmodel import Session, col, select
 from retrain.audit import RepairKind
 from retrain.types import canonical_json
 from service.answers.examples import LOOKED_UP, to_repair
+from service.answers.flags import ANSWERED, FLAG
 from service.runtime import Runtime
 from service.tables import (
     AcceptedRepair,
     AnnotationTask,
     AuditFinding,
-    Feedback,
     Response,
     Settlement,
     SettlementAnnotation,
-    TaskFlag,
     TrainingSet,
     TrainingSetExample,
 )
@@ -74,11 +73,10 @@ def consents(session: Session, settlements: Sequence[UUID]) -> dict[UUID, dict[s
         )
         found |= {key: {"basis": basis_of(basis), "flags": {}} for key, basis in session.exec(based)}
         said = (
-            select(Settlement.id, Feedback.id, Feedback.consent)
-            .join(TaskFlag, col(TaskFlag.task_id) == Settlement.task_id)
-            .join(Feedback, col(Feedback.id) == TaskFlag.feedback_id)
-            .where(col(Settlement.id).in_(part))
-            .order_by(col(Feedback.id))
+            select(Settlement.id, FLAG.id, FLAG.consent)
+            .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
+            .where(col(Settlement.id).in_(part), *ANSWERED)
+            .order_by(col(FLAG.id))
         )
         for key, flag, consent in session.exec(said):
             found[key]["flags"][str(flag)] = consent
@@ -139,10 +137,10 @@ def _annotations(session: Session, keys: Sequence[UUID]) -> Ids:
 
 def _feedback(session: Session, keys: Sequence[UUID]) -> Ids:
     rows = (
-        select_columns(col(Settlement.id), col(TaskFlag.feedback_id))
-        .join(TaskFlag, col(TaskFlag.task_id) == Settlement.task_id)
-        .where(col(Settlement.id).in_(keys))
-        .order_by(col(TaskFlag.feedback_id))
+        select_columns(col(Settlement.id), col(FLAG.id))
+        .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
+        .where(col(Settlement.id).in_(keys), *ANSWERED)
+        .order_by(col(FLAG.id))
     )
     return _gathered(session, rows)
 

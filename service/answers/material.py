@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sqlmodel import Session, col, select
@@ -25,6 +26,11 @@ class History:
     placed: list[Placed]
     assigned: dict[str, Split]
     newest: TrainingSet | None
+
+    @property
+    def newest_at(self) -> tuple[UUID, datetime] | None:
+        """Return which set was the newest, and since when."""
+        return (self.newest.id, self.newest.current_at) if self.newest else None
 
 
 @dataclass(frozen=True, slots=True)

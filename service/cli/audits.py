@@ -8,11 +8,12 @@ from uuid import UUID
 import typer
 
 from service import answers
-from service.answers.audits import describe_finding, findings_of, repairs_of, tell_proposal, waivers
+from service.answers.audits import describe_finding, findings_of, repairs_of, tell_proposal
 from service.cli.console import APPROVERS, AsJson, Project, Token, connect, deciding, show
 from service.clock import utcnow
 from service.errors import Invalid
 from service.stages import auditing
+from service.waivers import in_force
 
 app, repairs_app = typer.Typer(), typer.Typer(no_args_is_help=True)
 app.add_typer(repairs_app, name="repairs", help="What audits propose, and what was accepted of it.")
@@ -46,7 +47,7 @@ def list_repairs(name: Annotated[str, typer.Argument(metavar="SET")], as_json: A
     with connect().db.reading() as session:
         found = answers.find_set(session, name)
         findings = findings_of(session, found)
-        waived = waivers(session, found, utcnow().date())
+        waived = in_force(session, found.project_id, utcnow().date())
         accepted = repairs_of(session, found)
     items = [
         {

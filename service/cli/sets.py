@@ -12,6 +12,7 @@ from sqlmodel import col, select
 from retrain.export import TRAINING_SPLITS, Export, Format, export, to_jsonl
 from retrain.types import Split
 from service import answers, ledger
+from service.answers.audits import blocked, blocking
 from service.answers.examples import examples_of
 from service.cli.audits import in_words
 from service.cli.console import (
@@ -26,6 +27,7 @@ from service.cli.console import (
     show,
     write_whole,
 )
+from service.clock import utcnow
 from service.errors import Invalid
 from service.stages.mirroring import needed_tags
 from service.tables import JobKind, TrainingSet
@@ -43,12 +45,13 @@ def list_sets(project: Project, as_json: AsJson = False) -> None:
     with runtime.db.reading() as session:
         of_project = select(TrainingSet).where(TrainingSet.project_id == row.id)
         found = session.exec(of_project.order_by(col(TrainingSet.version).desc())).all()
+        forbidden = blocked(session, row.id, found, utcnow().date())
     items = [
         {
             "name": f"{row.slug}/v{each.version}",
             "fingerprint": each.fingerprint,
             "counts": each.counts,
-            "is_blocked": each.is_blocked,
+            "is_blocked": each.id in forbidden,
             "created_at": each.created_at.isoformat(),
         }
         for each in found
@@ -86,6 +89,7 @@ def export_set(
         found = answers.find_set(session, name)
         project = session.get_one(ProjectRow, found.project_id)
         examples = examples_of(session, found)
+        is_blocked = bool(blocking(session, found, utcnow().date()))
     made = export(examples, wanted, system_prompt=project.system_prompt, splits=splits)
     document = {
         "set": found.fingerprint,
@@ -95,7 +99,7 @@ def export_set(
         "examples": made.examples,
         "left_out": {reason.value: count for reason, count in made.left_out.items()},
         "weights_lost": made.weights_lost,
-        "is_blocked": found.is_blocked,
+        "is_blocked": is_blocked,
     }
     # First the ledger: users' words leave this installation, and an erasure must know where to look for them.
     with runtime.db.transaction() as session:

@@ -134,6 +134,7 @@ def _tasks(
         ),
         *(
             {"response_id": task.response_id, "purpose": TaskPurpose.RECHECK, "rechecks_id": task.id}
+            | {"flag_id": task.flag_id}
             | rules.place_again(session, task)
             for task in session.exec(settled)
         ),

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -31,7 +30,7 @@ from service.answers.examples import (
 from service.answers.lineage import consents
 from service.answers.material import History, held_out, material_of
 from service.clock import utcnow
-from service.errors import Invalid
+from service.errors import Invalid, TryAgain
 from service.queue import Lease
 from service.runtime import Runtime
 from service.tables import (
@@ -83,6 +82,7 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
     Raises:
         Invalid: nothing is settled that could be learned from, or repairs and recipe leave nothing of it.
         UnknownCheck: the recipe names a check that does not exist.
+        TryAgain: another set was built meanwhile.
     """
     with runtime.db.reading() as session:
         project = session.get_one(Project, project_id)
@@ -95,7 +95,7 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
         raise _nothing_left(project, dropped)
     findings = tools.audit(
         built.examples,
-        replace(context, earlier=held_out(history, built.examples)),
+        replace(context, earlier=held_out(history, built.examples), near_threshold=recipe.near_threshold),
         checks=recipe.checks,
         report=lambda *step: _report(lease, *step),
     )
@@ -107,7 +107,7 @@ def run(runtime: Runtime, lease: Lease, project_id: UUID, recipe: Recipe, tools:
         dropped=dropped,
         findings=findings,
         recipe=recipe,
-        artifact=_stored(built.examples, tools.write, runtime.artifacts.put_file),
+        artifact=_stored(runtime, built.examples, tools.write, runtime.artifacts.put_file),
         report=runtime.artifacts.put_bytes(_told(built, findings, tools.versions(recipe.checks))),
         consent=consent,
     )
@@ -151,7 +151,7 @@ def rebuild(runtime: Runtime, lease: Lease, set_id: UUID, tools: Tools) -> dict[
         readable = {one.key for one in placed_answers(session, stored.project_id)}
     runtime.artifacts.verify(stored.artifact)
     name = fingerprint(examples, stored.recipe)
-    artifact = _stored(examples, tools.write, name_of) if examples else ""
+    artifact = _stored(runtime, examples, tools.write, name_of) if examples else ""
     left = {example.key: content_hash(example) for example in examples}
     gone = [row for row in rows if str(row.settlement_id) not in left]
     erased = sum(row.erased_at is not None for row in gone)
@@ -184,13 +184,14 @@ def _report(lease: Lease, check: str, done: int, of: int) -> None:
 
 
 def _stored(
+    runtime: Runtime,
     examples: Sequence[Example],
     write: Callable[[Sequence[Example], Path], None],
     keep: Callable[[Path], str],
 ) -> str:
     """Write rows to a file for `keep`, and return what that names it."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "examples.parquet"
+    with runtime.scratch() as folder:
+        path = folder / "examples.parquet"
         write(examples, path)
         return keep(path)
 
@@ -198,6 +199,7 @@ def _stored(
 def _add(
     runtime: Runtime, session: Session, project_id: UUID, history: History, frozen: Frozen
 ) -> TrainingSet:
+    _refuse_other_history(session, project_id, history)
     if known := _same(session, project_id, frozen.built.examples, frozen.recipe):
         return _again(runtime, session, known, frozen)
     examples, recipe = frozen.built.examples, frozen.recipe.to_json()
@@ -219,6 +221,18 @@ def _add(
     _audited(runtime, session, added, frozen)
     _record(session, added, "training_set_frozen", artifact=frozen.artifact, dropped=len(frozen.dropped))
     return added
+
+
+def _refuse_other_history(session: Session, project_id: UUID, history: History) -> None:
+    """Refuse to place rows by what was read before another set was built: it may test what this one would train on.
+
+    Raises:
+        TryAgain: another set was built since; this one is to be built by its groups and splits.
+    """
+    session.get_one(Project, project_id, with_for_update=True)
+    newest = newest_set(session, project_id)
+    if (newest and (newest.id, newest.current_at)) != history.newest_at:
+        raise TryAgain("another set was built meanwhile, by whose splits this one has to go")
 
 
 def _again(runtime: Runtime, session: Session, known: TrainingSet, frozen: Frozen) -> TrainingSet:

@@ -5,14 +5,11 @@ before. Every step starts from what the database says is erased: one that broke 
 """
 
 import json
-import shutil
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from sqlite3 import OperationalError
-from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import UUID
 
@@ -26,7 +23,7 @@ from annotation.types import Connector
 from retrain.errors import RemoteRefused
 from retrain.examination import report_without, slice_named
 from retrain.types import Split, canonical_json
-from service import ledger, notices, reading, rights
+from service import ledger, notices, orphans, reading, rights
 from service.answers import newest_set
 from service.answers.erasures import (
     ERASED_SETS,
@@ -47,7 +44,6 @@ from service.tables import (
     Annotation,
     AnnotationTask,
     AuditFinding,
-    Bisection,
     ConnectorKind,
     Erasure,
     Evaluation,
@@ -60,13 +56,11 @@ from service.tables import (
     Outcome,
     Quarantine,
     Response,
-    RunState,
     Score,
     Settlement,
     SplitAssignment,
     TaskFlag,
     TaskState,
-    TrainingRun,
     TrainingSet,
     TrainingSetExample,
 )
@@ -77,6 +71,7 @@ READERS = (
     *(JobKind.EVALUATE, JobKind.COMPARE, JobKind.BISECT, JobKind.VALUE, JobKind.BASES, JobKind.TUNE),
     JobKind.REPRODUCE,
 )
+STORING = frozenset({*READERS, JobKind.ERASE})
 UNSETTLED = (TaskState.SELECTED, TaskState.SENT, TaskState.CONTESTED)
 ERASED_PROJECTS = select(Response.project_id).where(col(Response.erased_at).is_not(None))
 ERASED_SETTLEMENTS = (
@@ -115,13 +110,13 @@ def run(
         _erase_findings(session)
     lease.report(step="training sets")
     _empty_sets(runtime, files)
-    _remove_files(runtime)
     lease.report(step="tools and files")
     tasks = _tasks_to_delete(runtime, lease.row_id)
     _do_all(
         partial(reading.recall, lease, tasks, connect),
         forget,
         partial(_forget_mirrored, runtime, repository, files),
+        partial(_remove_files, runtime),
         partial(_vacuum, runtime),
         partial(_ask_for_successors, runtime),  # last, for whoever builds a set is a reader
     )
@@ -286,8 +281,8 @@ def _empty_sets(runtime: Runtime, files: RowFiles) -> None:
 def _empty_set(runtime: Runtime, set_id: UUID, rows: Sequence[TrainingSetExample], files: RowFiles) -> None:
     with runtime.db.reading() as session:
         training_set = session.get_one(TrainingSet, set_id)
-    with TemporaryDirectory() as folder:
-        whole, rest = Path(folder) / "whole.parquet", Path(folder) / "rest.parquet"
+    with runtime.scratch() as folder:
+        whole, rest = folder / "whole.parquet", folder / "rest.parquet"
         whole.write_bytes(runtime.artifacts.get_bytes(training_set.artifact))
         files.leave_out(whole, {row.content_sha256 for row in rows}, rest)
         name = runtime.artifacts.put_file(rest)
@@ -341,18 +336,13 @@ def _replace(session: Session, row: TrainingSet | Evaluation, column: str, name:
 
 
 def _remove_files(runtime: Runtime) -> None:
-    """Remove the artifacts that were replaced, and what training runs on emptied sets left behind."""
+    """Remove the artifacts that were replaced, and all that jobs left behind which were killed or refused."""
     with runtime.db.reading() as session:
         erasures = session.exec(select(LedgerEntry).where(LedgerEntry.action == ROWS_ERASED)).all()
         used = {*session.exec(select(TrainingSet.artifact)), *session.exec(select(Evaluation.report))}
-        ended = select(TrainingRun.id).where(TrainingRun.state != RunState.RUNNING)
-        of_runs = session.exec(ended.where(col(TrainingRun.training_set_id).in_(ERASED_SETS))).all()
-        searches = select(Bisection.id).where(Bisection.state != RunState.RUNNING)
-        runs = (*of_runs, *session.exec(searches).all())
     for name in {entry.facts["removed"] for entry in erasures} - used:
         runtime.artifacts.remove(name)
-    for run_id in runs:
-        shutil.rmtree(runtime.settings.work / str(run_id), ignore_errors=True)
+    orphans.remove(runtime, storing=STORING, emptied=ERASED_PROJECTS)
 
 
 def _tasks_to_delete(runtime: Runtime, erasure_id: UUID) -> set[UUID]:

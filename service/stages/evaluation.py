@@ -1,6 +1,6 @@
 """Stage 6: judge a challenger against the champion on suites that nothing was trained on."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,6 +38,7 @@ from retrain.suites.expansion import Suite
 from retrain.types import Case, Example, Split, canonical_json, content_hash, sha256_of
 from service import comparisons, projects, verdicts
 from service.answers import describe_evaluation, newest_evaluation
+from service.answers.consolidation import chain_of
 from service.answers.overview import Effort, effort
 from service.clock import utcnow
 from service.errors import CriteriaMissing, WrongState
@@ -56,6 +57,7 @@ from service.tables import (
     Response,
     Score,
     Settlement,
+    SplitAssignment,
     TrainingRun,
     TrainingSet,
     TrainingSetExample,
@@ -97,6 +99,7 @@ class Asked:
     sets: Sequence[TrainingSet]
     labels: Sequence[str]
     about: Mapping[str, About]
+    contaminated: Collection[str]
     people: Effort
 
     @property
@@ -143,6 +146,7 @@ def perform(runtime: Runtime, lease: Lease, model_id: UUID, examiner: Examiner) 
     with lease.transaction() as session:
         evaluation = session.get_one(Evaluation, evaluation_id)
         evaluation.report, evaluation.hashes = report, _hashes(asked, examined)
+        evaluation.contaminated = len(asked.contaminated)
         for who, score in scored:
             version = asked.champion if who == "champion" else asked.challenger
             session.add(Score(evaluation_id=evaluation_id, model_version_id=version.id, **score))
@@ -157,24 +161,28 @@ def _asked(session: Session, evaluation_id: UUID) -> Asked:
     evaluation = session.get_one(Evaluation, evaluation_id)
     project = session.get_one(Project, evaluation.project_id)
     people, _ = effort(session, project, now=utcnow())
+    champion = session.get_one(ModelVersion, evaluation.champion_id)
+    challenger = session.get_one(ModelVersion, evaluation.model_version_id)
+    sets = _sets_until(session, evaluation.training_set_id)
     return Asked(
         evaluation=evaluation,
         project=project,
-        champion=session.get_one(ModelVersion, evaluation.champion_id),
-        challenger=session.get_one(ModelVersion, evaluation.model_version_id),
+        champion=champion,
+        challenger=challenger,
         criteria=session.get_one(Document, evaluation.criteria_id),
         rules=session.get_one(Document, evaluation.rules_id),
         suite=session.get_one(Document, evaluation.suite_id),
-        sets=_sets_until(session, evaluation.training_set_id),
+        sets=sets,
         labels=projects.labels_to_choose(session, project.id),
         about=_about(session, project.id),
+        contaminated=_contaminated(session, sets[0], (champion, challenger)),
         people=people,
     )
 
 
 def _examine(runtime: Runtime, lease: Lease, examiner: Examiner, asked: Asked) -> Examined:
     """Ask the models every case, and judge; no transaction is open meanwhile."""
-    suites = _suites(runtime, examiner, asked.sets, asked.about, asked.suite.content[GENERAL])
+    suites = _suites(runtime, examiner, asked)
     learned = _rows(runtime, examiner, asked.sets[0], Split.TRAIN)
     known = known_of(asked.suite.content.get("known", {}), learned)
     behaviour = behaviour_suites(
@@ -351,30 +359,57 @@ def _about(session: Session, project_id: UUID) -> dict[str, About]:
     }
 
 
-def _suites(
-    runtime: Runtime,
-    examiner: Examiner,
-    sets: Sequence[TrainingSet],
-    about: Mapping[str, About],
-    general: Iterable[Mapping[str, str]],
-) -> dict[str, Suite]:
+def _contaminated(session: Session, training_set: TrainingSet, models: Iterable[ModelVersion]) -> set[str]:
+    """Return the contents of the test rows in whose group is one that a model learned before the group met the test."""
+    met = select(SplitAssignment.id).where(
+        SplitAssignment.project_id == training_set.project_id, col(SplitAssignment.is_contaminated)
+    )
+    if session.exec(met.limit(1)).first() is None:
+        return set()
+    runs = {one.training_run_id for model in models for one in chain_of(session, model)}
+    taught = (
+        select(TrainingSetExample.settlement_id)
+        .join(TrainingRun, col(TrainingRun.training_set_id) == TrainingSetExample.training_set_id)
+        .where(col(TrainingRun.id).in_(runs - {None}), TrainingSetExample.split == Split.TRAIN)
+    )
+    learned = {str(key) for key in session.exec(taught)}
+    # Of near-equal rows only one stands in the set.
+    twins = (why for key, why in training_set.dropped.items() if key in learned)
+    learned.update(why.removeprefix("duplicate of ") for why in twins)
+    test = session.exec(
+        select(TrainingSetExample).where(
+            TrainingSetExample.training_set_id == training_set.id, TrainingSetExample.split == Split.TEST
+        )
+    ).all()
+    groups = {row.group_name for row in test if str(row.settlement_id) in learned}
+    return {row.content_sha256 for row in test if row.group_name in groups}
+
+
+def _suites(runtime: Runtime, examiner: Examiner, asked: Asked) -> dict[str, Suite]:
     """Return the newest test split, every earlier one that differs from it, resolved flags and the general suite.
+
+    Test rows that a model learned judge nobody.
 
     Raises:
         EmptySplit: there is no test split to judge by.
     """
     found: dict[str, list[Case]] = {}
+    sets, about = asked.sets, asked.about
     for number, training_set in enumerate(sets):
-        cases = [_case(example, about) for example in _rows(runtime, examiner, training_set, Split.TEST)]
+        rows = _rows(runtime, examiner, training_set, Split.TEST)
+        cases = [case for row in rows if (case := _case(row, about)).key not in asked.contaminated]
         name = f"{TEST}/v{training_set.version}" if number else TEST
         if {case.key for case in cases} not in [{case.key for case in known} for known in found.values()]:
             found[name] = cases
     if not found.get(TEST):
         raise EmptySplit(
-            f"training set {sets[0].fingerprint}: has no test split; settle randomly drawn responses"
+            f"training set {sets[0].fingerprint}: has no test split that is new to both models; "
+            "settle randomly drawn responses"
         )
     resolved = [_case(example, about) for example in _rows(runtime, examiner, sets[0], Split.REGRESSION)]
-    found |= {GENERAL: general_cases(general)} | ({REGRESSION: resolved} if resolved else {})
+    found |= {GENERAL: general_cases(asked.suite.content[GENERAL])} | (
+        {REGRESSION: resolved} if resolved else {}
+    )
     return {
         name: Suite(name, TITLES.get(name, name), "", [replace(case, suite=name) for case in cases])
         for name, cases in found.items()

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +14,7 @@ import structlog
 from sqlmodel import Session, col, select
 
 from retrain.amounts import how_many
-from retrain.errors import LostContent, RemoteRefused, RetrainError
+from retrain.errors import LostContent, MissingArtifact, RemoteRefused, RetrainError
 from retrain.types import Contents, version_tag
 from service.answers import describe_evaluation, newest_set
 from service.answers.erasures import ERASED_SETS, REVISION, Repository, RowFiles, erased_shards, revision_of
@@ -29,6 +28,7 @@ from service.tables import (
     Mirror,
     ModelVersion,
     Project,
+    ProjectKind,
     RunState,
     Score,
     TrainingRun,
@@ -68,7 +68,7 @@ def run(
 
     Raises:
         RetrainError: it cannot be put into the repository.
-        TryAgain: the remote or the tracker refuses; everything is kept here, and the next attempt sends it.
+        TryAgain: a file was just replaced, or the remote or the tracker refuses; the next attempt goes on.
     """
     with lease.transaction() as session:
         training_set = session.get_one(TrainingSet, set_id)
@@ -79,6 +79,9 @@ def run(
         tag, commit, tagged = _tag(
             runtime, project.slug, training_set, judged, repository, files=files, revision=revision
         )
+    except MissingArtifact as error:
+        _record(lease, set_id, "", failure=str(error))
+        raise TryAgain(f"{error}: an erasure may have put another in its place") from error
     except RetrainError as error:
         _record(lease, set_id, "", failure=str(error))
         raise
@@ -109,7 +112,8 @@ def collect(lease: Lease, repository: Repository) -> dict[str, Any]:
 
     def needed() -> list[str]:
         with lease.transaction() as session:
-            kept.extend(needed_tags(session))
+            # What a mirror still waits to publish has nothing here yet.
+            kept.extend(sorted({*needed_tags(session)} & {*repository.tags()}))
         return kept
 
     try:
@@ -156,10 +160,10 @@ def _tag(
     """Publish what has no tag yet; return the set's tag and commit, and each run's commit."""
     version = training_set.version
     tag = f"{slug}/{version_tag(version, revision)}"
-    with TemporaryDirectory() as folder:
-        whole = Path(folder) / "whole.parquet"
+    with runtime.scratch() as folder:
+        whole = folder / "whole.parquet"
         whole.write_bytes(runtime.artifacts.get_bytes(training_set.artifact))
-        rows = {f"rows/{name}": path for name, path in files.shards(whole, Path(folder)).items()}
+        rows = {f"rows/{name}": path for name, path in files.shards(whole, folder).items()}
         with runtime.db.reading() as session:
             contents = Contents(rows, facts_of(runtime, session, training_set), training_set.created_at)
         # A tag is what it was: rows may have been erased, and lineage salted anew, since it was made.
@@ -173,7 +177,7 @@ def _tag(
                     slug,
                     version,
                     each.name,
-                    _run_contents(runtime, each, Path(folder) / each.name),
+                    _run_contents(runtime, each, folder / each.name),
                     revision=revision,
                 )
                 for each in judged
@@ -224,7 +228,7 @@ def _judged(session: Session, project: Project, training_set: TrainingSet) -> li
             model=model,
             evaluation=evaluation,
             metrics=_metrics(session, evaluation),
-            verdict=describe_evaluation(session, evaluation),
+            verdict=_verdict(session, project, evaluation),
             name=f"v{model.number}-{place}" if place > 1 else f"v{model.number}",
         )
         for one, model in finished
@@ -246,6 +250,14 @@ def _metrics(session: Session, evaluation: Evaluation) -> dict[str, float]:
         )
     )
     return {f"{score.suite}.{score.metric}": round(score.value, 6) for score in scores if not score.slice}
+
+
+def _verdict(session: Session, project: Project, evaluation: Evaluation) -> dict[str, Any]:
+    """Tell of a verdict without the figures of slices that hosts name: an erasure deletes those, and not in Git."""
+    told = describe_evaluation(session, evaluation)
+    is_label = f"{'label' if project.kind is ProjectKind.CLASSIFICATION else ''}="
+    kept = [one for one in told["scores"] if not one["slice"] or one["slice"].startswith(is_label)]
+    return told | {"scores": kept}
 
 
 def _run_contents(runtime: Runtime, judged: Judged, folder: Path) -> Contents:

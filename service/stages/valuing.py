@@ -17,6 +17,7 @@ from retrain.errors import EmptySplit
 from retrain.types import Example, Split, TrainingSpec, content_hash
 from service import projects
 from service.answers.examples import LOOKED_UP, contents, examples_of
+from service.answers.flags import ANSWERED, FLAG
 from service.answers.histories import FEWEST_CASES
 from service.errors import Invalid
 from service.learning import learn
@@ -26,13 +27,11 @@ from service.scoring import Bench, examined
 from service.tables import (
     Annotation,
     AnnotationTask,
-    Feedback,
     ModelVersion,
     Response,
     Settlement,
     SettlementAnnotation,
     Source,
-    TaskFlag,
     TrainingRun,
     TrainingSet,
 )
@@ -174,10 +173,9 @@ def _groups(session: Session, rows: Sequence[UUID]) -> tuple[dict[str, Groups], 
     seconds: defaultdict[str, float] = defaultdict(float)
     for start in range(0, len(rows), LOOKED_UP):
         part = col(Settlement.id).in_(rows[start : start + LOOKED_UP])
-        flagged = select(Settlement.id, Feedback.id, Feedback.reasons)
-        flagged = flagged.join(TaskFlag, col(TaskFlag.task_id) == Settlement.task_id)
-        flagged = flagged.join(Feedback, col(Feedback.id) == TaskFlag.feedback_id)
-        for row, flag, reasons in session.exec(flagged.where(part)):
+        flagged = select(Settlement.id, FLAG.id, FLAG.reasons)
+        flagged = flagged.join(AnnotationTask, col(AnnotationTask.id) == Settlement.task_id)
+        for row, flag, reasons in session.exec(flagged.where(part, *ANSWERED)):
             groups["flags"][str(flag)].add(str(row))
             for reason in reasons:
                 groups["reasons"][reason].add(str(row))

@@ -24,7 +24,10 @@ class EvaluationState(StrEnum):
 
 
 class Evaluation(Row, table=True):
-    """Champion and challenger on the same suites, and the gate's verdict; `people` is what people preferred so far."""
+    """Champion and challenger on the same suites, and the gate's verdict; `people` is what people preferred so far.
+
+    `contaminated` counts the test rows that were left out, since one of the two learned them, or what is near them.
+    """
 
     __tablename__ = "evaluation"
 
@@ -42,6 +45,7 @@ class Evaluation(Row, table=True):
     hashes: dict[str, str] = Field(default_factory=dict, sa_type=Json)
     report: str | None = Field(default=None, max_length=71)
     people: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
+    contaminated: int = 0
     failure: str | None = None
     finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 

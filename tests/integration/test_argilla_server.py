@@ -9,7 +9,7 @@ from sqlmodel import select
 from annotation.argilla import ArgillaConnector
 from annotation.hooks import HookAction, is_signed, parse_argilla
 from annotation.types import Answer, Cause, LabelSchema, NewTask, TaskKind, Verdict
-from retrain.corpus_files import read_all
+from retrain.corpus_files import read, sort_out
 from service import argilla_server as server
 from service import supervisor, tools
 from service.tables import ConnectorKind, InboxEvent, Job, JobKind
@@ -250,7 +250,7 @@ def test_what_argilla_exported_is_read_as_a_corpus(connector, people, tmp_path):
     client = rg.Argilla(people.running.url, people.running.admin_token, retries=0)
     client.datasets(id=made.url.split("/")[-2]).get().records.to_json(tmp_path / "taxi.json")
     client.http_client.close()
-    rows, unread = read_all(str(tmp_path / "taxi.json"), columns={"answer": "correction"})
+    rows, unread = sort_out(read(str(tmp_path / "taxi.json"), columns={"answer": "correction"}))
     assert [(row.messages[-1].content, row.answer) for row in rows.values()] == [
         ("Who pays for the taxi?", "The ward pays.")
     ]

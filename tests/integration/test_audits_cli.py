@@ -3,10 +3,11 @@
 import pytest
 
 from retrain.audit import Finding, Repair, RepairKind, Severity
+from retrain.types import Split
 from service import people, projects, runtime
 from service.clock import utcnow
 from service.stages.curation import _finding_row
-from service.tables import EvaluationState, Role
+from service.tables import EvaluationState, Role, TrainingSetExample
 from tests import builders
 from tests.builders import add_person, add_project, add_set
 
@@ -20,7 +21,14 @@ def finding(errata) -> dict[str, str]:
         found = Finding(
             "noise", 1, Severity.BLOCK, ("k",), "rows say nothing", "", (Repair(RepairKind.DROP, ("k",)),)
         )
-        row = _finding_row(add_set(session, project).id, found)
+        training_set = add_set(session, project)
+        training_set.is_blocked = True
+        settled = builders.add_settlement(
+            session, builders.add_task(session, project, builders.add_response(session, project))
+        )
+        of_set = {"training_set_id": training_set.id, "settlement_id": settled.id, "split": Split.TRAIN}
+        session.add(TrainingSetExample(**of_set, content_sha256="sha256:0", group_name="g"))
+        row = _finding_row(training_set.id, found)
         session.add(row)
         add_person(session, Role.APPROVER, "pia")
         token = people.add_token(session, "pia", actor="test")
@@ -31,13 +39,26 @@ def decide(errata, *arguments: str, finding: dict[str, str]):
     return errata(*arguments, "--project", "clinic", "--token", finding["token"])
 
 
-def test_a_finding_is_listed_waived_and_shown_as_waived(errata, finding):
+def test_a_finding_is_listed_waived_and_shown_as_waived(errata, finding, tmp_path):
     [listed] = errata("repairs", "list", "clinic/v1")[1]["items"]
     assert (listed["id"], listed["waived"], listed["proposals"][0]["kind"]) == (finding["id"], None, "drop")
     day = ("--reason", "known", "--until", "2100-01-01")
     assert decide(errata, "waive", finding["id"], *day, finding=finding)[1]["code"] == "invalid"
     day = ("--reason", "known", "--until", "soon")
     assert decide(errata, "waive", finding["id"], *day, finding=finding)[1]["code"] == "invalid"
+
+    def blocked() -> list[bool]:
+        asked = (("list", "-p", "clinic"), ("show", "clinic/v1"), ("export", "clinic/v1", *written))
+        listed, shown, exported = (errata("sets", *each)[1] for each in asked)
+        return [each["is_blocked"] for each in (*listed["items"], shown, exported)]
+
+    written = ("--format", "sft", "--to", str(tmp_path / "rows.jsonl"))
+    assert blocked() == [True, True, True]
+    day = ("--reason", "known", "--until", utcnow().date().isoformat())
+    assert decide(errata, "waive", finding["id"], *day, finding=finding)[0] == 0
+    [listed] = errata("repairs", "list", "clinic/v1")[1]["items"]
+    assert (listed["waived"]["by"], listed["waived"]["reason"]) == ("pia", "known")
+    assert blocked() == [False, False, False]
 
 
 def test_a_repair_is_accepted_once_and_taken_back(errata, finding):

@@ -411,6 +411,9 @@ class TestAudit:
                 session, any_team.project, builders.add_response(session, any_team.project)
             )
             builders.add_settlement(session, task)
+            response = session.get_one(Response, task.response_id)
+            later = builders.add_task(session, any_team.project, response, rechecks_id=task.id)
+            builders.add_settlement(session, later)
         with any_team.runtime.db.reading() as session:
             examples = examples_to_audit(session, any_team.project)
         assert Counter(example.source for example in examples) == {"faq": 4, "production": 1}

@@ -17,12 +17,13 @@ from sqlmodel import col, select
 from annotation.types import Cause, Verdict
 from retrain.audit import Repair, RepairKind, Severity, checks
 from retrain.near_duplicates import text_of
-from retrain.types import Form, Kind, Message
+from retrain.types import Form, Kind, Message, Split
 from service import glossary, people, projects
 from service.answers import newest_set
 from service.answers.audits import blocking
+from service.answers.lineage import consents
 from service.clock import utcnow
-from service.errors import AlreadyDecided, AuditBlocked, Invalid, NotFound, WrongState
+from service.errors import AlreadyDecided, AuditBlocked, Invalid, NotFound, TryAgain, WrongState
 from service.runtime import from_environment
 from service.stages import intake
 from service.tables import (
@@ -102,6 +103,23 @@ class TestForms:
         desk.settle("where?", "here", may_train=False)
         desk.settle("when?", "now", of_flag={"consent": False})
         assert set(desk.examples(desk.curate())) == {kept}
+
+    @pytest.mark.parametrize("way", ["schema", "repair"])
+    def test_a_flag_counts_for_each_task_about_its_response(self, any_desk, way):
+        kept = any_desk.settle("who?", "Ann")
+        before = any_desk.curate()
+        first = any_desk.settle("where?", "here", Verdict.INCORRECT, correction="there")
+        again = any_desk.settle_again(first, way, "over there")
+        after = any_desk.curate()
+        assert any_desk.examples(after)[again].reasons == ("wrong",)
+        [added] = any_desk.compare(before, after)["added"]
+        with any_desk.runtime.db.transaction() as session:
+            flag = session.exec(select(Feedback).order_by(col(Feedback.id).desc())).first()
+            told = consents(session, [UUID(again)])[UUID(again)]
+            flag.consent = False
+        assert added["cause"] == {"kind": "flag", "id": str(flag.id)}
+        assert told["flags"] == {str(flag.id): None}
+        assert set(any_desk.examples(any_desk.curate())) == {kept}
 
     def test_extraction_is_a_kind_too(self, runtime):
         desk = Desk(runtime, ProjectKind.EXTRACTION)
@@ -376,18 +394,20 @@ class TestCauses:
         with any_desk.runtime.db.transaction() as session:
             response = session.exec(select(Response).where(Response.text == "MARKER")).one()
             response.may_train = False
-        changes = any_desk.compare(first, any_desk.curate())
-        assert changes["removed"] == [
+        gone = any_desk.compare(first, any_desk.curate())["removed"]
+        assert gone == [
             {
                 "row": {
                     "key": key,
                     "prompt": "",
                     "answer": "",
-                    "split": changes["removed"][0]["row"]["split"],
+                    "split": gone[0]["row"]["split"],
                 },
                 "cause": {"kind": "consent", "id": key},
             }
         ]
+        with any_desk.runtime.db.reading() as session:
+            assert any_desk.compare(newest_set(session, any_desk.project.id), first)["added"] == gone
         rebuilt = any_desk.rebuild(first)
         assert (rebuilt["withheld"], rebuilt["erased"], rebuilt["equal"]) == (1, 0, True)
 
@@ -477,8 +497,9 @@ class TestContext:
         with desk.runtime.db.transaction() as session:
             glossary.set_glossary(session, desk.project, content, actor="olga")
         desk.settle("who?", "Ann")
-        desk.curate()
+        desk.curate(near_threshold=0.6)
         seen = desk.reviewer.seen
+        assert seen.near_threshold == 0.6
         assert (seen.description, seen.glossary) == ("a bank's counter", {"account": ["deposit book"]})
         assert [str(each.valid_to) for each in seen.validity] == ["2020-12-31"]
         assert list(seen.prompts.values()) == ["who?"] and list(seen.groups) == ["region"]
@@ -621,6 +642,24 @@ class TestRecipes:
 
 
 class TestHistory:
+    def test_of_two_sets_built_at_once_the_later_one_goes_by_the_splits_of_the_first(self, any_desk):
+        key = any_desk.settle("who?", "Ann")
+        any_desk.settle("where?", "there")
+        all_test = {"test_share": 0.99, "validation_share": 0.0, "regression_share": 0.0}
+        audit, made = any_desk.reviewer.audit, []
+
+        def build_another(*arguments, **more):
+            any_desk.reviewer.audit = audit
+            made.append(any_desk.curate(**all_test))
+            return audit(*arguments, **more)
+
+        any_desk.reviewer.audit = build_another
+        with pytest.raises(TryAgain, match="another set"):
+            any_desk.curate(**ALL_TRAIN)
+        [first] = made
+        later = any_desk.curate(**ALL_TRAIN)
+        assert any_desk.examples(first)[key].split is any_desk.examples(later)[key].split is Split.TEST
+
     def test_what_is_near_a_row_that_left_stays_in_its_split(self, desk):
         asked = "how do i open an account after moving abroad with my family"
         key = desk.settle(asked, "go there")

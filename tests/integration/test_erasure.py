@@ -7,7 +7,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pyarrow.parquet as pq
 import pytest
@@ -20,15 +20,17 @@ from retrain import parquet
 from retrain.artifacts import ArtifactStore
 from retrain.audit import Finding, Repair, RepairKind, Severity
 from retrain.recipe import Recipe
+from retrain.remotes import Cache, digest_of
 from retrain.types import Split, canonical_json
 from retrain.versions import DataRepository
-from service import db, ledger, revisions, rights
+from service import db, ledger, orphans, revisions, rights
+from service.answers import describe_evaluation
 from service.answers.erasures import erased_rows, learned_from_erased
 from service.clock import utcnow
 from service.db import Database
 from service.errors import NotFound, TryAgain
 from service.jobs.erasure import forget
-from service.stages import curation, erasure, labelling
+from service.stages import curation, erasure, labelling, mirroring
 from service.tables import (
     Annotation,
     AnnotationTask,
@@ -163,11 +165,25 @@ class Clinic(Team):
             hashes = [row.content_sha256 for row in rows if str(row.settlement_id) in self.own]
             varied = [f"typos:{name}" for name in hashes]
             evaluation.report = self.report(dict.fromkeys([*hashes, *varied], f"the {MARKER} plays"))
+        self.mirror_again(self.second)
+        with self.runtime.db.transaction() as session:
             failed = session.get_one(TrainingRun, self.model(session).training_run_id)
             failed.state = RunState.FAILED
         work = self.runtime.settings.work / str(failed.id)
         work.mkdir(parents=True)
         (work / "train.parquet").write_bytes(self.runtime.artifacts.get_bytes(self.second.artifact))
+
+    def leave_behind(self) -> None:
+        """Leave the patient's rows where killed jobs leave theirs."""
+        artifacts, work = self.runtime.settings.data_dir / "artifacts", self.runtime.settings.work
+        for left in (artifacts / "unfinished/killed", work / "scratch/killed/rows", work / f"{uuid4()}/rows"):
+            left.parent.mkdir(parents=True, exist_ok=True)
+            left.write_text(MARKER)
+        unnamed = self.runtime.settings.data_dir / "unnamed"
+        unnamed.write_text(MARKER)
+        self.runtime.artifacts.put_file(unnamed)
+        Cache(self.repository.directory / ".dvc" / "cache").add(unnamed, digest_of(unnamed))
+        unnamed.unlink()
 
     def scored(self, session, *slices: str) -> None:
         """Have the evaluation's test set told apart by these slices."""
@@ -274,12 +290,49 @@ def test_after_an_erasure_no_word_is_left_anywhere(clinic):
     assert clinic.holding() == set()
 
 
+def test_a_slice_that_a_host_names_would_stay_in_git(clinic, monkeypatch):
+    told = lambda session, project, evaluation: describe_evaluation(session, evaluation)  # noqa: E731
+    monkeypatch.setattr(mirroring, "_verdict", told)
+    clinic.spread()
+    clinic.erase()
+    assert clinic.holding() == {"git"}
+
+
+def test_what_killed_jobs_left_is_erased_too(clinic, monkeypatch):
+    clinic.leave_behind()
+    with monkeypatch.context() as without:
+        without.setattr(orphans, "remove", lambda *_, **__: None)
+        without.setattr(Cache, "remove_others", lambda *_: 0)
+        clinic.erase()
+        assert clinic.holding() == {"artifacts", "data-repository", "work"}
+    clinic.erase()
+    assert clinic.holding() == set()
+
+
+def test_what_a_job_at_work_has_not_named_yet_stays_until_it_ends(clinic):
+    with clinic.runtime.db.transaction() as session:
+        elsewhere = builders.add_project(session, "elsewhere").id
+        job = clinic.runtime.queue.ask(session, JobKind.TRAIN, elsewhere, project_id=elsewhere)
+    lease = clinic.runtime.queue.lease(job)
+    stored = clinic.runtime.artifacts.put_bytes(b"an adapter")
+    own = clinic.runtime.settings.work / str(elsewhere)
+    own.mkdir(parents=True)
+    with clinic.runtime.scratch() as lent:
+        with pytest.raises(TryAgain, match="1 file may be"):
+            clinic.erase()
+        assert clinic.holding() == set()
+        assert lent.exists() and own.exists() and clinic.runtime.artifacts.exists(stored)
+    lease.finish({})
+    clinic.erase()
+    assert not clinic.runtime.artifacts.exists(stored) and not own.exists()
+
+
 @pytest.mark.parametrize(
     ("step", "places"),
     [
         ("_erase_words", {"errata.db", "response.text", "feedback.comment", "artifacts", "data-repository"}),
         ("_erase_findings", {"audit_finding.evidence", "audit_finding.proposals", "job.result", "errata.db"}),
-        ("_empty_sets", {"artifacts", "data-repository", "remote", "work"}),
+        ("_empty_sets", {"artifacts", "data-repository", "remote"}),
         ("_empty_reports", {"artifacts"}),
         ("_remove_files", {"artifacts", "work"}),
         ("vacuum", {"errata.db"}),

@@ -286,6 +286,18 @@ def test_trackers_follow_what_a_model_is_and_one_that_was_down_is_caught_up_with
     assert client.get_registered_model("clinic").aliases.keys() == {"champion"}
 
 
+def test_a_file_that_an_erasure_replaced_meanwhile_is_looked_for_again(team):
+    team.settle("who?", "Ann")
+    training_set = team.curate()
+    content = team.runtime.artifacts.get_bytes(training_set.artifact)
+    team.runtime.artifacts.remove(training_set.artifact)
+    with pytest.raises(TryAgain, match="no artifact"):
+        team.mirror(training_set)
+    assert "no artifact" in team.row(training_set).failure
+    team.runtime.artifacts.put_bytes(content)
+    assert team.mirror_again(training_set)["sent"] == 1
+
+
 def test_mirroring_twice_changes_nothing(team):
     team.settle("who?", "Ann")
     training_set = team.curate()
@@ -358,6 +370,9 @@ def test_collecting_frees_only_what_no_model_needs(team, tmp_path):
         assert (
             dvc(checked_out(team.repository, tag, tmp_path / tag.replace("/", "-")), "pull").returncode == 0
         )
+    team.settle("why?", "soon")
+    team.curate()
+    assert team.collect() == 1  # the set before, though the newest has no tag yet
 
 
 def test_what_a_remote_refused_is_not_collected_and_is_sent_once_it_recovers(team, tmp_path):

@@ -3,6 +3,7 @@
 import pytest
 from sqlmodel import col, select
 
+from annotation.types import Verdict
 from retrain.types import Split
 from service import schedule
 from service.answers import states
@@ -105,6 +106,18 @@ def test_its_responses_are_drawn_for_nobody_until_it_is_lifted(guard):
     guard.triage()
     with guard.runtime.db.reading() as session:
         assert len(session.exec(select(AnnotationTask)).all()) == 1
+
+
+@pytest.mark.parametrize("way", ["schema", "repair"])
+def test_its_rows_stay_out_when_experts_are_asked_again(guard, way):
+    kept = guard.settle("who?", "Ann")
+    first = guard.settle("which pills?", "buy ours", Verdict.INCORRECT, correction="none")
+    with guard.runtime.db.transaction() as session:
+        session.exec(select(Feedback).order_by(col(Feedback.id).desc())).first().subject = TROLL
+    again = guard.settle_again(first, way, "none at all")
+    assert guard.examples(guard.curate())[again].person == TROLL
+    guard.impose(subject=TROLL)
+    assert guard.examples(guard.curate()).keys() == {kept}
 
 
 def test_its_rows_stay_out_of_the_next_set_and_come_back(guard):

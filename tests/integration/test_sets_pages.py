@@ -56,8 +56,10 @@ class TestPage:
         path = f"/p/clinic/findings/{finding.id}"
         assert otto.post(f"{path}/waive", reason="known", until=until).status_code == 403
         assert pia.post(f"{path}/waive", reason="known", until="2020-01-01").status_code == 422
+        assert ">blocked<" in otto.get("/p/clinic/sets").text
         assert pia.post(f"{path}/waive", reason="known", until=until).status_code == 303
         assert "Train on this set" in self.page(desk, blocked, otto)
+        assert ">waived<" in otto.get("/p/clinic/sets").text
         assert otto.post(f"{path}/repair", place="0").status_code == 303
         with desk.runtime.db.reading() as session:
             accepted = session.exec(select(AcceptedRepair)).one()

@@ -1038,6 +1038,7 @@ def upgrade() -> None:
         sa.Column("hashes", JSON, nullable=False),
         sa.Column("report", sa.String(length=71), nullable=True),
         sa.Column("people", JSON, nullable=False),
+        sa.Column("contaminated", sa.Integer(), nullable=False),
         sa.Column("failure", sa.String(), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(

@@ -117,6 +117,7 @@ class EvaluationOut(Schema):
     sentence: str
     reasons: list[dict[str, Any]]
     people: dict[str, Any]
+    contaminated: int
     hashes: dict[str, str]
     scores: list[dict[str, Any]]
 

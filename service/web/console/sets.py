@@ -16,13 +16,14 @@ from retrain.triggers import CONDITIONS
 from retrain.types import Split, version_tag
 from service import triggers
 from service.answers import newest_set
-from service.answers.audits import blocking, repairs_of, tell_proposal, waivers
+from service.answers.audits import blocked, blocking, repairs_of, tell_proposal
 from service.answers.changes import compare
 from service.answers.erasures import erased_rows, revision_of
 from service.clock import utcnow
 from service.errors import NotFound
 from service.stages import training
 from service.tables import JobKind, Mirror, Settlement, TrainingRun, TrainingSet
+from service.waivers import in_force
 from service.web.auth import Access
 from service.web.console.audits import ROWS_NAMED, asked_in, findings_in, sources_of, tally_of
 from service.web.console.listing import Badge, Cell, Link, Listing
@@ -97,13 +98,14 @@ class TrainForm(Form):
 
 
 def _cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
+    forbidden = blocked(desk.session, desk.project.id, rows, utcnow().date())
     return [
         {
             "set": Link(f"v{row.version}", url_for(".training_set", slug=desk.project.slug, row_id=row.id)),
             "built": row.created_at,
             "fingerprint": row.fingerprint,
             **{split.value: row.counts.get(split.value, 0) for split in Split},
-            "audit": Badge("blocked" if row.is_blocked else "clear"),
+            "audit": Badge("blocked" if row.id in forbidden else "waived" if row.is_blocked else "clear"),
         }
         for row in rows
     ]
@@ -151,7 +153,7 @@ def training_set(desk: Desk, row_id: UUID) -> str | Response:
         "set.html",
         anchor="#audit",
         set=found,
-        waivers=waivers(desk.session, found, today),
+        waivers=in_force(desk.session, found.project_id, today),
         blocking=blocking(desk.session, found, today),
         repairs=repairs_of(desk.session, found),
         asked_in=partial(asked_in, desk),

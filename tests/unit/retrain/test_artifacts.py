@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -105,8 +106,24 @@ def test_an_object_is_never_written_again(store, root):
     name = store.put_bytes(b"adapter")
     before = the_object(root, name).stat()
     assert store.put_bytes(b"adapter") == name
-    after = the_object(root, name).stat()
-    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert the_object(root, name).stat().st_ino == before.st_ino
+
+
+def test_an_object_that_is_stored_again_counts_as_stored_then(store, root):
+    name = store.put_bytes(b"adapter")
+    os.utime(the_object(root, name), (0, 0))
+    store.put_bytes(b"adapter")
+    assert store.remove_others([], before=datetime.now(UTC) - timedelta(days=1)) == 1
+
+
+def test_others_are_removed_unless_they_were_stored_since(any_store):
+    yesterday, tomorrow = (datetime.now(UTC) + timedelta(days=days) for days in (-1, 1))
+    any_store.remove_others([], before=tomorrow)  # the bucket has those of other tests
+    kept, other = any_store.put_bytes(b"kept"), any_store.put_bytes(b"other")
+    assert any_store.remove_others([kept], before=yesterday) == 1
+    assert any_store.exists(other)
+    assert any_store.remove_others([kept, "no name"], before=tomorrow) == 0
+    assert any_store.exists(kept) and not any_store.exists(other)
 
 
 def test_what_was_removed_is_missing_and_can_be_stored_again(any_store, tmp_path):

@@ -47,6 +47,11 @@ def test_a_near_duplicate_of_a_test_prompt_in_train_blocks():
     assert finding.severity is Severity.BLOCK
 
 
+def test_how_alike_is_too_alike_is_the_sets_to_say():
+    rows = [example(KNEE), example(f"Help, {KNEE}!", split=Split.TEST)]
+    assert leakage.find(rows, Context(near_threshold=0.99)) == []
+
+
 def test_a_group_in_train_and_validation_warns():
     [finding] = leakage.find([example("one", group="g"), example("two", group="g", split=Split.VALIDATION)])
     assert finding.severity is Severity.WARN

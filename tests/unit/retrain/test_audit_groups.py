@@ -18,7 +18,7 @@ from retrain.audit import (
 )
 from retrain.audit.finding import RepairKind
 from retrain.audit.repairs import apply
-from retrain.types import Kind, Message
+from retrain.types import Kind, Message, Split
 from tests.scenarios import clean, group_faults
 
 SEED = 3
@@ -79,6 +79,12 @@ def test_flipped_labels_are_found_and_their_labels_proposed(labelled):
     assert all(true[key] == repair.put for repair in relabelled for key in repair.keys)
     assert (asked.kind, asked.keys) == (RepairKind.ASK, finding.keys)
     assert mislabelled.find(rows) == [finding]
+
+
+def test_a_rare_label_stays_in_the_sample_that_is_learned_from(labelled):
+    rare, *others = sorted({row.label for row in labelled})
+    rows = [row for row in labelled if row.label == others[0]] + [r for r in labelled if r.label == rare][:4]
+    assert len(mislabelled.find(rows, learned_from=1)) <= 1
 
 
 def test_a_settlement_that_was_sure_acquits_its_row(labelled):
@@ -169,6 +175,25 @@ def test_a_scarce_group_gets_weight(said):
     [finding] = bias.find(rows, REGION)
     [repair] = finding.proposals
     assert (repair.kind, repair.factor) == (RepairKind.WEIGHT, 4.0)
+
+
+def test_weight_that_was_accepted_before_counts(said):
+    first, *others = [row.key for row in said if row.split is Split.TRAIN][::60]
+    south = {first, *others}
+    rows = [
+        replace(
+            row,
+            attributes={"region": "south" if row.key in south else "north"},
+            weight=4.0 if row.key in others else 1.0,
+        )
+        for row in said
+    ]
+    [finding] = bias.find(rows, REGION)
+    [repair] = finding.proposals
+    assert set(finding.keys) == south
+    assert (repair.keys, repair.factor) == ((first,), 4.0)
+    evened = [replace(row, weight=24.0) if row.key in south else row for row in rows]
+    assert bias.find(evened, REGION) == []
 
 
 def test_a_register_that_all_sources_share_is_missed(said):

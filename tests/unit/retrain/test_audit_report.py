@@ -7,7 +7,7 @@ from pathlib import Path
 from retrain.audit import Context, Finding, Severity, boilerplate, duplicates, outdated
 from retrain.audit.report import report, wordless
 from retrain.corpus import example_of
-from retrain.corpus_files import read_all
+from retrain.corpus_files import read, sort_out
 from retrain.types import Example, Kind, Message
 
 THINGS = (
@@ -91,7 +91,7 @@ def test_a_chaotic_mix_of_memos_outdated_marketing_and_faqs_is_plain_at_a_glance
         [f"Our {thing} at {9 + n} euros {offer}" for n, thing in enumerate(THINGS)],
     )
     write(tmp_path, "memos", ["Please see the attached memo of the board."] * 20)
-    found, _ = read_all(str(tmp_path), columns={})
+    found, _ = sort_out(read(str(tmp_path), columns={}))
     examples = [example_of(row, place) for place, row in found.items()]
     context = Context(today=date(2026, 1, 1))
     findings = [one for check in (outdated, boilerplate, duplicates) for one in check.find(examples, context)]

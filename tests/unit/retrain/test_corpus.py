@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from retrain import corpus_files
 from retrain.corpus import MAX_TEXT, CorpusRow, UnreadableCorpus, example_of, row_of
-from retrain.corpus_files import read, read_all, read_records
+from retrain.corpus_files import read, read_records, sort_out
 from retrain.types import Kind, Message
 
 ASKED = {"question": "Who sends my bill?", "answer": "The billing office."}
@@ -151,7 +151,7 @@ class TestFiles:
         for name, text in texts.items():
             file_of(tmp_path, name, text)
         pq.write_table(pa.table({"question": ["who?"], "answer": ["we"]}), tmp_path / "a.parquet")
-        rows, unread = read_all(str(tmp_path), columns={})
+        rows, unread = sort_out(read(str(tmp_path), columns={}))
         assert unread == []
         assert sorted(row.answer for row in rows.values()) == ["they"] + ["we"] * 8
         assert {row.source for row in rows.values()} == {"a", "semicolons", "named", "lines"}
@@ -212,7 +212,7 @@ class TestFiles:
     )  # fmt: skip
     def test_a_file_of_which_nothing_can_be_read_is_refused_in_one_line(self, tmp_path, name, content, why):
         with pytest.raises(UnreadableCorpus) as refused:
-            read_all(file_of(tmp_path, name, content), columns={})
+            sort_out(read(file_of(tmp_path, name, content), columns={}))
         assert str(refused.value).startswith(f"nothing can be read: {why}")
         assert "\n" not in str(refused.value)
 
@@ -220,7 +220,7 @@ class TestFiles:
         file_of(tmp_path, "a.csv", "question,question\n1,2\n")
         file_of(tmp_path, "deep/b.csv", "question,answer\nwho?,we\n")
         file_of(tmp_path, "notes.txt", "nothing of ours")
-        rows, unread = read_all(str(tmp_path), columns={})
+        rows, unread = sort_out(read(str(tmp_path), columns={}))
         assert list(rows) == ["deep/b.csv line 2"]
         assert [found.place for found in unread] == ["a.csv"]
 

@@ -8,7 +8,7 @@ import pytest
 
 from retrain import parquet
 from retrain.errors import EmptySplit, RetrainError
-from retrain.parquet import FEATURES, leave_out, names, read, shards, split_file, write
+from retrain.parquet import FEATURES, leave_out, names, read, shards, write
 from retrain.types import Example, Kind, Message, Split, content_hash
 
 
@@ -75,21 +75,11 @@ def test_rows_are_ordered_by_content(tmp_path):
     assert names == sorted(names)
 
 
-def test_training_maps_one_split_with_its_types(tmp_path):
+def test_a_set_is_mapped_with_its_types(tmp_path):
     write(examples(), tmp_path / "set.parquet")
-    split_file(tmp_path / "set.parquet", Split.TRAIN, tmp_path / "train.parquet")
-    rows = datasets.Dataset.from_parquet(str(tmp_path / "train.parquet"), cache_dir=str(tmp_path / "cache"))
+    rows = datasets.Dataset.from_parquet(str(tmp_path / "set.parquet"), cache_dir=str(tmp_path / "cache"))
     assert rows.features == FEATURES[Kind.CLASSIFICATION]
     assert rows.cache_files
-    assert rows["split"][:] == ["train"] * 3
-
-
-def test_a_split_can_be_handed_on_alone(tmp_path):
-    write(examples(), tmp_path / "set.parquet")
-    assert split_file(tmp_path / "set.parquet", Split.TEST, tmp_path / "test.parquet") == 1
-    assert [row.split for row in read(tmp_path / "test.parquet")] == [Split.TEST]
-    with pytest.raises(EmptySplit, match="validation"):
-        split_file(tmp_path / "set.parquet", Split.VALIDATION, tmp_path / "none.parquet")
 
 
 @pytest.mark.parametrize("kind", [Kind.CLASSIFICATION, Kind.GENERATION])

@@ -201,6 +201,13 @@ def test_an_answer_that_was_only_found_wrong_is_no_duplicate_of_a_right_one():
     assert len(build_first(*rows).examples) == 2
 
 
+def test_another_rejected_answer_makes_another_pair():
+    said = {"label": None, "answer": "rest it", "kind": Kind.GENERATION}
+    rows = [settled(KNEE, key=key, rejected=key, **said) for key in ("run", "jump")]
+    assert {row.rejected for row in build_first(*rows).examples} == {"run", "jump"}
+    assert len(build_first(*rows, settled(KNEE, key="again", rejected="Run!", **said)).examples) == 2
+
+
 def test_another_seed_draws_another_split():
     rows = [settled(f"word{n} other{n}") for n in range(50)]
     assert build_first(*rows).assignments != build_first(*rows, recipe=replace(ROUND, seed=1)).assignments
