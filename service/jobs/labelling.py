@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from annotation.argilla import ArgillaConnector
-from annotation.errors import ToolRefused, ToolUnavailable
+from annotation.errors import InvalidSchema, ToolRefused, ToolUnavailable
 from annotation.label_studio import LabelStudioConnector
 from annotation.types import Connector
 from service import experts, tool_state, tools
@@ -84,7 +84,7 @@ def _in_each(runtime: Runtime, lease: Lease, work: Work) -> dict[str, Any]:
             _let_in(runtime, lease, tool)
             connector = connect(runtime.settings, tool, _known_as(runtime, tool))
             outcome.update(work(tool, connector, _hook(runtime, tool)))
-        except (ToolUnavailable, ToolRefused, TryAgain) as error:
+        except (ToolUnavailable, ToolRefused, InvalidSchema, TryAgain) as error:
             waiting[tool.value] = str(error)
             with lease.transaction() as session:
                 tool_state.failed(session, lease.row_id, tool, str(error), runtime.settings)

@@ -192,7 +192,7 @@ def _push(
         key = builders.add_key(session, project, KeyKind.SECRET)
         job = runtime.queue.ask(session, JobKind.SEND, project.id, project_id=project.id)
     # Lets the experts in, which Errata does in no Argilla but its own.
-    connector.set_up(slug=project.slug, schema=schema, hook_url="", hook_secret="")
+    connector.set_up(slug=project.slug, schema=schema, hook_url="", hook_secret=runtime.secrets.hook_secret)
     client, times = create_app(runtime).test_client(), []
     body = {"messages": [{"role": "user", "content": "?"}], "response": "Billing"}
     started = time.perf_counter()
