@@ -11,9 +11,10 @@ from annotation.answers import check
 from annotation.settlement import Contested, Settled, Waiting, accuracy, settle
 from annotation.settlement import adjudicate as decide
 from annotation.types import Answer, Cause, LabelSchema, Verdict
-from service import ledger, notices, projects
+from service import ledger, notices, projects, tools
 from service.clock import utcnow
 from service.errors import Forbidden, Invalid, WrongState
+from service.settings import Settings
 from service.tables import (
     Annotation,
     AnnotationTask,
@@ -78,7 +79,14 @@ def settle_task(
 
 
 def adjudicate(
-    session: Session, project: Project, task: AnnotationTask, answer: Answer, *, reason: str, user: User
+    session: Session,
+    project: Project,
+    task: AnnotationTask,
+    answer: Answer,
+    *,
+    reason: str,
+    user: User,
+    chosen: Settings,
 ) -> None:
     """Decide a contested task, as somebody who is none of those who answered it.
 
@@ -92,7 +100,7 @@ def adjudicate(
     session.refresh(task)
     if task.state is not TaskState.CONTESTED or response.erased_at:
         raise WrongState("only a contested task is adjudicated")
-    if any(is_of(annotator, user) for _, annotator in _newest(session, task)):
+    if any(is_of(annotator, user, chosen) for _, annotator in _newest(session, task)):
         raise Forbidden("you answered this task yourself: somebody else has to decide")
     given = check(answer, schema_of(session, task), response.text)
     session.add(_decision(task, _adjudicator(session, user), given, reason))
@@ -140,9 +148,11 @@ def schema_of(session: Session, task: AnnotationTask) -> LabelSchema:
     )
 
 
-def is_of(annotator: Annotator, user: User) -> bool:
-    """Say whether an account in a tool is a person's of ours."""
-    return annotator.user_id == user.id or (annotator.user_id is None and annotator.account == user.name)
+def is_of(annotator: Annotator, user: User, chosen: Settings) -> bool:
+    """Say whether an account is a person's: by what was written down, or by its name where the accounts are ours."""
+    if annotator.user_id:
+        return annotator.user_id == user.id
+    return annotator.account == tools.login_of(chosen, annotator.connector, user.name)
 
 
 def person_of(annotator: Annotator) -> str:

@@ -118,10 +118,14 @@ def _let_in(runtime: Runtime, lease: Lease, tool: ConnectorKind) -> None:
     if tools.own(runtime.settings, tool):
         return
     with runtime.db.reading() as session:
-        names = [user.name for user in experts.joined(session, lease.row_id)]
+        joined = experts.joined(session, lease.row_id)
+    names = [user.name for user in joined]
     missing = [name for name in names if tools.account(runtime.settings, tool, name) is None]
     running = tools.running(runtime.settings, tool) if missing else None
     if running:
+        with lease.transaction() as session:
+            for user in joined:
+                experts.link(session, tool, tools.bundled(tool).login_of(user.name), user)
         try:
             tools.bundled(tool).ensure_accounts(running.url, runtime.settings.data_dir, missing)
         except ToolFailed as error:

@@ -3,6 +3,8 @@
 import json
 import stat
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import httpx
@@ -13,6 +15,7 @@ from annotation.hooks import HookAction, is_authentic, parse_label_studio
 from annotation.label_studio import SECRET_HEADER, LabelStudioConnector
 from annotation.types import Answer, Cause, LabelSchema, NewTask, TaskKind, Verdict
 from service import label_studio_server as server
+from service import tool_server
 from service.tool_server import ToolFailed, read_secrets, wait_until_ready
 from tests.label_studio import LabelStudioPeople
 from tests.servers import cache_dir
@@ -118,6 +121,23 @@ def test_an_account_whose_token_was_not_kept_is_found_again(label_studio):
         label_studio.url, home, [account.name for account in label_studio.accounts]
     )
     assert again == list(label_studio.accounts)
+
+
+def test_accounts_that_are_made_at_once_are_all_kept(tmp_path):
+    tool_server.prepare(tmp_path, admin="admin", email="admin@errata.local", token="t")
+
+    def make(account):
+        time.sleep(0.1)
+        return f"token of {account.name}"
+
+    def ensure(name):
+        return tool_server.ensure_account(tmp_path, name, name, is_valid=lambda token: True, make=make)
+
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(ensure, ("ann", "ben", "cleo")))
+    assert {each.token for each in read_secrets(tmp_path).accounts} == {
+        f"token of {name}" for name in ("ann", "ben", "cleo")
+    }
 
 
 def test_a_name_that_is_no_account_name_is_refused(label_studio):

@@ -9,7 +9,7 @@ from sqlmodel import select
 from annotation.types import Cause, Verdict
 from retrain.audit import Repair, RepairKind, Severity
 from retrain.types import Split
-from service import schedule, settlements
+from service import people, schedule, settlements
 from service.answers import annotators
 from service.clock import utcnow
 from service.jobs.quality import assess
@@ -19,6 +19,7 @@ from service.tables import (
     Annotation,
     AnnotationTask,
     Annotator,
+    ConnectorKind,
     Job,
     JobKind,
     ModelState,
@@ -202,6 +203,31 @@ class TestAdjudication:
         assert "somebody else has to decide" in answer.text
         assert clinic.read(AnnotationTask, AnnotationTask.id == task.id).state is TaskState.CONTESTED
 
+    @pytest.mark.parametrize(
+        ("account", "is_own", "status"),
+        [
+            ("label-studio:ada@errata.local", False, 403),
+            ("argilla:ada", False, 403),
+            ("label-studio:ada", False, 303),
+            ("argilla:ada", True, 303),  # whoever chose that name there
+        ],
+    )
+    def test_an_account_is_a_person_s_where_we_made_it(self, clinic, monkeypatch, account, is_own, status):
+        task = clinic.task()
+        clinic.answers(task, ada=RIGHT, ben=BILLING)
+        with clinic.runtime.db.transaction() as session:
+            row = session.get_one(Annotator, clinic.annotator("ada").id)
+            tool, _, row.account = account.partition(":")
+            row.connector = ConnectorKind(tool)
+        if is_own:
+            monkeypatch.setattr("service.tools.own", lambda *_: object())
+        ada = person(clinic.runtime, Role.OPERATOR, name="ada")
+        with clinic.runtime.db.reading() as session:
+            found = annotators.of_person(session, people.find(session, "ada"), clinic.runtime.settings)
+        assert [identifier for _, identifier in found] == ([row.id] if status == 403 else [])
+        answer = ada.post(f"/p/clinic/tasks/{task.id}/adjudicate", **RIGHT, reason="I said so")
+        assert answer.status_code == status
+
     def test_what_is_not_contested_is_not_decided(self, clinic):
         task = clinic.task()
         ada = person(clinic.runtime, Role.OPERATOR, name="ada")
@@ -311,7 +337,15 @@ class TestPages:
         expert = person(clinic.runtime, Role.ANNOTATOR, name="Dr. Ann")
         own = f"/p/clinic/annotators/{clinic.annotator('ann').id}"
         assert expert.get(own).status_code == 404
-        person(clinic.runtime, Role.ADMIN).post(f"{own}/person", name="Dr. Ann")
+        olga = person(clinic.runtime, Role.ADMIN, name="olga", project=clinic.project)
+        assert olga.post(f"{own}/person", name="Dr. Ann").status_code == 403
+        ada = person(clinic.runtime, Role.ADMIN)
+        with clinic.runtime.db.transaction() as session:
+            builders.add_project(session, "other")
+        elsewhere = own.replace("clinic", "other")
+        assert ada.post(f"{elsewhere}/person", name="Dr. Ann").status_code == 404
+        assert expert.get(own).status_code == 404
+        ada.post(f"{own}/person", name="Dr. Ann")
         assert expert.get(own).status_code == 200
 
     def test_the_bar_is_a_switch_of_the_project(self, clinic):
