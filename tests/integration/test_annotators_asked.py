@@ -306,7 +306,20 @@ class TestQualification:
         ward.answers(golden[2], ann=RIGHT)
         third = ward.task()
         assert ward.answers(third, ann=RIGHT, ben=RIGHT) is TaskState.SETTLED
-        assert set(ward.set_aside(first).values()) == {SetAside.UNQUALIFIED}  # what was earlier stays
+        assert set(ward.set_aside(first).values()) == {None}
+        assert ward.read(AnnotationTask, AnnotationTask.id == first.id).state is TaskState.SETTLED
+
+    def test_who_qualifies_counts_with_what_they_answered_to_open_tasks(self, ward):
+        ward.change(qualifying_answers=1)
+        golden, settled, opened = ward.gold(), ward.task(), ward.task()
+        ward.answers(settled, ann=RIGHT)
+        ward.answers(opened, ann=RIGHT, ben=BILLING)
+        with ward.runtime.db.transaction() as session:
+            session.get_one(AnnotationTask, settled.id).state = TaskState.WITHDRAWN
+        ward.answers(golden, ann=RIGHT)
+        ward.answers(ward.task(), ann=RIGHT)
+        assert ward.set_aside(opened) == {"ann": None, "ben": SetAside.UNQUALIFIED}
+        assert ward.set_aside(settled) == {"ann": SetAside.UNQUALIFIED}
 
     def test_who_is_qualified_stays_so(self, ward):
         ward.change(qualifying_answers=1, qualifying_accuracy=1)

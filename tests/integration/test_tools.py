@@ -649,6 +649,32 @@ class TestRules:
         (project,) = office.other.projects.values()
         assert len(project.tasks) == 2
 
+    @pytest.mark.parametrize(
+        ("needs_blindness", "rules", "tool"),
+        [(True, RULES, ARGILLA), (False, RULES, LABEL_STUDIO), (True, {"rules": []}, LABEL_STUDIO)],
+    )
+    def test_where_blindness_is_needed_argilla_is_preferred(self, office, needs_blindness, rules, tool):
+        with office.runtime.db.transaction() as session:
+            project = session.get_one(Project, office.project.id)
+            project.needs_blindness = needs_blindness
+            routing.set_routing(session, project, rules, actor="test")
+            assert routing.routing_of(session, project).place()["connector"] is tool
+
+    @pytest.mark.parametrize(
+        ("needs_blindness", "is_own", "sent"), [(True, True, 0), (True, False, 1), (False, True, 1)]
+    )
+    def test_nobody_is_asked_where_others_answers_are_shown_if_the_project_forbids_that(
+        self, office, monkeypatch, needs_blindness, is_own, sent
+    ):
+        office.add_tasks(1)
+        office.change(Project, office.project.id, needs_blindness=needs_blindness)
+        if is_own:
+            monkeypatch.setattr("service.tools.own", lambda *_: Running("https://labels.example", "t"))
+        outcome = office.send()
+        assert outcome.get("sent", 0) == sent
+        told = outcome.get("waiting", {}).get("label-studio", "")
+        assert ("which this project forbids: ask in Argilla" in told) is not bool(sent)
+
     def test_rules_are_set_in_the_settings_and_nonsense_is_refused(self, office):
         olga = person(office.runtime, Role.OPERATOR)
         for text, status in ((json.dumps(RULES), 303), ('{"rules": [{"tool": "prodigy"}]}', 422)):
