@@ -24,6 +24,7 @@ from annotation.label_studio_page import keeping_asked
 from annotation.label_studio_results import to_result
 from annotation.questions import SPANS, QuestionType, default_ratings, questions
 from annotation.types import Abstention, Answer, Cause, LabelSchema, NewTask, Span, TaskKind, Verdict
+from service.label_studio_server import ADMIN_EMAIL
 from tests.argilla import ArgillaPeople
 from tests.fakes import FakeConnector
 from tests.label_studio import LabelStudioPeople
@@ -90,7 +91,7 @@ class FakeTool:
 class RealTool:
     """Label Studio's connector, and what a test wants to know of the server."""
 
-    ann, ben, editor, seconds = ANN, BEN, BEN, 12.5
+    ann, ben, editor, seconds = ANN, BEN, ADMIN_EMAIL, 12.5
 
     def __init__(self, running) -> None:
         self.running = running

@@ -839,7 +839,7 @@ def test_an_answer_that_another_account_changed_in_label_studio_counts_no_more(o
     office.sync()
     assert (office.state(), "annotation_quarantined" in office.actions()) == (TaskState.SETTLED, False)
 
-    people.edit(there, given[ANN], BEN, BILLING)
+    people.edit(there, given[ANN], label_studio_server.ADMIN_EMAIL, BILLING)
     office.sync(looks_at_everything=False)
     assert (office.state(), "annotation_quarantined" in office.actions()) == (TaskState.SENT, True)
     newest = max(office.rows(Annotation), key=lambda row: row.revised_at)
