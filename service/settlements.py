@@ -39,6 +39,9 @@ MAY_SETTLE = col(AnnotationTask.purpose) != TaskPurpose.GOLD  # which comes to n
 OPEN = (TaskState.SENT, TaskState.CONTESTED, TaskState.SELECTED)
 # Somebody other than who trains the model has to mend these; of a user's mistake nobody has.
 HANDED_OVER = frozenset({Cause.CONTEXT, Cause.PROMPT, Cause.POLICY, Cause.PRODUCT})
+CONTENT = {
+    *("problem", "abstention", "verdict", "label", "labels", "correction", "cause", "spans", "ratings"),
+}
 MAX_EXPLANATION = MAX_LINK = 500
 LINK = re.compile(r"https?://[\w.-]+(:\d{1,5})?(/[^\s\\]*)?")
 
@@ -215,7 +218,10 @@ def _newest(session: Session, task: AnnotationTask) -> Counted:
 
 
 def _reopen(session: Session, task: AnnotationTask, newest: Counted) -> None:
-    """Withdraw a task's settlement if an answer that it counted no longer stands; frozen sets keep it."""
+    """Withdraw a task's settlement if an answer that it counted no longer stands; frozen sets keep it.
+
+    One that was sent again without a change stands.
+    """
     settlement = session.exec(select(Settlement).where(Settlement.task_id == task.id, IN_FORCE)).first()
     if settlement is None:
         return
@@ -224,8 +230,16 @@ def _reopen(session: Session, task: AnnotationTask, newest: Counted) -> None:
         .join(SettlementAnnotation, col(SettlementAnnotation.annotation_id) == Annotation.id)
         .where(SettlementAnnotation.settlement_id == settlement.id)
     )
-    standing = {annotation.id for annotation, _ in newest}
-    lost = next((one for one in session.exec(counted) if one.id not in standing), None)
+    standing = {annotation.annotator_id: annotation for annotation, _ in newest}
+    lost = next(
+        (
+            one
+            for one in session.exec(counted)
+            if (now := standing.get(one.annotator_id)) is None
+            or now.model_dump(include=CONTENT) != one.model_dump(include=CONTENT)
+        ),
+        None,
+    )
     if lost is None:
         return
     settlement.withdrawn_at, settlement.withdrawn_by_id = utcnow(), lost.id

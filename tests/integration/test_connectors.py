@@ -692,6 +692,16 @@ def test_argilla_pulls_more_than_a_page(argilla_tool, slug, monkeypatch):
     assert answered(argilla_tool, project) == set(ids)
 
 
+def test_what_postgresql_does_not_keep_is_left_out_of_answers():
+    result = [*to_result(WRONG), *to_result(RIGHT)]
+    result[-1]["from_name"] = "verdict\0"
+    sent = {"id": 1, "completed_by": 7, "updated_at": AT, "result": result}
+    assert label_studio._pulled("k-1", sent, {7: ANN}).problem == "verdict was answered twice"
+    values = to_values(replace(WRONG, label="Bil\0ling"))
+    sent = {"id": "r", "user_id": "7", "updated_at": AT, "status": "submitted", "values": values}
+    assert argilla_connector._pulled("k-1", sent, {"7": "ann"}).answer.label == "Billing"
+
+
 AT = "2026-01-02T03:04:05.678901"
 
 

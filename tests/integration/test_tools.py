@@ -335,6 +335,15 @@ class TestFollowing:
             (Verdict.CORRECT, True),
         ]
 
+    def test_an_answer_that_is_sent_again_without_a_change_leaves_its_settlement_alone(self, office):
+        _, (first, _) = office.settled()
+        office.tool.edit(office.there(), first, "ann", BILLING)
+        assert office.sync()["annotations"] == 1
+        assert [one.withdrawn_at for one in office.rows(Settlement)] == [None]
+        office.tool.take_back(office.there(), first)
+        office.sync()
+        assert [one.withdrawn_at is None for one in office.rows(Settlement)] == [False]
+
     def test_one_more_answer_leaves_a_settlement_alone(self, office):
         task, _ = office.settled()
         office.tool.answer(office.there(), task, "cleo", RIGHT)
@@ -421,9 +430,10 @@ class TestFollowing:
         office.sync()
         assert (office.state(), office.rows(Settlement)[0].withdrawn_at) == (TaskState.SETTLED, None)
 
-    def test_a_task_added_by_hand_is_asked_like_ours(self, office):
+    def test_a_task_added_by_hand_is_asked_like_ours(self, any_office):
+        office = any_office
         office.sent()
-        added = office.tool.add_by_hand(office.there(), prompt="Who pays?", response="Cardiology")
+        added = office.tool.add_by_hand(office.there(), prompt="Who\0 pays?", response="Cardiology")
         for who in ("ann", "ben"):
             office.tool.answer(office.there(), added, who, BILLING)
         office.sync()
