@@ -1,10 +1,12 @@
 """Settlement with what is known of annotators, the report on them, their pages, and who decides what is contested."""
 
+import re
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import count
 
 import pytest
-from sqlmodel import select
+from sqlmodel import col, select
 
 from annotation.types import Cause, Verdict
 from retrain.audit import Repair, RepairKind, Severity
@@ -293,6 +295,35 @@ class TestPages:
             "Time to label",
         ):
             assert told in page
+
+    def test_how_often_the_model_errs_is_told_by_what_nobody_flagged(self, clinic):
+        for number, said in enumerate((RIGHT, RIGHT, BILLING), start=1):
+            flagged, drawn = clinic.task(), clinic.task()
+            with clinic.runtime.db.transaction() as session:
+                session.get_one(AnnotationTask, flagged.id).purpose = TaskPurpose.FLAG
+                session.get_one(AnnotationTask, drawn.id).purpose = TaskPurpose.RANDOM
+            clinic.answers(drawn, ann=said, ben=said)
+            clinic.answers(flagged, ann=BILLING, ben=BILLING)
+            known = clinic.assess()["unflagged"]
+            assert (known["n"], known["value"] * number) == (number, int(said is BILLING))
+        assert (round(known["low"], 2), round(known["high"], 2)) == (0.06, 0.79)
+        page = person(clinic.runtime, Role.OPERATOR).get("/p/clinic/annotators").text
+        assert "without a flag, this share was wrong" in page and "0.33" in page
+
+    @pytest.mark.parametrize("weeks", [1, 2])
+    def test_agreement_over_two_weeks_is_drawn(self, clinic, weeks):
+        for _ in range(4):
+            clinic.answers(clinic.task(), ann=RIGHT, ben=RIGHT)
+            clinic.answers(clinic.task(), ann=BILLING, ben=BILLING)
+        with clinic.runtime.db.transaction() as session:
+            for number, one in enumerate(session.exec(select(Annotation).order_by(col(Annotation.task_id)))):
+                one.revised_at -= timedelta(weeks=(weeks - 1) * (number < 8))
+        clinic.assess()
+        page = person(clinic.runtime, Role.OPERATOR).get("/p/clinic/annotators").text
+        assert ("A curve needs two weeks" in page) is (weeks == 1)
+        drawn = re.findall(r'aria-label="Alpha by week: \d+-W\d\d 1.00, \d+-W\d\d 1.00"', page)
+        assert len(drawn) == weeks - 1
+        assert ('<polyline points="45.0,15.0 605.0,15.0 "' in page) is (weeks == 2)
 
     def test_without_a_report_the_page_says_when_there_will_be_one(self, clinic):
         clinic.answers(clinic.task(), ann=RIGHT)
