@@ -145,7 +145,7 @@ def _unflagged(session: Session, project_id: UUID) -> tuple[int, int]:
         .where(col(Settlement.admission_id).is_(None), IN_FORCE)
         .group_by(col(Settlement.verdict))
     )
-    counts: dict[Verdict, int] = dict(session.execute(drawn).tuples().all())
+    counts = {Verdict(verdict): count for verdict, count in session.execute(drawn)}
     wrong = counts.get(Verdict.INCORRECT, 0)
     return wrong, wrong + counts.get(Verdict.CORRECT, 0)
 
