@@ -254,7 +254,7 @@ def test_its_webhook_reaches_no_other_private_address(label_studio):
 def test_a_personal_access_token_works_as_well(label_studio):
     answer = httpx.post(
         f"{label_studio.url}/api/token/",
-        headers={"Authorization": f"Token {label_studio.accounts[2].token}"},
+        headers={"Authorization": f"Token {label_studio.admin_token}"},
         trust_env=False,
     )
     connector = LabelStudioConnector(label_studio.url, answer.raise_for_status().json()["token"])

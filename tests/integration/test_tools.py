@@ -526,7 +526,8 @@ class TestFollowing:
 
         office.tool.push = erased_meanwhile
         assert office.send() == {"sent": 0}
-        assert len(office.tool.projects[office.there()].tasks) == 1
+        (there,) = office.tool.projects[office.there()].tasks
+        assert office.rows(AnnotationTask)[0].external_id == there
         office.sync(looks_at_everything=False)
         assert office.tool.projects[office.there()].tasks == {}
 
