@@ -1,6 +1,5 @@
 """The connector to Argilla, through its SDK."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from annotation.exchange import (
     SUGGESTED_BY,
     UNKNOWN_ACCOUNT,
     answer_or_problem,
+    mark_of,
     refusal,
     shown,
     texts,
@@ -74,7 +74,13 @@ class ArgillaConnector:
         self._current: dict[str, UUID] = {}  # the data set that tasks are pushed to, by project
 
     def set_up(
-        self, *, slug: str, schema: LabelSchema, hook_url: str | None, hook_secret: str
+        self,
+        *,
+        slug: str,
+        schema: LabelSchema,
+        hook_url: str | None,
+        hook_secret: str,
+        known_id: str | None = None,
     ) -> ToolProject:
         """Make the workspace, its data set and the webhook, or bring them up to date.
 
@@ -87,8 +93,9 @@ class ArgillaConnector:
         """
         with self._mapped() as client:
             # Looking one up by name would warn when there is none.
-            known = (workspace for workspace in client.workspaces if workspace.name == slug)
-            workspace = next(known, None) or rg.Workspace(name=slug, client=client).create()
+            there = [each for each in client.workspaces if known_id == str(each.id) or each.name == slug]
+            there.sort(key=lambda each: known_id != str(each.id))
+            workspace = there[0] if there else rg.Workspace(name=slug, client=client).create()
             dataset = self._dataset(client, workspace, schema)
             self._let_in(client, workspace)
             secret, is_new = self._register(client, hook_url, hook_secret)
@@ -197,6 +204,9 @@ class ArgillaConnector:
         """Return the data set that asks these questions, made first if there is none."""
         name = f"{workspace.name}-{asked_sha256(schema)[:8]}"
         known = next((dataset for dataset in workspace.datasets if dataset.name == name), None)
+        if known is not None and known._model.status == "draft":  # noqa: SLF001 - the SDK shows it nowhere else
+            known.delete()  # whoever made it was ended before it was published, and a draft takes no records
+            known = None
         if known is None:
             settings = settings_of(schema, overlap=self._overlap, client=client)
             made = rg.Dataset(name=name, workspace=workspace, settings=settings, client=client).create()
@@ -218,7 +228,7 @@ class ArgillaConnector:
 
         Argilla's hooks belong to no workspace, and other installations have theirs: a digest of `mark` tells ours.
         """
-        description = f"Errata {hashlib.sha256(mark.encode()).hexdigest()[:16]}"
+        description = mark_of(mark)
         ours = [hook for hook in client.webhooks if hook.description == description]
         if url is None:
             return str(ours[0].secret) if ours else "", False

@@ -1,5 +1,6 @@
 """What connectors exchange with their tools, each in one way: times, texts to show, answers and refusals."""
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,11 @@ _SECRET = re.compile(
 _NOTHING = "\u2013"  # stands for an empty text
 
 
+def mark_of(secret: str) -> str:
+    """Return by what the things that an installation makes in a tool are told from others'."""
+    return f"Errata {hashlib.sha256(secret.encode()).hexdigest()[:16]}"
+
+
 def time_of(value: str) -> datetime:
     """Read a time in ISO 8601; one without an offset is in UTC."""
     time = datetime.fromisoformat(value)
@@ -39,19 +45,28 @@ def shown(task: NewTask) -> dict[str, str]:
     return {name: text or _NOTHING for name, text in found.items()}
 
 
+def without_nul(value: Any) -> Any:
+    """Return what a tool holds without the one character that PostgreSQL does not keep, wherever it stands."""
+    if isinstance(value, str):
+        return value.replace("\0", "")
+    if isinstance(value, dict):
+        return {without_nul(name): without_nul(each) for name, each in value.items()}
+    return [without_nul(each) for each in value] if isinstance(value, list) else value
+
+
 def texts(held: Mapping[str, Any]) -> dict[str, str]:
     """Return what a task in the tool shows, as `shown` wrote it or a person did; empty texts are left out."""
     return {
         name: text
         for name in ("prompt", "response", "context", "reasons")
-        if isinstance(text := held.get(name), str) and text.strip() and text != _NOTHING
+        if isinstance(text := without_nul(held.get(name)), str) and text.strip() and text != _NOTHING
     }
 
 
 def answer_or_problem(read: Callable[[Any], Answer], written: Any) -> tuple[Answer | None, str | None]:
     """Return the answer, or else why what was sent is none."""
     try:
-        return read(written), None
+        return read(without_nul(written)), None
     except InvalidAnswer as error:
         return None, str(error)
 

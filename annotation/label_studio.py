@@ -23,6 +23,7 @@ from annotation.exchange import (
     SUGGESTED_BY,
     UNKNOWN_ACCOUNT,
     answer_or_problem,
+    mark_of,
     refusal,
     shown,
     texts,
@@ -73,25 +74,30 @@ class LabelStudioConnector:
         self._client: LabelStudio | None = None
 
     def set_up(
-        self, *, slug: str, schema: LabelSchema, hook_url: str | None, hook_secret: str
+        self,
+        *,
+        slug: str,
+        schema: LabelSchema,
+        hook_url: str | None,
+        hook_secret: str,
+        known_id: str | None = None,
     ) -> ToolProject:
         """Make the project and its webhook, or bring them up to date.
+
+        Titles are not unique, and teams have projects of their own: the description tells which ours is.
 
         Raises:
             InvalidSchema: Label Studio cannot show it.
             ToolUnavailable: try again later.
             ToolRefused: a person has to change something first.
         """
-        settings = self._settings(slug, schema)
+        settings = self._settings(slug, schema) | {"description": mark_of(hook_secret)}
         with self._mapped() as client:
-            listed: Iterable[Any] = client.projects.list(title=slug)
-            known = [int(project.id) for project in listed if project.title == slug]
-            project = min(known) if known else int(client.projects.create(**settings).id or 0)
-            if known:
-                self._update(project, settings)
+            known = self._known(client, slug, settings["description"], known_id)
+            made = client.projects.create(**settings) if known is None else self._update(known, settings)
+            project = int(made.id or 0)
             is_new = hook_url is not None and self._register(project, hook_url, hook_secret)
-        url = f"{self._url}/projects/{project}/data"
-        return ToolProject(external_id=str(project), url=url, is_hook_new=is_new)
+        return ToolProject(str(project), f"{self._url}/projects/{project}/data", is_hook_new=is_new)
 
     def push(self, project: str, tasks: Sequence[NewTask]) -> Mapping[str, str]:
         """Make one task per key, and return its id in Label Studio.
@@ -109,7 +115,13 @@ class LabelStudioConnector:
 
         A task's own time moves with each annotation that is made, edited or deleted.
         """
-        newer = [] if since is None else [_filter("updated_at", "greater", _text(since - MARGIN))]
+        newer = (
+            []
+            if since is None
+            else [
+                _filter("updated_at", "greater", f"{(since - MARGIN).astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}")
+            ]
+        )
         return self._held(project, newer)
 
     def fetch(self, project: str, tasks: Sequence[str]) -> list[HeldTask]:
@@ -156,30 +168,40 @@ class LabelStudioConnector:
             "maximum_annotations": self._overlap,
         }
 
-    def _update(self, project: int, settings: Mapping[str, Any]) -> None:
-        with self._mapped() as client:
-            known = client.projects.get(project)
-            changed = {name: value for name, value in settings.items() if getattr(known, name) != value}
-            if "label_config" in changed:
-                # The SDK's own validation lets a dangling reference pass, the server's does not.
-                client.projects.validate_label_config(project, label_config=changed["label_config"])
-            if changed:
-                client.projects.update(project, **changed)
+    def _known(self, client: LabelStudio, slug: str, mark: str, known_id: str | None) -> Any:
+        """Return our project: by its id, or else the first of its title that bears our mark; None if there is none."""
+        if known_id:
+            with _unless_gone():
+                known = client.projects.get(int(known_id))
+                if mark == known.description or slug == known.title:  # else the id is another Label Studio's
+                    return known
+        listed: Iterable[Any] = client.projects.list(title=slug)
+        namesakes = [project for project in listed if project.title == slug]
+        ours = [project for project in namesakes if project.description == mark]
+        if namesakes and not ours:
+            raise ToolRefused(
+                f"Label Studio at {self._url} has a project {slug!r} that this installation did not make: rename it"
+                f" there, or write {mark!r} into its description to hand it over"
+            )
+        return min(ours, key=lambda project: int(project.id), default=None)
+
+    def _update(self, known: Any, settings: Mapping[str, Any]) -> Any:
+        page = label_studio_page.keeping_asked(settings["label_config"], known.label_config)
+        wanted = {**settings, "label_config": page}
+        changed = {name: value for name, value in wanted.items() if getattr(known, name) != value}
+        if changed:
+            with self._mapped() as client:
+                client.projects.update(int(known.id), **changed)
+        return known
 
     def _register(self, project: int, url: str, secret: str) -> bool:
-        """Leave one webhook of ours, and say whether it had to be made.
-
-        Label Studio would take the same one twice, and call it twice.
-        """
+        """Leave one webhook of ours, which Label Studio would take and call twice; say whether it had to be made."""
         with self._mapped() as client:
             ours = [
                 h for h in client.webhooks.list(project=str(project)) if SECRET_HEADER in (h.headers or {})
             ]
-            right = [
-                h
-                for h in ours
-                if url and h.url == url and h.headers == {SECRET_HEADER: secret} and h.is_active
-            ]
+            wanted = (url, {SECRET_HEADER: secret}, True)
+            right = [h for h in ours if url and (h.url, h.headers, h.is_active) == wanted]
             for hook in ours:
                 if hook not in right[:1]:
                     client.webhooks.delete(hook.id)
@@ -202,8 +224,8 @@ class LabelStudioConnector:
         if missing:
             with self._mapped() as client:
                 request = [
-                    ImportApiRequest(data=_data(task), predictions=_predictions(task))
-                    for task in missing.values()
+                    ImportApiRequest(data={"external_id": key, **shown(task)}, predictions=_predictions(task))
+                    for key, task in missing.items()
                 ]
                 client.projects.import_tasks(int(project), request=request, return_task_ids=True)
             known |= self._look_up(project, list(missing))
@@ -226,12 +248,8 @@ class LabelStudioConnector:
         return {key: str(same[0]["id"]) for key, same in found.items()}
 
     def _delete(self, task: int) -> None:
-        with self._mapped() as client:
-            try:
-                client.tasks.delete(str(task))
-            except ApiError as error:
-                if error.status_code != httpx.codes.NOT_FOUND:
-                    raise
+        with self._mapped() as client, _unless_gone():
+            client.tasks.delete(str(task))
 
     def _held(self, project: str, filters: Sequence[Mapping[str, Any]]) -> Iterator[HeldTask]:
         emails: dict[int, str] = {}
@@ -315,6 +333,15 @@ def label_config(schema: LabelSchema) -> str:
     return config.strip()  # as Label Studio keeps it
 
 
+@contextmanager
+def _unless_gone() -> Iterator[None]:
+    try:
+        yield
+    except ApiError as error:
+        if error.status_code != httpx.codes.NOT_FOUND:
+            raise
+
+
 def _sdk(url: str, token: str) -> LabelStudio:
     # No retries: the SDK would repeat an import whose answer was lost, and so make every task twice. No
     # connection is kept: Label Studio's server sends headers and body apart, and on a used connection the
@@ -324,10 +351,6 @@ def _sdk(url: str, token: str) -> LabelStudio:
     return LabelStudio(  # type: ignore[no-untyped-call]
         base_url=url, api_key=token, max_retries=0, timeout=TIMEOUT_SECONDS, httpx_client=transport
     )
-
-
-def _data(task: NewTask) -> dict[str, str]:
-    return {"external_id": task.key, **shown(task)}
 
 
 def _predictions(task: NewTask) -> list[PredictionRequest]:
@@ -374,7 +397,3 @@ def _person(value: Any) -> int | None:
 
 def _email(person: int | None, emails: Mapping[int, str]) -> str:
     return "" if person is None else emails.get(person, f"user {person}")
-
-
-def _text(time: datetime) -> str:
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -4,6 +4,7 @@ import html
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+from xml.etree import ElementTree as ET
 
 from annotation.questions import BEST_RATING, Question, QuestionType, fields, questions
 from annotation.types import LabelSchema, Verdict
@@ -30,11 +31,33 @@ def tags(schema: LabelSchema) -> Mapping[str, _Element]:
     return {f"section_{at}": section for at, section in enumerate([*_shown(schema), *_asked(schema)])}
 
 
+def keeping_asked(config: str, before: str) -> str:
+    """Return a configuration with what an earlier one asked besides, out of sight.
+
+    Label Studio refuses to drop a question that somebody has answered.
+    """
+    ours = {control.get("name") for control in _controls(config)}
+    gone = [control for control in _controls(before) if control.get("name") not in ours]
+    for element in [element for control in gone for element in control.iter()]:
+        for name in ("hotkey", "required", "requiredMessage"):
+            element.attrib.pop(name, None)
+        element.text = element.tail = None
+    kept = "".join(ET.tostring(control, encoding="unicode") for control in gone)
+    hidden = f'<View style="display:none">{kept}</View>' if kept else ""
+    start, end, rest = config.rpartition("</View>")
+    return f"{start}{hidden}{end}{rest}"
+
+
 def instructions(markdown: str) -> str:
     """Return guidelines as HTML: lines and emphasis, and all else as it was written."""
     lines = "\n".join(markdown.strip().splitlines())
     text = _WRAPPED.sub(" ", html.escape(lines, quote=False))
     return _ITALIC.sub(r"<i>\1</i>", _BOLD.sub(r"<b>\1</b>", text)).replace("\n", "<br>")
+
+
+def _controls(config: str) -> list[ET.Element]:
+    root = ET.fromstring(config)  # noqa: S314 - ours, or what Label Studio keeps as such
+    return [element for element in root.iter() if element.get("toName")]
 
 
 def _shown(schema: LabelSchema) -> list[_Element]:

@@ -36,7 +36,7 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Consensus:
+class Estimate:
     """What answers come to by the one-coin model of Dawid and Skene.
 
     `posteriors` gives, by task and by what might be right, how probable that is; `confusions`, by annotator and by
@@ -64,7 +64,7 @@ class Trust:
     weight: float
 
 
-def consensus(votes: Sequence[Vote], gold: Mapping[str, str] | None = None) -> Consensus:
+def estimate(votes: Sequence[Vote], gold: Mapping[str, str] | None = None) -> Estimate:
     """Estimate what is right and how each annotator errs, from tasks with two answers or a gold answer.
 
     The model gives each annotator one accuracy, as settlement does: to fit a whole confusion matrix for each is more
@@ -81,7 +81,7 @@ def consensus(votes: Sequence[Vote], gold: Mapping[str, str] | None = None) -> C
     ]
     told += [(task, GOLD, said) for task, said in gold.items() if task in voices]
     if len({said for _, _, said in told}) < 2:
-        return Consensus({task: {said: 1.0} for task, _, said in told}, {})
+        return Estimate({task: {said: 1.0} for task, _, said in told}, {})
     # By numbers, which pandas joins seven times as fast as words.
     (tasks, task_of), (workers, worker_of), (labels, word_of) = (
         pd.Series(words).factorize() for words in zip(*told, strict=True)
@@ -99,10 +99,10 @@ def consensus(votes: Sequence[Vote], gold: Mapping[str, str] | None = None) -> C
         for right, share in row.dropna().items():
             confusions[worker_of[worker]].setdefault(word_of[right], {})[word_of[said]] = float(share)
     confusions.pop(GOLD, None)
-    return Consensus(posteriors, dict(confusions))
+    return Estimate(posteriors, dict(confusions))
 
 
-def trust(votes: Sequence[Vote], found: Consensus, gold: Mapping[str, str] | None = None) -> dict[str, Trust]:
+def trust(votes: Sequence[Vote], found: Estimate, gold: Mapping[str, str] | None = None) -> dict[str, Trust]:
     """Return how far each annotator can be trusted."""
     by_annotator: defaultdict[str, list[Vote]] = defaultdict(list)
     for vote in sorted(votes, key=lambda vote: (vote.at, vote.task)):
@@ -133,7 +133,7 @@ def share(successes: float, n: int) -> Share | None:
 
 def _trust(
     own: Sequence[Vote],
-    found: Consensus,
+    found: Estimate,
     gold: Mapping[str, str],
     *,
     usual: float,

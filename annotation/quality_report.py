@@ -17,7 +17,7 @@ from annotation.agreement import (
     text_similarity,
 )
 from annotation.errors import NotEnoughAnnotations
-from annotation.quality import Consensus, consensus, share, trust
+from annotation.quality import Estimate, estimate, share, trust
 from annotation.settlement import BAR
 from annotation.votes import Outcome, Repeat, Vote, week_of
 
@@ -37,6 +37,7 @@ def report(
     gold: Mapping[str, str],
     outcomes: Mapping[str, Outcome],
     repeats: Sequence[Repeat] = (),
+    unflagged: tuple[int, int] = (0, 0),
     spans_of: Callable[[str], Spans] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -48,6 +49,8 @@ def report(
         gold: what is known to be right, by task; agreement on such tasks would count their item twice.
         outcomes: what tasks came to.
         repeats: what somebody said twice of the same.
+        unflagged: how many of the responses that nobody flagged were wrong, and how many were settled; drawn at
+            random, they tell how often the model errs, which flags do not.
         spans_of: reads a corrected response as spans, where that is what it holds.
         seed: of the draws that intervals rest on.
     """
@@ -55,7 +58,7 @@ def report(
     for vote in votes:
         if vote.task not in gold:
             by_task[vote.task].append(vote)
-    found = consensus(votes, gold)
+    found, errors = estimate(votes, gold), share(*unflagged)
     return {
         "tasks": len(by_task),
         "answers": len(votes),
@@ -68,6 +71,7 @@ def report(
         "weeks": _weeks(by_task, outcomes, seed),
         "annotators": _annotators(votes, by_task, found, gold, repeats),
         "doubtful": _doubtful(found, outcomes),
+        "unflagged": errors and asdict(errors),
     }
 
 
@@ -181,7 +185,7 @@ def _weeks(by_task: ByTask, outcomes: Mapping[str, Outcome], seed: int) -> list[
 def _annotators(
     votes: Sequence[Vote],
     by_task: ByTask,
-    found: Consensus,
+    found: Estimate,
     gold: Mapping[str, str],
     repeats: Sequence[Repeat],
 ) -> dict[str, Any]:
@@ -213,7 +217,7 @@ def _share(alike: Sequence[bool]) -> dict[str, Any] | None:
     return asdict(told) if told else None
 
 
-def _doubtful(found: Consensus, outcomes: Mapping[str, Outcome]) -> dict[str, float]:
+def _doubtful(found: Estimate, outcomes: Mapping[str, Outcome]) -> dict[str, float]:
     """Return how probable what tasks came to is by now, where that is doubtful."""
     probable = {
         task: found.posteriors[task].get(outcome.said, 0.0)

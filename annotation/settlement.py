@@ -10,10 +10,8 @@ from statistics import median_low
 from annotation.types import Answer, Verdict
 
 BAR = 0.85
-ASSUMED_RIGHT, ASSUMED = (
-    9,
-    10,
-)  # how often an expert is taken to have been right before they answered anything
+# How often an expert is taken to have been right before they answered anything.
+ASSUMED_RIGHT, ASSUMED = 9, 10
 BY_CHANCE, BEST = 0.5, 0.98  # nobody counts against what they say, and nobody's word alone is final
 
 Position = tuple[str | None, ...]

@@ -164,7 +164,8 @@ class Health:
 class Connector(Protocol):
     """What every annotation tool can do for us; each call is safe to repeat.
 
-    `set_up` makes the project and its webhook or brings them up to date; an empty `hook_url` takes the webhook away,
+    `set_up` makes the project and its webhook or brings them up to date, the one of `known_id` where that is still
+    there; an empty `hook_url` takes the webhook away,
     None leaves it as it is. `push` makes one task per key however often and from however many processes it is
     called, and returns the tool's id of each key. `pull` yields at least every task on which an annotation was
     created or edited since `since`, and without one every task. `fetch` leaves out tasks that are gone, and `delete`
@@ -178,7 +179,13 @@ class Connector(Protocol):
     name: str
 
     def set_up(
-        self, *, slug: str, schema: LabelSchema, hook_url: str | None, hook_secret: str
+        self,
+        *,
+        slug: str,
+        schema: LabelSchema,
+        hook_url: str | None,
+        hook_secret: str,
+        known_id: str | None = None,
     ) -> ToolProject: ...
     def push(self, project: str, tasks: Sequence[NewTask]) -> Mapping[str, str]: ...
     def pull(self, project: str, since: datetime | None) -> Iterator[HeldTask]: ...

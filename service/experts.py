@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import delete, or_, update
 from sqlmodel import Session, col, exists, select
 
-from service import ledger, notices, people, tool_state, tools
+from service import ledger, notices, people, tokens, tool_state, tools
 from service.clock import utcnow
 from service.errors import AlreadyExists, Invalid
 from service.projects import current
@@ -40,7 +40,7 @@ def invite(session: Session, project: Project, name: str, *, actor: str) -> str:
     """Return the secret of the one link by which an expert joins a project; an earlier one opens nothing any more.
 
     Raises:
-        AlreadyExists: somebody of that name is here who was not invited to this project, or has joined already.
+        AlreadyExists: somebody of that name is here who is no expert of any project, or has joined this one already.
     """
     user = session.exec(select(User).where(User.name == name)).first()
     if user is None:
@@ -49,15 +49,20 @@ def invite(session: Session, project: Project, name: str, *, actor: str) -> str:
     else:
         links = select(UserToken).where(UserToken.user_id == user.id)
         sent = session.exec(links.where(UserToken.joins_id == project.id)).all()
-        if not sent or user.disabled_at or any(link.used_at for link in sent):
+        elsewhere = (
+            projects_joined(session, user) if people.roles_of(session, user) == {Role.ANNOTATOR} else []
+        )
+        if user.disabled_at or not (sent or elsewhere) or any(link.used_at for link in sent):
             raise AlreadyExists(f"there is a user {name!r} already")
+        people.set_role(session, user, Role.ANNOTATOR, project=project, actor=actor)
     return people.invite_again(session, user, joins=project, actor=actor)
 
 
 def invitation(session: Session, secret: str) -> tuple[User, Project] | None:
     """Return who is invited to which project by a link that was not used yet."""
     user = people.user_of(session, secret, is_sign_in_link=True, is_to_join=True)
-    return (user, _joins(session, user)) if user else None
+    joins = select(UserToken.joins_id).where(UserToken.sha256 == tokens.hashed(secret))
+    return (user, session.get_one(Project, session.exec(joins).one())) if user else None
 
 
 def join(
@@ -71,23 +76,39 @@ def join(
         Invalid: they do not consent, or the name or the password cannot be used.
         AlreadyExists: the name is somebody's here or in a tool.
     """
+    known = invitation(session, secret)
+    is_expert = known is not None and bool(projects_joined(session, known[0]))
+    if known and is_expert and not people.is_password(known[0], password):
+        raise Invalid(
+            "password: you are an expert here already, so that it takes the one that you sign in with"
+        )
     user = people.use_link(session, secret, is_to_join=True)
-    if user is None:
+    if known is None or user is None:
         return None
     if not consents:
         raise Invalid("consent: without it nobody can be asked here")
-    project = _joins(session, user)
+    name, project = user.name if is_expert else name, known[1]
     kinds = tool_state.tools_of(session, project.id) or [ConnectorKind.NONE]
-    logins = {kind: login for kind in kinds if (login := _login_of(chosen, kind, name))}
-    _check_name(session, chosen, user, name, logins.values())
+    logins = {kind: login for kind in kinds if (login := tools.login_of(chosen, kind, name))}
+    if not is_expert:
+        _check_name(session, chosen, user, name, logins.values())
     user.name = name
     people.set_password(session, user, password)
-    session.add_all(Annotator(connector=kind, account=each, user_id=user.id) for kind, each in logins.items())
+    for kind, login in logins.items():
+        link(session, kind, login, user)
     facts = {"guidelines": current(session, project.id, DocumentKind.GUIDELINES).sha256}
     ledger.append(
         session, actor=name, action="expert_joined", subject=name, project_id=project.id, facts=facts
     )
     return user, project
+
+
+def link(session: Session, kind: ConnectorKind, account: str, user: User) -> None:
+    """Write down whose account in a tool this is, unless that is known."""
+    of_tool = select(Annotator).where(Annotator.connector == kind, Annotator.account == account)
+    found = session.exec(of_tool).first() or Annotator(connector=kind, account=account)
+    found.user_id = found.user_id or user.id
+    session.add(found)
 
 
 def joined(session: Session, project_id: UUID) -> Sequence[User]:
@@ -158,20 +179,6 @@ def off_board(
     for user_id in {each.user_id for each in found if each.user_id}:
         _keep_out(session, session.get_one(User, user_id), secrets)
     return {"known_as": [each.account for each in found], "remaining": remaining}
-
-
-def _joins(session: Session, user: User) -> Project:
-    link = select(UserToken.joins_id).where(
-        UserToken.user_id == user.id, col(UserToken.joins_id).is_not(None)
-    )
-    return session.get_one(Project, session.exec(link).first())
-
-
-def _login_of(chosen: Settings, kind: ConnectorKind, name: str) -> str | None:
-    """Return what a person's answers are signed with; of a tool of the team's own that is not known beforehand."""
-    if kind is ConnectorKind.NONE:
-        return name
-    return None if tools.own(chosen, kind) else tools.bundled(kind).login_of(name)
 
 
 def _check_name(session: Session, chosen: Settings, user: User, name: str, logins: Iterable[str]) -> None:

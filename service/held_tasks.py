@@ -48,6 +48,10 @@ def ours(
     )
     found = {task.external_id: task for task in session.exec(known) if task.external_id} if added else {}
     found |= {external_id: by_key[key] for external_id, key in keys.items() if key in by_key}
+    for identifier, withdrawn in found.items():
+        # Whoever pushed it may have been ended before they wrote that down.
+        if withdrawn.state is TaskState.WITHDRAWN:
+            withdrawn.external_id = identifier
     for one in held:
         if not one.key and one.external_id not in found and (task := _adopt(session, project, tool, one)):
             found[one.external_id] = task

@@ -79,10 +79,13 @@ def end(
     else:
         looked_for = reading.hinted
     missing = held_tasks.missing(session, row, seen.tasks, sent_before=reading.at, among=looked_for)
-    tool_state.ask_again(session, missing)
+    tool_state.ask_again(session, project_id, missing)
     seen.outcome["asked_again"] = len(missing)
     if not looked_for:
-        row.cursor, row.polled_at = seen.newest, reading.at
+        row.polled_at = reading.at
+        # An early task may have been answered while later ones were still read.
+        if seen.newest and (row.cursor is None or seen.newest - timedelta(seconds=seconds) > row.cursor):
+            row.cursor = seen.newest - timedelta(seconds=seconds)
     for hint in reading.hints:
         session.get_one(InboxEvent, hint).handled_at = utcnow()
 
@@ -106,13 +109,13 @@ def recall(lease: Lease, tasks: Collection[UUID], connect: Callable[[ConnectorKi
     """
     with lease.queue.db.reading() as session:
         of_tasks = select(AnnotationTask).where(col(AnnotationTask.id).in_(tasks))
-        places: defaultdict[tuple[ConnectorKind, str], dict[UUID, str | None]] = defaultdict(dict)
+        places: defaultdict[tuple[ConnectorKind, str, UUID], dict[UUID, str | None]] = defaultdict(dict)
         for task in session.exec(of_tasks):
             row = tool_state.find(session, task.project_id, task.connector)
             if row and row.external_id:
-                places[task.connector, row.external_id][task.id] = task.external_id
+                places[task.connector, row.external_id, task.project_id][task.id] = task.external_id
     failures = []
-    for (tool, place), held in places.items():
+    for (tool, place, project_id), held in places.items():
         try:
             _delete(connect(tool), place, held)
         except (ToolUnavailable, ToolRefused, TryAgain) as error:
@@ -120,10 +123,9 @@ def recall(lease: Lease, tasks: Collection[UUID], connect: Callable[[ConnectorKi
             continue
         with lease.transaction() as session:
             shown = (TaskState.SENT, TaskState.CONTESTED)
-            opened = select(AnnotationTask.id).where(col(AnnotationTask.id).in_(held))
-            tool_state.ask_again(
-                session, session.exec(opened.where(col(AnnotationTask.state).in_(shown))).all()
-            )
+            of_held = select(AnnotationTask.id).where(col(AnnotationTask.id).in_(held))
+            opened = session.exec(of_held.where(col(AnnotationTask.state).in_(shown))).all()
+            tool_state.ask_again(session, project_id, opened)
             gone = update(AnnotationTask).where(col(AnnotationTask.id).in_(held)).values(external_id=None)
             session.execute(gone)
     if failures:

@@ -8,13 +8,10 @@ from annotation.exchange import UNKNOWN_ACCOUNT
 from annotation.types import Abstention, Answer, LabelSchema, PulledAnnotation, Verdict
 from service import ledger, notices, standing, tool_state
 from service.clock import utcnow
-from service.settlements import schema_of
+from service.settlements import CONTENT, schema_of
 from service.tables import Annotation, AnnotationTask, Annotator, ConnectorKind, NoticeKind, Response
 
 MAX_PROBLEM_CHARS = 500
-CONTENT = {
-    *("problem", "abstention", "verdict", "label", "labels", "correction", "cause", "spans", "ratings"),
-}
 CHANGED_BY_ANOTHER = "changed by another account"
 NOT_OURS = "by an account that is none of our experts'"
 QUARANTINED = {CHANGED_BY_ANOTHER, NOT_OURS, UNKNOWN_ACCOUNT}

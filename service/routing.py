@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 
 from annotation.errors import InvalidRouting
 from annotation.routing import Asked, Rule, read_rules, route
-from service import projects
+from service import projects, tool_state
 from service.errors import Invalid
 from service.tables import (
     AnnotationTask,
@@ -27,21 +27,30 @@ TOOLS = tuple(kind.value for kind in ConnectorKind if kind is not ConnectorKind.
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """A project's rules, where a case goes that fits none, and how severe each reason is."""
+    """A project's rules, where a case goes that fits none, and how severe each reason is.
+
+    With `needs_argilla` what would be asked in Label Studio is asked in Argilla.
+    """
 
     rules: Sequence[Rule]
     default: ConnectorKind
     kind: str
     severity: dict[str, float]
+    needs_argilla: bool = False
 
     def place(
         self, *, reasons: Iterable[str] = (), severity: float = 0.0, language: str | None = None
     ) -> dict[str, Any]:
         """Return a task's `connector`, `overlap` and `pool`."""
         rule = route(self.rules, Asked(frozenset(reasons), severity, language, self.kind))
-        if rule is None:
-            return {"connector": self.default, "overlap": None, "pool": None}
-        return {"connector": ConnectorKind(rule.tool), "overlap": rule.overlap, "pool": rule.pool}
+        chosen = self.default if rule is None else ConnectorKind(rule.tool)
+        # Every Argilla keeps experts from reading each other's answers, not every Label Studio does.
+        is_moved = self.needs_argilla and chosen is ConnectorKind.LABEL_STUDIO
+        return {
+            "connector": ConnectorKind.ARGILLA if is_moved else chosen,
+            "overlap": rule and rule.overlap,
+            "pool": rule and rule.pool,
+        }
 
     def place_of(self, session: Session, response_id: UUID, flags: Sequence[Feedback]) -> dict[str, Any]:
         """Return where a flagged response is asked: by all reasons given, the worst of them, and its language."""
@@ -67,11 +76,13 @@ def routing_of(session: Session, project: Project) -> Routing:
     found = projects.document(session, project.id, DocumentKind.ROUTING)
     rules = read_rules(found.content, tools=TOOLS) if found else []
     reasons = projects.current(session, project.id, DocumentKind.REASONS).content
+    tools = {*tool_state.tools_of(session, project.id), *(ConnectorKind(rule.tool) for rule in rules)}
     return Routing(
         rules,
         default=project.connector,
         kind=projects.label_schema(session, project).kind,
         severity={code: float(reason.get("severity", 1.0)) for code, reason in reasons.items()},
+        needs_argilla=project.needs_blindness and ConnectorKind.ARGILLA in tools,
     )
 
 

@@ -11,9 +11,10 @@ from annotation.answers import check
 from annotation.settlement import Contested, Settled, Waiting, accuracy, settle
 from annotation.settlement import adjudicate as decide
 from annotation.types import Answer, Cause, LabelSchema, Verdict
-from service import ledger, notices, projects
+from service import ledger, notices, projects, tools
 from service.clock import utcnow
 from service.errors import Forbidden, Invalid, WrongState
+from service.settings import Settings
 from service.tables import (
     Annotation,
     AnnotationTask,
@@ -38,6 +39,9 @@ MAY_SETTLE = col(AnnotationTask.purpose) != TaskPurpose.GOLD  # which comes to n
 OPEN = (TaskState.SENT, TaskState.CONTESTED, TaskState.SELECTED)
 # Somebody other than who trains the model has to mend these; of a user's mistake nobody has.
 HANDED_OVER = frozenset({Cause.CONTEXT, Cause.PROMPT, Cause.POLICY, Cause.PRODUCT})
+CONTENT = {
+    *("problem", "abstention", "verdict", "label", "labels", "correction", "cause", "spans", "ratings"),
+}
 MAX_EXPLANATION = MAX_LINK = 500
 LINK = re.compile(r"https?://[\w.-]+(:\d{1,5})?(/[^\s\\]*)?")
 
@@ -78,7 +82,14 @@ def settle_task(
 
 
 def adjudicate(
-    session: Session, project: Project, task: AnnotationTask, answer: Answer, *, reason: str, user: User
+    session: Session,
+    project: Project,
+    task: AnnotationTask,
+    answer: Answer,
+    *,
+    reason: str,
+    user: User,
+    chosen: Settings,
 ) -> None:
     """Decide a contested task, as somebody who is none of those who answered it.
 
@@ -92,7 +103,7 @@ def adjudicate(
     session.refresh(task)
     if task.state is not TaskState.CONTESTED or response.erased_at:
         raise WrongState("only a contested task is adjudicated")
-    if any(is_of(annotator, user) for _, annotator in _newest(session, task)):
+    if any(is_of(annotator, user, chosen) for _, annotator in _newest(session, task)):
         raise Forbidden("you answered this task yourself: somebody else has to decide")
     given = check(answer, schema_of(session, task), response.text)
     session.add(_decision(task, _adjudicator(session, user), given, reason))
@@ -140,9 +151,11 @@ def schema_of(session: Session, task: AnnotationTask) -> LabelSchema:
     )
 
 
-def is_of(annotator: Annotator, user: User) -> bool:
-    """Say whether an account in a tool is a person's of ours."""
-    return annotator.user_id == user.id or (annotator.user_id is None and annotator.account == user.name)
+def is_of(annotator: Annotator, user: User, chosen: Settings) -> bool:
+    """Say whether an account is a person's: by what was written down, or by its name where the accounts are ours."""
+    if annotator.user_id:
+        return annotator.user_id == user.id
+    return annotator.account == tools.login_of(chosen, annotator.connector, user.name)
 
 
 def person_of(annotator: Annotator) -> str:
@@ -205,7 +218,10 @@ def _newest(session: Session, task: AnnotationTask) -> Counted:
 
 
 def _reopen(session: Session, task: AnnotationTask, newest: Counted) -> None:
-    """Withdraw a task's settlement if an answer that it counted no longer stands; frozen sets keep it."""
+    """Withdraw a task's settlement if an answer that it counted no longer stands; frozen sets keep it.
+
+    One that was sent again without a change stands.
+    """
     settlement = session.exec(select(Settlement).where(Settlement.task_id == task.id, IN_FORCE)).first()
     if settlement is None:
         return
@@ -214,8 +230,16 @@ def _reopen(session: Session, task: AnnotationTask, newest: Counted) -> None:
         .join(SettlementAnnotation, col(SettlementAnnotation.annotation_id) == Annotation.id)
         .where(SettlementAnnotation.settlement_id == settlement.id)
     )
-    standing = {annotation.id for annotation, _ in newest}
-    lost = next((one for one in session.exec(counted) if one.id not in standing), None)
+    standing = {annotation.annotator_id: annotation for annotation, _ in newest}
+    lost = next(
+        (
+            one
+            for one in session.exec(counted)
+            if (now := standing.get(one.annotator_id)) is None
+            or now.model_dump(include=CONTENT) != one.model_dump(include=CONTENT)
+        ),
+        None,
+    )
     if lost is None:
         return
     settlement.withdrawn_at, settlement.withdrawn_by_id = utcnow(), lost.id

@@ -1,6 +1,7 @@
 """Whose answers count in a project: members of a task's pool, who qualified, and nobody who left.
 
-It is decided when an answer arrives and stays, so that a later change takes no settlement back.
+It is decided when an answer arrives, so that a later change takes no settlement back; who comes in later, or
+qualifies, counts with what they answered to tasks that are still open.
 """
 
 from collections.abc import Mapping, Sequence
@@ -63,7 +64,8 @@ class Told:
 def judge(session: Session, task: AnnotationTask, annotator: Annotator) -> SetAside | None:
     """Return why an annotator's answer to a task counts for nobody, None if it counts.
 
-    Who has answered enough gold tasks well enough is qualified from then on, for good.
+    Who has answered enough gold tasks well enough is qualified from then on, for good, and what they answered before
+    counts as long as its task is open.
     """
     if annotator.left_at:
         return SetAside.LEFT
@@ -192,7 +194,7 @@ def change_pool(
             known.add(annotator.id)
             session.add(PoolMember(project_id=project.id, pool=pool, annotator_id=annotator.id))
             session.flush()
-            _reconsider(session, project, pool, annotator)
+            _reconsider(session, project, annotator, SetAside.OUTSIDE_POOL, AnnotationTask.pool == pool)
     facts = {"members": sorted(map(str, known))}
     ledger.append(
         session, actor=actor, action="pool_changed", subject=pool, project_id=project.id, facts=facts
@@ -201,15 +203,18 @@ def change_pool(
     return list(session.exec(members))
 
 
-def _reconsider(session: Session, project: Project, pool: str, annotator: Annotator) -> None:
-    """Judge anew what a person answered outside a pool that they are in now, and settle what that changes."""
+def _reconsider(
+    session: Session, project: Project, annotator: Annotator, why: SetAside, *only: ColumnElement[bool] | bool
+) -> None:
+    """Judge anew what a person answered to open tasks and was set aside, and settle what that changes."""
     rows = session.exec(
         select(Annotation, AnnotationTask, Annotator)
         .join(AnnotationTask, col(Annotation.task_id) == AnnotationTask.id)
         .join(Annotator, col(Annotation.annotator_id) == Annotator.id)
-        .where(AnnotationTask.project_id == project.id, AnnotationTask.pool == pool)
+        .where(AnnotationTask.project_id == project.id, *only)
         .where(col(AnnotationTask.state).in_(OPEN), of_persons([annotator]))
-        .where(Annotation.set_aside == SetAside.OUTSIDE_POOL)
+        .where(Annotation.set_aside == why)
+        .order_by(col(AnnotationTask.id))
     ).all()
     for annotation, task, account in rows:
         # Locked as an answer from the tool is.
@@ -269,4 +274,6 @@ def _qualify(session: Session, project_id: UUID, annotator: Annotator) -> bool:
         project_id=project_id,
         facts=asdict(gold),
     )
+    session.flush()
+    _reconsider(session, project, annotator, SetAside.UNQUALIFIED)
     return True

@@ -175,18 +175,21 @@ def ensure_account(
 ) -> Account:
     """Return a working account; `make` gives a new one's token.
 
-    Its password is kept before it is used, so that a crash in between loses no account.
+    Its password is kept before it is used, so that a crash in between loses no account; two that make accounts at
+    once wait for each other, so that neither's are lost.
     """
-    kept = read_secrets(home)
-    account = next((known for known in kept.accounts if known.name == name), None)
-    if account is None:
-        account = Account(name, email, randomness.token_urlsafe(18))
-        _write_secrets(home, replace(kept, accounts=(*kept.accounts, account)))
-    if account.token and is_valid(account.token):
-        return account
-    made = replace(account, token=make(account))
-    others = tuple(known for known in kept.accounts if known.name != name)
-    _write_secrets(home, replace(kept, accounts=(*others, made)))
+    with (home / "secrets.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        kept = read_secrets(home)
+        account = next((known for known in kept.accounts if known.name == name), None)
+        if account is None:
+            account = Account(name, email, randomness.token_urlsafe(18))
+            _write_secrets(home, replace(kept, accounts=(*kept.accounts, account)))
+        if account.token and is_valid(account.token):
+            return account
+        made = replace(account, token=make(account))
+        others = tuple(known for known in kept.accounts if known.name != name)
+        _write_secrets(home, replace(kept, accounts=(*others, made)))
     return made
 
 

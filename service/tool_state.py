@@ -157,9 +157,11 @@ def set_up(lease: Lease, project_id: UUID, tool: ConnectorKind, connector: Conne
         row = of(session, project_id, tool)
         was_hooked = row.hook_sha256 == seal
         is_left = was_hooked and row.hook_put_back_at and utcnow() - row.hook_put_back_at < PUT_BACK_EVERY
-        slug = project.slug
+        slug, known_id = project.slug, row.external_id
     url = None if is_left else hook.url
-    made = connector.set_up(slug=slug, schema=schema, hook_url=url, hook_secret=hook.secret)
+    made = connector.set_up(
+        slug=slug, schema=schema, hook_url=url, hook_secret=hook.secret, known_id=known_id
+    )
     with lease.transaction() as session:
         row = of(session, project_id, tool)
         was_lost = row.external_id not in (None, made.external_id)
@@ -176,10 +178,12 @@ def set_up(lease: Lease, project_id: UUID, tool: ConnectorKind, connector: Conne
     return made.external_id
 
 
-def ask_again(session: Session, tasks: Collection[UUID]) -> None:
-    """Have tasks that are gone from their tool wait to be sent again; what was answered stays."""
+def ask_again(session: Session, project_id: UUID, tasks: Collection[UUID]) -> None:
+    """Have tasks that are gone from their tool wait to be sent again, with today's questions; answers stay."""
+    schema_id, guidelines_id = projects.questions(session, project_id)
     again = {"state": TaskState.SELECTED, "external_id": None, "sent_at": None}
-    session.execute(update(AnnotationTask).where(col(AnnotationTask.id).in_(tasks)).values(**again))
+    of_tasks = update(AnnotationTask).where(col(AnnotationTask.id).in_(tasks))
+    session.execute(of_tasks.values(**again, schema_id=schema_id, guidelines_id=guidelines_id))
 
 
 def _lose(session: Session, row: ToolProject) -> None:
@@ -191,7 +195,7 @@ def _lose(session: Session, row: ToolProject) -> None:
     )
     tasks = session.exec(opened).all()
     for start in range(0, len(tasks), 500):
-        ask_again(session, tasks[start : start + 500])
+        ask_again(session, row.project_id, tasks[start : start + 500])
     row.sqlmodel_update({"lost_at": utcnow(), "cursor": None, "look_due_at": None})
     ledger.append(
         session,

@@ -74,6 +74,13 @@ def accounts(chosen: Settings, kind: ConnectorKind) -> frozenset[str] | None:
     return frozenset(name for account in kept for name in (account.name, account.email))
 
 
+def login_of(chosen: Settings, kind: ConnectorKind, name: str) -> str | None:
+    """Return what a person's answers are signed with; of a tool of the team's own that is not known beforehand."""
+    if kind is ConnectorKind.NONE:
+        return name
+    return None if own(chosen, kind) else bundled(kind).login_of(name)
+
+
 def is_taken(chosen: Settings, name: str) -> bool:
     """Say whether a bundled tool has an account of this name, or would take it for its administrator's."""
     admins = {label_studio_server.ADMIN_EMAIL, argilla_server.OWNER}

@@ -55,10 +55,16 @@ class FakeConnector:
         self._ticks = 0
 
     def set_up(
-        self, *, slug: str, schema: LabelSchema, hook_url: str | None, hook_secret: str
+        self,
+        *,
+        slug: str,
+        schema: LabelSchema,
+        hook_url: str | None,
+        hook_secret: str,
+        known_id: str | None = None,
     ) -> ToolProject:
         self._answer_call("set_up")
-        found = [known for known, project in self.projects.items() if project.slug == slug]
+        found = [key for key, project in self.projects.items() if key == known_id or project.slug == slug]
         identifier = found[0] if found else self._next_id()
         project = self.projects.setdefault(identifier, FakeProject(slug, schema))
         project.schema = schema

@@ -1,12 +1,17 @@
-"""Label Studio's own settings and one middleware more: an expert is shown no answer but their own.
+"""Label Studio's own settings and one middleware more: an expert is shown no answer but their own, and changes none.
 
 The community edition shows every answer to every account, and whoever has read another's judges no longer for
-themselves. Limits: exports hold all answers, and an account may still change another's by the API.
+themselves. Limit: an account may still delete whole tasks and projects, which Errata notices and makes anew.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from django.core.exceptions import PermissionDenied
+from django.http import HttpResponse, JsonResponse
+
+# isort: split
 from core.settings.base import *  # noqa: F403  what the next line reads asks for them already
 from label_studio.core.settings import label_studio as theirs
 
@@ -14,6 +19,19 @@ globals().update({name: value for name, value in vars(theirs).items() if name.is
 MIDDLEWARE = [*theirs.MIDDLEWARE, "blind.OwnAnswersAlone"]
 
 SUMMARY = "annotations_results"  # of all answers to a task, in the list of tasks
+PREPROCESS_FIELD_NAME = "blind.unless_by_answers"
+# Exports hold all answers, storages take them elsewhere, and a webhook shows Errata's secret.
+_CLOSED = re.compile(r"/api/(projects/\d+/exports?\b|storages\b|webhooks/(?!info/)|auth/export/)")
+_ANSWER = re.compile(r"/api/(annotations|drafts)/(\d+)/")
+
+
+def unless_by_answers(field: str, project: Any) -> Any:
+    """Refuse to filter or sort by what was answered: whoever guesses would be told by what is found."""
+    from data_manager.functions import preprocess_field_name  # noqa: PLC0415 - reads the settings that this module is
+
+    if SUMMARY in field:
+        raise PermissionDenied("tasks are not looked up by their answers here")
+    return preprocess_field_name(field, project)
 
 
 class OwnAnswersAlone:
@@ -25,11 +43,45 @@ class OwnAnswersAlone:
     def __call__(self, request: Any) -> Any:
         return self.get_response(request)
 
+    def process_view(
+        self, request: Any, view: Any, args: list[Any], kwargs: dict[str, Any]
+    ) -> HttpResponse | None:
+        """Refuse what is for the administrator alone, before it is done."""
+        found = _ANSWER.search(request.path) if request.method not in {"GET", "HEAD", "OPTIONS"} else None
+        is_bulk = "/api/dm/actions" in request.path and request.method == "POST"
+        is_bulk = is_bulk and request.GET.getlist("id") != ["next_task"]
+        if not (found or is_bulk or _CLOSED.search(request.path)):
+            return None
+        user = _user(request, view)
+        if user and (user.is_superuser or (found and _gave(user, *found.groups()))):
+            return None
+        return JsonResponse({"detail": "This is for the administrator, or whose answer it is."}, status=403)
+
     def process_template_response(self, request: Any, response: Any) -> Any:
         """Look at what Django REST framework is about to write."""
         if hasattr(response, "data") and not request.user.is_superuser:
             response.data = next(iter(_own([response.data], request.user)), None)
         return response
+
+
+def _user(request: Any, view: Any) -> Any:
+    """Return who asks, by session or token, as the view will see it; None for nobody."""
+    from rest_framework.exceptions import APIException  # noqa: PLC0415 - likewise
+
+    if request.user.is_authenticated:
+        return request.user
+    try:
+        return view.cls().initialize_request(request).user
+    except APIException:
+        return None
+
+
+def _gave(user: Any, kind: str, identifier: str) -> bool:
+    from tasks.models import Annotation, AnnotationDraft  # noqa: PLC0415 - likewise
+
+    if kind == "drafts":
+        return bool(AnnotationDraft.objects.filter(pk=identifier, user=user).exists())
+    return bool(Annotation.objects.filter(pk=identifier, completed_by=user).exists())
 
 
 def _own(items: list[Any], user: Any) -> list[Any]:

@@ -10,8 +10,9 @@ from sqlalchemy import Row, case, func
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
-from service import experts, standing
+from service import experts, standing, tools
 from service.answers.overview import DAY, newest_tasks
+from service.settings import Settings
 from service.settlements import IN_FORCE, MAY_SETTLE, OPEN, is_of, person_of
 from service.tables import (
     Annotation,
@@ -189,18 +190,19 @@ def is_here(session: Session, project: Project, annotator: Annotator) -> bool:
     return annotator.id in asked or session.exec(of_project.limit(1)).first() is not None
 
 
-def of_person(session: Session, user: User) -> list[tuple[str, UUID]]:
+def of_person(session: Session, user: User, chosen: Settings) -> list[tuple[str, UUID]]:
     """Return in which projects a person answered, each with their account there."""
+    logins = {tools.login_of(chosen, kind, user.name) for kind in ConnectorKind} - {None}
     rows = session.exec(
         select(Project.slug, Annotator)
         .join(AnnotationTask, col(AnnotationTask.project_id) == Project.id)
         .join(Annotation, col(Annotation.task_id) == AnnotationTask.id)
         .join(Annotator, col(Annotation.annotator_id) == Annotator.id)
-        .where((col(Annotator.user_id) == user.id) | (col(Annotator.account) == user.name))
+        .where((col(Annotator.user_id) == user.id) | col(Annotator.account).in_(logins))
         .distinct()
         .order_by(Project.slug)
     )
-    return [(slug, annotator.id) for slug, annotator in rows if is_of(annotator, user)]
+    return [(slug, annotator.id) for slug, annotator in rows if is_of(annotator, user, chosen)]
 
 
 def achieved(session: Session, project: Project, annotator_id: UUID) -> Achieved:

@@ -152,7 +152,8 @@ def change_project(
         int | None, typer.Option(help="Most answers that an expert is asked for a day; 0 for no limit.")
     ] = None,
     qualifying_answers: Annotated[
-        int | None, typer.Option(help="Gold answers after which an expert's answers count; 0 for none.")
+        int | None,
+        typer.Option(help="Gold answers after which an expert's count, so there must be gold; 0 for none."),
     ] = None,
     qualifying_accuracy: Annotated[
         float | None, typer.Option(help="Share of them that must be right.")

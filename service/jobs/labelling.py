@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from annotation.argilla import ArgillaConnector
-from annotation.errors import ToolRefused, ToolUnavailable
+from annotation.errors import InvalidSchema, ToolRefused, ToolUnavailable
 from annotation.label_studio import LabelStudioConnector
 from annotation.types import Connector
 from service import experts, tool_state, tools
@@ -84,7 +84,7 @@ def _in_each(runtime: Runtime, lease: Lease, work: Work) -> dict[str, Any]:
             _let_in(runtime, lease, tool)
             connector = connect(runtime.settings, tool, _known_as(runtime, tool))
             outcome.update(work(tool, connector, _hook(runtime, tool)))
-        except (ToolUnavailable, ToolRefused, TryAgain) as error:
+        except (ToolUnavailable, ToolRefused, InvalidSchema, TryAgain) as error:
             waiting[tool.value] = str(error)
             with lease.transaction() as session:
                 tool_state.failed(session, lease.row_id, tool, str(error), runtime.settings)
@@ -118,10 +118,14 @@ def _let_in(runtime: Runtime, lease: Lease, tool: ConnectorKind) -> None:
     if tools.own(runtime.settings, tool):
         return
     with runtime.db.reading() as session:
-        names = [user.name for user in experts.joined(session, lease.row_id)]
+        joined = experts.joined(session, lease.row_id)
+    names = [user.name for user in joined]
     missing = [name for name in names if tools.account(runtime.settings, tool, name) is None]
     running = tools.running(runtime.settings, tool) if missing else None
     if running:
+        with lease.transaction() as session:
+            for user in joined:
+                experts.link(session, tool, tools.bundled(tool).login_of(user.name), user)
         try:
             tools.bundled(tool).ensure_accounts(running.url, runtime.settings.data_dir, missing)
         except ToolFailed as error:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
+from sqlalchemy import func
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
@@ -69,15 +70,22 @@ def hide(lease: Lease, project_id: UUID, *, now: datetime) -> int:
 
     Each has a host among them, whose tool, priority and place in the order it shares. A second run adds none.
     """
-    with lease.transaction() as session:
+    # Read without the lock for writing, for intake waits for that.
+    with lease.queue.db.reading() as session:
         project = session.get_one(Project, project_id)
+        if not project.gold_share:
+            return 0
+        lie = _lie(session, project_id)
         added = [
             task
             for tool, hosts in _hosts(session, project).items()
             for task in _beside(session, project, tool, hosts, now=now)
         ]
-        session.add_all(added)
     if added:
+        with lease.transaction() as session:
+            if _lie(session, project_id) != lie:
+                return 0  # another job hid some meanwhile
+            session.add_all(added)
         log.info("gold_hidden", count=len(added))
     return len(added)
 
@@ -101,6 +109,13 @@ def name(session: Session, project: Project, task: AnnotationTask, *, is_gold: b
         project_id=project.id,
         facts={"is_gold": is_gold},
     )
+
+
+def _lie(session: Session, project_id: UUID) -> int:
+    """Count the gold tasks that wait to be sent."""
+    selected = (AnnotationTask.project_id == project_id, AnnotationTask.state == TaskState.SELECTED)
+    gold = col(AnnotationTask.gold_of_id).is_not(None)
+    return session.exec(select(func.count()).select_from(AnnotationTask).where(*selected, gold)).one()
 
 
 def _hosts(session: Session, project: Project) -> dict[ConnectorKind, list[AnnotationTask]]:

@@ -12,7 +12,7 @@ import structlog
 from sqlmodel import Session, col, select
 
 from annotation.answers import answer_of
-from annotation.errors import InvalidAnswer
+from annotation.errors import InvalidAnswer, InvalidSchema, ToolRefused
 from annotation.types import Connector, HeldTask, PulledAnnotation
 from retrain.types import sha256_of
 from service import held_tasks, reading, revisions, tool_state
@@ -58,8 +58,13 @@ def sync(
     plan = reading.begin(lease, project_id, tool)
     if plan is None:
         return dict.fromkeys(OUTCOME, 0)
-    began = time.monotonic()
-    project = tool_state.set_up(lease, project_id, tool, connector, hook) if plan.is_full else plan.project
+    began, project = time.monotonic(), plan.project
+    refused: ToolRefused | InvalidSchema | None = None
+    if plan.is_full:
+        try:
+            project = tool_state.set_up(lease, project_id, tool, connector, hook)
+        except (ToolRefused, InvalidSchema) as error:
+            refused = error  # what was answered is read all the same
     if plan.is_full:
         held: Iterable[HeldTask] = connector.pull(project, None)
     elif plan.hinted:
@@ -73,6 +78,8 @@ def sync(
     with lease.transaction() as session:
         reading.end(session, plan, seen, project_id, tool, seconds=time.monotonic() - began)
     reading.forget(lease, project_id, tool, connector, project)
+    if refused:
+        raise refused
     log.info("tool_read", tool=tool.value, **seen.outcome)
     return {name: seen.outcome[name] for name in OUTCOME}
 

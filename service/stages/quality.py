@@ -6,10 +6,11 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Subquery
+from sqlalchemy import Subquery, func
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, exists, select
 
+from annotation.types import Verdict
 from annotation.votes import Outcome, in_short
 from retrain.export import BrokenEntities, canonical_entities
 from retrain.types import canonical_json
@@ -27,6 +28,7 @@ from service.tables import (
     Response,
     Settlement,
     TaskFlag,
+    TaskPurpose,
     TaskState,
 )
 
@@ -51,6 +53,7 @@ def run(lease: Lease, project_id: UUID, report: Report) -> dict[str, Any]:
             "gold": told.gold,
             "outcomes": _outcomes(session, tasks),
             "repeats": told.repeats,
+            "unflagged": _unflagged(session, project_id),
         }
     content = report(told.votes, **facts, spans_of=_entities if is_extraction else None)
     with lease.transaction() as session:
@@ -129,6 +132,22 @@ def _outcomes(session: Session, tasks: Subquery) -> Mapping[str, Outcome]:
         str(task_id): Outcome(in_short(*said), at, (at - made).total_seconds() / 3600)
         for task_id, made, at, *said in session.execute(settled)
     }
+
+
+def _unflagged(session: Session, project_id: UUID) -> tuple[int, int]:
+    """Return how many of the responses drawn at random were settled as wrong, and how many as wrong or right."""
+    drawn = (
+        select_columns(col(Settlement.verdict), func.count())
+        .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
+        .where(
+            col(AnnotationTask.project_id) == project_id, col(AnnotationTask.purpose) == TaskPurpose.RANDOM
+        )
+        .where(col(Settlement.admission_id).is_(None), IN_FORCE)
+        .group_by(col(Settlement.verdict))
+    )
+    counts = {Verdict(verdict): count for verdict, count in session.execute(drawn)}
+    wrong = counts.get(Verdict.INCORRECT, 0)
+    return wrong, wrong + counts.get(Verdict.CORRECT, 0)
 
 
 def _entities(text: str) -> Iterable[str]:

@@ -151,7 +151,12 @@ def _new_task(
 
 
 def _mark_sent(session: Session, task_id: UUID, external_id: str) -> bool:
-    """Say that a task is with the tool, unless it was withdrawn while it was being pushed."""
-    selected = (col(AnnotationTask.id) == task_id, col(AnnotationTask.state) == TaskState.SELECTED)
+    """Say that a task is with the tool; of one withdrawn meanwhile only where, so that it can be deleted there."""
+    of_task = update(AnnotationTask).where(col(AnnotationTask.id) == task_id)
+    selected = of_task.where(col(AnnotationTask.state) == TaskState.SELECTED)
     sent = {"state": TaskState.SENT, "external_id": external_id, "sent_at": utcnow()}
-    return session.exec(update(AnnotationTask).where(*selected).values(**sent)).rowcount == 1
+    if session.exec(selected.values(**sent)).rowcount == 1:
+        return True
+    withdrawn = of_task.where(col(AnnotationTask.state) == TaskState.WITHDRAWN)
+    session.exec(withdrawn.values(external_id=external_id))
+    return False

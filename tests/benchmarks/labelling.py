@@ -82,7 +82,11 @@ def measure(repetitions: Repetitions) -> Report:
     crowds = [each.crowd for each in found.values()]
     error, p99 = round(max(crowd.error for crowd in crowds), 3), round(percentile(times, 99), 1)
     named = sum(crowd.named == ["adversary"] for crowd in crowds)
-    better = sum(crowd.wrong(crowd.by_posterior()) < crowd.wrong(crowd.by_majority()) for crowd in crowds)
+    better = sum(
+        crowd.wrong(weighed := crowd.by_posterior()) < crowd.wrong(crowd.by_majority())
+        and len(weighed) > len(crowd.truth) / 2
+        for crowd in crowds
+    )
     return Report(
         columns=("what", *found),
         rows=[
@@ -102,6 +106,7 @@ def measure(repetitions: Repetitions) -> Report:
             "tools_where_the_posterior_is_better": Aim(aim=2, got=better, at_least=True),
             "change_to_everything": Aim(aim=0.01, got=max(_share(each) for each in found.values())),
             "holds_what_the_tool_holds": Aim(aim=1, got=int(holds), at_least=True),
+            "intake_p99_ms": Aim(aim=AIM_MS, got=round(max(one.intake_p99_ms for one in found.values()), 1)),
             "hooks_in_time": Aim(aim=0.99, got=round(quick, 4), at_least=True),
         },
         ratios={f"change_to_everything_{kind}": _share(each) for kind, each in found.items()},
@@ -192,7 +197,7 @@ def _push(
         key = builders.add_key(session, project, KeyKind.SECRET)
         job = runtime.queue.ask(session, JobKind.SEND, project.id, project_id=project.id)
     # Lets the experts in, which Errata does in no Argilla but its own.
-    connector.set_up(slug=project.slug, schema=schema, hook_url="", hook_secret="")
+    connector.set_up(slug=project.slug, schema=schema, hook_url="", hook_secret=runtime.secrets.hook_secret)
     client, times = create_app(runtime).test_client(), []
     body = {"messages": [{"role": "user", "content": "?"}], "response": "Billing"}
     started = time.perf_counter()

@@ -238,7 +238,10 @@ def ben(browser, label_studio) -> Iterator[Expert]:
         yield Expert(page, label_studio.url, label_studio.accounts[1])
 
 
-@pytest.fixture
-def people(label_studio) -> LabelStudioPeople:
-    """The other experts, who work through Label Studio's API."""
-    return LabelStudioPeople(label_studio)
+@pytest.fixture(autouse=True)
+def people(label_studio) -> Iterator[LabelStudioPeople]:
+    """The other experts, who work through Label Studio's API; what each installation made there goes with it."""
+    people = LabelStudioPeople(label_studio)
+    yield people
+    for project in (*people.projects("clinic"), *people.projects("letters")):
+        people.remove_project(project)

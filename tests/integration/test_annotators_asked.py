@@ -13,7 +13,17 @@ from sqlalchemy import event
 from sqlmodel import col, select
 
 from annotation.types import Answer, Cause, Verdict
-from service import capacity, experts, jobs, label_studio_server, ledger, projects, settlements, standing
+from service import (
+    argilla_server,
+    capacity,
+    experts,
+    jobs,
+    label_studio_server,
+    ledger,
+    projects,
+    settlements,
+    standing,
+)
 from service.answers.annotators import describe_experts, empty_pools
 from service.clock import utcnow
 from service.errors import AlreadyExists, Invalid, NotFound
@@ -296,7 +306,20 @@ class TestQualification:
         ward.answers(golden[2], ann=RIGHT)
         third = ward.task()
         assert ward.answers(third, ann=RIGHT, ben=RIGHT) is TaskState.SETTLED
-        assert set(ward.set_aside(first).values()) == {SetAside.UNQUALIFIED}  # what was earlier stays
+        assert set(ward.set_aside(first).values()) == {None}
+        assert ward.read(AnnotationTask, AnnotationTask.id == first.id).state is TaskState.SETTLED
+
+    def test_who_qualifies_counts_with_what_they_answered_to_open_tasks(self, ward):
+        ward.change(qualifying_answers=1)
+        golden, settled, opened = ward.gold(), ward.task(), ward.task()
+        ward.answers(settled, ann=RIGHT)
+        ward.answers(opened, ann=RIGHT, ben=BILLING)
+        with ward.runtime.db.transaction() as session:
+            session.get_one(AnnotationTask, settled.id).state = TaskState.WITHDRAWN
+        ward.answers(golden, ann=RIGHT)
+        ward.answers(ward.task(), ann=RIGHT)
+        assert ward.set_aside(opened) == {"ann": None, "ben": SetAside.UNQUALIFIED}
+        assert ward.set_aside(settled) == {"ann": SetAside.UNQUALIFIED}
 
     def test_who_is_qualified_stays_so(self, ward):
         ward.change(qualifying_answers=1, qualifying_accuracy=1)
@@ -567,6 +590,34 @@ class TestInvitation:
         ada = person(ward.runtime, Role.ADMIN, password="")
         assert "the password of mia" not in ada.get("/p/clinic/work").text
 
+    def test_an_account_in_a_tool_that_came_later_is_known_to_be_theirs(self, ward, client, monkeypatch):
+        client.post(ward.invite(), data=JOINING)
+        home = argilla_server.home_of(ward.runtime.settings.data_dir)
+        prepare(home, admin="owner", email="owner", token="t")
+        monkeypatch.setattr(argilla_server, "running", lambda _: Running("http://127.0.0.1:1", "t"))
+        monkeypatch.setattr(argilla_server, "ensure_accounts", lambda *_: [])
+        ward.do(JobKind.SYNC, tool="argilla")
+        mia = ward.read(User, User.name == "mia")
+        assert {(row.connector, row.account, row.user_id) for row in ward.rows(Annotator)} == {
+            (LABEL_STUDIO, "mia@errata.local", mia.id),
+            (ARGILLA, "mia", mia.id),
+        }
+
+    @pytest.mark.parametrize(("password", "status"), [(PASSWORD, 303), ("another long password", 422)])
+    def test_an_expert_joins_another_project_with_their_own_password(self, ward, client, password, status):
+        client.post(ward.invite(), data=JOINING)
+        with ward.runtime.db.transaction() as session:
+            other = builders.add_project(session, "other")
+            path = f"/join/{experts.invite(session, other, 'mia', actor='test')}"
+        page = client.get(path).text
+        assert "You are an expert here already: join as mia" in page
+        answer = client.post(path, data=JOINING | {"name": "max", "new_password": password})
+        assert answer.status_code == status
+        assert [row.name for row in ward.rows(User)] == ["mia"]
+        assert len(ward.rows(Annotator)) == 1
+        assert client.get("/p/other/work").status_code == {303: 200, 422: 403}[status]
+        assert client.get("/p/clinic/work").status_code == 200
+
     def test_for_a_tool_of_the_team_s_own_the_page_says_whom_to_ask(self, ward, client, monkeypatch):
         client.post(ward.invite(), data=JOINING)
         monkeypatch.setattr("service.tools.own", lambda *_: Running("https://labels.example", "t"))
@@ -583,6 +634,13 @@ class TestInvitation:
         own = client.get(f"/p/clinic/annotators/{ward.read(Annotator).id}").text
         assert "2 waiting for you, 1 new" in own
         assert client.get("/p/clinic/annotators").status_code == 403
+
+    @pytest.mark.parametrize("tool", [LABEL_STUDIO, ARGILLA])
+    def test_a_case_of_their_own_is_promised_where_the_tool_lets_them_add_one(self, ward, client, tool):
+        with ward.runtime.db.transaction() as session:
+            session.get_one(Project, ward.project.id).connector = tool
+        client.post(ward.invite(), data=JOINING)
+        assert ("add a case of your own" in client.get("/p/clinic/work").text) is (tool is LABEL_STUDIO)
 
     def test_nobody_works_where_they_did_not_join(self, ward, client):
         client.post(ward.invite(), data=JOINING)

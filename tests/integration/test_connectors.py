@@ -20,9 +20,11 @@ from annotation.argilla_results import to_values
 from annotation.errors import InvalidAnswer, InvalidSchema, ToolRefused, ToolUnavailable
 from annotation.label_schema import default_guidelines
 from annotation.label_studio import LabelStudioConnector, label_config
+from annotation.label_studio_page import keeping_asked
 from annotation.label_studio_results import to_result
 from annotation.questions import SPANS, QuestionType, default_ratings, questions
 from annotation.types import Abstention, Answer, Cause, LabelSchema, NewTask, Span, TaskKind, Verdict
+from service.label_studio_server import ADMIN_EMAIL
 from tests.argilla import ArgillaPeople
 from tests.fakes import FakeConnector
 from tests.label_studio import LabelStudioPeople
@@ -89,7 +91,7 @@ class FakeTool:
 class RealTool:
     """Label Studio's connector, and what a test wants to know of the server."""
 
-    ann, ben, editor, seconds = ANN, BEN, BEN, 12.5
+    ann, ben, editor, seconds = ANN, BEN, ADMIN_EMAIL, 12.5
 
     def __init__(self, running) -> None:
         self.running = running
@@ -186,8 +188,8 @@ def project(tool, slug) -> str:
     return set_up(tool.connector, slug).external_id
 
 
-def set_up(connector, slug, schema=SCHEMA, secret=SECRET):
-    return connector.set_up(slug=slug, schema=schema, hook_url=HOOK, hook_secret=secret)
+def set_up(connector, slug, schema=SCHEMA, secret=SECRET, known_id=None):
+    return connector.set_up(slug=slug, schema=schema, hook_url=HOOK, hook_secret=secret, known_id=known_id)
 
 
 def pulled(tool, project, since=None):
@@ -214,13 +216,32 @@ def test_setting_up_twice_makes_one_project_and_one_webhook(tool, slug):
 
 def test_a_new_secret_replaces_the_webhook(lenient_tool, slug):
     project = set_up(lenient_tool.connector, slug).external_id
-    set_up(lenient_tool.connector, slug, secret="another")
+    set_up(lenient_tool.connector, slug, secret="another", known_id=project)
     assert lenient_tool.hooks(project) == [(HOOK, "another")]
 
 
 def test_a_project_keeps_its_place_when_its_schema_changes(tool, slug, project):
     wider = LabelSchema(kind=TaskKind.CLASSIFICATION, labels=(*SCHEMA.labels, "Dental"))
     assert set_up(tool.connector, slug, schema=wider).external_id == project
+
+
+NARROWED = [
+    replace(SCHEMA, labels=SCHEMA.labels[:2]),
+    replace(SCHEMA, labels=SCHEMA.labels[:2], ratings=("coherence",)),
+    replace(SCHEMA, labels=SCHEMA.labels[:2], ratings=(), is_multi_label=True),
+]
+
+
+def test_a_question_that_was_answered_may_go_and_come_back(tool, slug, project):
+    task = tool.connector.push(project, TASKS)["k-1"]
+    given = tool.people.answer(project, task, tool.ann, WRONG)
+    for schema in (*NARROWED, NARROWED[-1]):
+        assert set_up(tool.connector, slug, schema=schema).external_id == project
+    other = tool.connector.push(project, [replace(TASKS[0], key="k-3")])["k-3"]
+    several = Answer(Verdict.INCORRECT, labels=("Billing",), cause=Cause.MODEL)
+    later = tool.people.answer(project, other, tool.ben, several)
+    assert {key: one.answer for key, one in pulled(tool, project).items()} == {given: WRONG, later: several}
+    assert set_up(tool.connector, slug).external_id == project
 
 
 def test_pushing_twice_makes_one_task_per_key(tool, project):
@@ -410,6 +431,43 @@ def test_label_studio_keeps_what_set_up_sent(label_studio, slug):
     assert {name: kept[name] for name in sent} == sent
 
 
+def test_in_label_studio_what_is_asked_no_more_is_kept_once_and_out_of_sight():
+    before, after = label_config(SCHEMA), label_config(NARROWED[-1])
+    kept = keeping_asked(after, before)
+    hidden = kept.partition('<View style="display:none">')[2]
+    assert re.findall(r'<(?:Choices|Rating) name="(\w+)"', hidden) == ["label", *SCHEMA.ratings]
+    assert not re.findall("hotkey|required", hidden)
+    assert keeping_asked(after, kept) == kept
+    assert keeping_asked(before, before) == before
+
+
+def test_in_label_studio_another_ones_project_of_our_name_is_left_alone(label_studio, slug):
+    tool = RealTool(label_studio)
+    body = {"title": slug, "description": "the team's own", "label_config": "<View></View>"}
+    theirs = tool.people._call("POST", "/api/projects/", label_studio.admin_token, body)
+    with pytest.raises(ToolRefused, match="did not make: rename it"):
+        set_up(tool.connector, slug)
+    kept = tool.people.read(f"/api/projects/{theirs['id']}/", {})
+    assert {name: kept[name] for name in body} == body
+
+
+def test_in_label_studio_another_installation_keeps_project_and_webhook(label_studio, slug):
+    tool = RealTool(label_studio)
+    theirs = set_up(tool.connector, slug, secret="theirs").external_id
+    with pytest.raises(ToolRefused, match="did not make"):
+        set_up(tool.connector, slug)
+    assert tool.hooks(theirs) == [(HOOK, "theirs")]
+
+
+def test_in_label_studio_a_project_that_was_renamed_is_ours_still(label_studio, slug):
+    tool = RealTool(label_studio)
+    project = set_up(tool.connector, slug).external_id
+    path = f"/api/projects/{project}/"
+    tool.people._call("PATCH", path, label_studio.admin_token, {"title": "Renamed"})
+    assert set_up(tool.connector, slug, known_id=project).external_id == project
+    assert tool.projects(slug) == [project]
+
+
 def test_label_studio_pulls_more_than_a_page(label_studio, slug):
     tool = RealTool(label_studio)
     project = set_up(tool.connector, slug).external_id
@@ -557,6 +615,20 @@ def test_in_argilla_another_installation_keeps_its_webhook(argilla_tool, slug):
     assert not {theirs, ours} & {url for url, _ in argilla_tool.people.hooks("")}
 
 
+def test_a_data_set_that_was_never_published_in_argilla_is_made_anew(argilla_tool, slug):
+    def ended(*args, **kwargs):
+        raise httpx.ReadTimeout("ended")
+
+    connector = argilla_tool.another_connector()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("argilla.Dataset._publish", ended)
+        patch.setattr("argilla.Dataset._rollback_dataset_creation", lambda self: None)
+        with pytest.raises((ToolRefused, ToolUnavailable)):
+            set_up(connector, slug)
+    project = set_up(argilla_tool.connector, slug).external_id
+    assert set(argilla_tool.connector.push(project, TASKS)) == {"k-1", "k-2"}
+
+
 def test_argilla_takes_no_answer_that_it_did_not_ask_for(argilla_tool, slug):
     project = set_up(argilla_tool.connector, slug).external_id
     task = argilla_tool.connector.push(project, TASKS)["k-1"]
@@ -618,6 +690,16 @@ def test_argilla_pulls_more_than_a_page(argilla_tool, slug, monkeypatch):
     for task in ids.values():
         argilla_tool.people.answer(project, task, "ann", RIGHT)
     assert answered(argilla_tool, project) == set(ids)
+
+
+def test_what_postgresql_does_not_keep_is_left_out_of_answers():
+    result = [*to_result(WRONG), *to_result(RIGHT)]
+    result[-1]["from_name"] = "verdict\0"
+    sent = {"id": 1, "completed_by": 7, "updated_at": AT, "result": result}
+    assert label_studio._pulled("k-1", sent, {7: ANN}).problem == "verdict was answered twice"
+    values = to_values(replace(WRONG, label="Bil\0ling"))
+    sent = {"id": "r", "user_id": "7", "updated_at": AT, "status": "submitted", "values": values}
+    assert argilla_connector._pulled("k-1", sent, {"7": "ann"}).answer.label == "Billing"
 
 
 AT = "2026-01-02T03:04:05.678901"

@@ -174,6 +174,15 @@ def busy(shop) -> Shop:
     return shop
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_where_there_is_nothing_to_hide_nobody_s_writing_is_waited_for(shop, share, monkeypatch):
+    shop.change(gold_share=share)
+    shop.waiting(3)
+    lease = shop.lease(JobKind.SEND)
+    monkeypatch.delattr("service.queue.Lease.transaction")
+    assert gold.hide(lease, shop.project.id, now=NEXT_DAY) == 0
+
+
 class TestHowMany:
     def test_a_share_of_what_waits_has_gold_beside_it_and_a_second_run_adds_none(self, shop):
         shop.change(gold_share=0.3)

@@ -8,7 +8,6 @@ import pytest
 from sqlmodel import SQLModel, select
 from standardwebhooks.webhooks import Webhook
 
-from annotation.label_studio import LabelStudioConnector
 from service.tables import ConnectorKind, InboxEvent, Job, JobKind, JobState
 from service.web.app import create_app
 from tests import builders
@@ -201,15 +200,6 @@ def test_garbage_is_refused_and_leaves_nothing(any_hook):
 
 def test_an_endless_webhook_is_refused(hook):
     assert hook.send(b" " * 4_000_001).status_code == 413
-
-
-def test_a_webhook_is_answered_while_the_tool_is_not(hook, monkeypatch):
-    # The answer cannot wait for the tool, because nothing that answers ever holds a connector.
-    def connect(*_: object, **__: object) -> None:
-        raise AssertionError("the web reached for the tool")
-
-    monkeypatch.setattr(LabelStudioConnector, "__init__", connect)
-    assert hook.send(EVENT).status_code == 204
 
 
 def test_a_webhook_is_stored_while_redis_is_away(hook, monkeypatch):

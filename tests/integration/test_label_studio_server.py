@@ -3,7 +3,10 @@
 import json
 import stat
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -13,6 +16,7 @@ from annotation.hooks import HookAction, is_authentic, parse_label_studio
 from annotation.label_studio import SECRET_HEADER, LabelStudioConnector
 from annotation.types import Answer, Cause, LabelSchema, NewTask, TaskKind, Verdict
 from service import label_studio_server as server
+from service import tool_server
 from service.tool_server import ToolFailed, read_secrets, wait_until_ready
 from tests.label_studio import LabelStudioPeople
 from tests.servers import cache_dir
@@ -96,6 +100,52 @@ def test_an_expert_is_told_no_answer_but_their_own_and_the_administrator_all(lab
         assert [reading(path, token) for token in readers] == [False, True, True], path
 
 
+def test_an_expert_takes_no_export_and_changes_no_answer_but_their_own(label_studio):
+    connector = LabelStudioConnector(label_studio.url, label_studio.admin_token)
+    hook = {"hook_url": "http://127.0.0.1:9/hooks/x", "hook_secret": "a secret of ours"}
+    project = connector.set_up(slug="closed", schema=SCHEMA, **hook).external_id
+    task = connector.push(project, [NewTask(key="k-1", prompt="Who?", response="Ann.")])["k-1"]
+    people, (ann, ben, _) = LabelStudioPeople(label_studio), label_studio.accounts
+    given = people.answer(project, task, ann.email, Answer(Verdict.CORRECT))
+    people.draft(project, task, ann.email, Answer(Verdict.CORRECT))
+    (draft,) = people._call("GET", f"/api/tasks/{task}/drafts", ann.token)
+    (webhook,) = people.read("/api/webhooks/", {"project": project})
+
+    def asking(account, method: str, path: str) -> int:
+        headers, body = {"Authorization": f"Token {account.token}"}, {"lead_time": 1.0}
+        url = f"{label_studio.url}{path}"
+        answer = httpx.request(method, url, headers=headers, json=body, timeout=30, trust_env=False)
+        return answer.status_code
+
+    def seeking(operator: str, value: str) -> str:
+        condition = {"filter": "filter:tasks:annotations_results", "operator": operator, "type": "String"}
+        query = {"filters": {"conjunction": "and", "items": [condition | {"value": value}]}}
+        return f"/api/tasks/?project={project}&query={quote(json.dumps(query))}"
+
+    admin = read_secrets(server.home_of(label_studio.data_dir)).admin
+    sorting = quote(json.dumps({"ordering": ["tasks:annotations_results"]}))
+    for method, path, statuses in (
+        ("GET", f"/api/projects/{project}/export?exportType=JSON", (403, 403, 200)),
+        ("GET", f"/api/projects/{project}/exports/", (403, 403, 200)),
+        ("GET", f"/api/webhooks/?project={project}", (403, 403, 200)),
+        ("PATCH", f"/api/webhooks/{webhook['id']}/", (403, 403, 200)),
+        ("GET", f"/api/storages/?project={project}", (403, 403, 200)),
+        ("POST", f"/api/dm/actions?id=next_task&project={project}", (404, 200, 200)),  # Ann has answered it
+        ("PATCH", f"/api/drafts/{draft['id']}/", (200, 403, 200)),
+        ("PATCH", f"/api/annotations/{given}/", (200, 403, 200)),
+        ("GET", seeking("contains", "correct"), (403, 403, 403)),
+        ("GET", f"/api/tasks/?project={project}&query={sorting}", (403, 403, 403)),
+        ("GET", f"/api/tasks/?project={project}", (200, 200, 200)),
+        ("DELETE", f"/api/annotations/{given}/", (None, 403, None)),
+        ("POST", f"/api/dm/actions?id=delete_tasks_annotations&project={project}", (403, 403, 200)),
+    ):
+        told = [
+            asking(who, method, path) if status else None
+            for who, status in zip((ann, ben, admin), statuses, strict=True)
+        ]
+        assert tuple(told) == statuses, path
+
+
 def test_accounts_are_made_once_and_can_be_used(label_studio):
     home = label_studio.data_dir
     before = read_secrets(server.home_of(home))
@@ -118,6 +168,23 @@ def test_an_account_whose_token_was_not_kept_is_found_again(label_studio):
         label_studio.url, home, [account.name for account in label_studio.accounts]
     )
     assert again == list(label_studio.accounts)
+
+
+def test_accounts_that_are_made_at_once_are_all_kept(tmp_path):
+    tool_server.prepare(tmp_path, admin="admin", email="admin@errata.local", token="t")
+
+    def make(account):
+        time.sleep(0.1)
+        return f"token of {account.name}"
+
+    def ensure(name):
+        return tool_server.ensure_account(tmp_path, name, name, is_valid=lambda token: True, make=make)
+
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(ensure, ("ann", "ben", "cleo")))
+    assert {each.token for each in read_secrets(tmp_path).accounts} == {
+        f"token of {name}" for name in ("ann", "ben", "cleo")
+    }
 
 
 def test_a_name_that_is_no_account_name_is_refused(label_studio):
@@ -187,7 +254,7 @@ def test_its_webhook_reaches_no_other_private_address(label_studio):
 def test_a_personal_access_token_works_as_well(label_studio):
     answer = httpx.post(
         f"{label_studio.url}/api/token/",
-        headers={"Authorization": f"Token {label_studio.accounts[2].token}"},
+        headers={"Authorization": f"Token {label_studio.admin_token}"},
         trust_env=False,
     )
     connector = LabelStudioConnector(label_studio.url, answer.raise_for_status().json()["token"])

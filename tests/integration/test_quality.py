@@ -1,15 +1,17 @@
 """Settlement with what is known of annotators, the report on them, their pages, and who decides what is contested."""
 
+import re
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import count
 
 import pytest
-from sqlmodel import select
+from sqlmodel import col, select
 
 from annotation.types import Cause, Verdict
 from retrain.audit import Repair, RepairKind, Severity
 from retrain.types import Split
-from service import schedule, settlements
+from service import people, schedule, settlements
 from service.answers import annotators
 from service.clock import utcnow
 from service.jobs.quality import assess
@@ -19,6 +21,7 @@ from service.tables import (
     Annotation,
     AnnotationTask,
     Annotator,
+    ConnectorKind,
     Job,
     JobKind,
     ModelState,
@@ -202,6 +205,31 @@ class TestAdjudication:
         assert "somebody else has to decide" in answer.text
         assert clinic.read(AnnotationTask, AnnotationTask.id == task.id).state is TaskState.CONTESTED
 
+    @pytest.mark.parametrize(
+        ("account", "is_own", "status"),
+        [
+            ("label-studio:ada@errata.local", False, 403),
+            ("argilla:ada", False, 403),
+            ("label-studio:ada", False, 303),
+            ("argilla:ada", True, 303),  # whoever chose that name there
+        ],
+    )
+    def test_an_account_is_a_person_s_where_we_made_it(self, clinic, monkeypatch, account, is_own, status):
+        task = clinic.task()
+        clinic.answers(task, ada=RIGHT, ben=BILLING)
+        with clinic.runtime.db.transaction() as session:
+            row = session.get_one(Annotator, clinic.annotator("ada").id)
+            tool, _, row.account = account.partition(":")
+            row.connector = ConnectorKind(tool)
+        if is_own:
+            monkeypatch.setattr("service.tools.own", lambda *_: object())
+        ada = person(clinic.runtime, Role.OPERATOR, name="ada")
+        with clinic.runtime.db.reading() as session:
+            found = annotators.of_person(session, people.find(session, "ada"), clinic.runtime.settings)
+        assert [identifier for _, identifier in found] == ([row.id] if status == 403 else [])
+        answer = ada.post(f"/p/clinic/tasks/{task.id}/adjudicate", **RIGHT, reason="I said so")
+        assert answer.status_code == status
+
     def test_what_is_not_contested_is_not_decided(self, clinic):
         task = clinic.task()
         ada = person(clinic.runtime, Role.OPERATOR, name="ada")
@@ -268,6 +296,35 @@ class TestPages:
         ):
             assert told in page
 
+    def test_how_often_the_model_errs_is_told_by_what_nobody_flagged(self, clinic):
+        for number, said in enumerate((RIGHT, RIGHT, BILLING), start=1):
+            flagged, drawn = clinic.task(), clinic.task()
+            with clinic.runtime.db.transaction() as session:
+                session.get_one(AnnotationTask, flagged.id).purpose = TaskPurpose.FLAG
+                session.get_one(AnnotationTask, drawn.id).purpose = TaskPurpose.RANDOM
+            clinic.answers(drawn, ann=said, ben=said)
+            clinic.answers(flagged, ann=BILLING, ben=BILLING)
+            known = clinic.assess()["unflagged"]
+            assert (known["n"], known["value"] * number) == (number, int(said is BILLING))
+        assert (round(known["low"], 2), round(known["high"], 2)) == (0.06, 0.79)
+        page = person(clinic.runtime, Role.OPERATOR).get("/p/clinic/annotators").text
+        assert "without a flag, this share was wrong" in page and "0.33" in page
+
+    @pytest.mark.parametrize("weeks", [1, 2])
+    def test_agreement_over_two_weeks_is_drawn(self, clinic, weeks):
+        for _ in range(4):
+            clinic.answers(clinic.task(), ann=RIGHT, ben=RIGHT)
+            clinic.answers(clinic.task(), ann=BILLING, ben=BILLING)
+        with clinic.runtime.db.transaction() as session:
+            for number, one in enumerate(session.exec(select(Annotation).order_by(col(Annotation.task_id)))):
+                one.revised_at -= timedelta(weeks=(weeks - 1) * (number < 8))
+        clinic.assess()
+        page = person(clinic.runtime, Role.OPERATOR).get("/p/clinic/annotators").text
+        assert ("A curve needs two weeks" in page) is (weeks == 1)
+        drawn = re.findall(r'aria-label="Alpha by week: \d+-W\d\d 1.00, \d+-W\d\d 1.00"', page)
+        assert len(drawn) == weeks - 1
+        assert ('<polyline points="45.0,15.0 605.0,15.0 "' in page) is (weeks == 2)
+
     def test_without_a_report_the_page_says_when_there_will_be_one(self, clinic):
         clinic.answers(clinic.task(), ann=RIGHT)
         page = person(clinic.runtime, Role.OPERATOR).get("/p/clinic/annotators").text
@@ -311,7 +368,15 @@ class TestPages:
         expert = person(clinic.runtime, Role.ANNOTATOR, name="Dr. Ann")
         own = f"/p/clinic/annotators/{clinic.annotator('ann').id}"
         assert expert.get(own).status_code == 404
-        person(clinic.runtime, Role.ADMIN).post(f"{own}/person", name="Dr. Ann")
+        olga = person(clinic.runtime, Role.ADMIN, name="olga", project=clinic.project)
+        assert olga.post(f"{own}/person", name="Dr. Ann").status_code == 403
+        ada = person(clinic.runtime, Role.ADMIN)
+        with clinic.runtime.db.transaction() as session:
+            builders.add_project(session, "other")
+        elsewhere = own.replace("clinic", "other")
+        assert ada.post(f"{elsewhere}/person", name="Dr. Ann").status_code == 404
+        assert expert.get(own).status_code == 404
+        ada.post(f"{own}/person", name="Dr. Ann")
         assert expert.get(own).status_code == 200
 
     def test_the_bar_is_a_switch_of_the_project(self, clinic):

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from annotation import types as annotation
-from annotation.quality import consensus
+from annotation.quality import estimate
 from annotation.votes import Vote
 from retrain.intervals import Interval, wilson
 from retrain.metrics import is_right
@@ -87,7 +87,7 @@ def by_people(judged: Sequence[Judged], seed: int) -> Interval:
         for number, one in enumerate(judged[:SEEN])
         for name in PEOPLE
     ]
-    posteriors = consensus(votes).posteriors.values()
+    posteriors = estimate(votes).posteriors.values()
     return wilson(sum(each.get(annotation.Verdict.CORRECT, 0.0) for each in posteriors), len(posteriors))
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from uuid import uuid4
 
-from annotation.quality import consensus, trust
+from annotation.quality import estimate, trust
 from annotation.settlement import Settled, settle
 from annotation.types import Answer, Cause, LabelSchema, NewTask, TaskKind, Verdict
 from annotation.votes import Vote
@@ -22,7 +22,7 @@ class Crowd:
 
     def __init__(self, truth: Sequence[str], votes: Sequence[Vote]) -> None:
         self.truth, self.votes = truth, votes
-        self.trust = trust(votes, consensus(votes))
+        self.trust = trust(votes, estimate(votes))
 
     @property
     def named(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from annotation.quality import consensus
+from annotation.quality import estimate
 from tests.scenarios.crowd import Crowd, in_memory
 
 TASKS = 300
@@ -32,8 +32,8 @@ def test_the_posterior_settles_better_than_a_majority(crowd):
     assert len(weighed) > TASKS / 2
 
 
-def test_the_consensus_is_right_more_often_than_a_majority(crowd):
-    posteriors = consensus(crowd.votes).posteriors
+def test_the_estimate_is_right_more_often_than_a_majority(crowd):
+    posteriors = estimate(crowd.votes).posteriors
     best = {int(task): max(each, key=each.get) for task, each in posteriors.items()}
     right = TASKS - crowd.wrong(best)
     majority = crowd.by_majority()

@@ -33,4 +33,6 @@ def test_the_adversary_is_named(crowd):
 
 
 def test_the_posterior_is_wrong_less_often_than_a_majority(crowd):
-    assert crowd.wrong(crowd.by_posterior()) < crowd.wrong(crowd.by_majority()) / 2
+    weighed = crowd.by_posterior()
+    assert crowd.wrong(weighed) < crowd.wrong(crowd.by_majority()) / 2
+    assert len(weighed) > len(crowd.truth) / 2

@@ -146,7 +146,7 @@ def report_on_annotators(desk: Desk) -> Response:
 def annotator(desk: Desk, row_id: UUID) -> str:
     """Show one annotator what their answers achieved; who only annotates sees their own page alone."""
     found = desk.session.get(Annotator, row_id)
-    is_own = found is not None and settlements.is_of(found, desk.user)
+    is_own = found is not None and settlements.is_of(found, desk.user, runtime().settings)
     # Who may not read this page does not learn either whose it would be.
     is_shown = is_own or desk.may(Access.READER)
     if found is None or not is_shown or not answers.is_here(desk.session, desk.project, found):
@@ -169,8 +169,12 @@ def annotator(desk: Desk, row_id: UUID) -> str:
 def set_person(desk: Desk, form: PersonForm, row_id: UUID) -> Response:
     """Say whose account this is, so that they see their page when they sign in."""
     found = desk.session.get(Annotator, row_id)
-    if found is None:
+    if found is None or not answers.is_here(desk.session, desk.project, found):
         raise NotFound(f"no annotator {row_id}")
+    if desk.user.role is not Role.ADMIN:
+        raise Forbidden(
+            "the account may answer in other projects: who administers all of them says whose it is"
+        )
     user = people.find(desk.session, form.name)
     found.user_id = user.id
     facts = {"user": user.name}
@@ -208,5 +212,6 @@ def adjudicate(desk: Desk, form: DecisionForm, row_id: UUID) -> Response:
         answer,
         reason=form.reason,
         user=desk.user,
+        chosen=runtime().settings,
     )
     return desk.done("The task is settled as you decided.", "console.task", row_id=row_id)

@@ -23,8 +23,10 @@ def invitation(secret: str) -> str:
     with runtime().db.reading() as session:
         user, project = experts.invitation(session, secret) or abort(404)
         guidelines = projects.current(session, project.id, DocumentKind.GUIDELINES)
+        is_expert = bool(experts.projects_joined(session, user))
     return render_template(
         "join.html",
+        is_expert=is_expert,
         name=user.name,
         project=project.slug,
         guidelines=guidelines.content["markdown"],

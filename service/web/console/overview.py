@@ -40,7 +40,9 @@ def home(desk: Desk) -> str | Response:
     if len(mine) == 1:
         return see_other(url_for("console.overview", slug=mine[0].slug))
     joined = experts.projects_joined(desk.session, desk.user)
-    return desk.show("home.html", projects=mine, joined=joined, own=of_person(desk.session, desk.user))
+    return desk.show(
+        "home.html", projects=mine, joined=joined, own=of_person(desk.session, desk.user, runtime().settings)
+    )
 
 
 @bp.get("/projects/new")

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from annotation.quality import consensus, share, trust
+from annotation.quality import estimate, share, trust
 from annotation.quality_report import report
 from annotation.types import Answer, Cause, Verdict
 from annotation.votes import Outcome, Vote
@@ -38,7 +38,7 @@ def wrong(task, word):
 
 
 def test_two_who_agree_outweigh_one_who_does_not():
-    found = consensus(votes(said={"ann": true, "ben": true, "eve": wrong}))
+    found = estimate(votes(said={"ann": true, "ben": true, "eve": wrong}))
     assert found.posteriors["0"]["billing"] > 0.99
     assert found.confusions["ann"]["billing"]["billing"] == pytest.approx(1, abs=0.01)
     assert found.confusions["eve"]["billing"]["cardiology"] == pytest.approx(1, abs=0.01)
@@ -46,21 +46,21 @@ def test_two_who_agree_outweigh_one_who_does_not():
 
 def test_a_task_that_one_answered_says_nothing():
     alone = [Vote("1", "ann", RIGHT, BEGUN)]
-    assert consensus(alone).posteriors == {}
-    assert trust(alone, consensus(alone))["ann"].right is None
-    assert trust(alone, consensus(alone))["ann"].weight == pytest.approx(0.9)
+    assert estimate(alone).posteriors == {}
+    assert trust(alone, estimate(alone))["ann"].right is None
+    assert trust(alone, estimate(alone))["ann"].weight == pytest.approx(0.9)
 
 
 def test_all_who_say_the_same_are_right():
     alike = votes(said={name: lambda task, word: "billing" for name in ("ann", "ben")})
-    assert consensus(alike).posteriors["7"] == {"billing": 1.0}
-    assert not any(each.is_straight for each in trust(alike, consensus(alike)).values())
+    assert estimate(alike).posteriors["7"] == {"billing": 1.0}
+    assert not any(each.is_straight for each in trust(alike, estimate(alike)).values())
 
 
 def test_gold_decides_between_two():
     cast = votes(said={"ann": true, "eve": wrong})
     gold = {str(task): WORDS[task % 3] for task in range(0, 40, 2)}
-    known = trust(cast, consensus(cast, gold), gold)
+    known = trust(cast, estimate(cast, gold), gold)
     assert known["ann"].weight > 0.9
     assert known["eve"].weight < 0.3
     assert (known["ann"].gold.value, known["eve"].gold.value) == (1, 0)
@@ -75,17 +75,17 @@ def test_an_interval_is_wilsons():
 class TestCarelessness:
     def test_who_takes_a_fraction_of_the_others_time_does_not_count(self):
         cast = votes(said={"ann": true, "ben": true}) + votes(said={"eve": true}, seconds=3)
-        known = trust(cast, consensus(cast))
+        known = trust(cast, estimate(cast))
         assert known["eve"].is_hasty and known["eve"].weight == 0.5
         assert not known["ann"].is_hasty
 
     def test_where_a_tool_tells_no_times_nobody_is_too_fast(self):
         cast = votes(said={"ann": true, "ben": true}, seconds=0)
-        assert not any(each.is_hasty for each in trust(cast, consensus(cast)).values())
+        assert not any(each.is_hasty for each in trust(cast, estimate(cast)).values())
 
     def test_who_always_says_the_same_does_not_count(self):
         cast = votes(said={"ann": true, "ben": true, "eve": lambda task, word: "billing"})
-        known = trust(cast, consensus(cast))
+        known = trust(cast, estimate(cast))
         assert known["eve"].is_straight and known["eve"].weight == 0.5
         assert not known["ann"].is_straight
 
@@ -94,7 +94,7 @@ class TestCarelessness:
             return word if task < 60 else wrong(task, word)
 
         cast = votes(tasks=90, said={"ann": true, "ben": true, "eve": tiring}, days=1)
-        known = trust(cast, consensus(cast))
+        known = trust(cast, estimate(cast))
         assert known["eve"].has_drifted
         assert not known["ann"].has_drifted
 
