@@ -49,16 +49,14 @@ def report(
         gold: what is known to be right, by task; agreement on such tasks would count their item twice.
         outcomes: what tasks came to.
         repeats: what somebody said twice of the same.
-        unflagged: how many of the responses that nobody flagged were wrong, and how many were settled; drawn at
-            random, they tell how often the model errs, which flags do not.
+        unflagged: how many of the responses drawn at random were wrong, and how many were settled.
         spans_of: reads a corrected response as spans, where that is what it holds.
         seed: of the draws that intervals rest on.
     """
     by_task: defaultdict[str, list[Vote]] = defaultdict(list)
-    for vote in votes:
-        if vote.task not in gold:
-            by_task[vote.task].append(vote)
-    found, errors = estimate(votes, gold), share(*unflagged)
+    for vote in (each for each in votes if each.task not in gold):
+        by_task[vote.task].append(vote)
+    found = estimate(votes, gold)
     return {
         "tasks": len(by_task),
         "answers": len(votes),
@@ -71,7 +69,7 @@ def report(
         "weeks": _weeks(by_task, outcomes, seed),
         "annotators": _annotators(votes, by_task, found, gold, repeats),
         "doubtful": _doubtful(found, outcomes),
-        "unflagged": errors and asdict(errors),
+        "unflagged": (errors := share(*unflagged)) and asdict(errors),
     }
 
 

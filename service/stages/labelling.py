@@ -51,21 +51,18 @@ def sync(
 ) -> dict[str, Any]:
     """Read what changed in the tool since the last time, follow it, and settle what can be settled.
 
-    Now and then everything is looked at, for what leaves no trace: tasks that were deleted, and webhooks that were
-    switched off. Between polls, what webhooks name is read alone. Answers of other `accounts` than these, if given,
-    do not count; `known_as` tells what an account is called here.
+    Now and then everything is looked at, for what leaves no trace: deleted tasks, and webhooks that were switched off.
+    Between polls, what webhooks name is read alone. Answers of other `accounts` than these, if given, do not count.
     """
     plan = reading.begin(lease, project_id, tool)
     if plan is None:
         return dict.fromkeys(OUTCOME, 0)
-    began, project = time.monotonic(), plan.project
-    refused: ToolRefused | InvalidSchema | None = None
+    began, project, refused = time.monotonic(), plan.project, None
     if plan.is_full:
         try:
             project = tool_state.set_up(lease, project_id, tool, connector, hook)
         except (ToolRefused, InvalidSchema) as error:
             refused = error  # what was answered is read all the same
-    if plan.is_full:
         held: Iterable[HeldTask] = connector.pull(project, None)
     elif plan.hinted:
         held = connector.fetch(project, plan.hinted)
