@@ -1,6 +1,6 @@
 """Stage 6: judge a challenger against the champion on suites that nothing was trained on."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,9 +35,11 @@ from retrain.suites.expansion import Suite
 from retrain.types import Case, Example, Split, canonical_json, content_hash, sha256_of
 from service import comparisons, projects, verdicts
 from service.answers import describe_evaluation, newest_evaluation
+from service.answers.flagged import cases_of
 from service.answers.overview import Effort, effort
 from service.clock import utcnow
 from service.errors import CriteriaMissing, WrongState
+from service.goalposts import FLAGGED
 from service.learning import read_set
 from service.queue import Lease
 from service.runtime import Runtime
@@ -93,6 +95,7 @@ class Asked:
     sets: Sequence[TrainingSet]
     labels: Sequence[str]
     about: Mapping[str, About]
+    flagged: Mapping[str, set[str]]
     people: Effort
 
     @property
@@ -152,6 +155,8 @@ def _asked(session: Session, evaluation_id: UUID) -> Asked:
     evaluation = session.get_one(Evaluation, evaluation_id)
     project = session.get_one(Project, evaluation.project_id)
     people, _ = effort(session, project, now=utcnow())
+    suite = session.get_one(Document, evaluation.suite_id)
+    sets = _sets_until(session, evaluation.training_set_id)
     return Asked(
         evaluation=evaluation,
         project=project,
@@ -159,10 +164,11 @@ def _asked(session: Session, evaluation_id: UUID) -> Asked:
         challenger=session.get_one(ModelVersion, evaluation.model_version_id),
         criteria=session.get_one(Document, evaluation.criteria_id),
         rules=session.get_one(Document, evaluation.rules_id),
-        suite=session.get_one(Document, evaluation.suite_id),
-        sets=_sets_until(session, evaluation.training_set_id),
+        suite=suite,
+        sets=sets,
         labels=projects.labels_to_choose(session, project.id),
         about=_about(session, project.id),
+        flagged=_flagged(session, sets[0], suite.content),
         people=people,
     )
 
@@ -180,6 +186,7 @@ def _examine(runtime: Runtime, lease: Lease, examiner: Examiner, asked: Asked) -
         seed=asked.evaluation.seed,
         has_labels=bool(asked.labels),
     )
+    behaviour += _of_reasons(asked.flagged, suites)
     model = examiner.open(asked.project.base_model, asked.project.system_prompt)
     _add_adapters(runtime, model, asked.adapters)
     cases = [case for each in (*suites.values(), *behaviour) for case in (*each.cases, *each.originals)]
@@ -343,6 +350,27 @@ def _suites(
         name: Suite(name, TITLES.get(name, name), "", [replace(case, suite=name) for case in cases])
         for name, cases in found.items()
     }
+
+
+def _flagged(session: Session, training_set: TrainingSet, suite: Mapping[str, Any]) -> dict[str, set[str]]:
+    """Return, by reason, which rows of a set are cases of the suite of flags with it, by content hash."""
+    rows = {
+        reason: select(TrainingSetExample.content_sha256).where(
+            TrainingSetExample.training_set_id == training_set.id,
+            col(TrainingSetExample.settlement_id).in_(keys),
+        )
+        for reason, keys in cases_of(session, suite).items()
+    }
+    return {reason: set(session.exec(of_reason)) for reason, of_reason in rows.items()}
+
+
+def _of_reasons(flagged: Mapping[str, set[str]], suites: Mapping[str, Suite]) -> Iterator[Suite]:
+    """Make suites of the cases that are held out with each reason; cases that no set holds yet wait for the next."""
+    held_out = [case for name in (TEST, REGRESSION) if name in suites for case in suites[name].cases]
+    for reason, keys in flagged.items():
+        name = f"{FLAGGED}/{reason}"
+        if cases := [replace(case, suite=name) for case in held_out if case.key in keys]:
+            yield Suite(name, f"flags of {reason.replace('_', ' ')}", "", cases)
 
 
 def _rows(runtime: Runtime, examiner: Examiner, training_set: TrainingSet, split: Split) -> list[Example]:
