@@ -1,6 +1,6 @@
 """Stage 6: judge a challenger against the champion on suites that nothing was trained on."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -65,13 +65,14 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What the set, which holds content only, does not say of a case: its attributes and the context."""
+    """What the set, which holds content only, does not say of a case: its attributes, the context, and who is who."""
 
     attributes: Mapping[str, str]
     context: tuple[str, ...]
+    roles: Mapping[str, str]
 
 
-NOTHING = About({}, ())
+NOTHING = About({}, (), {})
 
 
 class Examiner(Protocol):
@@ -167,7 +168,7 @@ def _asked(session: Session, evaluation_id: UUID) -> Asked:
         suite=suite,
         sets=sets,
         labels=projects.labels_to_choose(session, project.id),
-        about=_about(session, project.id),
+        about=_about(session, project.id, roles=suite.content.get("known", {}).get("roles", [])),
         flagged=_flagged(session, sets[0], suite.content),
         people=people,
     )
@@ -306,8 +307,8 @@ def _sets_until(session: Session, set_id: UUID) -> list[TrainingSet]:
     return list(session.exec(older.order_by(col(TrainingSet.version).desc())))
 
 
-def _about(session: Session, project_id: UUID) -> dict[str, About]:
-    """Return, by content hash, what a set does not hold: by which attributes results are told apart, the context."""
+def _about(session: Session, project_id: UUID, *, roles: Collection[str]) -> dict[str, About]:
+    """Return, by content hash, what a set does not hold; attributes that say who is who tell no results apart."""
     rows = session.exec(
         select(TrainingSetExample.content_sha256, Response.attributes, Response.context)
         .join(Settlement, col(TrainingSetExample.settlement_id) == Settlement.id)
@@ -317,7 +318,11 @@ def _about(session: Session, project_id: UUID) -> dict[str, About]:
         .where(col(TrainingSetExample.split).in_((Split.TEST, Split.REGRESSION)))
     )
     return {
-        name: About(dict(attributes), tuple(passage["text"] for passage in context))
+        name: About(
+            {key: value for key, value in attributes.items() if key not in roles},
+            tuple(passage["text"] for passage in context),
+            {key: value for key, value in attributes.items() if key in roles and value.strip()},
+        )
         for name, attributes, context in rows
     }
 
@@ -381,4 +386,4 @@ def _rows(runtime: Runtime, examiner: Examiner, training_set: TrainingSet, split
 
 def _case(example: Example, about: Mapping[str, About]) -> Case:
     known = about.get(content_hash(example), NOTHING)
-    return replace(case_of(example, known.attributes), context=known.context)
+    return replace(case_of(example, known.attributes), context=known.context, roles=known.roles)

@@ -1,7 +1,6 @@
 """Settled flags with one reason propose a suite; accepted, they judge models and are learned by none."""
 
 import json
-from contextlib import nullcontext
 from random import Random
 from uuid import UUID, uuid4
 
@@ -9,22 +8,16 @@ import pytest
 from sqlmodel import select
 
 from annotation.types import Verdict
-from retrain import parquet
 from retrain.types import Split
 from service import goalposts, projects
 from service.answers.flagged import clusters
 from service.cli import people as commands
-from service.stages import evaluation
 from service.tables import (
     DocumentKind,
     EvaluationState,
-    JobKind,
     LedgerEntry,
-    ModelVersion,
     ProjectKind,
     Role,
-    Score,
-    TrainingRun,
 )
 from tests import builders
 from tests.console import person
@@ -35,7 +28,7 @@ ALL_TRAIN = {"validation_share": 0.0, "test_share": 0.0, "regression_share": 0.0
 
 
 class FlagDesk(Desk):
-    """A desk whose flags have reasons, and whose models a test can have judged without training any."""
+    """A desk whose flags have reasons."""
 
     def flags(self, count: int, *reasons: str) -> list[str]:
         with self.runtime.db.transaction() as session:
@@ -61,44 +54,11 @@ class FlagDesk(Desk):
         with self.runtime.db.transaction() as session:
             goalposts.accept_suite(session, self.project, REASON, [UUID(key) for key in keys], actor="olga")
 
-    def judge(self, adapter: str) -> list[Score]:
-        """Let a model that learned the newest set, and says nothing but one label, be judged."""
-        newest = self.curate(**ALL_TRAIN)
-        with self.runtime.db.transaction() as session:
-            model = builders.add_challenger(session, self.project, number=newest.version + 100)
-            session.get_one(TrainingRun, model.training_run_id).training_set_id = newest.id
-            session.get_one(ModelVersion, model.id).adapter_sha256 = adapter
-            job = self.runtime.queue.ask(session, JobKind.EVALUATE, model.id, project_id=self.project.id)
-        lease = self.runtime.queue.lease(job)
-        evaluation.perform(self.runtime, lease, model.id, Parrot())
-        with self.runtime.db.reading() as session:
-            return list(session.exec(select(Score)))
-
     def _flagged(self, session, reasons: tuple[str, ...]) -> str:
         response = builders.add_response(session, self.project, asked=words())
         flag = builders.add_flag(session, self.project, response, *reasons)
         task = builders.add_task(session, self.project, response, flag=flag)
         return str(builders.add_settlement(session, task).id)
-
-
-class Parrot:
-    """An examiner's model that always says the first label."""
-
-    read = staticmethod(parquet.read)
-
-    def open(self, base_model, system_prompt):
-        return self
-
-    def add_adapter(self, name, directory): ...
-
-    def using(self, name):
-        return nullcontext()
-
-    def answer(self, conversations, *, max_new_tokens):
-        return ["" for _ in conversations]
-
-    def score_labels(self, conversations, labels):
-        return [[0.0, *(-1.0 for _ in labels[1:])] for _ in conversations]
 
 
 def words() -> str:
@@ -170,13 +130,12 @@ def test_what_is_settled_anew_stays_a_case(desk):
     assert desk.splits(**ALL_TRAIN)[again] is Split.REGRESSION
 
 
-def test_the_next_evaluation_asks_champion_and_challenger_the_cases(desk, tmp_path):
-    (tmp_path / "weights").write_text("none")
-    adapter = desk.runtime.artifacts.put_directory(tmp_path)
+def test_the_next_evaluation_asks_champion_and_challenger_the_cases(desk):
     keys, _ = desk.flags(ENOUGH, REASON), desk.flags(3, "style")
     desk.drawn(12)
     desk.accept(keys)
-    scores = [one for one in desk.judge(adapter) if one.suite == f"flagged/{REASON}" and not one.slice]
+    _, scored = desk.judge(desk.curate(**ALL_TRAIN))
+    scores = [one for one in scored if one.suite == f"flagged/{REASON}" and not one.slice]
     accuracy = [one for one in scores if one.metric == "accuracy"]
     assert len({one.model_version_id for one in accuracy}) == 2
     assert {one.n for one in accuracy} == {ENOUGH}
