@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 
 from retrain.types import Split
 from service import projects
-from service.answers.examples import settled_answers
+from service.answers.examples import LOOKED_UP, settled_answers
 from service.answers.outdated import is_superseded
 from service.answers.quarantines import held_settlements
 from service.errors import NotFound
@@ -25,7 +25,7 @@ from service.tables import (
     TrainingSetExample,
 )
 
-LOOKED_AT = 1_000  # of the newest settled flags
+LOOKED_AT = LOOKED_UP  # of the newest settlements, for a page's cost must not grow with them
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +82,15 @@ def cases_of(session: Session, document: Mapping[str, Any]) -> dict[str, set[UUI
 
 def _flags(session: Session, project: Project) -> list[tuple[UUID, tuple[str, ...], bool]]:
     """Return the newest settled flags that could be learned from, with their reasons, and whether a set did."""
-    newest = (
-        select(Settlement.id)
-        .where(Settlement.project_id == project.id)
-        .where(AnnotationTask.id == Settlement.task_id, AnnotationTask.purpose == TaskPurpose.FLAG)
-        .order_by(col(Settlement.id).desc())
-        .limit(LOOKED_AT)
-    )
-    of_newest = col(Settlement.id).in_(list(session.exec(newest)))
-    settled = settled_answers(session, project.id, IN_FORCE, ~is_superseded(), of_newest)
+    newest = select(Settlement.id).where(Settlement.project_id == project.id)
+    keys = list(session.exec(newest.order_by(col(Settlement.id).desc()).limit(LOOKED_AT)))
+    newest_flags = (col(Settlement.id).in_(keys), AnnotationTask.purpose == TaskPurpose.FLAG)
+    settled = settled_answers(session, project.id, IN_FORCE, ~is_superseded(), *newest_flags)
     learned = select(TrainingSetExample.settlement_id).where(
         col(TrainingSetExample.settlement_id).in_([UUID(one.key) for one in settled]),
         col(TrainingSetExample.split).in_((Split.TRAIN, Split.VALIDATION)),
     )
-    lost, held = set(session.exec(learned)), held_settlements(session, project.id)
+    lost, held = set(session.exec(learned)), held_settlements(session, project.id, *newest_flags)
     return [
         (UUID(one.key), one.reasons, UUID(one.key) in lost)
         for one in settled
