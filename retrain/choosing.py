@@ -35,6 +35,8 @@ _PLACEHOLDER = re.compile(
     rf"|(?<![A-Za-z\d_\]\[])\[(?i:{_OWN})\](?!\]){_NO_LINK}"
     rf"|\{{\{{\s*(?i:{_ANY})\s*\}}\}}"
 )
+_JUDGING = (Split.TEST, Split.REGRESSION)
+_LEAK = "a suite's case near what was learned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +95,17 @@ def choose(facts: Facts, placement: Placement, contents: Contents, recipe: Recip
 
     Of near-equal rows with equal answers one stays: one that an earlier version held, else the one whose content
     hash is smallest. Empty answers go, and those with a placeholder such as [EMAIL]: nobody should learn to say it.
+    So do a suite's cases that are nearly what earlier versions learned from, for they must not be learned too.
     """
     new = [at for at, group in enumerate(facts.groups) if group is None]
-    sayable = [at for at in new if not contents.faults[at]]
+    faults = {at: contents.faults[at] for at in new if contents.faults[at]}
+    faults |= {at: _LEAK for at in new if facts.is_case[at] and placement.splits[at] not in _JUDGING}
+    sayable = [at for at in new if at not in faults]
     twins = _twins(sayable, facts, placement, contents, recipe)
     distinct = sorted((at for at in sayable if at not in twins), key=contents.names.__getitem__)
     taught = [at for at in distinct if placement.splits[at] is Split.TRAIN]
     surplus = beyond_caps(taught, sources=contents.sources, persons=contents.persons, recipe=recipe)
-    unsayable = sorted((facts.keys[at], contents.faults[at]) for at in new if contents.faults[at])
+    unsayable = sorted((facts.keys[at], fault) for at, fault in faults.items())
     return Chosen(
         kept=[at for at in distinct if at not in surplus],
         dropped=(

@@ -11,8 +11,8 @@ from retrain.errors import RetrainError, UnknownMetric
 _NAMES = (
     "abstention accuracy brier calibration_error chrf contains_key cost direction entity_f1 exact_match "
     "generic_answers groundedness invariance invented_entities kept_words length_ratio macro_f1 memorisation micro_f1 "
-    "misdirection nonsense over_refusal pii_leakage refusal repetition rouge_1 rouge_2 rouge_l sentiment_alignment "
-    "span_f1 task_completion token_f1 tone_distance toxicity turn_taking"
+    "misdirection nonsense over_refusal pii_leakage refusal repetition role_conflation rouge_1 rouge_2 rouge_l "
+    "sentiment_alignment span_f1 task_completion token_f1 tone_distance toxicity turn_taking"
 )
 METRIC_NAMES = frozenset(_NAMES.split())
 HIGHEST = {"brier": 2.0, "cost": 1_000_000.0}  # of all others 1

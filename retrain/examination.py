@@ -92,7 +92,7 @@ def known_of(document: Any, learned: Sequence[Example]) -> Known:
     """
     said = read_known(document)
     return Known(
-        **said.model_dump(exclude={"costs"}, exclude_defaults=True),
+        **said.model_dump(exclude={"costs", "roles"}, exclude_defaults=True),
         approved=[row.answer for row in learned],
         learned=[text for row in learned for text in (*(turn.content for turn in row.messages), row.answer)],
         costs={(right, given): cost for right, row in said.costs.items() for given, cost in row.items()},

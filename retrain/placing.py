@@ -31,6 +31,7 @@ class Facts:
     labels: list[str]
     is_random: list[bool]
     is_flag: list[bool]
+    is_case: list[bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ def facts_of(rows: Sequence[Settled | Placed]) -> Facts:
         labels=[row.label or "" for row in settled],
         is_random=[row.is_random for row in settled],
         is_flag=[row.is_flag for row in settled],
+        is_case=[row.is_case for row in settled],
     )
 
 
@@ -150,18 +152,23 @@ def _splits(
     assigned: Mapping[str, Split],
     recipe: Recipe,
 ) -> dict[int, Split]:
-    """Find each group's split: the strictest it ever had, else test for random ones, else what is drawn."""
+    """Find each group's split: the strictest it ever had, else test for random ones, else what is drawn.
+
+    A suite's case is not drawn: its group becomes regression cases.
+    """
     splits: dict[int, Split] = {}
     undrawn = []
     have: defaultdict[str, list[int]] = defaultdict(lambda: [0] * len(_STRICTNESS))
     for part, indexes in members.items():
         before = [assigned[name] for name in names[part] if name in assigned]
         is_random = recipe.test_from_random and any(facts.is_random[index] for index in indexes)
-        if before or is_random:
-            splits[part] = max(before, key=_STRICTNESS.index) if before else Split.TEST
+        is_case = any(facts.is_case[index] for index in indexes)
+        if before or is_random or is_case:
+            first = Split.TEST if is_random else Split.REGRESSION
+            splits[part] = max(before, key=_STRICTNESS.index) if before else first
         else:
             undrawn.append((_draw(names[part][0], recipe), part))
-        if before and not is_random:
+        if before and not is_random and not is_case:
             have[_stratum(indexes, facts)][_STRICTNESS.index(splits[part])] += _size(indexes, facts)
     shares = {is_flag: _shares(recipe, is_flag=is_flag) for is_flag in (False, True)}
     for _, part in sorted(undrawn):

@@ -123,7 +123,8 @@ class Settled:
 
     `is_random` says that its response was drawn at random and nobody had flagged it, `is_flag` that somebody had;
     `was_wrong` what experts found of it, if it is the model's own, and `reasons` what those said who flagged it.
-    `subject` is who asked, `person` who caused the settlement: the first to flag, else who asked.
+    `subject` is who asked, `person` who caused the settlement: the first to flag, else who asked. `is_case` says that a
+    suite holds it: models are judged by it, and nothing learns it.
     """
 
     key: str
@@ -143,6 +144,7 @@ class Settled:
     person: str = ""
     is_random: bool = False
     is_flag: bool = False
+    is_case: bool = False
     was_wrong: bool | None = None
     reasons: tuple[str, ...] = ()
 

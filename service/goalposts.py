@@ -1,7 +1,9 @@
 """What challengers are judged by: nobody moves it alone while one that it scored waits for a decision."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 from sqlmodel import Session, col, select
 
@@ -15,6 +17,7 @@ from service.errors import CriteriaMissing, Invalid, SamePerson
 from service.tables import Document, DocumentKind, Evaluation, ModelState, ModelVersion, Project, Role, User
 
 MOVERS = (Role.APPROVER, Role.ADMIN)
+FLAGGED, PROPOSED_FROM = "flagged", "proposed_from"  # fields of a suites document
 
 
 def set_criteria(
@@ -49,7 +52,8 @@ def set_suites(
 ) -> Document:
     """Say by which behavioural suites models are judged besides: `{"behaviour": [NAME, …], "own": [suite, …]}`.
 
-    `"known"` is what the project knows, for metrics that ask: see `KnownDocument`.
+    `"known"` is what the project knows, for metrics that ask: see `KnownDocument`. `"proposed_from"` is how many
+    settled flags with one reason propose a suite; those that were accepted stay.
 
     Raises:
         WrongSuite: one, or what is known, cannot be read, or a name is not known.
@@ -58,19 +62,59 @@ def set_suites(
     """
     wanted = content.get("behaviour", []) if isinstance(content, dict) else None
     own = content.get("own", []) if isinstance(content, dict) else None
-    fields = {"behaviour", "own", "known"}
+    fields = {"behaviour", "own", "known", PROPOSED_FROM}
     if not isinstance(wanted, list) or not isinstance(own, list) or content.keys() - fields:
         raise Invalid(
-            'suites: an object with "behaviour", a list of names, "own", a list of suites, and "known"'
+            'suites: an object with "behaviour", a list of names, "own", a list of suites, "known" and "proposed_from"'
         )
+    least = content.get(PROPOSED_FROM, proposed_from({}))
+    if type(least) is not int or not 1 <= least <= projects.MAX_AMOUNT:
+        raise Invalid(f"proposed_from: {least!r} is no number from 1 to {projects.MAX_AMOUNT}")
     read_known(content.get("known", {}))
     known = with_own(bundled_suites(), own)
     if unknown := [name for name in wanted if name not in known]:
         raise WrongSuite(f"no suite is called {unknown[0]!r}; there are {', '.join(sorted(known))}")
-    general = projects.current(session, project.id, DocumentKind.SUITE).content[GENERAL]
-    whole = {GENERAL: general, "behaviour": sorted(set(wanted)), "own": own}
-    whole |= {"known": content["known"]} if content.get("known") else {}
+    newest = projects.current(session, project.id, DocumentKind.SUITE).content
+    whole = {GENERAL: newest[GENERAL], "behaviour": sorted(set(wanted)), "own": own}
+    whole |= {name: content[name] for name in ("known", PROPOSED_FROM) if content.get(name)}
+    whole |= {FLAGGED: newest[FLAGGED]} if FLAGGED in newest else {}
     return _set(session, project, DocumentKind.SUITE, whole, (actor, reason, second_token))
+
+
+def accept_suite(
+    session: Session,
+    project: Project,
+    code: str,
+    settlements: Sequence[UUID],
+    *,
+    actor: str,
+    reason: str = "",
+    second_token: str = "",
+) -> Document:
+    """Judge models from now on by what was settled about flags with a reason's `code`; no later set learns that.
+
+    Raises:
+        SamePerson: a scored challenger waits for a decision, and no second person gave a token and a reason.
+    """
+    newest = projects.current(session, project.id, DocumentKind.SUITE).content
+    cases = sorted(str(key) for key in settlements)
+    whole = newest | {FLAGGED: newest.get(FLAGGED, {}) | {code: cases}}
+    facts = {"accepted_suite": code, "cases": str(len(cases))}
+    return _set(session, project, DocumentKind.SUITE, whole, (actor, reason, second_token), facts=facts)
+
+
+def decline_suite(session: Session, project: Project, code: str, *, actor: str) -> Document:
+    """Let no suite be proposed any more for flags with a reason's `code`; it moves nothing that is judged by."""
+    newest = projects.document(session, project.id, DocumentKind.DECLINED_SUITES)
+    reasons = sorted({code, *(newest.content["reasons"] if newest else [])})
+    return projects.add_document(
+        session, project, DocumentKind.DECLINED_SUITES, {"reasons": reasons}, actor=actor
+    )
+
+
+def proposed_from(suites: Mapping[str, Any]) -> int:
+    """Return how many settled flags with one reason propose a suite."""
+    return int(suites.get(PROPOSED_FROM, 8))
 
 
 def criteria_of(session: Session, project: Project) -> Document:
@@ -104,12 +148,13 @@ def _set(
     kind: DocumentKind,
     content: Mapping[str, Any],
     who: tuple[str, str, str],
+    *,
+    facts: Mapping[str, str] = MappingProxyType({}),
 ) -> Document:
     newest = projects.document(session, project.id, kind)
     waiting = waiting_challenger(session, project)
-    facts = {}
     if waiting and (newest is None or newest.sha256 != sha256_of(content)):
-        facts = _seconded(session, project, waiting, who)
+        facts = {**facts, **_seconded(session, project, waiting, who)}
     return projects.add_document(session, project, kind, dict(content), actor=who[0], facts=facts)
 
 

@@ -9,9 +9,10 @@ from sqlmodel import Session, col, select
 from retrain.types import sha256_of
 from service.clock import utcnow
 from service.errors import Invalid
-from service.tables import Document, DocumentKind, Project, User
+from service.tables import Document, DocumentKind, Evaluation, EvaluationState, Project, User
 
 MAX_DAYS = 366
+EFFORT = "effort"  # the gate's rule on the share of time that people spent on validation
 
 
 def waive(
@@ -59,3 +60,21 @@ def in_force(session: Session, project_id: UUID, today: date) -> dict[str, Docum
     )
     newest = {row.name: row for row in session.exec(of_project.order_by(col(Document.version)))}
     return {name: row for name, row in newest.items() if date.fromisoformat(row.content["until"]) >= today}
+
+
+def lacks_effort_alone(evaluation: Evaluation) -> bool:
+    """Tell whether the gate could not tell for no other reason than how people spent their time."""
+    unmet = {reason["rule"] for reason in evaluation.reasons if not reason["met"]}
+    return evaluation.state is EvaluationState.CANNOT_TELL and unmet == {EFFORT}
+
+
+def effort_name(evaluation: Evaluation) -> str:
+    """Return what a waiver of the time on validation names: also that of the same, judged again by the same."""
+    return f"{EFFORT} {sha256_of([str(evaluation.model_version_id), evaluation.hashes])}"
+
+
+def of_effort(session: Session, evaluation: Evaluation) -> Document | None:
+    """Return the waiver that holds today of the time that people should have spent on validation."""
+    if not lacks_effort_alone(evaluation):
+        return None
+    return in_force(session, evaluation.project_id, utcnow().date()).get(effort_name(evaluation))

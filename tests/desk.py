@@ -1,7 +1,10 @@
 """A project whose settlements become training sets, and those who decide about them."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import UUID
 
 from sqlmodel import select
@@ -15,16 +18,19 @@ from service.answers.audits import findings_of
 from service.answers.changes import compare
 from service.answers.examples import examples_of
 from service.clock import utcnow
-from service.stages import asking, auditing, curation, training
+from service.stages import asking, auditing, curation, evaluation, training
 from service.tables import (
     AcceptedRepair,
     AnnotationTask,
     AuditFinding,
+    Evaluation,
     JobKind,
     LedgerEntry,
     ProjectKind,
     Role,
+    Score,
     Settlement,
+    TrainingRun,
     TrainingSet,
 )
 from tests import builders
@@ -47,6 +53,29 @@ class Reviewer:
         self.seen = context
         held = {example.key for example in examples}
         return [finding for finding in self.findings if held & set(finding.keys)]
+
+
+class Parrot:
+    """An examiner, and its model, that chooses the first label always, and writes one answer to everything."""
+
+    def __init__(self, said: str) -> None:
+        self.said = said
+
+    read = staticmethod(parquet.read)
+
+    def open(self, base_model, system_prompt):
+        return self
+
+    def add_adapter(self, name, directory): ...
+
+    def using(self, name):
+        return nullcontext()
+
+    def answer(self, conversations, *, max_new_tokens):
+        return [self.said for _ in conversations]
+
+    def score_labels(self, conversations, labels):
+        return [[0.0, *(-1.0 for _ in labels[1:])] for _ in conversations]
 
 
 class Desk:
@@ -137,6 +166,21 @@ class Desk:
     def train(self, training_set: TrainingSet) -> None:
         with self.runtime.db.transaction() as session:
             training.request(self.runtime, session, training_set, {})
+
+    def judge(self, newest: TrainingSet, said: str = "") -> tuple[Evaluation, list[Score]]:
+        """Let a model that learned a set, as it were, be judged by what a parrot says."""
+        with TemporaryDirectory() as folder:
+            (Path(folder) / "weights").write_text("none")
+            adapter = self.runtime.artifacts.put_directory(Path(folder))
+        with self.runtime.db.transaction() as session:
+            model = builders.add_challenger(session, self.project, number=newest.version + 100)
+            session.get_one(TrainingRun, model.training_run_id).training_set_id = newest.id
+            model.adapter_sha256 = adapter
+            job = self.runtime.queue.ask(session, JobKind.EVALUATE, model.id, project_id=self.project.id)
+        evaluation.perform(self.runtime, self.runtime.queue.lease(job), model.id, Parrot(said))
+        with self.runtime.db.reading() as session:
+            found = session.exec(select(Evaluation).where(Evaluation.model_version_id == model.id)).one()
+            return found, list(session.exec(select(Score).where(Score.evaluation_id == found.id)))
 
     def actions(self) -> list[str]:
         with self.runtime.db.reading() as session:

@@ -122,7 +122,8 @@ class SuiteDocument(_Part):
 class KnownDocument(_Part):
     """What a project says of itself, for metrics that ask: see `retrain.metrics.judged.Known`.
 
-    `costs` are by expected, then by answered label.
+    `costs` are by expected, then by answered label; `roles` name the attributes of responses that say who is who in
+    their case, such as `plaintiff`.
     """
 
     catalogue: list[str] = []
@@ -132,6 +133,7 @@ class KnownDocument(_Part):
     abstains_below: float = Field(default=0.0, ge=0, le=1)
     confident: float = Field(default=0.8, gt=0, le=1)
     checklist: list[str] = []
+    roles: list[Annotated[str, Field(min_length=1)]] = []
 
     @field_validator("identifiers")
     @classmethod

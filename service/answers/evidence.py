@@ -13,6 +13,7 @@ from service import tables as t
 from service.answers import describe_evaluation
 from service.answers.lineage import facts_of, pretty
 from service.runtime import Runtime
+from service.waivers import effort_name
 
 README = """# Evidence for {name}
 
@@ -109,7 +110,7 @@ def _waivers(
 ) -> list[dict[str, Any]]:
     """Return the waivers of what the audit found, and of time that validation lacked."""
     found = select(t.AuditFinding.name).where(t.AuditFinding.training_set_id == training_set.id)
-    efforts = [f"effort {each.id}" for each in evaluations]
+    efforts = [effort_name(each) for each in evaluations]
     rows = select(t.Document).where(
         t.Document.project_id == training_set.project_id,
         t.Document.kind == t.DocumentKind.WAIVER,

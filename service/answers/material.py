@@ -1,7 +1,7 @@
 """What the next training set is made of: what is settled, as repaired, and all that earlier versions fixed."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -10,13 +10,15 @@ from sqlmodel import Session, col, select
 from retrain.audit.repairs import apply
 from retrain.training_set import to_example
 from retrain.types import Example, Placed, Settled, Split
+from service import projects
 from service.answers import newest_set
 from service.answers.examples import accepted_repairs, placed_answers, settled_answers, withdrawn_answers
+from service.answers.flagged import cases_of
 from service.answers.outdated import is_superseded
 from service.answers.quarantines import held_settlements
 from service.errors import Invalid
 from service.settlements import IN_FORCE
-from service.tables import Project, SplitAssignment, TrainingSet, TrainingSetExample
+from service.tables import DocumentKind, Project, SplitAssignment, TrainingSet, TrainingSetExample
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,9 @@ def material_of(session: Session, project: Project) -> Material:
     if not settled:
         raise Invalid(f"project {project.slug}: no settlement can be learned from yet")
     held = held_settlements(session, project.id)
-    free = [one for one in settled if one.key not in held]
+    suites = projects.current(session, project.id, DocumentKind.SUITE).content
+    cases = {str(key) for keys in cases_of(session, suites).values() for key in keys}
+    free = [replace(one, is_case=one.key in cases) for one in settled if one.key not in held]
     rows, touched = apply(free, accepted_repairs(session, project.id))
     repaired_away = {one.key for one in free} - {one.key for one in rows}
     quarantined = {one.key: f"quarantined: {held[one.key]}" for one in settled if one.key in held}

@@ -36,10 +36,10 @@ def is_feedback_held() -> Any:
     return _held(_is_of_response() | (col(Quarantine.subject) == Feedback.subject))
 
 
-def held_settlements(session: Session, project_id: UUID) -> dict[str, str]:
+def held_settlements(session: Session, project_id: UUID, *conditions: Any) -> dict[str, str]:
     """Return the quarantine that keeps each settlement out of the next set, by settlement."""
     rows = _caused(select_columns(col(Settlement.id), col(Quarantine.id))).where(
-        col(Quarantine.project_id) == project_id, col(Quarantine.lifted_at).is_(None)
+        col(Quarantine.project_id) == project_id, col(Quarantine.lifted_at).is_(None), *conditions
     )
     return {str(key): str(by) for key, by in session.execute(rows.order_by(col(Quarantine.id).desc()))}
 

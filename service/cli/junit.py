@@ -10,8 +10,12 @@ def as_junit(evaluation: Mapping[str, Any]) -> str:
 
     Source: the schema of JUnit's XML reports as GitHub's and GitLab's pipelines read it.
     """
-    cases = [(_name(reason), reason["met"], _told(reason)) for reason in evaluation["reasons"]]
-    cases.append(("verdict", evaluation["verdict"] == "passed", evaluation["sentence"]))
+    waived = evaluation.get("waived") or {}
+    cases = [
+        (_name(reason), reason["met"] or reason["rule"] == waived.get("rule"), _told(reason))
+        for reason in evaluation["reasons"]
+    ]
+    cases.append(("verdict", evaluation["verdict"] == "passed" or bool(waived), evaluation["sentence"]))
     failures = sum(not is_met for _, is_met, _ in cases)
     suite = Element(
         "testsuite",

@@ -31,6 +31,7 @@ from service.runtime import Runtime
 from service.stages import promotion, training
 from service.tables import (
     Decision,
+    Evaluation,
     EvaluationState,
     Feedback,
     JobKind,
@@ -144,7 +145,7 @@ def evaluate(
     no_wait: NoWait = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Judge a challenger against the champion; exits 3 unless it passes, 75 while people compare."""
+    """Judge a challenger against the champion; exits 3 unless it passes or is waived, 75 while people compare."""
     runtime, row = find_project(project)
     with runtime.db.reading() as session:
         model = answers.find_model(session, row, number)
@@ -152,12 +153,16 @@ def evaluate(
         show({"model_version": model.number, "state": model.state.value}, as_json=as_json)
         return
     document = do(runtime, JobKind.EVALUATE, model.id, project_id=row.id, no_wait=no_wait)
+    if not no_wait:
+        with runtime.db.reading() as session:
+            judged = session.get_one(Evaluation, UUID(document["id"]))
+            document = answers.describe_today(session, judged)
     if junit and not no_wait:
         junit.write_text(as_junit(document))
     show(document, as_json=as_json)
     if not no_wait and document["state"] == EvaluationState.AWAITING_PEOPLE:
         raise typer.Exit(TRY_AGAIN)
-    if not no_wait and document["verdict"] != "passed":
+    if not no_wait and document["verdict"] != "passed" and not document["waived"]:
         raise typer.Exit(REFUSED)
 
 

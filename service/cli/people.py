@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from annotation import label_schema
 from annotation.suggestions import SuggestionSource
 from retrain.suites.document import bundled_suites
 from service import api_keys, goalposts, migrations, people, projects
+from service.answers.flagged import cluster_of, clusters
 from service.answers.outdated import describe
 from service.cli.console import ACTOR, AsJson, connect, show
 from service.errors import Invalid
@@ -235,18 +236,53 @@ def set_suites(
 
 
 @suites_app.command("list")
-def list_suites(as_json: AsJson = False) -> None:
-    """Show the behavioural suites that come with Errata."""
+def list_suites(project: Annotated[str, typer.Argument()] = "", as_json: AsJson = False) -> None:
+    """Show the behavioural suites that come with Errata, and with PROJECT what its flags propose as suites."""
     items = [
         {"name": suite.name, "type": suite.type, "about": suite.about} for suite in bundled_suites().values()
     ]
-    show({"items": items, "next_cursor": None}, as_json=as_json)
+    document: dict[str, Any] = {"items": items, "next_cursor": None}
+    if project:
+        with connect().db.reading() as session:
+            found = clusters(session, projects.find(session, project))
+        document["proposed"] = [
+            {"reason": one.reason, "settled": len(one.settlements), "learned": one.learned} for one in found
+        ]
+    show(document, as_json=as_json)
+
+
+@suites_app.command("accept")
+def accept_suite(
+    project: str, code: str, reason: Reason = "", second_token: SecondToken = "", as_json: AsJson = False
+) -> None:
+    """Judge models by the settled flags with the reason CODE, which no later set learns."""
+
+    def put(session: Session, row: ProjectRow, code: str, **why: str) -> Document:
+        return goalposts.accept_suite(session, row, code, cluster_of(session, row, code).settlements, **why)
+
+    _move_goalposts(put, project, code, (reason, second_token), as_json=as_json)
+
+
+@suites_app.command("decline")
+def decline_suite(project: str, code: str, as_json: AsJson = False) -> None:
+    """Propose no suite for the reason CODE any more."""
+    with connect().db.transaction() as session:
+        row = projects.find(session, project)
+        cluster_of(session, row, code)
+        document = goalposts.decline_suite(session, row, code, actor=ACTOR)
+    show({"declined": document.content["reasons"]}, as_json=as_json)
 
 
 def _set_goalposts(
     put: Callable[..., Document], project: str, file: Path, why: tuple[str, str], *, as_json: bool
 ) -> None:
-    content, (reason, second_token), runtime = _read_json(file), why, connect()
+    _move_goalposts(put, project, _read_json(file), why, as_json=as_json)
+
+
+def _move_goalposts(
+    put: Callable[..., Document], project: str, content: Any, why: tuple[str, str], *, as_json: bool
+) -> None:
+    (reason, second_token), runtime = why, connect()
     with runtime.db.transaction() as session:
         row, token = projects.find(session, project), runtime.settings.token.get_secret_value()
         user = people.user_of(session, token) if token else None

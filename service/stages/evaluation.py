@@ -1,6 +1,6 @@
 """Stage 6: judge a challenger against the champion on suites that nothing was trained on."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,9 +39,11 @@ from retrain.types import Case, Example, Split, canonical_json, content_hash, sh
 from service import comparisons, projects, verdicts
 from service.answers import describe_evaluation, newest_evaluation
 from service.answers.consolidation import chain_of
+from service.answers.flagged import cases_of
 from service.answers.overview import Effort, effort
 from service.clock import utcnow
 from service.errors import CriteriaMissing, WrongState
+from service.goalposts import FLAGGED
 from service.learning import read_set
 from service.queue import Lease
 from service.runtime import Runtime
@@ -68,13 +70,14 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What the set, which holds content only, does not say of a case: its attributes and the context."""
+    """What the set, which holds content only, does not say of a case: its attributes, the context, and who is who."""
 
     attributes: Mapping[str, str]
     context: tuple[str, ...]
+    roles: Mapping[str, str]
 
 
-NOTHING = About({}, ())
+NOTHING = About({}, (), {})
 EXAMS_LOOKED_AT = 20
 
 
@@ -100,6 +103,7 @@ class Asked:
     labels: Sequence[str]
     about: Mapping[str, About]
     contaminated: Collection[str]
+    flagged: Mapping[str, set[str]]
     people: Effort
 
     @property
@@ -163,6 +167,7 @@ def _asked(session: Session, evaluation_id: UUID) -> Asked:
     people, _ = effort(session, project, now=utcnow())
     champion = session.get_one(ModelVersion, evaluation.champion_id)
     challenger = session.get_one(ModelVersion, evaluation.model_version_id)
+    suite = session.get_one(Document, evaluation.suite_id)
     sets = _sets_until(session, evaluation.training_set_id)
     return Asked(
         evaluation=evaluation,
@@ -171,11 +176,12 @@ def _asked(session: Session, evaluation_id: UUID) -> Asked:
         challenger=challenger,
         criteria=session.get_one(Document, evaluation.criteria_id),
         rules=session.get_one(Document, evaluation.rules_id),
-        suite=session.get_one(Document, evaluation.suite_id),
+        suite=suite,
         sets=sets,
         labels=projects.labels_to_choose(session, project.id),
-        about=_about(session, project.id),
+        about=_about(session, project.id, roles=suite.content.get("known", {}).get("roles", [])),
         contaminated=_contaminated(session, sets[0], (champion, challenger)),
+        flagged=_flagged(session, sets[0], suite.content),
         people=people,
     )
 
@@ -193,6 +199,7 @@ def _examine(runtime: Runtime, lease: Lease, examiner: Examiner, asked: Asked) -
         seed=asked.evaluation.seed,
         has_labels=bool(asked.labels),
     )
+    behaviour += _of_reasons(asked.flagged, suites)
     model = examiner.open(asked.project.base_model, asked.project.system_prompt)
     _add_adapters(runtime, model, asked.adapters)
     cases = [case for each in (*suites.values(), *behaviour) for case in (*each.cases, *each.originals)]
@@ -343,8 +350,8 @@ def _sets_until(session: Session, set_id: UUID) -> list[TrainingSet]:
     return list(session.exec(older.order_by(col(TrainingSet.version).desc())))
 
 
-def _about(session: Session, project_id: UUID) -> dict[str, About]:
-    """Return, by content hash, what a set does not hold: by which attributes results are told apart, the context."""
+def _about(session: Session, project_id: UUID, *, roles: Collection[str]) -> dict[str, About]:
+    """Return, by content hash, what a set does not hold; attributes that say who is who tell no results apart."""
     rows = session.exec(
         select(TrainingSetExample.content_sha256, Response.attributes, Response.context)
         .join(Settlement, col(TrainingSetExample.settlement_id) == Settlement.id)
@@ -354,7 +361,11 @@ def _about(session: Session, project_id: UUID) -> dict[str, About]:
         .where(col(TrainingSetExample.split).in_((Split.TEST, Split.REGRESSION)))
     )
     return {
-        name: About(dict(attributes), tuple(passage["text"] for passage in context))
+        name: About(
+            {key: value for key, value in attributes.items() if key not in roles},
+            tuple(passage["text"] for passage in context),
+            {key: value for key, value in attributes.items() if key in roles and value.strip()},
+        )
         for name, attributes, context in rows
     }
 
@@ -416,6 +427,27 @@ def _suites(runtime: Runtime, examiner: Examiner, asked: Asked) -> dict[str, Sui
     }
 
 
+def _flagged(session: Session, training_set: TrainingSet, suite: Mapping[str, Any]) -> dict[str, set[str]]:
+    """Return, by reason, which rows of a set are cases of the suite of flags with it, by content hash."""
+    rows = {
+        reason: select(TrainingSetExample.content_sha256).where(
+            TrainingSetExample.training_set_id == training_set.id,
+            col(TrainingSetExample.settlement_id).in_(keys),
+        )
+        for reason, keys in cases_of(session, suite).items()
+    }
+    return {reason: set(session.exec(of_reason)) for reason, of_reason in rows.items()}
+
+
+def _of_reasons(flagged: Mapping[str, set[str]], suites: Mapping[str, Suite]) -> Iterator[Suite]:
+    """Make suites of the cases that are held out with each reason; cases that no set holds yet wait for the next."""
+    held_out = [case for name in (TEST, REGRESSION) if name in suites for case in suites[name].cases]
+    for reason, keys in flagged.items():
+        name = f"{FLAGGED}/{reason}"
+        if cases := [replace(case, suite=name) for case in held_out if case.key in keys]:
+            yield Suite(name, f"flags of {reason.replace('_', ' ')}", "", cases)
+
+
 def _rows(runtime: Runtime, examiner: Examiner, training_set: TrainingSet, split: Split) -> list[Example]:
     """Return a part of a set's rows whose right answer is known."""
     rows = read_set(runtime, training_set, examiner.read)
@@ -424,4 +456,4 @@ def _rows(runtime: Runtime, examiner: Examiner, training_set: TrainingSet, split
 
 def _case(example: Example, about: Mapping[str, About]) -> Case:
     known = about.get(content_hash(example), NOTHING)
-    return replace(case_of(example, known.attributes), context=known.context)
+    return replace(case_of(example, known.attributes), context=known.context, roles=known.roles)

@@ -40,8 +40,6 @@ from service.tables import (
     User,
 )
 
-EFFORT = "effort"
-
 
 def what_to_approve(session: Session, evaluation: Evaluation) -> dict[str, str]:
     """Return the hashes that an approval of this evaluation is bound to, as they are now."""
@@ -125,26 +123,14 @@ def waive_effort(
         Invalid: there is no reason, or the day is past or more than a year away.
     """
     evaluation = _of_project(session, project, evaluation_id)
-    if not lacks_effort_alone(evaluation):
+    if not waivers.lacks_effort_alone(evaluation):
         raise WrongState("only a verdict that misses nothing but time on validation can be waived")
-    about = {"rule": EFFORT, "evaluation": str(evaluation.id)}
-    name = _waiver_name(evaluation)
+    about = {"rule": waivers.EFFORT, "evaluation": str(evaluation.id)}
+    name = waivers.effort_name(evaluation)
     waiver = waivers.waive(session, project, name, about, user=user, reason=reason, until=until)
     model = session.get_one(ModelVersion, evaluation.model_version_id)
     _note(session, model, user=user, action="effort_waived", facts=waiver.content)
     return waiver
-
-
-def lacks_effort_alone(evaluation: Evaluation) -> bool:
-    """Tell whether the gate could not tell for no other reason than how people spent their time."""
-    unmet = {reason["rule"] for reason in evaluation.reasons if not reason["met"]}
-    return evaluation.state is EvaluationState.CANNOT_TELL and unmet == {EFFORT}
-
-
-def effort_waiver(session: Session, evaluation: Evaluation) -> Document | None:
-    """Return the waiver that holds today of the time that people should have spent on validation."""
-    found = waivers.in_force(session, evaluation.project_id, utcnow().date())
-    return found.get(_waiver_name(evaluation)) if lacks_effort_alone(evaluation) else None
 
 
 def promote(session: Session, project: Project, *, model_version: int | None, user: User) -> Promotion:
@@ -342,12 +328,8 @@ def _of_project(session: Session, project: Project, evaluation_id: UUID) -> Eval
     return evaluation
 
 
-def _waiver_name(evaluation: Evaluation) -> str:
-    return f"{EFFORT} {evaluation.id}"
-
-
 def _refuse_unwaived(session: Session, evaluation: Evaluation, model: ModelVersion, user: User) -> None:
-    waiver = effort_waiver(session, evaluation)
+    waiver = waivers.of_effort(session, evaluation)
     if waiver is None:
         raise WrongState(f"version {model.number} was not passed by the gate: {evaluation.sentence}")
     if waiver.author == user.name:

@@ -62,6 +62,7 @@ class DocumentKind(StrEnum):
     WAIVER = "waiver"
     ROUTING = "routing"
     TRIGGERS = "triggers"
+    DECLINED_SUITES = "declined_suites"
 
 
 class Project(Row, table=True):

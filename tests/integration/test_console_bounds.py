@@ -8,7 +8,7 @@ from itertools import count
 import pytest
 from sqlalchemy import event, text
 
-from service.answers import overview
+from service.answers import flagged, overview
 from service.runtime import Runtime, build
 from service.settings import Settings
 from service.tables import Role
@@ -38,6 +38,7 @@ def steps(migrated_sqlite, tmp_path_factory) -> dict[Crowd, dict[str, int]]:
             patch.setattr(listing, "SCAN", 4 * BOUND)
             patch.setattr(overview, "COUNTED", BOUND)
             patch.setattr(overview, "NEWEST_RESPONSES", BOUND)
+            patch.setattr(flagged, "LOOKED_AT", BOUND)
             counted[crowd] = _counted(runtime, crowd)
         runtime.db.close()
         runtime.queue.redis.close()

@@ -6,6 +6,7 @@ from datetime import timedelta
 from html import unescape
 
 import pytest
+import typer
 from sqlmodel import Session, select
 
 from retrain.suites import GENERAL, general_cases, general_questions
@@ -14,6 +15,7 @@ from retrain.suites.expansion import expand
 from retrain.types import Split, sha256_of
 from service import people
 from service.answers.cases import cases_of
+from service.cli import loop
 from service.clock import utcnow
 from service.runtime import Runtime
 from service.tables import (
@@ -374,6 +376,45 @@ class TestWaivingEffort:
             [waiver] = session.exec(select(Document).where(Document.kind == DocumentKind.WAIVER))
             waiver.content = waiver.content | {"until": "2026-01-01"}
         assert lacking.decide(ada).status_code == 409
+
+    def test_lists_say_that_it_was_waived(self, runtime, client, lacking, ada, pia):
+        with runtime.db.transaction() as session:
+            _, token = builders.add_person(session, Role.AUDITOR)
+        path, headers = "/v1/evaluations?project=clinic", {"Authorization": f"Bearer {token}"}
+        assert client.get(path, headers=headers).json["items"][0]["waived"] is None
+        assert "Waived by" not in ada.get("/p/clinic/evaluations").text
+        self.waive(pia, lacking)
+        told = client.get(path, headers=headers).json["items"][0]["waived"]
+        assert (told["by"], told["reason"]) == ("pia", "they read transcripts")
+        assert f"Waived by pia until {told['until']}." in ada.get("/p/clinic/evaluations").text
+
+    def test_a_pipeline_that_judges_it_again_passes_once_it_is_waived(
+        self, lacking, pia, monkeypatch, tmp_path
+    ):
+        def evaluate(*unmet) -> tuple[int, int]:
+            """Return the exit status, and how many failures the report counts."""
+            again = self.judged_again(lacking, *unmet)
+            monkeypatch.setattr(loop, "find_project", lambda _: (lacking.runtime, lacking.project))
+            monkeypatch.setattr(loop, "do", lambda *_, **__: {"id": str(again)})
+            report, status = tmp_path / "report.xml", 0
+            try:
+                loop.evaluate("clinic", junit=report)
+            except typer.Exit as ended:
+                status = ended.exit_code
+            return status, int(re.search(r'failures="(\d+)"', report.read_text())[1])
+
+        assert evaluate(self.EFFORT) == (3, 2)
+        self.waive(pia, lacking)
+        assert evaluate(self.EFFORT) == (0, 0)
+        assert evaluate(self.EFFORT, self.LOSS) == (3, 3)
+
+    def judged_again(self, challenger: Challenger, *unmet):
+        with challenger.runtime.db.transaction() as session:
+            model = session.get_one(ModelVersion, challenger.model.id)
+            again = builders.add_evaluation(session, challenger.project, model, EvaluationState.CANNOT_TELL)
+            again.hashes = session.get_one(Evaluation, challenger.evaluation.id).hashes
+            again.reasons = [each | self.FIGURES for each in unmet]
+            return again.id
 
     def test_the_api_and_the_ledger_know_it(self, runtime, client, lacking):
         with runtime.db.transaction() as session:

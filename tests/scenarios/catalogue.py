@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from retrain.intervals import Interval
-from tests.scenarios import advising, correcting, judging
+from tests.scenarios import advising, correcting, judging, rates, triage
 from tests.scenarios.figures import Figures
 from tests.scenarios.taught import Learner
 
@@ -71,6 +71,18 @@ SCENARIOS = (
         "with replay corrections cost nothing of what was right; without, nearly all of it",
         correcting.forgetting,
         correcting.forgetting_without_replay,
+    ),
+    Scenario(
+        "triage",
+        "corrected rows of two clinics end most misdirection, and one more missed red flag is refused all the same",
+        triage.triage,
+        triage.triage_uncorrected,
+    ),
+    Scenario(
+        "learning-rate",
+        "a rate guessed too high ruins a run; the monitor stops it, and what it proposes works",
+        rates.too_high,
+        rates.never_stopped,
     ),
     Scenario(
         "sarcasm",

@@ -19,14 +19,14 @@ from retrain.suites import ask_generally, replay_prompts
 from retrain.types import Example, Progress, TrainingSpec
 from service.demo import enquiries
 from tests.scenarios import court
-from tests.scenarios.taught import SYSTEM_PROMPT, row
+from tests.scenarios.taught import MAX_TOKENS, SYSTEM_PROMPT, row
 from tests.unit.retrain.conftest import toy_rows
 
 HEALTHY = "healthy"
 RECORDED = Path(__file__).with_name("curves.jsonl")
 OF_SMOLLM2 = Path(__file__).with_name("curves_of_smollm2.jsonl")
 PROBED = 32
-COURT = {"rank": 16, "alpha": 32, "batch_size": 16}
+COURT = {"rank": 16, "alpha": 32, "batch_size": 16, "max_tokens": MAX_TOKENS}
 TOY = {"rank": 8, "alpha": 16, "batch_size": 16}
 LARGE = {"rank": 64, "alpha": 128, "batch_size": 16}
 # A column for each half: what sets thresholds, what judges them. No rate and no seed stands in both.

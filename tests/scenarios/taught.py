@@ -1,6 +1,7 @@
 """Teaches a small model rows, by the training that the service does, and hears what it answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -15,12 +16,15 @@ from retrain import lora, parquet
 from retrain.audit import Finding
 from retrain.audit.repairs import apply
 from retrain.base_models import BaseModel, locate
+from retrain.errors import Cancelled
 from retrain.generate import LanguageModel
+from retrain.health import Verdict
 from retrain.metrics.judged import Judged
-from retrain.types import Case, Example, Kind, Message, TrainingSpec
+from retrain.types import Case, Example, Kind, Message, Progress, TrainingSpec
 from tests.scenarios import clean
 
 SYSTEM_PROMPT = "Answer."
+MAX_TOKENS = 256  # as many as the smallest of the models reads
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "tiny": {"rank": 64, "alpha": 128, "learning_rate": 3e-3, "batch_size": 16},
     "smollm2": {"rank": 8, "alpha": 16, "learning_rate": 1e-3, "batch_size": 8},
@@ -107,28 +111,59 @@ def _hear(
     return [replace(one, pair=said[one.case.pair]) if one.case.pair else one for one in judged]
 
 
+def watched(
+    base: BaseModel, rows: Sequence[Example], probe: Sequence[Example], **settings: Any
+) -> Verdict | None:
+    """Let a model learn rows until its health stops it; return why, or None where nothing did."""
+    torch.set_num_threads(1)
+    seen: list[Verdict] = []
+
+    def note(progress: Progress) -> None:
+        seen.extend(filter(None, [progress.verdict]))
+
+    with TemporaryDirectory() as name, suppress(Cancelled):
+        asked = [(one.messages, one.answer) for one in probe]
+        _train(base, rows, Path(name), probe=asked, report=note, is_cancelled=lambda: bool(seen), **settings)
+    return seen[0] if seen else None
+
+
 def _teach(model: LanguageModel, base: BaseModel, rows: Sequence[Example], **settings: Any) -> None:
+    with TemporaryDirectory() as name:
+        said = {"probe": (), "report": lambda _: None, "is_cancelled": lambda: False}
+        model.add_adapter("taught", _train(base, rows, Path(name), **said, **settings))
+
+
+def _train(
+    base: BaseModel,
+    rows: Sequence[Example],
+    folder: Path,
+    *,
+    probe: Sequence[tuple[Sequence[Message], str]],
+    report: Callable[[Progress], None],
+    is_cancelled: Callable[[], bool],
+    **settings: Any,
+) -> Path:
     spec = TrainingSpec(
         base_model=base.reference,
         base_sha256=base.sha256,
         training_set="",
         system_prompt=SYSTEM_PROMPT,
+        max_tokens=MAX_TOKENS,
         **settings,
     )
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        parquet.write(rows, folder / "set.parquet")
-        lora.train(
-            spec,
-            base=base,
-            examples=folder / "set.parquet",
-            replay=[],
-            output=folder / "adapter",
-            checkpoints=folder / "checkpoints",
-            report=lambda _: None,
-            is_cancelled=lambda: False,
-        )
-        model.add_adapter("taught", folder / "adapter")
+    parquet.write(rows, folder / "set.parquet")
+    lora.train(
+        spec,
+        base=base,
+        examples=folder / "set.parquet",
+        replay=[],
+        probe=probe,
+        output=folder / "adapter",
+        checkpoints=folder / "checkpoints",
+        report=report,
+        is_cancelled=is_cancelled,
+    )
+    return folder / "adapter"
 
 
 def _choose(model: LanguageModel, cases: Sequence[Case], labels: Sequence[str]) -> list[Judged]:

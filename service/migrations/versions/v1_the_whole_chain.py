@@ -188,6 +188,7 @@ def upgrade() -> None:
                 "waiver",
                 "routing",
                 "triggers",
+                "declined_suites",
                 name="documentkind",
                 native_enum=False,
                 create_constraint=True,

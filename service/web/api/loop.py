@@ -108,7 +108,10 @@ class EvaluationIn(ProjectIn):
 
 
 class EvaluationOut(Schema):
-    """How a model version was judged; `verdict` is null until it was, and when judging failed."""
+    """How a model version was judged; `verdict` is null until it was, and when judging failed.
+
+    `waived` says who lets it be approved today though the gate did not pass it, why, and until when.
+    """
 
     id: str
     model_version: int
@@ -120,6 +123,7 @@ class EvaluationOut(Schema):
     contaminated: int
     hashes: dict[str, str]
     scores: list[dict[str, Any]]
+    waived: dict[str, Any] | None
 
 
 class ApprovalIn(Schema):
@@ -220,14 +224,14 @@ def evaluate(session: Session, caller: Caller, body: EvaluationIn) -> JobOut:
 @endpoint(access=Access.READER, query=ListQuery, returns=Page)
 def evaluations(session: Session, caller: Caller, query: ListQuery) -> Page:
     """List the project's evaluations."""
-    return page_of(session, caller, query, Evaluation, partial(answers.describe_evaluation, session))
+    return page_of(session, caller, query, Evaluation, partial(answers.describe_today, session))
 
 
 @bp.get("/evaluations/<uuid:evaluation_id>")
 @endpoint(access=Access.READER, returns=EvaluationOut)
 def one_evaluation(session: Session, caller: Caller, evaluation_id: UUID) -> dict[str, Any]:
     """Show one evaluation with its verdict, reasons and scores."""
-    return answers.describe_evaluation(session, caller.row(session, Evaluation, evaluation_id))
+    return answers.describe_today(session, caller.row(session, Evaluation, evaluation_id))
 
 
 @bp.post("/evaluations/<uuid:evaluation_id>/waivers")

@@ -11,12 +11,14 @@ from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
 from retrain.intervals import Interval
+from service import waivers
 from service.answers import newest_evaluation
 from service.answers.cases import MODELS, SHOWN, Told, cases_of
 from service.clock import utcnow
-from service.stages.promotion import effort_waiver, lacks_effort_alone, what_to_approve
+from service.stages.promotion import what_to_approve
 from service.tables import (
     Approval,
+    Document,
     Evaluation,
     EvaluationState,
     ModelState,
@@ -55,10 +57,15 @@ def _cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
             "version": Link(f"v{number}", url_for(".evaluation", slug=desk.project.slug, row_id=row.id)),
             "begun": row.created_at,
             "verdict": Badge(row.state.value),
-            "sentence": row.sentence or row.failure,
+            "sentence": _sentence(row, waivers.of_effort(desk.session, row)),
         }
         for row, number in rows
     ]
+
+
+def _sentence(row: Evaluation, waiver: Document | None) -> str | None:
+    said = row.sentence or row.failure
+    return f"{said} Waived by {waiver.author} until {waiver.content['until']}." if waiver else said
 
 
 EVALUATIONS = Listing(
@@ -110,8 +117,8 @@ def evaluation(desk: Desk, row_id: UUID) -> str:
         pieces=_pieces,
         decisions=desk.session.exec(decisions).all(),
         seen=what_to_approve(desk.session, found),
-        waiver=effort_waiver(desk.session, found),
-        may_waive=lacks_effort_alone(found),
+        waiver=waivers.of_effort(desk.session, found),
+        may_waive=waivers.lacks_effort_alone(found),
         newer=newest if newest and newest.id != found.id else None,
         opened_at=utcnow().timestamp(),
         can_decide=challenger.state is ModelState.CHALLENGER and found.state is not EvaluationState.RUNNING,

@@ -15,6 +15,7 @@ from retrain.criteria import METRIC_NAMES
 from retrain.suites.document import bundled_suites
 from retrain.triggers import CONDITIONS
 from service import api_keys, goalposts, projects, tool_state, tools
+from service.answers.flagged import cluster_of, clusters
 from service.answers.outdated import doubtful
 from service.errors import AlreadyDecided, Invalid
 from service.glossary import set_glossary
@@ -78,6 +79,14 @@ class SwitchesForm(Form):
     qualifying_accuracy: float | None = None
 
 
+class SuiteForm(Form):
+    """The reason whose flags are to be a suite, or not; a second person where a scored challenger waits."""
+
+    code: str = Field(min_length=1, max_length=64)
+    reason: str = Field(default="", max_length=2000)
+    second_token: str = Field(default="", max_length=200)
+
+
 class KeyForm(Form):
     """A key to be made; `origins` are the pages that may use a public one, one a line."""
 
@@ -105,6 +114,7 @@ def settings(desk: Desk) -> str:
         written={name: _written(content) for name, content in shown.items()},
         scored=goalposts.waiting_challenger(desk.session, desk.project),
         goalposts=GOALPOSTS,
+        clusters=clusters(desk.session, desk.project),
         doubts=doubtful(desk.session, desk.project),
         doubts_shown=DOUBTS_SHOWN,
         suggestions=list(SuggestionSource),
@@ -141,6 +151,26 @@ def set_document(desk: Desk, form: DocumentForm, name: str) -> Response:
     return desk.done(
         f"Version {added.version} of the {name} holds from now on.", "console.settings", _anchor=name
     )
+
+
+@bp.post("/p/<slug>/settings/proposed-suites/accept")
+@page(Access.OPERATOR, form=SuiteForm)
+def accept_suite(desk: Desk, form: SuiteForm) -> Response:
+    """Make a suite of what was settled about flags with one reason."""
+    cases = cluster_of(desk.session, desk.project, form.code).settlements
+    why = {"reason": form.reason, "second_token": form.second_token}
+    goalposts.accept_suite(desk.session, desk.project, form.code, cases, actor=desk.user.name, **why)
+    said = f"{len(cases)} settled answers are the suite {goalposts.FLAGGED}/{form.code}; no later set learns them."
+    return desk.done(said, "console.settings", _anchor="suites")
+
+
+@bp.post("/p/<slug>/settings/proposed-suites/decline")
+@page(Access.OPERATOR, form=SuiteForm)
+def decline_suite(desk: Desk, form: SuiteForm) -> Response:
+    """Propose no suite for a reason any more."""
+    cluster_of(desk.session, desk.project, form.code)
+    goalposts.decline_suite(desk.session, desk.project, form.code, actor=desk.user.name)
+    return desk.done(f"No suite is proposed for {form.code} any more.", "console.settings", _anchor="suites")
 
 
 @bp.post("/p/<slug>/settings/ask-again")
@@ -195,7 +225,8 @@ def _content(name: str, found: Document | None) -> Any:
         return None
     if name == "suites":  # the general questions are ours, and many
         nothing: dict[str, Any] = {"behaviour": [], "own": [], "known": {}}
-        return {part: found.content.get(part, empty) for part, empty in nothing.items()}
+        shown = {part: found.content.get(part, empty) for part, empty in nothing.items()}
+        return shown | {"proposed_from": goalposts.proposed_from(found.content)}
     inner = {"criteria": "criteria", "guidelines": "markdown"}.get(name)
     return found.content[inner] if inner else found.content
 

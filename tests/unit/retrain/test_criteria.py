@@ -51,8 +51,7 @@ def test_a_wrong_criterion_is_refused_by_name(changes, named):
         read_criteria([{**FULL, **changes}])
 
 
-# Who is who is not known of a case, and tokens and seconds are not counted.
-NEED_MORE = {"latency_seconds", "role_conflation", "tokens"}
+NEED_MORE = {"latency_seconds", "tokens"}  # which are not counted
 
 
 def test_criteria_know_all_metrics_that_an_evaluation_can_measure():

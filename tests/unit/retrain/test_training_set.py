@@ -151,6 +151,30 @@ def test_resolved_flags_alone_become_regression_cases():
     assert cases and cases < {row.key for row in rows if row.is_flag}
 
 
+def test_the_group_of_a_suites_case_is_never_learned():
+    rows = [settled(f"word{n} other{n}") for n in range(20)]
+    case = settled(KNEE, is_case=True)
+    built = build_first(*rows, case, settled(f"help, {KNEE}", "skin"), recipe=Recipe(validation_share=0))
+    cases = {row.key for row in built.examples if row.split is Split.REGRESSION}
+    assert cases == {case.key, f"help, {KNEE}/skin"}
+
+
+def test_a_suites_case_near_what_was_learned_is_left_out_and_no_other_row_is():
+    first = [settled(KNEE)]
+    learned = build_first(*first, recipe=Recipe(validation_share=0))
+    near = settled(f"help, {KNEE}", "skin")
+    for is_case, kept in ((True, 1), (False, 2)):
+        rows = [*first, replace(near, is_case=is_case)]
+        built = build(
+            rows,
+            earlier=placed(learned, first),
+            assigned=learned.assignments,
+            recipe=Recipe(validation_share=0),
+        )
+        assert len(built.examples) == kept
+        assert [why for _, why in built.dropped] == ["a suite's case near what was learned"] * is_case
+
+
 def test_a_person_is_one_group_if_the_recipe_says_so():
     rows = [settled(KNEE, subject="s"), settled("a rash", "skin", subject="s")]
     assert len({row.group for row in build_first(*rows).examples}) == 2
