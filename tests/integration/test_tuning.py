@@ -102,7 +102,10 @@ class Workshop:
 
     def left_behind(self) -> list[object]:
         """Processes and files of trials."""
-        return [*forked(), *self.runtime.settings.work.rglob("*")]
+        return [
+            *forked(),
+            *(path for path in self.runtime.settings.work.rglob("*") if path.name != "scratch"),
+        ]
 
 
 def forked() -> list[psutil.Process]:
