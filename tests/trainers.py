@@ -21,6 +21,7 @@ from transformers import (
     Trainer,
     TrainerCallback,
     TrainingArguments,
+    get_cosine_schedule_with_warmup,
 )
 from trl import SFTConfig, SFTTrainer
 
@@ -126,10 +127,12 @@ def naive(base: Path, file: Path, clock: Clock) -> torch.nn.Module:
     loader = torch.utils.data.DataLoader(
         _encoded(file, tokenizer), BATCH, shuffle=True, collate_fn=DataCollatorForSeq2Seq(tokenizer)
     )
+    schedule = get_cosine_schedule_with_warmup(optimizer, lora.WARMUP_STEPS, len(loader))
     for batch in loader:
         optimizer.zero_grad()
         model(**batch).loss.backward()
         optimizer.step()
+        schedule.step()
         clock.tick()
     return model
 
