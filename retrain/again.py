@@ -2,8 +2,8 @@
 
 import json
 import os
-import select
 import sys
+import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -24,12 +24,15 @@ def main(asked_in: Path, *, tells: bool) -> int:
     """Train and print what `train` returns as JSON, and before it each step if wanted; end when the starter does."""
     asked = json.loads(asked_in.read_text())
     torch.set_num_threads(asked["threads"])  # sums in another order would make another adapter
+    if tells:
+        threading.Thread(target=_end_when_left_alone, daemon=True).start()
     parallel.join()
     try:
         trained = _train(asked, tells=tells)
     except RetrainError as error:
         if not tells:
             raise
+        time.sleep(min(parallel.rank(), 1))  # lines of several at once could mix
         _tell({"error": type(error).__name__, "arguments": error.__reduce__()[1]})
         time.sleep(SECONDS_TO_BE_HEARD)  # the launcher ends all where one does
         return 1
@@ -58,7 +61,7 @@ def _train(asked: dict[str, Any], *, tells: bool) -> TrainedAdapter:
         checkpoints=Path(asked["checkpoints"]),
         parent=Path(asked["parent"]) if asked["parent"] else None,
         report=report,
-        is_cancelled=lambda: os.getppid() != started_by or (tells and _is_left_alone()),
+        is_cancelled=lambda: os.getppid() != started_by,
     )
 
 
@@ -66,9 +69,10 @@ def _answers(said: list[Any]) -> list[tuple[list[Message], str]]:
     return [([Message(**turn) for turn in turns], answer) for turns, answer in said]
 
 
-def _is_left_alone() -> bool:
-    """Say whether the pipe closed that whoever started the run holds; nothing is ever written to it."""
-    return bool(select.select([sys.stdin], [], [], 0)[0])
+def _end_when_left_alone() -> None:
+    """End at once when the pipe closes that whoever started the run holds, lest two write the same files."""
+    sys.stdin.read()
+    os._exit(1)
 
 
 def _tell(facts: object) -> None:

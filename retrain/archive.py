@@ -1,5 +1,6 @@
 """Keeps the code that trained a model: a byte-deterministic archive of this package and its package lock."""
 
+import hashlib
 import io
 import os
 import re
@@ -19,6 +20,11 @@ def make(root: Path) -> bytes:
     """Archive the package `retrain` below `root` and the installed packages' versions; equal ones give equal bytes."""
     sources = {path.relative_to(root).as_posix(): path.read_bytes() for path in _sources(root)}
     return zipped({LOCK: lock().encode()} | sources)
+
+
+def sha256() -> str:
+    """Return the hash of this package and the installed packages' versions."""
+    return f"sha256:{hashlib.sha256(make(Path(__file__).parents[1])).hexdigest()}"
 
 
 def zipped(files: Mapping[str, bytes]) -> bytes:

@@ -130,4 +130,4 @@ class UnknownVersion(RetrainError):
 
 
 class TrackerRefused(RetrainError):
-    """MLflow cannot be reached or says no; nothing is lost: repair it and try again."""
+    """MLflow or Weights & Biases cannot be reached or says no; nothing is lost: repair it and try again."""

@@ -12,7 +12,6 @@ from retrain.criteria import Criterion
 from retrain.errors import EmptySplit, MetricFailed, WrongSuite
 from retrain.evidence import Role, SuiteAnswers
 from retrain.gate import Judgement
-from retrain.machine import machine
 from retrain.metrics import CHECKS, is_right, metric_named
 from retrain.metrics.judged import Answer, Known, judged_of
 from retrain.metrics.statistics import measure
@@ -20,7 +19,7 @@ from retrain.near_duplicates import text_of
 from retrain.suites import GENERAL
 from retrain.suites.document import bundled_suites, read_known, with_own
 from retrain.suites.expansion import Suite, expand, leaked
-from retrain.types import FRAME_VERSION, Case, Example, Kind, Message, content_hash, sha256_of
+from retrain.types import Case, Example, Kind, Message, content_hash, sha256_of
 
 TEST = "test"
 REGRESSION = "regression"
@@ -132,16 +131,16 @@ def answer_all(
     return {who: said[adapter] for who, adapter in adapters.items()}
 
 
-def exam_of(base: str, system_prompt: str, cases: Sequence[Case], labels: Sequence[str]) -> str:
-    """Return the hash of all that an adapter's answers hang on: base, frame, questions in their order, labels.
+def exam_of(
+    base: str, system_prompt: str, cases: Sequence[Case], labels: Sequence[str], *, answered_by: object
+) -> str:
+    """Return the hash of all that an adapter's answers hang on: base, questions in their order, labels, code, machine.
 
-    Batches go by the order, and bfloat16 rounds by the batch, so that the kind of processor counts as well.
+    Batches go by the order, and bfloat16 rounds by the batch. `answered_by` is JSON that names code, packages, machine.
     """
     questions = {case.key: [asdict(turn) for turn in case.messages] for case in cases}
     checks = {case.key: case.check for case in cases}
-    asked = [base, FRAME_VERSION, system_prompt, list(questions.items()), checks, list(labels)]
-    here = machine(1)
-    return sha256_of([*asked, here["cpu"], here["gpu"]])
+    return sha256_of([base, system_prompt, list(questions.items()), checks, list(labels), answered_by])
 
 
 def heard_in(report: Mapping[str, Any], who: str, cases: Sequence[Case]) -> dict[str, Answer] | None:

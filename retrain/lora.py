@@ -77,7 +77,9 @@ def train(
     lessons = Lessons(spec, tokenizer, _read(examples, checkpoints), replay)
     before = before_learning(adapted, spec, lessons, is_cancelled)
     optimizer = torch.optim.AdamW(weights.values(), lr=spec.learning_rate, weight_decay=0.0)
-    checkpoint = Checkpoint(checkpoints / "checkpoint.pt", sha256_of([spec.to_json(), lessons.sha256]))
+    checkpoint = Checkpoint(
+        checkpoints / "checkpoint.pt", sha256_of([spec.to_json(), lessons.sha256, parallel.processes()])
+    )
     state = checkpoint.restore(weights, optimizer)
     for progress in _learn(
         adapted,

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 import torch.distributed as dist
@@ -23,6 +23,7 @@ from retrain.types import Message, Progress, TrainedAdapter, TrainingSpec
 TELL = "tell"
 POLL_SECONDS = 0.5
 GRACE_SECONDS = 3.0
+WHY_CHARS = 300
 
 
 def train(
@@ -56,17 +57,18 @@ def train(
         "-m",
         "retrain.again",
     ]
-    process = subprocess.Popen(  # noqa: S603 - no shell, and the command is ours
-        [sys.executable, "-m", *command, str(file), TELL],
-        cwd=Path(__file__).parents[1],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        return _listen(process, report, is_cancelled)
-    finally:
-        _end(process)
+    with output.with_name("processes.log").open("w+b") as log:
+        process = subprocess.Popen(  # noqa: S603 - no shell, and the command is ours
+            [sys.executable, "-m", *command, str(file), TELL],
+            cwd=Path(__file__).parents[1],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
+        try:
+            return _listen(process, report, is_cancelled, log)
+        finally:
+            _end(process)
 
 
 def write_order(
@@ -91,7 +93,10 @@ def write_order(
 
 
 def _listen(
-    process: "subprocess.Popen[bytes]", report: Callable[[Progress], None], is_cancelled: Callable[[], bool]
+    process: "subprocess.Popen[bytes]",
+    report: Callable[[Progress], None],
+    is_cancelled: Callable[[], bool],
+    log: IO[bytes],
 ) -> TrainedAdapter:
     """Pass on what the first process tells, until it has trained."""
     losses: list[float] = []
@@ -109,7 +114,11 @@ def _listen(
         if verdict:
             verdict = Verdict(**verdict | {"name": Health(verdict["name"])})
         report(Progress(**told | {"losses": losses, "norms": norms, "probes": probes, "verdict": verdict}))
-    raise TrainingBroke(f"a training process ended with status {process.wait()}")
+    status = process.wait()
+    log.seek(0)
+    errors_said = [line for line in log.read().decode(errors="replace").splitlines() if "Error" in line]
+    why = errors_said[0].strip()[:WHY_CHARS] if errors_said else "it said nothing"
+    raise TrainingBroke(f"a training process ended with status {status}: {why}")
 
 
 def _lines(process: "subprocess.Popen[bytes]", is_cancelled: Callable[[], bool]) -> Iterator[bytes]:
@@ -144,9 +153,10 @@ def join() -> None:
     """Meet the other processes of this run, if it has any."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         on_gpu = device().type == "cuda"
-        if not on_gpu:
+        if not on_gpu:  # a name of this machine may lead anywhere
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        dist.init_process_group("nccl" if on_gpu else "gloo")
+        has_own_gpu = on_gpu and int(os.environ["LOCAL_WORLD_SIZE"]) <= torch.cuda.device_count()
+        dist.init_process_group("nccl" if has_own_gpu else "gloo")
 
 
 def rank() -> int:

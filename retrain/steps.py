@@ -1,6 +1,7 @@
 """One step of a training run: what a batch costs the model by each method, and what the model learns of it."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 
 import torch
@@ -13,6 +14,8 @@ from retrain.lessons import Batch, Lesson, Lessons
 from retrain.likelihood import Row, answer_losses, log_likelihoods, mixed_precision
 from retrain.losses import dpo_loss, kto_drift, kto_loss
 from retrain.types import Method, TrainingSpec
+
+OUT_OF_MEMORY = re.compile("allocate memory|could not create a primitive$")  # torch's allocator, oneDNN
 
 
 def before_learning(
@@ -103,7 +106,9 @@ def _step(
     """
     optimizer.zero_grad()
     total = torch.zeros(1, device=model.device)
-    for part in batch.parted(parts * parallel.processes())[parallel.rank() :: parallel.processes()]:
+    # Each process halves its own share, whatever the others do.
+    shares = batch.parted(parallel.processes())[parallel.rank() : parallel.rank() + 1]
+    for part in (part for share in shares for part in share.parted(parts)):
         with mixed_precision(model):
             losses = _losses(model, part)
         weights = losses.new_tensor([lesson.row.weight for lesson in part.lessons])
@@ -114,9 +119,10 @@ def _step(
     parallel.add_up([total, *(_gradient(parameter) for parameter in parameters)])
     if not math.isfinite(total.item()):
         return total.item(), math.nan
-    norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-    optimizer.step()
-    return total.item(), float(norm)
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters, 1.0))
+    if math.isfinite(norm):
+        optimizer.step()
+    return total.item(), norm
 
 
 def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
@@ -128,8 +134,8 @@ def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
 
 def _is_out_of_memory(error: Exception) -> bool:
     """Tell the GPU's error, and the CPU's two, which have no class of their own, from others."""
-    said = ("allocate memory", "could not create a")  # torch's allocator, oneDNN
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(one in str(error) for one in said)
+    is_named = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return is_named or bool(OUT_OF_MEMORY.search(str(error)))
 
 
 def probe_loss(model: PeftModel, rows: Sequence[Row], batch_size: int) -> float:

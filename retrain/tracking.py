@@ -21,8 +21,8 @@ _OURS, _ADAPTER, _SQLITE = "errata.run", "adapter", "sqlite:///"
 class TrackedRun:
     """A finished training run; `tags` say what identifies it: tag, code, adapter. `training_set` is a fingerprint.
 
-    `losses` has one entry per step. The adapter's files lie in `adapter`; `alias` is what its model is now, if
-    anything: `champion` or `challenger`.
+    `metrics` are of the verdict given when it was `judged`. `losses` has one entry per step. The adapter's files lie in
+    `adapter`; `alias` is what its model is now, if anything: `champion` or `challenger`.
     """
 
     run: str
@@ -35,6 +35,7 @@ class TrackedRun:
     commit: str
     started: datetime
     ended: datetime
+    judged: datetime | None = None
     losses: Sequence[float] = ()
     adapter: Path | None = None
     alias: str = ""
@@ -51,10 +52,10 @@ def log_run(uri: str, run: TrackedRun) -> str:
     try:
         client = MlflowClient(tracking_uri=uri)
         logged = _begun(client, uri, run)
-        seen = _milliseconds(run.ended)
+        seen, judged = _milliseconds(run.ended), _milliseconds(run.judged or run.ended)
         client.log_batch(
             logged,
-            metrics=[Metric(key, value, seen, 0) for key, value in run.metrics.items()],
+            metrics=[Metric(key, value, judged, 0) for key, value in run.metrics.items()],
             params=[Param(key, str(value)) for key, value in run.params.items()],
             tags=[RunTag(key, value) for key, value in run.tags.items()],
         )

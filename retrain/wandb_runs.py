@@ -28,7 +28,7 @@ def is_wanted() -> bool:
 
 
 def show(runs: Sequence[Shown], folder: Path) -> None:
-    """Report each; one that was reported already is written over. Offline runs lie in `folder`, for `wandb sync`.
+    """Report each that was not reported before. Offline runs lie in `folder`, for `wandb sync`.
 
     Raises:
         TrackerRefused: Weights & Biases is not installed, said no, or nothing.
@@ -49,6 +49,8 @@ def show(runs: Sequence[Shown], folder: Path) -> None:
     )
     try:
         for one in runs:
+            if any(folder.glob(f"wandb/offline-run-*-{one.id}")):
+                continue
             with wandb.init(
                 project=one.project,
                 id=one.id,
@@ -59,6 +61,8 @@ def show(runs: Sequence[Shown], folder: Path) -> None:
                 resume="allow",
                 settings=quiet,
             ) as run:
+                if run.resumed:
+                    continue
                 run.define_metric(one.measured, step_metric="step")
                 for step, value in one.curve:
                     run.log({"step": step, one.measured: value})

@@ -15,6 +15,7 @@ from service.queue import Lease
 from service.runtime import Runtime
 from service.settings import Settings
 from service.stages import mirroring
+from service.tables import ModelVersion
 
 # MLflow would try a dead server for a quarter of an hour; the job itself is tried again.
 for name, value in (("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1"), ("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")):
@@ -54,11 +55,13 @@ def _track(runtime: Runtime, judged: mirroring.Judged, commit: str) -> None:
 
 
 def _to_mlflow(runtime: Runtime, judged: mirroring.Judged, commit: str) -> None:
-    run, model = judged.run, judged.model
+    run, model, evaluation = judged.run, judged.model, judged.evaluation
     runtime.settings.work.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=runtime.settings.work) as folder:
         if model.adapter_sha256:
             runtime.artifacts.fetch_directory(model.adapter_sha256, Path(folder) / "adapter")
+        with runtime.db.reading() as session:  # a push may have taken long
+            state = session.get_one(ModelVersion, model.id).state.value
         tracking.log_run(
             runtime.settings.mlflow_url,
             tracking.TrackedRun(
@@ -72,9 +75,10 @@ def _to_mlflow(runtime: Runtime, judged: mirroring.Judged, commit: str) -> None:
                 commit=commit,
                 started=run.started_at or run.created_at,
                 ended=run.finished_at or run.created_at,
+                judged=evaluation.finished_at or evaluation.created_at,
                 losses=run.report.get("losses", ()),
                 adapter=Path(folder) / "adapter" if model.adapter_sha256 else None,
-                alias=model.state.value if model.state.value in tracking.ALIASES else "",
+                alias=state if state in tracking.ALIASES else "",
             ),
         )
 
@@ -82,9 +86,9 @@ def _to_mlflow(runtime: Runtime, judged: mirroring.Judged, commit: str) -> None:
 def _shown(judged: mirroring.Judged) -> wandb_runs.Shown:
     run = judged.run
     return wandb_runs.Shown(
-        id=str(run.id),
+        id=f"{run.id}-{judged.name}",
         project=judged.project.slug,
-        name=f"v{judged.model.number}",
+        name=judged.name,
         group=f"set v{judged.training_set.version}",
         settings=run.spec,
         summary={**judged.metrics, **_tags(judged), "training_set": judged.training_set.fingerprint},

@@ -17,7 +17,7 @@ from service.jobs.torch_tools import TorchTools
 from service.queue import Lease
 from service.runtime import Runtime
 from service.stages import tuning
-from service.tables import Project, Tuning
+from service.tables import Project, RunState, Tuning
 
 SCHEMA = "tuning"
 
@@ -37,6 +37,8 @@ def _show(runtime: Runtime, lease: Lease) -> None:
     with runtime.db.reading() as session:
         asked = session.get_one(Tuning, lease.row_id)
         slug = session.get_one(Project, asked.project_id).slug
+    if asked.state is not RunState.FINISHED:  # another worker goes on
+        return
     try:
         wandb_runs.show(
             [

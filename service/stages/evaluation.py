@@ -11,9 +11,9 @@ import orjson
 import structlog
 from sqlmodel import Session, col, select
 
-from retrain import gate
+from retrain import archive, gate
 from retrain.criteria import Criterion, Rules, read_criteria, read_rules
-from retrain.errors import EmptySplit
+from retrain.errors import BrokenArtifact, EmptySplit, MissingArtifact
 from retrain.examination import (
     REGRESSION,
     TEST,
@@ -44,7 +44,7 @@ from service.answers.overview import Effort, effort
 from service.clock import utcnow
 from service.errors import CriteriaMissing, WrongState
 from service.goalposts import FLAGGED
-from service.learning import read_set
+from service.learning import environment, read_set
 from service.queue import Lease
 from service.runtime import Runtime
 from service.tables import (
@@ -203,7 +203,13 @@ def _examine(runtime: Runtime, lease: Lease, examiner: Examiner, asked: Asked) -
     model = examiner.open(asked.project.base_model, asked.project.system_prompt)
     _add_adapters(runtime, model, asked.adapters)
     cases = [case for each in (*suites.values(), *behaviour) for case in (*each.cases, *each.originals)]
-    exam = exam_of(asked.challenger.base_sha256 or "", asked.project.system_prompt, cases, asked.labels)
+    exam = exam_of(
+        asked.challenger.base_sha256 or "",
+        asked.project.system_prompt,
+        cases,
+        asked.labels,
+        answered_by=[archive.sha256(), environment(runtime.settings)],
+    )
     heard = _heard(runtime, lease, asked, exam, cases)
     answers = answer_all(model, asked.adapters, cases, asked.labels, heard=heard, report=lease.report)
     general = known_to_base(suites[GENERAL].cases, answers["base"])
@@ -237,7 +243,10 @@ def _heard(
     for one in earlier:
         if one.hashes.get("exam") != exam or one.report is None:
             continue
-        told = orjson.loads(runtime.artifacts.get_bytes(one.report))
+        try:
+            told = orjson.loads(runtime.artifacts.get_bytes(one.report))
+        except (MissingArtifact, BrokenArtifact):
+            continue  # then they are asked again
         of_it = {
             "base": None,
             "champion": one.hashes["champion"] or None,

@@ -108,6 +108,7 @@ def decide(
     session.flush()
     if decision is Decision.REJECTED:
         model.state = ModelState.REFUSED
+        _mirror(session, model)
     _note(session, model, user=user, action=decision.value, facts=approval.hashes)
     return approval
 

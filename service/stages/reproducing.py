@@ -94,7 +94,7 @@ def _differences(
     """Yield what is not as it was: erased rows, the machine, each package."""
     if gone := erased_rows(session, training_set):
         yield _difference("rows", "as frozen", f"{gone} of them erased")
-    now = environment(runtime.settings)
+    now = environment(runtime.settings) | {"processes": 1}  # archived code trains in one, whatever the engine
     for name, value in run.environment.items():
         if name in now and now[name] != value:
             yield _difference(name, value, now[name])

@@ -106,16 +106,24 @@ def test_what_was_heard_to_the_same_exam_is_not_asked_again_and_is_the_same():
 
 
 def test_another_exam_has_another_name():
+    here = {"cpu": "this"}
     exams = {
-        exam_of("sha256:base", "Answer.", TEST, ["billing"]),
-        exam_of("sha256:other", "Answer.", TEST, ["billing"]),
-        exam_of("sha256:base", "Reply.", TEST, ["billing"]),
-        exam_of("sha256:base", "Answer.", TEST[::-1], ["billing"]),
-        exam_of("sha256:base", "Answer.", TEST, ["skin"]),
-        exam_of("sha256:base", "Answer.", [replace(TEST[0], check="exact"), TEST[1]], ["billing"]),
+        exam_of("sha256:base", "Answer.", TEST, ["billing"], answered_by=here),
+        exam_of("sha256:other", "Answer.", TEST, ["billing"], answered_by=here),
+        exam_of("sha256:base", "Reply.", TEST, ["billing"], answered_by=here),
+        exam_of("sha256:base", "Answer.", TEST[::-1], ["billing"], answered_by=here),
+        exam_of("sha256:base", "Answer.", TEST, ["skin"], answered_by=here),
+        exam_of("sha256:base", "Answer.", TEST, ["billing"], answered_by={"cpu": "another"}),
+        exam_of(
+            "sha256:base",
+            "Answer.",
+            [replace(TEST[0], check="exact"), TEST[1]],
+            ["billing"],
+            answered_by=here,
+        ),
     }
-    assert len(exams) == 6
-    assert exam_of("sha256:base", "Answer.", [*TEST, TEST[0]], ["billing"]) in exams
+    assert len(exams) == 7
+    assert exam_of("sha256:base", "Answer.", [*TEST, TEST[0]], ["billing"], answered_by=here) in exams
 
 
 def test_without_labels_models_write_and_short_answers_get_few_tokens():

@@ -53,6 +53,7 @@ def _read(path: Path) -> Iterator[Record]:
 
 
 def test_an_offline_run_can_be_read_back(tmp_path: Path):
+    show([RUN], tmp_path)
     show([RUN, replace(RUN, id="run-2")], tmp_path)
     first, second = records(tmp_path)
     [run] = [one.run for one in first if one.HasField("run")]
