@@ -48,15 +48,20 @@ class Seen:
     """The processes that a run was seen to have, which leave this test's family where their launcher dies."""
 
     def __init__(self) -> None:
+        self.others = family()
         self.pids: set[int] = set()
 
     def look(self) -> set[int]:
-        found = {process.pid for process in psutil.Process().children(recursive=True)}
+        found = family() - self.others
         self.pids |= found
         return found
 
     def are_gone(self) -> bool:
         return not any(map(is_alive, self.pids))
+
+
+def family() -> set[int]:
+    return {process.pid for process in psutil.Process().children(recursive=True)}
 
 
 def is_alive(pid: int) -> bool:
