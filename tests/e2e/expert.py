@@ -2,6 +2,8 @@
 
 import re
 
+from playwright.sync_api import TimeoutError as NotThere
+
 from annotation.types import Answer
 
 SHOWN = ("Context", "Prompt", "Response", "What readers said")
@@ -58,12 +60,19 @@ class Expert:
 
     def _go(self, where: str) -> dict[str, str]:
         self.page.goto(f"{self.url}/projects/{where}")
-        return {title: self._text_below(title) for title in SHOWN}
+        try:
+            return self._read(15_000)
+        except NotThere:
+            self.page.reload()  # now and then the tool's page opens a task before it has loaded any
+            return self._read(30_000)
 
-    def _text_below(self, title: str) -> str:
+    def _read(self, timeout: int) -> dict[str, str]:
+        return {title: self._text_below(title, timeout) for title in SHOWN}
+
+    def _text_below(self, title: str, timeout: int) -> str:
         heading = self.page.get_by_role("heading", name=title, exact=True)
         box = heading.locator("xpath=following-sibling::*[1]")
-        return box.filter(has_text=re.compile(r"\S")).inner_text().strip()
+        return box.filter(has_text=re.compile(r"\S")).inner_text(timeout=timeout).strip()
 
 
 def _makes_annotation(request) -> bool:
