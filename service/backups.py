@@ -25,7 +25,7 @@ from service.clock import utcnow
 from service.db import Database
 from service.errors import Invalid, TryAgain, WrongState
 from service.runtime import Runtime
-from service.tables import Evaluation, LedgerEntry, ModelVersion, TrainingRun, TrainingSet
+from service.tables import Evaluation, ModelVersion, TrainingRun, TrainingSet
 
 FORMAT = "errata backup 1"
 MANIFEST, ROWS, SECRETS, OBJECTS = "manifest.json", "errata.db", "secrets.json", "objects/"
@@ -128,12 +128,11 @@ def broken_artifacts(runtime: Runtime, session: Session) -> Iterator[str]:
 
 
 def _manifest(session: Session) -> dict[str, Any]:
-    head = session.exec(select(LedgerEntry).order_by(col(LedgerEntry.seq).desc()).limit(1)).first()
     return {
         "format": FORMAT,
         "made_at": utcnow().isoformat(),
         "schema": migrations.head(),
-        "ledger": {"seq": head.seq if head else 0, "sha256": head.sha256 if head else ledger.GENESIS},
+        "ledger": ledger.head(session),
     }
 
 

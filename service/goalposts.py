@@ -14,9 +14,8 @@ from retrain.suites.document import bundled_suites, read_known, with_own
 from retrain.types import sha256_of
 from service import people, projects
 from service.errors import CriteriaMissing, Invalid, SamePerson
-from service.tables import Document, DocumentKind, Evaluation, ModelState, ModelVersion, Project, Role, User
+from service.tables import Document, DocumentKind, Evaluation, ModelState, ModelVersion, Project, User
 
-MOVERS = (Role.APPROVER, Role.ADMIN)
 FLAGGED, PROPOSED_FROM = "flagged", "proposed_from"  # fields of a suites document
 
 
@@ -163,9 +162,8 @@ def _seconded(
 ) -> dict[str, str]:
     actor, reason, token = who
     first = session.exec(select(User).where(User.name == actor)).first()
-    second = people.user_of(session, token) if token else None
-    may = second and people.role_in(session, second, project.id) in MOVERS
-    if not reason.strip() or first is None or second is None or not may or second.id == first.id:
+    second = people.second_approver(session, project.id, first, token)
+    if not reason.strip() or second is None:
         raise SamePerson(
             f"version {waiting.number} was scored by what is in force: decide on it first, or say who you are "
             "(ERRATA_TOKEN) and why, with the token of a second person who may approve"

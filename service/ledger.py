@@ -9,7 +9,7 @@ from sqlmodel import Session, col
 
 from retrain.types import sha256_of
 from service import notices
-from service.tables import LedgerEntry
+from service.tables import LedgerEntry, Project
 
 GENESIS = f"sha256:{'0' * 64}"
 _LOCK = 7_263_118  # any number, the same in every process
@@ -30,7 +30,7 @@ def append(
     """
     if session.get_bind().dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(_LOCK)))
-    newest = session.scalars(select(LedgerEntry).order_by(col(LedgerEntry.seq).desc()).limit(1)).first()
+    newest = _newest(session)
     entry = LedgerEntry(
         seq=newest.seq + 1 if newest else 1,
         project_id=project_id,
@@ -49,7 +49,10 @@ def append(
 
 
 def broken(session: Session) -> Iterator[str]:
-    """Yield a sentence for each entry that was edited, removed, swapped or put in between."""
+    """Yield a sentence for each entry that was edited, removed, swapped or put in between.
+
+    Of entries cut off at the end only a head kept elsewhere tells: a backup's, or `parted_from`.
+    """
     previous, seq = GENESIS, 0
     entries = session.scalars(
         select(LedgerEntry).order_by(col(LedgerEntry.seq)).execution_options(yield_per=500)
@@ -64,11 +67,27 @@ def broken(session: Session) -> Iterator[str]:
         if entry.sha256 != _hash(entry):
             yield f"entry {entry.seq} was edited"
         previous = entry.sha256
+    if seq == 0 and session.scalars(select(col(Project.id)).limit(1)).first():
+        yield "every entry is missing"
+
+
+def head(session: Session) -> dict[str, Any]:
+    """Return the newest entry's number and hash, which prove later that nothing before it was changed or cut off."""
+    newest = _newest(session)
+    return {"seq": newest.seq if newest else 0, "sha256": newest.sha256 if newest else GENESIS}
+
+
+def parted_from(session: Session, seq: int, sha256: str) -> Iterator[str]:
+    """Yield a sentence if the entry that once was the head is not what it was."""
+    found = session.scalars(select(LedgerEntry).where(col(LedgerEntry.seq) == seq)).first()
+    if seq and (found is None or found.sha256 != sha256):
+        yield f"entry {seq} is not the one that was the head"
 
 
 def document(entry: LedgerEntry) -> dict[str, Any]:
     """Return what an entry's hash is taken of."""
     return {
+        "id": str(entry.id),
         "seq": entry.seq,
         "at": entry.created_at.isoformat(),
         "project": str(entry.project_id),
@@ -78,6 +97,10 @@ def document(entry: LedgerEntry) -> dict[str, Any]:
         "facts": entry.facts,
         "previous": entry.previous,
     }
+
+
+def _newest(session: Session) -> LedgerEntry | None:
+    return session.scalars(select(LedgerEntry).order_by(col(LedgerEntry.seq).desc()).limit(1)).first()
 
 
 def _hash(entry: LedgerEntry) -> str:

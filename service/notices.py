@@ -24,6 +24,7 @@ TOLD: dict[str, tuple[NoticeKind, ...]] = dict.fromkeys(ALARMS, (NoticeKind.ALAR
     "evaluation_cannot_tell": (NoticeKind.GATE_REFUSED,),
     "promotion": (NoticeKind.PROMOTED,),
     "rollback": (NoticeKind.ROLLED_BACK,),
+    "override": (NoticeKind.PROMOTED, NoticeKind.ALARM),
 }
 
 

@@ -23,6 +23,7 @@ PASSWORD_RULE = (
     f"At least {MIN_PASSWORD} characters, {MIN_DIFFERENT} of them different, and your name not among them; a few words"
     " that you can remember do best."
 )
+APPROVERS = (Role.APPROVER, Role.ADMIN)
 SEEN_EVERY_SECONDS = 60  # a page does not write each time that it is looked at
 
 _hasher = PasswordHasher()
@@ -130,6 +131,14 @@ def role_in(session: Session, user: User, project_id: UUID) -> Role:
     """Return what a person may do in a project."""
     own = select(Membership.role).where(Membership.user_id == user.id, Membership.project_id == project_id)
     return Role(session.exec(own).first() or user.role)
+
+
+def second_approver(session: Session, project_id: UUID, first: User | None, token: str) -> User | None:
+    """Return whose token that is, if they may approve in the project and are another person than `first`."""
+    second = user_of(session, token) if first and token else None
+    if first is None or second is None or second.id == first.id:
+        return None
+    return second if role_in(session, second, project_id) in APPROVERS else None
 
 
 def roles_of(session: Session, user: User) -> set[Role]:

@@ -36,6 +36,7 @@ MAX_AMOUNT = 10_000
 PRODUCTION = "production"
 PLAYGROUND = "playground"  # the source of answers that operators asked for
 MAX_REPEAT_WEEKS = 520
+MAX_PERSONS = 9
 Check = Callable[[str, Any], Any]  # of a value by its name; returns it or raises Invalid
 DEFAULT_REASONS = {
     "wrong": {"severity": 3},
@@ -301,7 +302,7 @@ SWITCHES: dict[str, Check] = {
     "random_share": _share,
     "suggestion": _any,
     "blind_share": _share,
-    "needs_two_persons": _any,
+    "persons_needed": _between(0, MAX_PERSONS + 1),
     "needs_blindness": _any,
     "admission_bar": _between(0, 1),
     "settlement_bar": _between(BY_CHANCE, BEST),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
+from sqlalchemy import Connection, text
 from sqlmodel import Session, col, select
 
 from annotation.types import Cause, Verdict
@@ -260,6 +261,23 @@ def add_erasure(session: Session, subject: str) -> Erasure:
     session.add(wish)
     session.flush()
     return wish
+
+
+def forget_history(connection: Connection) -> None:
+    """Take away what makes the database refuse to change history, as somebody who owns it can."""
+    for table in ("ledger_entry", "promotion", "approval"):
+        if connection.dialect.name == "sqlite":
+            for event in ("update", "delete"):
+                connection.execute(text(f"DROP TRIGGER {table}_refuses_{event}"))
+        else:
+            connection.execute(text(f"DROP TRIGGER {table}_refuses_changes ON {table}"))
+
+
+def successor(session: Session, project: Project, kind: DocumentKind) -> Document:
+    """A next version of a document, to be added; it says the same, but is another one."""
+    found = projects.current(session, project.id, kind)
+    copied = found.model_dump(exclude={"id", "created_at"})
+    return Document(**copied | {"version": found.version + 1, "sha256": sha256_of([found.sha256, "changed"])})
 
 
 def newest(session: Session, project: Project, kind: DocumentKind) -> UUID:

@@ -20,6 +20,8 @@ class Repetitions:
     hook_seconds: int = 2
     tool_stories: int = 30  # of what people and networks do to a tool
     racing_threads: int = 8
+    races: int = 4  # for the champion, and another time for a rollback
+    mutations: int = 100  # of a ledger
     taught_seeds: int = 5  # six trainings each
     simulated: int = 200  # evaluations by people
     pasts: int = 8  # histories of each fault
@@ -50,6 +52,8 @@ BENCH = Repetitions(
     tool_stories=1000,
     simulated=2000,
     killed_trainings=20,
+    races=100,
+    mutations=1000,
 )
 FULL = Repetitions(
     kill_rounds=200,
@@ -70,6 +74,8 @@ FULL = Repetitions(
     killed_trainings=167,
     trained_rows=192,
     training_rounds=3,
+    races=1000,
+    mutations=1000,
 )
 
 CHOSEN = {"ci": CI, "bench": BENCH, "full": FULL}[os.environ.get("REPETITIONS", "ci")]

@@ -228,9 +228,16 @@ def newest_tasks(project: Project) -> Subquery:
 
 
 def undecided(project: Project) -> Select[Any]:
-    """Return the passed evaluations, newest and against today's champion, that nobody has decided on."""
+    """Return the passed evaluations, newest and against today's champion, on which a person is still to decide."""
     later = aliased(Evaluation)
-    decided = select(Approval.id).where(Approval.evaluation_id == Evaluation.id).exists()
+    approved = select_columns(Approval).where(col(Approval.evaluation_id) == Evaluation.id)
+    asked_for = (
+        select_columns(func.count(col(TrainingRun.requested_by)))
+        .where(col(TrainingRun.id) == ModelVersion.training_run_id)
+        .scalar_subquery()
+    )
+    persons = approved.with_only_columns(func.count(func.distinct(Approval.user_id))).scalar_subquery()
+    decided = approved.exists() & (persons + asked_for >= project.persons_needed)
     replaced = (
         select(later.id)
         .where(later.model_version_id == Evaluation.model_version_id, col(later.id) > Evaluation.id)

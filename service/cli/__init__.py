@@ -13,9 +13,12 @@ from service.cli import (
     backups,
     corpus,
     doctor,
+    documents,
+    examples,
     feedback,
     labelling,
     lineage,
+    listings,
     loop,
     models,
     notices,
@@ -28,6 +31,7 @@ from service.cli import (
     time,
     triggers,
     tuning,
+    users,
 )
 from service.cli.console import INTERRUPTED, app, exit_code, report_problem
 from service.errors import ServiceError
@@ -35,10 +39,13 @@ from service.errors import ServiceError
 PARTS = (
     *(
         people,
+        users,
+        documents,
         corpus,
         loop,
         triggers,
         models,
+        listings,
         labelling,
         annotators,
         feedback,
@@ -54,6 +61,7 @@ PARTS = (
 for part in PARTS:
     app.registered_commands += part.app.registered_commands
     app.registered_groups += part.app.registered_groups
+examples.show_in(app)
 
 
 def main() -> None:

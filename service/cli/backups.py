@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlmodel import select
 
 from service import backups, ledger, migrations
 from service.cli.console import AsJson, connect, show
 from service.cli.doctor import FAILED, OK, Check
 from service.runtime import Runtime, from_environment
-from service.tables import LedgerEntry
 
 app = typer.Typer()
 File = Annotated[Path, typer.Argument(metavar="FILE", dir_okay=False)]
@@ -64,9 +62,6 @@ def _looked_at(runtime: Runtime, against: Path | None) -> Iterator[tuple[str, li
     with runtime.db.reading() as session:
         broken = list(ledger.broken(session))
         if against:  # what was cut off its end, the chain alone cannot tell
-            kept = backups.manifest_of(against)["ledger"]
-            at = session.exec(select(LedgerEntry.sha256).where(LedgerEntry.seq == kept["seq"])).first()
-            if kept["seq"] and at != kept["sha256"]:
-                broken.append(f"entry {kept['seq']} is not what it was when the backup was made")
+            broken += ledger.parted_from(session, **backups.manifest_of(against)["ledger"])
         yield "ledger", broken, f"find out who changed it; then {RESTORE}"
         yield "artifacts", list(backups.broken_artifacts(runtime, session)), RESTORE

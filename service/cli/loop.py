@@ -202,13 +202,24 @@ def approve(
 def promote(
     project: Project,
     number: Number = None,
+    override: Annotated[
+        str,
+        typer.Option(help="Why it goes live past gate and approval; an emergency, and everybody hears it."),
+    ] = "",
+    second_token: Annotated[str, typer.Option(help="The token of the second person an override needs.")] = "",
     token: Token = "",
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:
     """Make an approved version the champion."""
+    if override and number is None:
+        raise Invalid("--override: name the version that is to be live")
     with deciding(project, token) as (session, row, user):
-        done = promotion.promote(session, row, model_version=number, user=user)
+        if override and number is not None:
+            second = {"reason": override, "second_token": second_token}
+            done = promotion.override(session, row, model_version=number, user=user, **second)
+        else:
+            done = promotion.promote(session, row, model_version=number, user=user)
         document = _promoted(session, done)
         if dry_run:
             session.rollback()
@@ -219,13 +230,18 @@ def promote(
 def rollback(
     project: Project,
     reason: Annotated[str, typer.Option(help="Why.")],
+    seen_seq: Annotated[
+        int | None,
+        typer.Option(help="Refuse if it is not this promotion any more; errata live shows its seq."),
+    ] = None,
     token: Token = "",
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:
     """Make the version that was live before live again."""
     with deciding(project, token) as (session, row, user):
-        document = _promoted(session, promotion.roll_back(session, row, reason=reason, user=user))
+        done = promotion.roll_back(session, row, reason=reason, user=user, seen_seq=seen_seq)
+        document = _promoted(session, done)
         if dry_run:
             session.rollback()
     show(document, as_json=as_json)

@@ -11,12 +11,7 @@ from service.tables import JobKind
 
 app = typer.Typer()
 model_app = typer.Typer(no_args_is_help=True)
-app.add_typer(model_app, name="models", help="Base models.")
-
-
-@model_app.callback()
-def models() -> None:
-    """Keep `compare` a command of its own, though it is the only one."""
+app.add_typer(model_app, name="models", help="Model versions, and the base models that they are made of.")
 
 
 @model_app.command()

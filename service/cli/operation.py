@@ -12,6 +12,7 @@ from sqlmodel import col, select
 
 from service import ledger, settings, supervisor
 from service.cli.console import ACTOR, AsJson, connect, show
+from service.errors import Invalid
 from service.runtime import from_environment
 from service.schedule import main as keep_schedule
 from service.tables import Job, JobState, User
@@ -104,11 +105,22 @@ def cancel_job(job_id: UUID, as_json: AsJson = False) -> None:
 
 
 @ledger_app.command("verify")
-def verify_ledger(as_json: AsJson = False) -> None:
+def verify_ledger(
+    head: Annotated[
+        str, typer.Option(help="SEQ:SHA256 as it was once printed or told, so that a cut end is found too.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
     """Look for edits, deletions and swaps in the ledger; exits 1 when there are any."""
+    seq, _, sha256 = head.partition(":")
+    if head and not seq.isdecimal():
+        raise Invalid(f"--head {head}: write SEQ:SHA256")
     with connect().db.reading() as session:
         broken = list(ledger.broken(session))
-    show({"intact": not broken, "broken": broken}, as_json=as_json)
+        if head:
+            broken += ledger.parted_from(session, int(seq), sha256)
+        document = {"intact": not broken, "broken": broken, "head": ledger.head(session)}
+    show(document, as_json=as_json)
     if broken:
         raise typer.Exit(1)
 

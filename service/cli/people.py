@@ -91,14 +91,14 @@ def create_project(
     as_json: AsJson = False,
 ) -> None:
     """Create a project; its base model is the first champion."""
-    read = label_schema.from_json(_read_json(schema)) if schema else None
+    read = label_schema.from_json(read_json(schema)) if schema else None
     new = projects.NewProject(
         slug=name,
         kind=kind,
         base_model=base_model,
         labels=[label.strip() for label in labels.split(",") if label.strip()],
         schema=read,
-        guidelines=_read(guidelines) if guidelines else "",
+        guidelines=read_text(guidelines) if guidelines else "",
         system_prompt=system_prompt,
         connector=connector,
         overlap=overlap,
@@ -126,9 +126,11 @@ def change_project(
         float | None,
         typer.Option(help="Share of tasks that show no suggestion, to measure how far it sways."),
     ] = None,
-    two_persons: Annotated[
-        bool | None,
-        typer.Option(help="Whether who asked for a training may not approve what came of it."),
+    persons_needed: Annotated[
+        int | None,
+        typer.Option(
+            help="Persons behind what goes live; from 2 on, who asked for a training does not approve it."
+        ),
     ] = None,
     blindness: Annotated[
         bool | None,
@@ -170,7 +172,7 @@ def change_project(
             random_share=random_share,
             suggestion=suggestion,
             blind_share=blind_share,
-            needs_two_persons=two_persons,
+            persons_needed=persons_needed,
             needs_blindness=blindness,
             admission_bar=admission_bar,
             settlement_bar=settlement_bar,
@@ -276,7 +278,7 @@ def decline_suite(project: str, code: str, as_json: AsJson = False) -> None:
 def _set_goalposts(
     put: Callable[..., Document], project: str, file: Path, why: tuple[str, str], *, as_json: bool
 ) -> None:
-    _move_goalposts(put, project, _read_json(file), why, as_json=as_json)
+    _move_goalposts(put, project, read_json(file), why, as_json=as_json)
 
 
 def _move_goalposts(
@@ -301,7 +303,7 @@ def set_schema(
     as_json: AsJson = False,
 ) -> None:
     """Set what experts are asked, from a JSON file; tells which settled answers that puts in doubt."""
-    content = _read_json(file)
+    content = read_json(file)
     with connect().db.transaction() as session:
         row = projects.find(session, project)
         projects.set_schema(session, row, content, actor=ACTOR)
@@ -338,14 +340,24 @@ def _add_user(runtime: Runtime, name: str, role: Role, *, slug: str, as_json: bo
     show({"sign_in_url": f"{runtime.settings.own_url}/sign-in/{secret}"}, as_json=as_json)
 
 
-def _read_json(file: Path) -> Any:
+def read_json(file: Path) -> Any:
+    """Read a file of JSON.
+
+    Raises:
+        Invalid: it cannot be read, or is something else.
+    """
     try:
-        return json.loads(_read(file))
+        return json.loads(read_text(file))
     except ValueError as error:
         raise Invalid(f"{file}: {error}") from error
 
 
-def _read(file: Path) -> str:
+def read_text(file: Path) -> str:
+    """Read a file of text.
+
+    Raises:
+        Invalid: it cannot be read, or is not UTF-8.
+    """
     try:
         return file.read_text()
     except (OSError, UnicodeDecodeError) as error:

@@ -6,11 +6,10 @@ from uuid import UUID
 
 import typer
 
-from service import answers, bisections
+from service import answers, bisections, champions
 from service.answers.changes import compare
 from service.cli.console import ACTOR, AsJson, DryRun, NoWait, Project, connect, do, find_project, show, wait
 from service.errors import Invalid
-from service.stages import promotion
 from service.tables import JobKind
 
 app = typer.Typer()
@@ -53,7 +52,7 @@ def live(
         raise Invalid(f"--at {at}: not an ISO 8601 time") from error
     runtime, row = find_project(project)
     with runtime.db.reading() as session:
-        found = promotion.live_at(session, row, moment)
+        found = champions.live_at(session, row, moment)
     show(answers.describe_promotion(*found), as_json=as_json)
 
 

@@ -17,7 +17,7 @@ def upgrade(db: Database) -> None:
     """Bring the schema to this code's version, in one transaction.
 
     Raises:
-        ConfigurationError: the database was written by a later version of Errata.
+        ConfigurationError: the database was written by a version of Errata that this one does not know.
     """
     check(db)
     with db.engine.begin() as connection:
@@ -44,7 +44,8 @@ def check(db: Database) -> None:
         ScriptDirectory.from_config(_config()).get_revision(current)
     except CommandError as error:
         raise ConfigurationError(
-            f"ERRATA_DATABASE_URL: the schema {current} is from a later version; upgrade Errata or restore a backup"
+            f"ERRATA_DATABASE_URL: the schema {current} is from a version that this one does not know: start that one, "
+            "or restore a backup"
         ) from error
 
 

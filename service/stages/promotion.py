@@ -1,20 +1,27 @@
 """Stage 7: a person's yes, bound to everything they saw, and the switch."""
 
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, exists, select
 
 from annotation.types import Cause, Verdict
+from retrain.amounts import how_many
 from retrain.types import Split
-from service import ledger, notices, projects, queue, waivers
+from service import champions, notices, people, projects, waivers
 from service.answers import newest_evaluation
-from service.clock import utcnow
-from service.errors import AlreadyDecided, ApprovalMissing, ApprovalStale, NotFound, SamePerson, WrongState
+from service.errors import (
+    AlreadyDecided,
+    ApprovalMissing,
+    ApprovalStale,
+    Invalid,
+    NotFound,
+    SamePerson,
+    WrongState,
+)
 from service.settlements import IN_FORCE
 from service.tables import (
     Approval,
@@ -24,8 +31,6 @@ from service.tables import (
     Evaluation,
     EvaluationState,
     Feedback,
-    Job,
-    JobKind,
     ModelState,
     ModelVersion,
     NoticeKind,
@@ -52,7 +57,7 @@ def what_to_approve(session: Session, evaluation: Evaluation) -> dict[str, str]:
         "gate_rules": projects.current(session, evaluation.project_id, DocumentKind.GATE_RULES).sha256,
         "suite": projects.current(session, evaluation.project_id, DocumentKind.SUITE).sha256,
         "report": evaluation.report or "",
-        "champion": str(_live(session, evaluation.project_id).model_version_id),
+        "champion": str(champions.newest_promotion(session, evaluation.project_id).model_version_id),
     }
 
 
@@ -78,8 +83,10 @@ def decide(
         ApprovalStale: what the person saw is not what is there now.
         SamePerson: the project wants another person to approve than asked for the training, or this one waived a rule.
         WrongState: the gate did not pass this challenger and no waiver lets it through, or it is not one any more.
+        Invalid: no reason is given.
     """
-    _take_turns(session, project)
+    _refuse_unsaid(reason)
+    champions.take_turns(session, project)
     evaluation = _of_project(session, project, evaluation_id)
     model = session.get_one(ModelVersion, evaluation.model_version_id)
     seen = {"model_version": str(model_version), "adapter": adapter_sha256, "training_set": training_set}
@@ -108,8 +115,8 @@ def decide(
     session.flush()
     if decision is Decision.REJECTED:
         model.state = ModelState.REFUSED
-        _mirror(session, model)
-    _note(session, model, user=user, action=decision.value, facts=approval.hashes)
+        champions.mirror(session, model)
+    champions.note(session, model, user=user, action=decision.value, facts=approval.hashes)
     return approval
 
 
@@ -130,7 +137,7 @@ def waive_effort(
     name = waivers.effort_name(evaluation)
     waiver = waivers.waive(session, project, name, about, user=user, reason=reason, until=until)
     model = session.get_one(ModelVersion, evaluation.model_version_id)
-    _note(session, model, user=user, action="effort_waived", facts=waiver.content)
+    champions.note(session, model, user=user, action="effort_waived", facts=waiver.content)
     return waiver
 
 
@@ -139,11 +146,11 @@ def promote(session: Session, project: Project, *, model_version: int | None, us
 
     Raises:
         NotFound: there is no such version.
-        ApprovalMissing: nobody approved it.
         ApprovalStale: something the approval names has changed since.
+        ApprovalMissing: nobody approved it, or fewer persons than the project wants.
         WrongState: it is not a challenger, or somebody else promoted at the same moment.
     """
-    _take_turns(session, project)
+    champions.take_turns(session, project)
     found = _newest_approval(session, project, model_version)
     if found is None:
         raise ApprovalMissing(f"project {project.slug}: no approved version {model_version or ''}".rstrip())
@@ -153,7 +160,11 @@ def promote(session: Session, project: Project, *, model_version: int | None, us
     evaluation = session.get_one(Evaluation, approval.evaluation_id)
     _refuse_stale(what_to_approve(session, evaluation), approval.hashes)
     _refuse_outdated(session, evaluation)
-    promotion = _switch(
+    if missing := champions.persons_missing(session, project, evaluation):
+        raise ApprovalMissing(
+            f"version {model.number}: {how_many(missing, 'more person', 'have')} to approve it"
+        )
+    promotion = champions.switch(
         session, project, model, PromotionKind.PROMOTION, user=user, reason=approval.reason, approval=approval
     )
     notices.tell(session, project.id, NoticeKind.FLAG_ANSWERED, _learned(session, model, promotion))
@@ -168,9 +179,11 @@ def roll_back(
     Raises:
         ApprovalStale: the champion is no longer the one of the promotion `seen_seq`, which the person saw.
         WrongState: nothing was live before.
+        Invalid: no reason is given.
     """
-    _take_turns(session, project)
-    if seen_seq is not None and _live(session, project.id).seq != seen_seq:
+    _refuse_unsaid(reason)
+    champions.take_turns(session, project)
+    if seen_seq is not None and champions.newest_promotion(session, project.id).seq != seen_seq:
         raise ApprovalStale("the champion has changed since; look again at what is live")
     history = (
         select(Promotion, ModelVersion)
@@ -188,86 +201,34 @@ def roll_back(
     if len(stack) < 2:
         raise WrongState(f"project {project.slug}: nothing was live before the present champion")
     previous = stack[-2]
-    return _switch(
-        session, project, previous, PromotionKind.ROLLBACK, user=user, reason=reason, approval=None
-    )
+    return champions.switch(session, project, previous, PromotionKind.ROLLBACK, user=user, reason=reason)
 
 
-def live_at(session: Session, project: Project, at: datetime | None) -> tuple[Promotion, ModelVersion]:
-    """Return what was live at a moment, or is now.
+def override(
+    session: Session, project: Project, *, model_version: int, reason: str, user: User, second_token: str
+) -> Promotion:
+    """Put a version live at once past gate and approval, by two persons; everybody who may hear of alarms does.
 
     Raises:
-        NotFound: the project did not exist then.
+        NotFound: there is no such version.
+        SamePerson: the token is not that of another person who may approve.
+        WrongState: it is live already.
+        Invalid: no reason is given.
     """
-    history = (
-        select(Promotion, ModelVersion)
-        .join(ModelVersion, col(Promotion.model_version_id) == ModelVersion.id)
-        .where(Promotion.project_id == project.id)
-        .order_by(col(Promotion.seq).desc())
-    )
-    if at is not None:
-        history = history.where(Promotion.created_at <= at)
-    found = session.exec(history.limit(1)).first()
-    if found is None:
-        raise NotFound(f"project {project.slug}: nothing was live at {at}")
-    return found
-
-
-def _live(session: Session, project_id: UUID) -> Promotion:
-    newest = select(Promotion).where(Promotion.project_id == project_id)
-    return session.exec(newest.order_by(col(Promotion.seq).desc()).limit(1)).one()
-
-
-def _switch(
-    session: Session,
-    project: Project,
-    model: ModelVersion,
-    kind: PromotionKind,
-    *,
-    user: User,
-    reason: str,
-    approval: Approval | None,
-) -> Promotion:
-    """Append to the history; of two at the same moment the unique sequence number lets one through."""
-    live = _live(session, project.id)
-    promotion = Promotion(
-        project_id=project.id,
-        seq=live.seq + 1,
-        kind=kind,
-        model_version_id=model.id,
-        approval_id=approval.id if approval else None,
-        user_id=user.id,
-        reason=reason,
-    )
-    try:
-        with session.begin_nested():
-            session.add(promotion)
-    except IntegrityError as error:
-        raise WrongState(f"project {project.slug}: somebody else changed the champion just now") from error
-    before = session.get_one(ModelVersion, live.model_version_id)
-    before.state, model.state = ModelState.RETIRED, ModelState.CHAMPION
-    session.add(model)
-    for changed in (before, model):
-        _mirror(session, changed)
-    _note(session, model, user=user, action=kind.value, facts={"seq": str(promotion.seq)})
-    return promotion
-
-
-def _mirror(session: Session, model: ModelVersion) -> None:
-    """Have the data repository and the trackers follow what a model is now."""
-    if model.training_run_id is None:
-        return
-    training_set = session.get_one(TrainingRun, model.training_run_id).training_set_id
-    key = f"{JobKind.MIRROR}:{training_set}"
-    queue.add(
-        session,
-        Job(
-            kind=JobKind.MIRROR,
-            project_id=model.project_id,
-            row_id=training_set,
-            unique_key=key,
-            not_before=utcnow(),
-        ),
+    _refuse_unsaid(reason)
+    champions.take_turns(session, project)
+    of_number = (ModelVersion.project_id == project.id, ModelVersion.number == model_version)
+    model = session.exec(select(ModelVersion).where(*of_number)).first()
+    if model is None:
+        raise NotFound(f"project {project.slug} has no version {model_version}")
+    second = people.second_approver(session, project.id, user, second_token)
+    if second is None:
+        raise SamePerson("an override needs the token of a second person who may approve")
+    if model.state is ModelState.CHAMPION:
+        raise WrongState(f"version {model.number} is live already")
+    facts = {"second": str(second.id), "was": model.state.value}
+    return champions.switch(
+        session, project, model, PromotionKind.OVERRIDE, user=user, reason=reason, facts=facts
     )
 
 
@@ -297,11 +258,6 @@ def _learned(session: Session, model: ModelVersion, promotion: Promotion) -> Ite
         yield {"feedback": str(flag_id), "event_id": str(event_id), "state": "live"}
 
 
-def _take_turns(session: Session, project: Project) -> None:
-    """Let decisions on one project follow each other, so that each checks what the one before left behind."""
-    session.get_one(Project, project.id, with_for_update=True)
-
-
 def _newest_approval(
     session: Session, project: Project, number: int | None
 ) -> tuple[Approval, ModelVersion] | None:
@@ -329,6 +285,11 @@ def _of_project(session: Session, project: Project, evaluation_id: UUID) -> Eval
     return evaluation
 
 
+def _refuse_unsaid(reason: str) -> None:
+    if not reason.strip():
+        raise Invalid("reason: say why")
+
+
 def _refuse_unwaived(session: Session, evaluation: Evaluation, model: ModelVersion, user: User) -> None:
     waiver = waivers.of_effort(session, evaluation)
     if waiver is None:
@@ -351,18 +312,14 @@ def _refuse_decided(session: Session, model: ModelVersion, seen: int) -> None:
 
 def _refuse_same_person(session: Session, project: Project, model: ModelVersion, user: User) -> None:
     run = session.get(TrainingRun, model.training_run_id) if model.training_run_id else None
-    if not project.needs_two_persons or run is None:
-        return
-    if run.requested_by is None:
-        raise SamePerson(f"version {model.number}: no person asked for its training; ask in the console")
-    if run.requested_by == user.id:
+    if project.persons_needed > 1 and run and run.requested_by == user.id:
         raise SamePerson(
             f"version {model.number}: {user.name} asked for its training; somebody else approves"
         )
 
 
 def _refuse_outdated(session: Session, evaluation: Evaluation) -> None:
-    """Refuse an evaluation that a newer one replaced, judged by other criteria or rules, or against a past champion."""
+    """Refuse an evaluation that a newer one replaced, or that was judged by or against what is not in force now."""
     newest = newest_evaluation(session, evaluation.model_version_id)
     if newest and newest.id != evaluation.id:
         raise ApprovalStale(f"evaluation {evaluation.id}: there is a newer one, {newest.id}")
@@ -370,6 +327,7 @@ def _refuse_outdated(session: Session, evaluation: Evaluation) -> None:
         "champion": str(evaluation.champion_id),
         "criteria": session.get_one(Document, evaluation.criteria_id).sha256,
         "gate_rules": session.get_one(Document, evaluation.rules_id).sha256,
+        "suite": session.get_one(Document, evaluation.suite_id).sha256,
     }
     _refuse_stale(what_to_approve(session, evaluation), judged_by)
 
@@ -378,16 +336,3 @@ def _refuse_stale(current: Mapping[str, str], seen: Mapping[str, str]) -> None:
     changed = sorted(name for name, value in seen.items() if current.get(name) != value)
     if changed:
         raise ApprovalStale(f"{', '.join(changed)}: changed since; look at the evaluation again")
-
-
-def _note(
-    session: Session, model: ModelVersion, *, user: User, action: str, facts: Mapping[str, str]
-) -> None:
-    ledger.append(
-        session,
-        actor=user.name,
-        action=action,
-        subject=f"v{model.number}",
-        project_id=model.project_id,
-        facts=dict(facts),
-    )

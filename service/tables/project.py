@@ -68,9 +68,10 @@ class DocumentKind(StrEnum):
 class Project(Row, table=True):
     """One fine-tuned model's world: its feedback, experts, sets, runs and champion.
 
-    In a comparison's project people judge what two models of the project `compares_id` answered. An expert is asked
-    for at most `daily_capacity` answers a day, and counts once `qualifying_answers` of theirs were known beforehand and
-    that share was right; 0 of either demands nothing.
+    In a comparison's project people judge what two models of the project `compares_id` answered. At least
+    `persons_needed` persons stand behind what goes live: who asked for its training, and each who approved it.
+    An expert is asked for at most `daily_capacity` answers a day, and counts once `qualifying_answers` of theirs were
+    known beforehand and that share was right; 0 of either demands nothing.
     """
 
     __tablename__ = "project"
@@ -89,7 +90,7 @@ class Project(Row, table=True):
     settlement_bar: float = BAR
     gold_share: float = 0.05
     repeat_weeks: int = 4
-    needs_two_persons: bool = False
+    persons_needed: int = 1
     needs_blindness: bool = False
     compares_id: UUID | None = Field(default=None, foreign_key="project.id", index=True)
     daily_capacity: int = 0

@@ -111,11 +111,12 @@ class SuiteCandidate(Row, table=True):
 
 
 class PromotionKind(StrEnum):
-    """How a model version went live."""
+    """How a model version went live; an override is one that two persons put there past gate and approval."""
 
     FIRST = "first"
     PROMOTION = "promotion"
     ROLLBACK = "rollback"
+    OVERRIDE = "override"
 
 
 class Promotion(Row, table=True):

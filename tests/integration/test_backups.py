@@ -216,6 +216,7 @@ class TestVerify:
         with desk.runtime.db.engine.connect() as connection:
             connection.exec_driver_sql("COMMIT")
             connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+            builders.forget_history(connection)
             connection.exec_driver_sql("DELETE FROM source")
             connection.exec_driver_sql("UPDATE ledger_entry SET actor = 'eve' WHERE seq = 2")
         told = self.failed(errata)
@@ -223,6 +224,7 @@ class TestVerify:
 
     def test_what_was_cut_off_the_ledgers_end_shows_against_a_backup(self, desk, errata, tmp_path):
         with desk.runtime.db.transaction() as session:
+            builders.forget_history(session.connection())
             newest = session.exec(select(func.max(LedgerEntry.seq))).one()
             session.delete(session.exec(select(LedgerEntry).where(LedgerEntry.seq == newest)).one())
         assert self.failed(errata) == {}

@@ -15,7 +15,7 @@ from service.cli import console, loop
 from service.errors import JobFailed
 from service.tables import ApiKey, ConnectorKind, JobKind
 from service.tool_server import Account, Running, Secrets
-from tests.builders import add_challenger, add_evaluation, add_set
+from tests.builders import add_challenger, add_evaluation, add_set, forget_history
 
 WORKERS_ONLY = (
     "accelerate", "datasets", "gguf", "huggingface_hub", "label_studio_sdk", "numpy", "peft", "pyarrow",
@@ -115,7 +115,7 @@ def test_a_database_of_a_later_version_is_refused(errata, project):
         session.execute(text("UPDATE alembic_version SET version_num = 'later'"))
     status, document = errata("projects", "list")
     assert (status, document["code"]) == (78, "configuration")
-    assert "later version" in document["detail"]
+    assert "a version that this one does not know" in document["detail"]
 
 
 def test_the_first_administrator_gets_a_one_time_link(errata):
@@ -297,11 +297,21 @@ def test_what_is_live_before_the_first_promotion_is_the_base_model(errata, proje
 
 
 def test_the_ledger_is_intact(errata, project):
-    assert errata("ledger", "verify") == (0, {"intact": True, "broken": []})
+    status, document = errata("ledger", "verify")
+    assert (status, document["intact"], document["broken"]) == (0, True, [])
+    head = "{seq}:{sha256}".format(**document["head"])
+    assert errata("ledger", "verify", "--head", head)[0] == 0
+    with runtime.from_environment().db.transaction() as session:
+        forget_history(session.connection())
+        session.execute(text("DELETE FROM ledger_entry WHERE seq = :seq"), document["head"])
+    assert errata("ledger", "verify")[0] == 0  # the chain alone does not know how long it was
+    status, document = errata("ledger", "verify", "--head", head)
+    assert (status, document["intact"]) == (1, False)
 
 
 def test_a_changed_ledger_is_one_document_and_exits_1(errata, project):
     with runtime.from_environment().db.transaction() as session:
+        forget_history(session.connection())
         session.execute(text("UPDATE ledger_entry SET actor = 'nobody' WHERE seq = 1"))
     status, document = errata("ledger", "verify")
     assert (status, document["intact"]) == (1, False)
@@ -393,8 +403,9 @@ def test_somebody_can_be_let_into_one_project_only(errata, project):
 
 
 def test_a_project_can_want_two_persons(errata, project):
-    assert errata("projects", "set", project, "--two-persons")[1]["needs_two_persons"] is True
-    assert errata("projects", "set", project, "--random-share", "0.1")[1]["needs_two_persons"] is True
+    assert errata("projects", "set", project, "--persons-needed", "2")[1]["persons_needed"] == 2
+    assert errata("projects", "set", project, "--random-share", "0.1")[1]["persons_needed"] == 2
+    assert errata("projects", "set", project, "--persons-needed", "0")[1]["code"] == "invalid"
 
 
 def test_a_table_for_a_file_or_another_program_is_lines_with_tabs_between_cells(capsys):
@@ -412,3 +423,48 @@ def test_an_artifact_store_that_cannot_be_read_is_named_with_what_is_missing(err
         status, problem = errata("init", "--admin", "olga")
     assert (status, problem["code"]) == (78, "configuration")
     assert problem["detail"].startswith("ERRATA_ARTIFACTS_URL: ") and told in problem["detail"]
+
+
+def test_lists_go_on_at_their_cursor(errata, project, criteria, monkeypatch):
+    errata("criteria", "set", project, criteria)
+    with runtime.from_environment().db.transaction() as session:
+        row = _project(session)
+        for number in (1, 2, 3):
+            add_evaluation(session, row, add_challenger(session, row, number=number))
+    monkeypatch.setattr("service.cli.listings.PAGE", 2)
+    _, first = errata("models", "list", "-p", project)
+    _, rest = errata("models", "list", "-p", project, "--after", first["next_cursor"])
+    assert [each["number"] for each in first["items"] + rest["items"]] == [3, 2, 1, 0]
+    assert rest["next_cursor"] is None
+    for noun in ("runs", "evaluations"):
+        assert len(errata(noun, "list", "-p", project)[1]["items"]) == 2
+    assert errata("tasks", "list", "-p", project)[1] == {"items": [], "next_cursor": None}
+
+
+def test_people_are_given_roles_and_kept_out(errata, project):
+    errata("users", "add", "ann", "--role", "annotator")
+    assert errata("users", "role", "ann", "--role", "approver", "-p", project)[0] == 0
+    assert errata("users", "disable", "olga")[1]["code"] == "wrong_state"  # nobody else may do everything
+    assert errata("users", "disable", "ann")[0] == 0
+    (ann, olga) = errata("users", "list")[1]["items"]
+    assert (ann["name"], ann["role"], ann["projects"]) == ("ann", "annotator", {project: "approver"})
+    assert ann["disabled_at"] and not olga["disabled_at"]
+    assert "/sign-in/" in errata("users", "link", "olga")[1]["sign_in_url"]
+
+
+@pytest.mark.parametrize(
+    ("noun", "content"),
+    [
+        ("reasons", '{"late": {"severity": 2}}'),
+        ("guidelines", "# Be strict"),
+        ("glossary", '{"terms": {"refund": ["money back"]}}'),
+    ],
+)
+def test_documents_are_set_from_files_and_shown(errata, project, tmp_path, noun, content):
+    file = tmp_path / "document"
+    file.write_text(content)
+    before = errata(noun, "show", project)[1]["version"]
+    assert errata(noun, "set", project, str(file))[1]["version"] == before + 1
+    shown = errata(noun, "show", project)[1]
+    assert shown["version"] == before + 1 and shown["content"]
+    assert errata(noun, "set", project, str(tmp_path / "none"))[1]["code"] == "invalid"

@@ -318,13 +318,13 @@ class TestSettings:
             assert len(session.exec(select(Document)).all()) == before
 
     def test_switches_change_how_the_project_works(self, ada, runtime):
-        ada.post("/p/clinic/settings/switches", random_share="0.25", needs_two_persons="true")
+        ada.post("/p/clinic/settings/switches", random_share="0.25", persons_needed="3")
         with runtime.db.reading() as session:
             project = projects.find(session, "clinic")
-        assert (project.random_share, project.needs_two_persons) == (0.25, True)
+        assert (project.random_share, project.persons_needed) == (0.25, 3)
         ada.post("/p/clinic/settings/switches", random_share="0.25")
         with runtime.db.reading() as session:
-            assert projects.find(session, "clinic").needs_two_persons is False
+            assert projects.find(session, "clinic").persons_needed == 3
 
     def test_a_key_is_shown_once_works_and_can_be_revoked(self, ada, runtime, client):
         shown = ada.post("/p/clinic/settings/keys", kind="secret", name="backend").text

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta, timezone
+from random import Random
 from uuid import uuid4
 
 import pytest
@@ -26,13 +27,18 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
+from sqlalchemy.schema import CreateTable
 from sqlmodel import Session, SQLModel, col, select
 
+from retrain.types import sha256_of
 from service import ledger, migrations
 from service.db import Database
 from service.errors import ConfigurationError
+from service.stages import promotion
 from service.tables import (
+    Decision,
     InboxEvent,
     LedgerEntry,
     User,
@@ -48,6 +54,7 @@ ENTRIES = 6
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CHAINED_FALSELY = {"previous": f"sha256:{'1' * 64}", "sha256": f"sha256:{'2' * 64}"}
 EDITS = {
+    "id": uuid4(),
     "actor": "eve",
     "action": "undo",
     "subject": "another",
@@ -160,6 +167,16 @@ class TestMigrations:
             context = MigrationContext.configure(connection, opts={"compare_type": True})
             assert compare_metadata(context, SQLModel.metadata) == []
 
+    def test_a_revision_is_named_after_its_tables(self):
+        """So that a database of an unreleased state with other tables is refused, and not half understood."""
+        dialects = (sqlite.dialect(), postgresql.dialect())
+        tables = [
+            str(CreateTable(table).compile(dialect=dialect))
+            for dialect in dialects
+            for table in SQLModel.metadata.sorted_tables
+        ]
+        assert migrations.head() == f"v1_{sha256_of(tables).removeprefix('sha256:')[:8]}"
+
     def test_upgrading_twice_changes_nothing(self, empty_db):
         migrations.upgrade(empty_db)
         with empty_db.transaction() as session:
@@ -249,6 +266,36 @@ class TestLedger:
             connection.execute(insert(LedgerEntry).values(id=uuid7(), created_at=EPOCH, seq=4, **forged))
             assert _broken_in(connection)
 
+    def test_whatever_a_row_is_made_of_is_chained(self):
+        assert set(LedgerEntry.__table__.columns.keys()) == {"project_id", *EDITS}
+
+    def test_a_ledger_without_entries_is_none(self, db, tampering):
+        with db.transaction() as session:
+            builders.add_project(session)
+        with tampering() as connection:
+            connection.execute(delete(LedgerEntry))
+            assert _broken_in(connection) == ["every entry is missing"]
+
+    def test_a_thousand_mutations_are_found(self, tampering):
+        draw = Random(CHOSEN.mutations)
+        for _ in range(CHOSEN.mutations):
+            with tampering() as connection:
+                _mutate(connection, draw)
+                assert _broken_in(connection)
+
+    @pytest.mark.parametrize("table", ["ledger_entry", "promotion", "approval"])
+    @pytest.mark.parametrize("change", ["UPDATE {} SET created_at = created_at", "DELETE FROM {}"])
+    def test_the_database_itself_refuses_to_change_history(self, db, table, change):
+        _write(db)
+        with db.transaction() as session:
+            _decide(session)
+        with pytest.raises(DBAPIError, match="rows are only added"), db.engine.begin() as connection:
+            connection.exec_driver_sql(change.format(table))
+        with db.engine.connect() as connection, connection.begin() as transaction:
+            builders.forget_history(connection)
+            assert connection.exec_driver_sql(change.format(table)).rowcount > 0
+            transaction.rollback()
+
     def test_removed_newest_entries_show_only_against_a_head_kept_elsewhere(self, tampering):
         with tampering() as connection:
             _delete(connection, ENTRIES)
@@ -283,6 +330,7 @@ def tampering(db: Database) -> Callable[[], AbstractContextManager[Connection]]:
     @contextmanager
     def opened() -> Iterator[Connection]:
         with db.engine.connect() as connection, connection.begin() as transaction:
+            builders.forget_history(connection)
             yield connection
             transaction.rollback()
 
@@ -332,6 +380,43 @@ def _write(db: Database) -> None:
         with db.transaction() as session:
             facts = {"number": number}
             ledger.append(session, actor="ann", action="act", subject=str(number), facts=facts)
+
+
+def _decide(session: Session) -> None:
+    """A decision on a challenger, in a project of its own."""
+    project = builders.add_project(session)
+    builders.add_criteria(session, project)
+    evaluation = builders.add_evaluation(session, project, builders.add_challenger(session, project))
+    user, _ = builders.add_person(session, Role.APPROVER)
+    seen = promotion.what_to_approve(session, evaluation)
+    promotion.decide(
+        session,
+        project,
+        evaluation_id=evaluation.id,
+        model_version=1,
+        adapter_sha256=seen["adapter"],
+        training_set=seen["training_set"],
+        decision=Decision.APPROVED,
+        reason="better",
+        user=user,
+    )
+
+
+def _mutate(connection: Connection, draw: Random) -> None:
+    """Edit an entry, delete one with others after it, move one, or swap two."""
+    number = draw.randint(1, ENTRIES - 1)
+    other = draw.choice([each for each in range(1, ENTRIES + 1) if each != number])
+    kind = draw.choice(["edit", "delete", "move", "swap"])
+    if kind == "edit":
+        column = draw.choice(["actor", "action", "subject", "previous", "sha256"])
+        _edit(connection, number, **{column: f"{draw.getrandbits(64):x}"})
+    elif kind == "delete":
+        _delete(connection, number)
+    elif kind == "move":
+        _edit(connection, number, seq=ENTRIES + draw.randint(1, 9))
+    else:
+        for entry, moved in ((number, 99), (other, number), (99, other)):
+            _edit(connection, entry, seq=moved)
 
 
 def _edit(connection: Connection, number: int, **columns: object) -> None:

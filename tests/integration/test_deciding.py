@@ -94,9 +94,9 @@ class Challenger:
         with self.runtime.db.transaction() as session:
             session.exec(select(TrainingRun)).one().requested_by = who.user.id
 
-    def needs_two_persons(self) -> None:
+    def needs_persons(self, count: int) -> None:
         with self.runtime.db.transaction() as session:
-            session.exec(select(Project)).one().needs_two_persons = True
+            session.exec(select(Project)).one().persons_needed = count
 
 
 class TestDecisions:
@@ -134,7 +134,7 @@ class TestDecisions:
 
     def test_who_asked_for_the_training_does_not_approve_it_alone(self, runtime, challenger, ada):
         challenger.requested_by(ada)
-        challenger.needs_two_persons()
+        challenger.needs_persons(2)
         answer = challenger.decide(ada)
         assert answer.status_code == 409 and "somebody else approves" in answer.text
         assert challenger.decisions() == 0
@@ -142,7 +142,7 @@ class TestDecisions:
 
     def test_through_the_api_neither(self, runtime, challenger, ada, client):
         challenger.requested_by(ada)
-        challenger.needs_two_persons()
+        challenger.needs_persons(2)
         form = challenger.form(ada)
         with runtime.db.transaction() as session:
             token = people.add_token(session, "ada", actor="test")
@@ -159,9 +159,31 @@ class TestDecisions:
 
     def test_who_asked_for_the_training_may_reject_it(self, challenger, ada):
         challenger.requested_by(ada)
-        challenger.needs_two_persons()
+        challenger.needs_persons(2)
         assert challenger.decide(ada, decision="rejected").status_code == 303
         assert challenger.state() is ModelState.REFUSED
+
+    def test_of_three_persons_two_approve_what_the_third_asked_for(self, runtime, challenger, ada):
+        eve, bob = (person(runtime, Role.APPROVER, name=name) for name in ("eve", "bob"))
+        challenger.requested_by(ada)
+        challenger.needs_persons(3)
+        challenger.decide(eve)
+        assert "1 more person has to approve it" in ada.get("/p/clinic/models").text
+        assert "Is it to go live?" in ada.get("/p/clinic/").text
+        answer = challenger.promote(eve)
+        assert answer.status_code == 409 and "1 more person has to approve it" in answer.text
+        challenger.decide(eve)
+        assert challenger.promote(eve).status_code == 409  # one voice each
+        challenger.decide(bob)
+        assert "Promote" in ada.get("/p/clinic/models").text
+        assert challenger.promote(eve).status_code == 303
+
+    def test_what_a_trigger_asked_for_two_persons_approve(self, runtime, challenger, ada):
+        challenger.needs_persons(2)
+        assert challenger.decide(ada).status_code == 303
+        assert challenger.promote(ada).status_code == 409
+        challenger.decide(person(runtime, Role.APPROVER, name="eve"))
+        assert challenger.promote(ada).status_code == 303
 
     def test_without_the_rule_one_person_does_both(self, challenger, ada):
         challenger.requested_by(ada)

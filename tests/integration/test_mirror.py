@@ -17,11 +17,12 @@ from retrain import export, parquet
 from retrain.audit import Repair, RepairKind, Severity
 from retrain.base_models import locate
 from retrain.types import Example, Split
+from service import champions
 from service import settings as service_settings
 from service.clock import utcnow
 from service.errors import ConfigurationError, TryAgain
 from service.jobs import mirror
-from service.stages import mirroring, promotion
+from service.stages import mirroring
 from service.tables import (
     Job,
     JobKind,
@@ -137,9 +138,7 @@ class Team(Desk):
                 select(ModelVersion).where(ModelVersion.state == ModelState.CHALLENGER)
             ).one()
             user, _ = builders.add_person(session, Role.OPERATOR)
-            promotion._switch(
-                session, project, model, PromotionKind.PROMOTION, user=user, reason="better", approval=None
-            )
+            champions.switch(session, project, model, PromotionKind.PROMOTION, user=user, reason="better")
 
     def pending(self, kind: JobKind) -> int:
         with self.runtime.db.reading() as session:

@@ -10,13 +10,11 @@ from flask.testing import FlaskClient
 from sqlmodel import col, select
 
 from retrain.types import sha256_of
-from service import ledger
+from service import champions, ledger
 from service.errors import NotFound
 from service.runtime import Runtime
-from service.stages import promotion
 from service.tables import (
     Approval,
-    Document,
     DocumentKind,
     Evaluation,
     EvaluationState,
@@ -248,18 +246,37 @@ def test_there_is_nothing_to_roll_back_to_at_first(desk):
     assert_refused(desk.promote(action="rollback", reason="complaints"), "wrong_state")
 
 
+@pytest.mark.parametrize("decide", ["approve", "rollback"])
+def test_nothing_is_decided_without_a_reason(desk, decide):
+    desk.goes_live(1)
+    seen = desk.challenger(2)
+    said = {"reason": " \n"}
+    answer = desk.approve(seen, **said) if decide == "approve" else desk.promote(action="rollback", **said)
+    assert (answer.status_code, answer.json["code"]) == (422, "invalid")
+    assert desk.champion()["model_version"] == 1
+
+
+def test_a_suite_that_changed_makes_what_was_judged_by_the_old_one_stale(desk):
+    first, second = desk.challenger(1), desk.challenger(2)
+    assert desk.approve(first).status_code == 201
+    with desk.runtime.db.transaction() as session:
+        session.add(builders.successor(session, desk.project, DocumentKind.SUITE))
+    assert_refused(desk.promote(model_version=1), "approval_stale")
+    assert_refused(desk.approve(second), "approval_stale")
+
+
 def test_history_tells_what_was_live_at_any_moment(any_desk):
     any_desk.goes_live(1)
     any_desk.promote(action="rollback", reason="complaints")
     moments = [row.created_at for row in any_desk.rows(Promotion)]
     just_before = timedelta(microseconds=1)
     with any_desk.runtime.db.reading() as session:
-        live = [promotion.live_at(session, any_desk.project, at)[1].number for at in [*moments, None]]
+        live = [champions.live_at(session, any_desk.project, at)[1].number for at in [*moments, None]]
         earlier = [
-            promotion.live_at(session, any_desk.project, at - just_before)[1].number for at in moments[1:]
+            champions.live_at(session, any_desk.project, at - just_before)[1].number for at in moments[1:]
         ]
         with pytest.raises(NotFound):
-            promotion.live_at(session, any_desk.project, moments[0] - just_before)
+            champions.live_at(session, any_desk.project, moments[0] - just_before)
     assert live == [0, 1, 0, 0]
     assert earlier == [0, 1]
 
@@ -365,9 +382,7 @@ def test_gate_rules_that_change_make_what_was_judged_by_the_old_ones_stale(desk)
     first, second = desk.challenger(1), desk.challenger(2)
     assert desk.approve(first).status_code == 201
     with desk.runtime.db.transaction() as session:
-        rules = session.get_one(Document, builders.newest(session, desk.project, DocumentKind.GATE_RULES))
-        changed = rules.model_dump(exclude={"id", "created_at"})
-        session.add(Document(**changed | {"version": rules.version + 1, "sha256": sha256_of("other rules")}))
+        session.add(builders.successor(session, desk.project, DocumentKind.GATE_RULES))
     assert_refused(desk.promote(model_version=1), "approval_stale")
     assert_refused(desk.approve(second), "approval_stale")
 

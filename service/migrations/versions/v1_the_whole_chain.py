@@ -4,12 +4,13 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "v1"
+revision = "v1_882226af"  # after its tables: a test says what it is to be
 down_revision = None
 branch_labels = None
 depends_on = None
 
 JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
+APPEND_ONLY = ("ledger_entry", "promotion", "approval")
 
 
 def upgrade() -> None:
@@ -69,7 +70,7 @@ def upgrade() -> None:
         sa.Column("settlement_bar", sa.Float(), nullable=False),
         sa.Column("gold_share", sa.Float(), nullable=False),
         sa.Column("repeat_weeks", sa.Integer(), nullable=False),
-        sa.Column("needs_two_persons", sa.Boolean(), nullable=False),
+        sa.Column("persons_needed", sa.Integer(), nullable=False),
         sa.Column("needs_blindness", sa.Boolean(), nullable=False),
         sa.Column("compares_id", sa.Uuid(), nullable=True),
         sa.Column("daily_capacity", sa.Integer(), nullable=False),
@@ -1468,6 +1469,7 @@ def upgrade() -> None:
                 "first",
                 "promotion",
                 "rollback",
+                "override",
                 name="promotionkind",
                 native_enum=False,
                 create_constraint=True,
@@ -1790,6 +1792,28 @@ def upgrade() -> None:
         postgresql_where=sa.text("erased_at IS NOT NULL"),
     )
     # ### end Alembic commands ###
+    for table in APPEND_ONLY:
+        _forbid_changes(table)
+
+
+def _forbid_changes(table: str) -> None:
+    """Have the database itself refuse to change or remove a row of history."""
+    said = f"{table}: rows are only added"
+    if op.get_context().dialect.name == "sqlite":
+        for event in ("UPDATE", "DELETE"):
+            op.execute(
+                f"CREATE TRIGGER {table}_refuses_{event.lower()} BEFORE {event} ON {table} "
+                f"BEGIN SELECT RAISE(ABORT, '{said}'); END"
+            )
+        return
+    op.execute(
+        f"CREATE FUNCTION {table}_refuses() RETURNS trigger LANGUAGE plpgsql "
+        f"AS $$ BEGIN RAISE EXCEPTION '{said}'; END $$"
+    )
+    op.execute(
+        f"CREATE TRIGGER {table}_refuses_changes BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
+        f"FOR EACH STATEMENT EXECUTE FUNCTION {table}_refuses()"
+    )
 
 
 def downgrade() -> None:
@@ -2016,3 +2040,6 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_project_compares_id"), table_name="project")
     op.drop_table("project")
     # ### end Alembic commands ###
+    if op.get_context().dialect.name == "postgresql":
+        for table in APPEND_ONLY:
+            op.execute(f"DROP FUNCTION {table}_refuses()")

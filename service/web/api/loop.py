@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 from uuid import UUID
 
 from flask import Blueprint
-from pydantic import Field
+from pydantic import Field, model_validator
 from sqlalchemy import ColumnElement
 from sqlmodel import Session, SQLModel, col, select
 
@@ -140,11 +140,23 @@ class ApprovalIn(Schema):
 
 
 class PromotionIn(ProjectIn):
-    """Promote an approved version (the newest by default), or roll back to the one before."""
+    """Promote an approved version (the newest by default), roll back to the one before, or put any one live at once.
 
-    action: Literal["promote", "rollback"] = "promote"
+    A rollback is refused if the champion is no longer the one of the promotion `seen_seq`. An override needs
+    `model_version`, `reason` and the token of a second person who may approve.
+    """
+
+    action: Literal["promote", "rollback", "override"] = "promote"
     model_version: Number | None = None
     reason: str = Field(default="", max_length=2000)
+    seen_seq: Number | None = None
+    second_token: str = Field(default="", max_length=200)
+
+    @model_validator(mode="after")
+    def names_what_it_overrides(self) -> Self:
+        if self.action == "override" and self.model_version is None:
+            raise ValueError("model_version: name the one that is to be live")
+        return self
 
 
 def ask(
@@ -270,12 +282,21 @@ def approve(session: Session, caller: Caller, body: ApprovalIn) -> Document:
 @bp.post("/promotions")
 @endpoint(access=Access.APPROVER, body=PromotionIn, returns=Document, status=201)
 def promote(session: Session, caller: Caller, body: PromotionIn) -> Document:
-    """Make an approved version the champion, or roll back."""
+    """Make an approved version the champion, roll back, or put a version live past gate and approval."""
     project, user = caller.of_project(session, body.project), caller.person
     if body.action == "promote":
         done = promotion.promote(session, project, model_version=body.model_version, user=user)
+    elif body.action == "rollback":
+        done = promotion.roll_back(session, project, reason=body.reason, user=user, seen_seq=body.seen_seq)
     else:
-        done = promotion.roll_back(session, project, reason=body.reason, user=user)
+        done = promotion.override(
+            session,
+            project,
+            model_version=body.model_version or 0,
+            reason=body.reason,
+            user=user,
+            second_token=body.second_token,
+        )
     return Document(
         item=answers.describe_promotion(done, session.get_one(ModelVersion, done.model_version_id))
     )

@@ -9,8 +9,9 @@ from pydantic import ConfigDict, Field
 from sqlmodel import Session
 
 from retrain.types import sha256_of
+from service import champions
 from service.answers import describe_promotion
-from service.stages import intake, promotion
+from service.stages import intake
 from service.web.answering import ask
 from service.web.auth import Access, Caller
 from service.web.endpoint import Schema, endpoint
@@ -80,7 +81,7 @@ class ChatOut(Schema):
 def champion(session: Session, caller: Caller, query: ProjectQuery) -> dict[str, Any]:
     """Tell which model version is live."""
     project = caller.of_project(session, query.project)
-    return describe_promotion(*promotion.live_at(session, project, None))
+    return describe_promotion(*champions.live_at(session, project, None))
 
 
 @bp.post("/chat/completions")

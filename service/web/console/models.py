@@ -1,5 +1,6 @@
 """Model versions and the decisions about them: approve, reject, promote, roll back, and what was live when."""
 
+from collections.abc import Sequence
 from typing import Literal
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from service.answers import newest_set
 from service.answers.consolidation import proposal
 from service.answers.erasures import learned_from_erased
 from service.answers.outcomes import outcomes_of
+from service.champions import persons_missing
 from service.clock import utcnow
 from service.stages import promotion
 from service.tables import Approval, Decision, Evaluation, JobKind, ModelState, ModelVersion, Promotion, User
@@ -48,6 +50,14 @@ class RollbackForm(Form):
     reason: str = Field(min_length=1, max_length=2000)
 
 
+class OverrideForm(Form):
+    """Which version is to be live at once, why, and who else says so."""
+
+    model_version: int
+    reason: str = Field(min_length=1, max_length=2000)
+    second_token: str = Field(max_length=200)
+
+
 @bp.get("/p/<slug>/models")
 @page(Access.READER)
 def models(desk: Desk) -> str:
@@ -81,6 +91,7 @@ def models(desk: Desk) -> str:
         versions=versions,
         evaluation_of={each.model_version_id: each for each in judged},
         approval_of={approval.model_version_id: (approval, user) for approval, user in approvals},
+        missing=_missing(desk, versions, judged),
         history=history,
         outcomes=outcomes_of(desk.session, desk.project),
         newest_set=newest_set(desk.session, desk.project.id),
@@ -152,3 +163,23 @@ def roll_back(desk: Desk, form: RollbackForm) -> Response:
     )
     number = desk.session.get_one(ModelVersion, done.model_version_id).number
     return desk.done(f"Version {number} is live again.", "console.models")
+
+
+@bp.post("/p/<slug>/override")
+@page(Access.APPROVER, form=OverrideForm)
+@guesses_again
+def override(desk: Desk, form: OverrideForm) -> Response:
+    """Put any version live past gate and approval: two persons, and everybody hears it."""
+    desk.confirm()
+    promotion.override(desk.session, desk.project, user=desk.user, **form.model_dump())
+    return desk.done(f"Version {form.model_version} is live, past the gate.", "console.models")
+
+
+def _missing(desk: Desk, versions: Sequence[ModelVersion], judged: Sequence[Evaluation]) -> dict[UUID, int]:
+    """Return how many more persons must approve each challenger that one has approved."""
+    waiting = {each.id for each in versions if each.state is ModelState.CHALLENGER}
+    return {
+        each.model_version_id: persons_missing(desk.session, desk.project, each)
+        for each in judged
+        if each.model_version_id in waiting
+    }

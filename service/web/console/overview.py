@@ -11,9 +11,9 @@ from service.answers.annotators import of_person
 from service.answers.next_step import next_step
 from service.answers.overview import COUNTED, effort, flag_rates, loop
 from service.answers.tools import in_tools
+from service.champions import live_at
 from service.clock import utcnow
 from service.projects import NewProject
-from service.stages.promotion import live_at
 from service.tables import ConnectorKind, Project, ProjectKind
 from service.web.auth import PEOPLE, Access
 from service.web.console.page import Desk, Form, bp, page, see_other

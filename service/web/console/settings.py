@@ -68,7 +68,7 @@ class SwitchesForm(Form):
     random_share: float = Field(ge=0, le=1)
     suggestion: SuggestionSource = SuggestionSource.NONE
     blind_share: float = Field(default=0.3, ge=0, le=1)
-    needs_two_persons: bool = False
+    persons_needed: int | None = Field(default=None, ge=1, le=projects.MAX_PERSONS)
     needs_blindness: bool = False
     admission_bar: float = Field(default=0.9, gt=0, lt=1)
     settlement_bar: float | None = None

@@ -1,0 +1,66 @@
+"""What there is: a project's models, runs, evaluations and tasks, as lists that go on at a cursor."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+from sqlmodel import SQLModel, col, select
+
+from service.cli.console import AsJson, Project, find_project, show
+from service.cli.loop import runs_app
+from service.cli.models import model_app
+from service.tables import AnnotationTask, Evaluation, ModelVersion, TrainingRun
+
+PAGE = 50
+After = Annotated[
+    UUID | None, typer.Option(help="Go on where `next_cursor` says that the list before ended.")
+]
+
+app = typer.Typer()
+evaluations_app, tasks_app = (typer.Typer(no_args_is_help=True) for _ in range(2))
+app.add_typer(evaluations_app, name="evaluations", help="How challengers were judged.")
+app.add_typer(tasks_app, name="tasks", help="What experts are asked.")
+
+
+@model_app.command("list")
+def list_models(project: Project, cursor: After = None, as_json: AsJson = False) -> None:
+    """List a project's model versions, the newest first."""
+    fields = ("id", "number", "state", "base_model", "adapter_sha256", "created_at")
+    _list(ModelVersion, fields, project, cursor, as_json=as_json)
+
+
+@runs_app.command("list")
+def list_runs(project: Project, cursor: After = None, as_json: AsJson = False) -> None:
+    """List a project's trainings, the newest first."""
+    fields = ("id", "state", "training_set_id", "failure", "created_at", "finished_at")
+    _list(TrainingRun, fields, project, cursor, as_json=as_json)
+
+
+@evaluations_app.command("list")
+def list_evaluations(project: Project, cursor: After = None, as_json: AsJson = False) -> None:
+    """List a project's evaluations, the newest first."""
+    fields = ("id", "model_version_id", "state", "sentence", "created_at")
+    _list(Evaluation, fields, project, cursor, as_json=as_json)
+
+
+@tasks_app.command("list")
+def list_tasks(project: Project, cursor: After = None, as_json: AsJson = False) -> None:
+    """List what experts are asked, the newest first."""
+    fields = ("id", "purpose", "state", "response_id", "priority", "created_at")
+    _list(AnnotationTask, fields, project, cursor, as_json=as_json)
+
+
+def _list(
+    table: type[SQLModel], fields: Sequence[str], slug: str, cursor: UUID | None, *, as_json: bool
+) -> None:
+    rows: Any = table
+    runtime, project = find_project(slug)
+    asked = select(rows).where(rows.project_id == project.id).order_by(col(rows.id).desc()).limit(PAGE + 1)
+    if cursor:
+        asked = asked.where(col(rows.id) < cursor)
+    with runtime.db.reading() as session:
+        found = session.exec(asked).all()
+    shown = [row.model_dump(mode="json", include=set(fields)) for row in found[:PAGE]]
+    items = [{name: each[name] for name in fields} for each in shown]
+    show({"items": items, "next_cursor": items[-1]["id"] if len(found) > PAGE else None}, as_json=as_json)
