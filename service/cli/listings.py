@@ -13,7 +13,7 @@ from service.cli.models import model_app
 from service.tables import AnnotationTask, Evaluation, ModelVersion, TrainingRun
 
 PAGE = 50
-After = Annotated[
+Cursor = Annotated[
     UUID | None, typer.Option(help="Go on where `next_cursor` says that the list before ended.")
 ]
 
@@ -24,28 +24,28 @@ app.add_typer(tasks_app, name="tasks", help="What experts are asked.")
 
 
 @model_app.command("list")
-def list_models(project: Project, cursor: After = None, as_json: AsJson = False) -> None:
+def list_models(project: Project, cursor: Cursor = None, as_json: AsJson = False) -> None:
     """List a project's model versions, the newest first."""
     fields = ("id", "number", "state", "base_model", "adapter_sha256", "created_at")
     _list(ModelVersion, fields, project, cursor, as_json=as_json)
 
 
 @runs_app.command("list")
-def list_runs(project: Project, cursor: After = None, as_json: AsJson = False) -> None:
+def list_runs(project: Project, cursor: Cursor = None, as_json: AsJson = False) -> None:
     """List a project's trainings, the newest first."""
     fields = ("id", "state", "training_set_id", "failure", "created_at", "finished_at")
     _list(TrainingRun, fields, project, cursor, as_json=as_json)
 
 
 @evaluations_app.command("list")
-def list_evaluations(project: Project, cursor: After = None, as_json: AsJson = False) -> None:
+def list_evaluations(project: Project, cursor: Cursor = None, as_json: AsJson = False) -> None:
     """List a project's evaluations, the newest first."""
     fields = ("id", "model_version_id", "state", "sentence", "created_at")
     _list(Evaluation, fields, project, cursor, as_json=as_json)
 
 
 @tasks_app.command("list")
-def list_tasks(project: Project, cursor: After = None, as_json: AsJson = False) -> None:
+def list_tasks(project: Project, cursor: Cursor = None, as_json: AsJson = False) -> None:
     """List what experts are asked, the newest first."""
     fields = ("id", "purpose", "state", "response_id", "priority", "created_at")
     _list(AnnotationTask, fields, project, cursor, as_json=as_json)

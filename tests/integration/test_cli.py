@@ -433,7 +433,7 @@ def test_lists_go_on_at_their_cursor(errata, project, criteria, monkeypatch):
             add_evaluation(session, row, add_challenger(session, row, number=number))
     monkeypatch.setattr("service.cli.listings.PAGE", 2)
     _, first = errata("models", "list", "-p", project)
-    _, rest = errata("models", "list", "-p", project, "--after", first["next_cursor"])
+    _, rest = errata("models", "list", "-p", project, "--cursor", first["next_cursor"])
     assert [each["number"] for each in first["items"] + rest["items"]] == [3, 2, 1, 0]
     assert rest["next_cursor"] is None
     for noun in ("runs", "evaluations"):
