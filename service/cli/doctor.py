@@ -5,6 +5,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,18 +13,33 @@ import httpx
 import typer
 from redis.exceptions import RedisError
 from rq.cron import CronScheduler
+from sqlalchemy import func
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, col, select
 
-from service import migrations, projects, settings, supervisor, tools
+from service import ledger, migrations, projects, settings, supervisor, tools
 from service.cli.console import TRY_AGAIN, AsJson, show
+from service.clock import utcnow
 from service.queue import QUEUES
 from service.runtime import Runtime, from_environment
 from service.settings import Settings
-from service.tables import ApiKey, ConnectorKind, DocumentKind, Project, Role, User
+from service.tables import (
+    ApiKey,
+    ConnectorKind,
+    DocumentKind,
+    Job,
+    JobState,
+    Mirror,
+    Notice,
+    NoticeState,
+    Project,
+    Role,
+    User,
+)
 
 OK, STARTING, WARNING, FAILED = "ok", "starting", "warning", "failed"
 MIN_FREE_GB = 2
+RECENTLY = timedelta(days=7)
 UP, WAIT = "run: ./run up", "it comes up; look again in a moment"
 app = typer.Typer()
 
@@ -70,6 +86,7 @@ def _database(runtime: Runtime) -> Iterator[Check]:
             return
         with runtime.db.reading() as session:
             yield from _people_and_projects(session)
+            yield from _left_behind(session)
     except DBAPIError as error:
         yield Check("database", FAILED, str(error.orig).splitlines()[0], "correct ERRATA_DATABASE_URL")
 
@@ -93,6 +110,30 @@ def _people_and_projects(session: Session) -> Iterator[Check]:
         detail = f"lacks {', '.join(lacks)}" if lacks else "has criteria and a key"
         remedy = "its overview in the console leads on"
         yield _check(f"project {project.slug}", not lacks, detail, remedy, otherwise=WARNING)
+
+
+def _left_behind(session: Session) -> Iterator[Check]:
+    """What went wrong while nobody looked."""
+    broken = list(ledger.broken(session))
+    remedy = "find out who changed it; errata restore brings a backup into an empty installation"
+    yield _check(
+        "ledger", not broken, "; ".join(broken[:3]) or f"{ledger.head(session)['seq']} entries", remedy
+    )
+    given_up = select(func.count()).where(
+        Job.state == JobState.DEAD, col(Job.finished_at) > utcnow() - RECENTLY
+    )
+    unheard = select(func.count()).where(
+        Notice.state == NoticeState.DEAD, Notice.created_at > utcnow() - RECENTLY
+    )
+    for name, rows, remedy in (
+        ("jobs", given_up, "errata jobs list says why; errata jobs retry ID"),
+        ("notices", unheard, "errata notices list PROJECT says why; errata notices again ID"),
+    ):
+        count = session.exec(rows).one()
+        yield _check(name, not count, f"{count} given up this week", remedy, otherwise=WARNING)
+    failed = session.exec(select(Mirror.failure).where(col(Mirror.failure).is_not(None))).all()
+    detail = failed[0] if failed and failed[0] else "all sets that were copied are there"
+    yield _check("data repository", not failed, detail, "errata sets mirror SET", otherwise=WARNING)
 
 
 def _processes(runtime: Runtime, chosen: Settings) -> Iterator[Check]:

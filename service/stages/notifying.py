@@ -1,6 +1,6 @@
 """Beside the loop: send what others are to hear of, signed, and again until they have heard it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 from standardwebhooks import Webhook
 
 from retrain.types import canonical_json
-from service import notices, tokens
+from service import ledger, notices, tokens
 from service.clock import utcnow
 from service.errors import AddressRefused, Invalid, TryAgain
 from service.queue import Lease
@@ -67,7 +67,8 @@ def _serve(runtime: Runtime, lease: Lease, post: Post, until: datetime, target_i
             if notice is None:
                 return count
             url = session.get_one(NoticeTarget, target_id).url
-            body = _body(runtime, notice, session.get_one(Project, notice.project_id).slug)
+            slug = session.get_one(Project, notice.project_id).slug
+            body = _body(runtime, notice, slug, head=ledger.head(session))
         status, failure = _attempt(runtime, post, notice, url, body)
         with lease.transaction() as session:
             _record(session, notice.id, runtime.settings.notice_retry_seconds, status, failure)
@@ -112,7 +113,8 @@ def _record(session: Session, notice_id: UUID, rests: Sequence[float], status: i
         notices.disable(session, session.get_one(NoticeTarget, notice.target_id), "answered 410 Gone")
 
 
-def _body(runtime: Runtime, notice: Notice, slug: str) -> str:
+def _body(runtime: Runtime, notice: Notice, slug: str, *, head: Mapping[str, Any]) -> str:
+    """Write what a target gets; with the `ledger`'s head kept there, an end that is cut off here is found."""
     facts = {name: str(value) for name, value in notice.facts.items()}
     page = next(page for name, page in PAGES.items() if name in facts)
     if "feedback" in facts:
@@ -122,6 +124,7 @@ def _body(runtime: Runtime, notice: Notice, slug: str) -> str:
         "type": notice.kind.value,
         "timestamp": notice.created_at.isoformat(),
         "data": {"project": slug, **notice.facts, "url": url},
+        "ledger": head,
     }
     return canonical_json(document).decode()
 

@@ -41,6 +41,7 @@ def test_the_loop_makes_a_wrong_model_better_and_can_prove_how(clinic: Clinic):
     assert set(clinic.states_of_flags()) == {"live", "declined", "corrected"}
     clinic.roll_back()
     assert clinic.champion().number == 0
+    eventually(lambda: clinic.who_answers() == "v0", 5)
     assert clinic.ledger_is_intact()
 
 

@@ -12,8 +12,9 @@ from sqlmodel import col, select
 
 from service import cli, label_studio_server, runtime, supervisor, tool_server
 from service.cli import console, loop
+from service.clock import utcnow
 from service.errors import JobFailed
-from service.tables import ApiKey, ConnectorKind, JobKind
+from service.tables import ApiKey, ConnectorKind, Job, JobKind, JobState, uuid7
 from service.tool_server import Account, Running, Secrets
 from tests.builders import add_challenger, add_evaluation, add_set, forget_history
 
@@ -468,3 +469,21 @@ def test_documents_are_set_from_files_and_shown(errata, project, tmp_path, noun,
     shown = errata(noun, "show", project)[1]
     assert shown["version"] == before + 1 and shown["content"]
     assert errata(noun, "set", project, str(tmp_path / "none"))[1]["code"] == "invalid"
+
+
+def test_the_doctor_tells_what_was_left_behind(errata, project):
+    def told() -> dict[str, str]:
+        return {each["name"]: each["state"] for each in errata("doctor")[1]["checks"]}
+
+    assert {told()[name] for name in ("ledger", "jobs", "notices", "data repository")} == {"ok"}
+    with runtime.from_environment().db.transaction() as session:
+        forget_history(session.connection())
+        session.execute(text("UPDATE ledger_entry SET actor = 'nobody' WHERE seq = 1"))
+        dead = {
+            "state": JobState.DEAD,
+            "finished_at": utcnow(),
+            "not_before": utcnow(),
+            "failure": "no space",
+        }
+        session.add(Job(kind=JobKind.CURATE, project_id=_project(session).id, row_id=uuid7(), **dead))
+    assert (told()["ledger"], told()["jobs"]) == ("failed", "warning")

@@ -169,6 +169,8 @@ class TestDelivery:
         told = Webhook(host.secret).verify(body, headers)
         assert (told["type"], told["data"]["event"]) == ("alarm", "tool_away")
         assert told["data"]["url"] == f"{post.runtime.settings.own_url}/p/clinic/ledger"
+        with post.runtime.db.reading() as session:
+            assert told["ledger"] == ledger.head(session)
         for secret, said in ((post.host().secret, body), (host.secret, body.replace(b"away", b"here"))):
             with pytest.raises(WebhookVerificationError):
                 Webhook(secret).verify(said, headers)
