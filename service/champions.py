@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
-from service import ledger, queue
+from service import ledger, queue, serving
 from service.clock import utcnow
 from service.errors import NotFound, WrongState
 from service.tables import (
@@ -104,6 +104,7 @@ def switch(
     session.add(model)
     for changed in (before, model):
         mirror(session, changed)
+    serving.ask(session, project.id)
     note(session, model, user=user, action=kind.value, facts={"seq": str(promotion.seq), **facts})
     return promotion
 

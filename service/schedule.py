@@ -10,7 +10,7 @@ from rq.cron import CronJob, CronScheduler
 from rq.job import Job as RqJob
 from sqlmodel import col, exists, or_, select
 
-from service import comparisons, logs, tool_state, tools, triggers
+from service import comparisons, logs, serving, tool_state, tools, triggers
 from service.answers.quarantines import is_feedback_held, is_held
 from service.clock import utcnow
 from service.digests import tell_experts
@@ -80,6 +80,9 @@ def ticks(runtime: Runtime) -> list[tuple[Callable[[], None], int]]:
     def notices() -> None:
         ask_for_notices(runtime)
 
+    def serves() -> None:
+        ask_for_serving(runtime)
+
     def digests() -> None:
         every = timedelta(seconds=runtime.settings.digest_seconds)
         tell_experts(runtime.db, every=every, now=utcnow())
@@ -93,6 +96,7 @@ def ticks(runtime: Runtime) -> list[tuple[Callable[[], None], int]]:
         (quality, chosen.quality_seconds),
         (starts, chosen.trigger_seconds),
         (notices, chosen.notice_seconds),
+        (serves, chosen.serving_seconds),
         (digests, min(chosen.digest_seconds, LOOKED_FOR_DIGESTS)),
     ]
 
@@ -168,6 +172,14 @@ def start_trainings(runtime: Runtime) -> None:
     for project_id in found:
         with runtime.db.transaction() as session:
             triggers.start(session, runtime.queue, session.get_one(Project, project_id), now=utcnow())
+
+
+def ask_for_serving(runtime: Runtime) -> None:
+    """Ask for what is live to be served wherever a target is behind, or is to be looked at again."""
+    with runtime.db.reading() as session:
+        behind = serving.due(session, now=utcnow())
+    for project_id in behind:
+        _ask(runtime, JobKind.SERVE, project_id)
 
 
 def ask_for_notices(runtime: Runtime) -> None:

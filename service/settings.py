@@ -90,6 +90,10 @@ class Settings(BaseSettings):
     notice_to_loopback: bool = False
     digest_seconds: int = Field(default=86_400, ge=1)
 
+    serving_seconds: int = Field(default=10, ge=1)
+    serving_timeout_seconds: float = Field(default=30, gt=0, le=600)
+    serving_token: SecretStr = SecretStr("")
+
     lease_seconds: float = Field(default=30, gt=0)
     sweep_seconds: int = Field(default=5, ge=1)
     sync_seconds: int = Field(default=60, ge=1)

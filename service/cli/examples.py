@@ -69,6 +69,10 @@ runs reproduce {ROW}
 schedule
 schema set clinic schema.json --ask-again
 schema show clinic
+serving add clinic vllm /adapters --url http://vllm:8000
+serving check clinic
+serving list clinic
+serving remove {ROW}
 sets collect -p clinic
 sets export clinic/v1 --format parquet --to clinic-v1
 sets list -p clinic

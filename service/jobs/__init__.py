@@ -38,6 +38,7 @@ PERFORM: dict[JobKind, str] = {
     JobKind.EVALUATE: "evaluation.evaluate",
     JobKind.COMPARE: "comparing.compare",
     JobKind.NOTIFY: "notices.notify",
+    JobKind.SERVE: "serving.serve",
     JobKind.BISECT: "bisecting.bisect",
     JobKind.VALUE: "bisecting.value",
     JobKind.BASES: "bases.compare",
@@ -55,6 +56,7 @@ SELDOM = frozenset(
         JobKind.QUALITY,
         JobKind.COMPARE,
         JobKind.ERASE,
+        JobKind.SERVE,
         JobKind.TUNE,
     }
 )

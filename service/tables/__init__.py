@@ -45,6 +45,7 @@ from service.tables.promotion import (
     TimeEntry,
 )
 from service.tables.rights import Erasure, LegalHold, Signal, SignalKind
+from service.tables.serving import ServingKind, ServingState, ServingTarget
 from service.tables.system import (
     InboxEvent,
     Job,
@@ -121,6 +122,9 @@ __all__ = [
     "Row",
     "RunState",
     "Score",
+    "ServingKind",
+    "ServingState",
+    "ServingTarget",
     "SetAside",
     "Settlement",
     "SettlementAnnotation",

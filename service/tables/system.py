@@ -30,6 +30,7 @@ class JobKind(StrEnum):
     QUALITY = "quality"
     COMPARE = "compare"
     NOTIFY = "notify"
+    SERVE = "serve"
     ERASE = "erase"
     BISECT = "bisect"
     VALUE = "value"

@@ -33,6 +33,7 @@ from service.web.api import (
     questions,
     responses,
     rights,
+    serving,
     signals,
     tunings,
 )
@@ -112,6 +113,7 @@ def create_app(runtime: Runtime) -> Flask:
         outcomes.bp,
         models.bp,
         notices.bp,
+        serving.bp,
         operation.bp,
         assets.bp,
         console.bp,

@@ -32,6 +32,8 @@ from service.tables import (
     Project,
     Quarantine,
     Role,
+    ServingKind,
+    ServingTarget,
     TrainingRun,
     Tuning,
     User,
@@ -684,7 +686,14 @@ class Api:
         session.add(notice)
         task = builders.add_task(session, project, builders.add_response(session, project))
         settled = builders.add_settlement(session, task)
-        return {"target_id": target.id, "notice_id": notice.id, "settlement_id": settled.id}
+        served = ServingTarget(project_id=project.id, kind=ServingKind.DIRECTORY, place="memory://adapters")
+        session.add(served)
+        return {
+            "serving_id": served.id,
+            "target_id": target.id,
+            "notice_id": notice.id,
+            "settlement_id": settled.id,
+        }
 
     def member(self, role: Role, slug: str) -> dict[str, str]:
         """Headers of somebody whose role is in one project only."""
@@ -706,6 +715,7 @@ class Api:
             "corpus.import_corpus": clinic | corpus | {"place": "label-studio:7"},
             "notices.add": clinic | {"url": "https://hooks.example/x", "kinds": ["alarm"]},
             "notices.set_ticket": {"ticket_url": None},
+            "serving.add": clinic | {"kind": "directory", "place": "memory://adapters"},
             "quarantines.impose": clinic | {"subject": "pat", "reason": "known"},
             "rights.erase": clinic | {"subject": "pat"},
             "rights.export": clinic | {"subject": "pat"},

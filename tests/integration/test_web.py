@@ -102,6 +102,7 @@ BODIES: dict[str, dict[str, Any]] = {
     },
     "notices.add": {"project": "clinic", "url": "https://hooks.example/x", "kinds": ["alarm"]},
     "notices.set_ticket": {"ticket_url": None},
+    "serving.add": {"project": "clinic", "kind": "directory", "place": "memory://adapters"},
     "rights.erase": {"project": "clinic", "subject": "pat"},
     "rights.export": {"project": "clinic", "subject": "pat"},
     "quarantines.impose": {"project": "clinic", "subject": "pat", "reason": "known"},

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "v1_882226af"  # after its tables: a test says what it is to be
+revision = "v1_ec34128e"  # after its tables: a test says what it is to be
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -264,6 +264,7 @@ def upgrade() -> None:
                 "quality",
                 "compare",
                 "notify",
+                "serve",
                 "erase",
                 "bisect",
                 "value",
@@ -1791,6 +1792,57 @@ def upgrade() -> None:
         sqlite_where=sa.text("erased_at IS NOT NULL"),
         postgresql_where=sa.text("erased_at IS NOT NULL"),
     )
+    op.create_table(
+        "serving_target",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("project_id", sa.Uuid(), nullable=False),
+        sa.Column(
+            "kind",
+            sa.Enum(
+                "directory",
+                "vllm",
+                "webhook",
+                name="servingkind",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("place", sa.String(length=500), nullable=False),
+        sa.Column("seen_as", sa.String(length=500), nullable=False),
+        sa.Column("url", sa.String(length=500), nullable=False),
+        sa.Column("base_name", sa.String(length=200), nullable=False),
+        sa.Column(
+            "state",
+            sa.Enum(
+                "waiting",
+                "published",
+                "live",
+                "cannot_tell",
+                "failing",
+                name="servingstate",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("seq", sa.Integer(), nullable=True),
+        sa.Column("served", sa.String(length=200), nullable=True),
+        sa.Column("told", sa.String(length=500), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("not_before", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("checked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("removed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["project_id"], ["project.id"], name=op.f("fk_serving_target_project_id_project")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_serving_target")),
+    )
+    op.create_index(op.f("ix_serving_target_created_at"), "serving_target", ["created_at"], unique=False)
+    op.create_index(op.f("ix_serving_target_project_id"), "serving_target", ["project_id"], unique=False)
     # ### end Alembic commands ###
     for table in APPEND_ONLY:
         _forbid_changes(table)
@@ -1817,6 +1869,9 @@ def _forbid_changes(table: str) -> None:
 
 
 def downgrade() -> None:
+    op.drop_index(op.f("ix_serving_target_project_id"), table_name="serving_target")
+    op.drop_index(op.f("ix_serving_target_created_at"), table_name="serving_target")
+    op.drop_table("serving_target")
     op.drop_index(
         "ix_training_set_example_training_set_id_erased_at",
         table_name="training_set_example",

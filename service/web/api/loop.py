@@ -24,6 +24,7 @@ from service.tables import (
     NoticeTarget,
     Project,
     Promotion,
+    ServingTarget,
     TrainingRun,
     TrainingSet,
     Tuning,
@@ -35,7 +36,18 @@ from service.web.state import runtime
 
 bp = Blueprint("loop", __name__, url_prefix="/v1")
 PAGE = 100
-T = TypeVar("T", TrainingSet, TrainingRun, Evaluation, Promotion, Notice, NoticeTarget, Bisection, Tuning)
+Listed = (
+    TrainingSet
+    | TrainingRun
+    | Evaluation
+    | Promotion
+    | Notice
+    | NoticeTarget
+    | ServingTarget
+    | Bisection
+    | Tuning
+)
+T = TypeVar("T", bound=Listed)
 # As wide as the database's columns; a text is a mode.
 Number = Annotated[int, Field(ge=0, lt=2**31)]
 Option = (
