@@ -32,8 +32,8 @@ def beyond_caps(
 
 def _surplus(rows: Sequence[int], what: str, givers: Sequence[str], cap: float) -> list[int]:
     """Return the rows above their giver's share."""
-    counts = Counter(givers[at] for at in rows)
-    if cap == 1 or len(counts) < 2:
+    counts = Counter() if cap == 1 else Counter(givers[at] for at in rows)
+    if len(counts) < 2:
         return []
     room = _room(counts, what, cap)
     surplus = []

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -152,9 +153,9 @@ def _column(field: pa.Field, rows: Sequence[Settled | Example], splits: Sequence
     if field.name == "split":
         return pa.array(splits, field.type)
     if field.name != "messages":
-        return pa.array([getattr(row, field.name) for row in rows], field.type)
+        return pa.array(list(map(attrgetter(field.name), rows)), field.type)
     turns = [message for row in rows for message in row.messages]
-    parts = [pa.array([getattr(turn, name) for turn in turns], pa.string()) for name in ("role", "content")]
+    parts = [pa.array(list(map(attrgetter(name), turns)), pa.string()) for name in ("role", "content")]
     offsets = np.cumsum([0, *(len(row.messages) for row in rows)], dtype=np.int32)
     structs = pa.StructArray.from_arrays(parts, fields=list(field.type.value_type))
     return pa.ListArray.from_arrays(offsets, structs, type=field.type)

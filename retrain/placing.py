@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import chain
+from itertools import chain, compress
 
 import orjson
 
@@ -99,14 +99,18 @@ def place(facts: Facts, *, assigned: Mapping[str, Split], recipe: Recipe) -> Pla
         facts.groups,
     )
     members = _members(parts)
-    names = {part: _names(indexes, facts) for part, indexes in members.items()}
-    splits = _splits(members, names, facts, assigned, recipe)
-    found = {name: splits[part] for part in members for name in names[part]}
+    names = {
+        part: _names(members[part], facts) if part in members else _name(part, facts)
+        for index, part in enumerate(parts)
+        if part == index
+    }
+    splits = _splits(members, names, parts, facts, assigned=assigned, recipe=recipe)
+    found = {name: splits[part] for part, known in names.items() for name in known}
     return Placement(
         groups=[names[part][0] for part in parts],
         splits=[splits[part] for part in parts],
-        clusters={at: clusters[at] for indexes in members.values() if len(indexes) > 1 for at in indexes},
-        assignments={name: found[name] for name in sorted(found) if assigned.get(name) is not found[name]},
+        clusters={at: clusters[at] for indexes in members.values() for at in indexes},
+        assignments={name: split for name, split in found.items() if assigned.get(name) is not split},
         merges=_merges(names, splits, assigned),
     )
 
@@ -115,6 +119,8 @@ def _united(*labellings: Sequence[Hashable | None]) -> list[int]:
     """Partition rows so that two which share a label in any labelling are together; None is no label."""
     parents = list(range(len(labellings[0])))
     for labels in labellings:
+        if len(set(labels) - {None}) == len(labels) - labels.count(None):
+            continue  # nothing is shared, as is usual for keys and without conversations
         firsts: dict[Hashable, int] = {}
         for index, label in enumerate(labels):
             if label is not None and (first := firsts.setdefault(label, index)) != index:
@@ -122,20 +128,22 @@ def _united(*labellings: Sequence[Hashable | None]) -> list[int]:
     return [root(parents, index) for index in range(len(parents))]
 
 
-def _members(parts: Sequence[int]) -> dict[int, Sequence[int]]:
-    """Return each group's rows, by the first of them."""
-    members: dict[int, Sequence[int]] = {part: (part,) for part in parts}
-    shared = defaultdict(list)
+def _members(parts: Sequence[int]) -> dict[int, list[int]]:
+    """Return the rows of each group that has several, by the first of them."""
+    shared: dict[int, list[int]] = {}
     for index, part in enumerate(parts):
         if part != index:
-            shared[part].append(index)
-    return members | {part: (part, *others) for part, others in shared.items()}
+            shared.setdefault(part, [part]).append(index)
+    return shared
+
+
+def _name(index: int, facts: Facts) -> tuple[str]:
+    """Return the name of a group of one row, as `_names` does."""
+    return (facts.groups[index] or _hashed(facts.prompts[index]),)
 
 
 def _names(indexes: Sequence[int], facts: Facts) -> tuple[str, ...]:
     """Return a group's names so far, in order; an unknown group is named after the smallest hash of its prompts."""
-    if len(indexes) == 1:
-        return (facts.groups[indexes[0]] or _hashed(facts.prompts[indexes[0]]),)
     known = {name for index in indexes if (name := facts.groups[index]) is not None}
     return tuple(sorted(known)) or (min(_hashed(facts.prompts[index]) for index in indexes),)
 
@@ -148,7 +156,9 @@ def _hashed(prompt: str) -> str:
 def _splits(
     members: Mapping[int, Sequence[int]],
     names: Mapping[int, Sequence[str]],
+    parts: Sequence[int],
     facts: Facts,
+    *,
     assigned: Mapping[str, Split],
     recipe: Recipe,
 ) -> dict[int, Split]:
@@ -156,25 +166,30 @@ def _splits(
 
     A suite's case is not drawn: its group becomes regression cases.
     """
+    random = set(compress(parts, facts.is_random)) if recipe.test_from_random else set()
+    cases = set(compress(parts, facts.is_case))
     splits: dict[int, Split] = {}
     undrawn = []
     have: defaultdict[str, list[int]] = defaultdict(lambda: [0] * len(_STRICTNESS))
-    for part, indexes in members.items():
-        before = [assigned[name] for name in names[part] if name in assigned]
-        is_random = recipe.test_from_random and any(facts.is_random[index] for index in indexes)
-        is_case = any(facts.is_case[index] for index in indexes)
-        if before or is_random or is_case:
-            first = Split.TEST if is_random else Split.REGRESSION
-            splits[part] = max(before, key=_STRICTNESS.index) if before else first
+    for part, known in names.items():
+        before = [assigned[name] for name in known if name in assigned] if assigned else []
+        if before:
+            splits[part] = max(before, key=_STRICTNESS.index)
+        elif part in random or part in cases:
+            splits[part] = Split.TEST if part in random else Split.REGRESSION
         else:
-            undrawn.append((_draw(names[part][0], recipe), part))
-        if before and not is_random and not is_case:
+            undrawn.append((_draw(known[0], recipe), part))
+        if before and part not in random and part not in cases:
+            indexes = members.get(part, (part,))
             have[_stratum(indexes, facts)][_STRICTNESS.index(splits[part])] += _size(indexes, facts)
+    unflagged = set(parts).difference(compress(parts, facts.is_flag)) | {
+        part for part, indexes in members.items() if not all(facts.is_flag[index] for index in indexes)
+    }
     shares = {is_flag: _shares(recipe, is_flag=is_flag) for is_flag in (False, True)}
     for _, part in sorted(undrawn):
-        indexes = members[part]
+        indexes = members.get(part, (part,))
         drawn, size = have[_stratum(indexes, facts)], _size(indexes, facts)
-        neediest = _neediest(drawn, size, shares[all(facts.is_flag[index] for index in indexes)])
+        neediest = _neediest(drawn, size, shares[part not in unflagged])
         splits[part] = _STRICTNESS[neediest]
         drawn[neediest] += size
     return splits

@@ -100,7 +100,7 @@ class _Runs:
         for path in self._paths:
             table = next(_load(path))
             splits = placement.splits[len(names) : len(names) + table.num_rows]
-            answers |= _answers(table, len(names), placement)
+            answers |= _answers(table.drop_columns([_HEAD, "messages"]), len(names), placement)
             weighed = zip(table[_HEAD].to_pylist(), splits, table["weight"].to_pylist(), strict=True)
             named = [hash_of_head(*each) for each in weighed]
             table = table.set_column(table.column_names.index("split"), "split", [splits])
@@ -131,14 +131,11 @@ class _Runs:
 
 def _answers(table: pa.Table, start: int, placement: Placement) -> dict[int, Hashable]:
     """Return the answers of rows that are not alone in their group, by place; the first row has place `start`."""
-    nothing = pa.nulls(table.num_rows)
-    labels = table["label"] if "label" in table.column_names else nothing
-    rejected = table["rejected"] if "rejected" in table.column_names else nothing
-    columns = [column.to_pylist() for column in (labels, table["answer"], rejected, table["is_wanted"])]
+    places = [at for at in range(start, start + table.num_rows) if at in placement.clusters]
+    rows = table.take(pa.array([at - start for at in places], pa.int64())).to_pylist()
     return {
-        at: told_apart(label, answer, worse, is_wanted=is_wanted)
-        for at, (label, answer, worse, is_wanted) in enumerate(zip(*columns, strict=True), start=start)
-        if at in placement.clusters
+        at: told_apart(row.get("label"), row["answer"], row["rejected"], is_wanted=row["is_wanted"])
+        for at, row in zip(places, rows, strict=True)
     }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -345,7 +346,12 @@ def content_head(row: Settled | Example) -> bytes:
 
 def hash_of_head(head: bytes, split: Split, weight: float) -> str:
     """Return the `content_hash` of a row by its `content_head`."""
-    return _hashed(b'%b"split":"%b","weight":%b}' % (head, split.encode(), orjson.dumps(float(weight))))
+    return _hashed(head + _tail(split, weight))
+
+
+@cache
+def _tail(split: Split, weight: float) -> bytes:
+    return b'"split":"%b","weight":%b}' % (split.encode(), orjson.dumps(float(weight)))
 
 
 def _hashed(content: bytes) -> str:

@@ -13,6 +13,7 @@ from annotation.settlement import adjudicate as decide
 from annotation.types import Answer, Cause, LabelSchema, Verdict
 from service import ledger, notices, projects, tools
 from service.clock import utcnow
+from service.confirmed import holding, is_known
 from service.errors import Forbidden, Invalid, WrongState
 from service.settings import Settings
 from service.tables import (
@@ -318,8 +319,19 @@ def _tell(session: Session, settlement: Settlement) -> None:
         facts = {"settlement": str(settlement.id), "task": str(settlement.task_id), "cause": settlement.cause}
         notices.tell(session, settlement.project_id, NoticeKind.HANDED_OVER, [facts])
     is_taught = settlement.verdict is Verdict.INCORRECT and settlement.cause is Cause.MODEL
-    flags = select(Feedback).join(TaskFlag, col(TaskFlag.feedback_id) == Feedback.id)
-    standing = flags.where(TaskFlag.task_id == settlement.task_id, col(Feedback.withdrawn_at).is_(None))
+    if is_known(session, settlement):
+        return
+    flags = (
+        select(Feedback)
+        .join(TaskFlag, col(TaskFlag.feedback_id) == Feedback.id)
+        .join(AnnotationTask, col(AnnotationTask.id) == TaskFlag.task_id)
+    )
+    task = session.get_one(AnnotationTask, settlement.task_id)
+    standing = flags.where(
+        AnnotationTask.response_id == task.response_id,
+        holding(AnnotationTask) == settlement.id,
+        col(Feedback.withdrawn_at).is_(None),
+    )
     told = (
         {
             "feedback": str(flag.id),

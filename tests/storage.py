@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,13 +39,16 @@ def running_storage() -> Iterator[Storage]:
 
 
 @contextmanager
-def running_ssh(folder: Path) -> Iterator[str]:
-    """Serve a folder to who knows the login, on a loopback port of its own until the block ends."""
+def running_ssh(folder: Path, *, key: Path | None = None) -> Iterator[str]:
+    """Serve a folder to who knows the login, on a loopback port of its own until the block ends.
+
+    With the file of a `key` it alone opens the door, and no password does.
+    """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     guests: list[asyncssh.SSHServerConnection] = []
-    server = asyncio.run_coroutine_threadsafe(_listen(folder, guests), loop).result()
+    server = asyncio.run_coroutine_threadsafe(_listen(folder, partial(_Door, guests, key)), loop).result()
     try:
         yield f"ssh://127.0.0.1:{server.get_port()}/store"
     finally:
@@ -55,11 +58,20 @@ def running_ssh(folder: Path) -> Iterator[str]:
         loop.close()
 
 
-async def _listen(folder: Path, guests: list[asyncssh.SSHServerConnection]) -> asyncssh.SSHAcceptor:
+def key_file(path: Path) -> dict[str, str]:
+    """Write a new private key that a passphrase locks; return what a login by it takes."""
+    quick = {"rounds": 1, "ignore_few_rounds": True}  # to lock and to unlock
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    key.write_private_key(path, passphrase=LOGIN["password"], **quick)
+    path.chmod(0o600)
+    return {"user": LOGIN["user"], "keyfile": str(path), "passphrase": LOGIN["password"]}
+
+
+async def _listen(folder: Path, door: Callable[[], asyncssh.SSHServer]) -> asyncssh.SSHAcceptor:
     return await asyncssh.listen(
         "127.0.0.1",
         0,
-        server_factory=lambda: _Door(guests),
+        server_factory=door,
         server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
         sftp_factory=partial(asyncssh.SFTPServer, chroot=str(folder).encode()),
     )
@@ -72,14 +84,21 @@ async def _end(server: asyncssh.SSHAcceptor, guests: list[asyncssh.SSHServerConn
 
 
 class _Door(asyncssh.SSHServer):
-    def __init__(self, guests):
+    def __init__(self, guests, key):
         self.guests = guests
+        self.key = key and asyncssh.read_private_key(key, LOGIN["password"]).convert_to_public()
 
     def connection_made(self, conn):
         self.guests.append(conn)
 
     def password_auth_supported(self):
-        return True
+        return self.key is None
+
+    def public_key_auth_supported(self):
+        return self.key is not None
+
+    def validate_public_key(self, username, key):
+        return username == LOGIN["user"] and key == self.key
 
     def validate_password(self, username, password):
         return {"user": username, "password": password} == LOGIN

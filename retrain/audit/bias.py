@@ -3,7 +3,7 @@
 Catches: labels (and so selection, where a label decides) that one group gets more often, colder words, shorter
 answers, and logged answers that experts found wrong more often, each with its interval and the source that adds most
 to it; and, of attributes that are named, a group with far fewer rows than the largest.
-Misses: differences that cancel out across labels or sources, unfairness towards a group that no attribute or term
+Misses: differences that cancel out across labels, unfairness towards a group that no attribute or term
 tells apart, single unfair rows, and tone beyond a short English list. A true difference between what groups ask
 looks the same, and so does a group that flags more of what is wrong: a person decides. No rewrite is proposed for a
 row with a word that has no sure counterpart, such as "her".
@@ -22,7 +22,7 @@ from retrain.audit.words import COLD, PAIRS, TERMS, WARM, WORD, words
 from retrain.near_duplicates import text_of
 from retrain.types import Example, Kind
 
-CHECK = Check("bias", version=5)
+CHECK = Check("bias", version=6)
 _HEAVIEST = 4.0
 ERRORS = "share of answers found wrong"
 
@@ -40,8 +40,8 @@ def find(
     """Return one finding per group and source, the widest gap first, then the groups that are scarce.
 
     A gap counts when Welch's test, corrected after Holm for all that is compared, stays below `alpha` and the means
-    differ by `least` (of a length: of the larger mean). A group is compared from `floor` rows on, and is scarce below
-    `scarce` times the largest group's rows.
+    differ by `least` (of a length: of the larger mean), over all rows or in one source. A group is compared from
+    `floor` rows on, and is scarce below `scarce` times the largest group's rows.
     """
     rows = by_key(examples)
     sources = np.array([row.source for row in rows], dtype=np.str_)

@@ -1,8 +1,9 @@
-"""Measures how a figure differs between groups of rows beyond chance, and which source adds most to it."""
+"""Measures how a figure differs between groups of rows beyond chance, over all or in a source that adds most to it."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from fairlearn.metrics import MetricFrame
@@ -18,11 +19,15 @@ _RESAMPLES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A metric by group, one entry a row, with how likely chance alone lets the group that differs most do so."""
+    """A metric by group, one entry a row, with how likely chance alone lets the group that differs most do so.
+
+    With a `source` its rows alone were compared.
+    """
 
     p: float
     attribute: str
     metric: str
+    source: str | None
     groups: Names
     values: Floats
 
@@ -54,16 +59,29 @@ def gaps(
 ) -> list[Gap]:
     """Return the gaps of at least `least`, the widest first; chance, corrected after Holm, stays below `alpha`.
 
+    Groups are compared over all rows and in each source, where what it alone does is not thinned by the others. These
+    gaps tell only of what all rows together do not show, lest a gap in all sources be told once for each.
     All arrays are shaped (n_rows,). An empty group is none, and so is a value that is NaN; a group needs `floor` rows.
     """
     compared = [
-        Comparison(p, attribute, metric, groups, values)
-        for attribute, groups in groupings.items()
-        for metric, values in metrics.items()
-        if (p := _chance(groups, values, floor)) is not None
+        Comparison(p, attribute, metric, source, groups, values)
+        for (attribute, groups), (metric, values) in product(groupings.items(), metrics.items())
+        for source, places in _parts(sources, 2 * floor)
+        if (p := _chance(groups[places], values[places], floor)) is not None
     ]
     found = [_gap(comparison, sources, seed) for comparison in _holm(compared, alpha)]
-    return sorted((gap for gap in found if gap.size >= least), key=lambda gap: (-gap.size, gap.of.metric))
+    found = [gap for gap in found if gap.size >= least]
+    told = {(gap.of.attribute, gap.of.metric) for gap in found if gap.of.source is None}
+    new = (gap for gap in found if gap.of.source is None or (gap.of.attribute, gap.of.metric) not in told)
+    return sorted(new, key=lambda gap: (-gap.size, gap.of.metric))
+
+
+def _parts(sources: Names, least: int) -> list[tuple[str | None, Places]]:
+    """Return the places of all rows, and those of each of several sources that has `least` rows."""
+    names, of_row, counts = np.unique(sources, return_inverse=True, return_counts=True)
+    own = np.split(np.argsort(of_row, kind="stable"), np.cumsum(counts)[:-1])
+    named = zip(names.tolist(), own, strict=True) if len(names) > 1 else ()
+    return [(None, np.arange(len(sources))), *((name, part) for name, part in named if len(part) >= least)]
 
 
 def _chance(groups: Names, values: Floats, floor: int) -> float | None:
@@ -90,7 +108,7 @@ def _unlikeliness(one: Floats, other: Floats) -> float:
 
 def _holm(compared: Sequence[Comparison], alpha: float) -> Iterator[Comparison]:
     """Yield what stays significant. Source: Holm (1979), "A Simple Sequentially Rejective Multiple Test Procedure"."""
-    ranked = sorted(compared, key=lambda one: (one.p, one.attribute, one.metric))
+    ranked = sorted(compared, key=lambda one: (one.p, one.attribute, one.metric, one.source or ""))
     for rank, comparison in enumerate(ranked):
         if comparison.p * (len(compared) - rank) >= alpha:
             return
@@ -98,24 +116,28 @@ def _holm(compared: Sequence[Comparison], alpha: float) -> Iterator[Comparison]:
 
 
 def _gap(of: Comparison, sources: Names, seed: int) -> Gap:
-    """Measure a gap in the group and the source that stand out most."""
+    """Measure a gap in the group, and unless it is given the source, that stand out most."""
     is_in = (of.groups != "") & ~np.isnan(of.values)
     groups, values, sources = of.groups[is_in], of.values[is_in], sources[is_in]
+    source = of.source
+    if source is None:
+        source = min(
+            np.unique(sources), key=lambda name: _range(values[sources != name], groups[sources != name])
+        )
+    group = max(np.unique(groups), key=lambda name: _shift(values, groups == name, sources == source))
+    is_seen = sources == source if of.source is not None else np.full(len(values), fill_value=True)
     frame = MetricFrame(
         metrics=lambda _, value: float(np.mean(value)),
-        y_true=values,
-        y_pred=values,
-        sensitive_features=groups,
+        y_true=values[is_seen],
+        y_pred=values[is_seen],
+        sensitive_features=groups[is_seen],
     )
-    source = min(
-        np.unique(sources), key=lambda name: _range(values[sources != name], groups[sources != name])
-    )
-    group = max(frame.by_group.index, key=lambda name: _shift(values, groups == name, sources == source))
-    own, others = values[groups == group], values[groups != group]
+    own, others = values[is_seen & (groups == group)], values[is_seen & (groups != group)]
     difference, ratio = _intervals(own, others, seed)
     larger = max(own.mean(), others.mean()) if of.metric.startswith("length") else 1.0
+    there = "" if of.source is None else " there"
     text = (
-        f"{of.metric} {own.mean():.2f} against {others.mean():.2f} of the others,"
+        f"{of.metric} {own.mean():.2f} against {others.mean():.2f} of the others{there},"
         f" difference {own.mean() - others.mean():+.2f} [{difference[0]:+.2f}, {difference[1]:+.2f}],"
         f" ratio {_ratio(own.mean(), others.mean()):.2f} [{ratio[0]:.2f}, {ratio[1]:.2f}];"
         f" over all groups difference {frame.difference():.2f}, ratio {frame.ratio():.2f}"

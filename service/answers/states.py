@@ -1,21 +1,24 @@
 """What became of a feedback, as its sender and its project are told."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, case, exists
+from sqlalchemy import ColumnElement, Select, case, exists
 from sqlalchemy import select as select_columns
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from annotation.types import Cause, Verdict
 from retrain.types import Split
+from service.confirmed import holding, says_alike
 from service.tables import (
     AnnotationTask,
     Feedback,
     ModelState,
     ModelVersion,
     Project,
+    Promotion,
     Settlement,
     TaskFlag,
     TaskState,
@@ -41,9 +44,9 @@ def states_of(session: Session, feedback_ids: Sequence[UUID]) -> dict[UUID, str]
 
 def settlement_of(session: Session, feedback: Feedback) -> Settlement | None:
     """Return what experts settled on about a feedback, if that is in force."""
-    task = select(TaskFlag.task_id).where(TaskFlag.feedback_id == feedback.id)
-    settled = select(Settlement).where(col(Settlement.task_id).in_(task))
-    return session.exec(settled.where(col(Settlement.withdrawn_at).is_(None))).first()
+    settled = select(Settlement).join(AnnotationTask, col(Settlement.id) == holding(AnnotationTask))
+    of_flag = settled.join(TaskFlag, col(TaskFlag.task_id) == AnnotationTask.id)
+    return session.exec(of_flag.where(TaskFlag.feedback_id == feedback.id)).first()
 
 
 def told(session: Session, project: Project, *, after: UUID | None, size: int) -> list[dict[str, Any]]:
@@ -59,29 +62,25 @@ def joined_to_state(feedback: Select[Any]) -> Select[Any]:
     return (
         feedback.join(TaskFlag, col(TaskFlag.feedback_id) == Feedback.id, isouter=True)
         .join(AnnotationTask, col(AnnotationTask.id) == TaskFlag.task_id, isouter=True)
-        .join(
-            Settlement,
-            (col(Settlement.task_id) == AnnotationTask.id) & col(Settlement.withdrawn_at).is_(None),
-            isouter=True,
-        )
+        .join(Settlement, col(Settlement.id) == holding(AnnotationTask), isouter=True)
     )
 
 
 def told_state() -> Any:
     """Return what a flagger is told, as a column: a walk along the keys from their feedback to the champion.
 
-    A model has learned only what it was trained on; a correction kept to measure it stays "corrected".
+    A model has learned only what it was trained on; a correction kept to measure it stays "corrected". It knows what
+    experts who were asked again confirmed.
     """
     trained = (
         exists()
         .where(
-            col(TrainingSetExample.settlement_id) == Settlement.id,
+            *_teaches(TrainingSetExample),
             col(TrainingSetExample.training_set_id) == TrainingRun.training_set_id,
             col(TrainingRun.id) == ModelVersion.training_run_id,
-            col(TrainingSetExample.split) == Split.TRAIN,
             col(ModelVersion.state) != ModelState.REFUSED,
         )
-        .correlate(Settlement)
+        .correlate(Settlement, AnnotationTask)
     )
     live = trained.where(col(ModelVersion.state) == ModelState.CHAMPION)
     is_corrected = (col(Settlement.verdict) == Verdict.INCORRECT) & (col(Settlement.cause) == Cause.MODEL)
@@ -95,4 +94,44 @@ def told_state() -> Any:
         (col(AnnotationTask.state) == TaskState.SELECTED, "grouped"),
         (col(AnnotationTask.state) == TaskState.WITHDRAWN, "declined"),
         else_="checking",
+    )
+
+
+def gone_live(session: Session, model: ModelVersion, promotion: Promotion) -> Iterator[dict[str, Any]]:
+    """Yield what is told of each flag whose correction is live for the first time with a model."""
+    example, run, was_live = aliased(TrainingSetExample), aliased(TrainingRun), aliased(ModelVersion)
+    taught = exists().where(
+        *_teaches(TrainingSetExample),
+        col(TrainingSetExample.training_set_id) == TrainingRun.training_set_id,
+        col(TrainingRun.id) == model.training_run_id,
+    )
+    known = exists().where(
+        *_teaches(example),
+        col(run.training_set_id) == example.training_set_id,
+        col(was_live.training_run_id) == run.id,
+        col(Promotion.model_version_id) == was_live.id,
+        col(Promotion.id) != promotion.id,
+    )
+    flags = (
+        select(Feedback.id, Feedback.event_id)  # many flags may be taught, and their texts are not needed
+        .join(TaskFlag, col(TaskFlag.feedback_id) == Feedback.id)
+        .join(AnnotationTask, col(AnnotationTask.id) == TaskFlag.task_id)
+        .join(Settlement, col(Settlement.id) == holding(AnnotationTask))
+        .where(Settlement.verdict == Verdict.INCORRECT, Settlement.cause == Cause.MODEL, taught, ~known)
+        .where(Feedback.project_id == model.project_id, col(Feedback.withdrawn_at).is_(None))
+        .order_by(col(Feedback.id))
+    )
+    for flag_id, event_id in session.exec(flags):
+        yield {"feedback": str(flag_id), "event_id": str(event_id), "state": "live"}
+
+
+def _teaches(example: type[TrainingSetExample]) -> tuple[ColumnElement[bool], ...]:
+    """Say in SQL of a set's row whether one learns from it what a `Settlement` says, which an earlier one may have."""
+    taught, task = aliased(Settlement), aliased(AnnotationTask)
+    return (
+        col(task.response_id) == AnnotationTask.response_id,
+        col(taught.task_id) == task.id,
+        says_alike(taught, Settlement),
+        col(example.settlement_id) == taught.id,
+        col(example.split) == Split.TRAIN,
     )

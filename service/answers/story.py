@@ -48,11 +48,17 @@ def story(session: Session, feedback: Feedback) -> list[Event]:
     joined = session.exec(select(TaskFlag).where(TaskFlag.feedback_id == feedback.id)).first()
     if joined:
         task = session.get_one(AnnotationTask, joined.task_id)
-        newest = select(Settlement).where(Settlement.task_id == task.id).order_by(col(Settlement.id).desc())
-        settlement = session.exec(newest.limit(1)).first()
+        again = select(AnnotationTask).where(
+            AnnotationTask.response_id == task.response_id, col(AnnotationTask.rechecks_id).is_not(None)
+        )
         caused = [
             *_labelling(session, feedback, task, joined),
-            *(_learning(session, settlement) if settlement else ()),
+            *_learning(session, task),
+            *(
+                event
+                for later in session.exec(again.order_by(col(AnnotationTask.id)))
+                for event in _again(session, later)
+            ),
         ]
         # What the task went through before this flag joined it is told from there on.
         events += [(max(event.at, joined.created_at), event) for event in caused]
@@ -78,6 +84,16 @@ def _labelling(
     is_late = feedback.created_at > task.created_at
     told = "Joined to what experts were asked already" if is_late else "Chosen for experts"
     yield Event(joined.created_at, "triage", told, others, "task", task.id)
+    yield from _answers(session, task)
+
+
+def _again(session: Session, task: AnnotationTask) -> Iterator[Event]:
+    yield Event(task.created_at, "labelling", "Experts are asked again", "", "task", task.id)
+    yield from _answers(session, task)
+    yield from _learning(session, task)
+
+
+def _answers(session: Session, task: AnnotationTask) -> Iterator[Event]:
     if task.sent_at:
         yield Event(task.sent_at, "labelling", "Handed to experts", "", "task", task.id)
     answers = (
@@ -108,7 +124,11 @@ def _answer(answer: Annotation) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _learning(session: Session, settlement: Settlement) -> Iterator[Event]:
+def _learning(session: Session, task: AnnotationTask) -> Iterator[Event]:
+    newest = select(Settlement).where(Settlement.task_id == task.id).order_by(col(Settlement.id).desc())
+    settlement = session.exec(newest.limit(1)).first()
+    if settlement is None:
+        return
     verdict = ", ".join(filter(None, (settlement.verdict.value, settlement.label)))
     yield Event(settlement.created_at, "labelling", f"Settled: {verdict}", settlement.explanation)
     if is_handed_over(settlement):

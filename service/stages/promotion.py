@@ -1,18 +1,15 @@
 """Stage 7: a person's yes, bound to everything they saw, and the switch."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy.orm import aliased
-from sqlmodel import Session, col, exists, select
+from sqlmodel import Session, col, select
 
-from annotation.types import Cause, Verdict
 from retrain.amounts import how_many
-from retrain.types import Split
 from service import champions, notices, people, projects, waivers
 from service.answers import newest_evaluation
+from service.answers.states import gone_live
 from service.errors import (
     AlreadyDecided,
     ApprovalMissing,
@@ -22,7 +19,6 @@ from service.errors import (
     SamePerson,
     WrongState,
 )
-from service.settlements import IN_FORCE
 from service.tables import (
     Approval,
     Decision,
@@ -30,18 +26,14 @@ from service.tables import (
     DocumentKind,
     Evaluation,
     EvaluationState,
-    Feedback,
     ModelState,
     ModelVersion,
     NoticeKind,
     Project,
     Promotion,
     PromotionKind,
-    Settlement,
-    TaskFlag,
     TrainingRun,
     TrainingSet,
-    TrainingSetExample,
     User,
 )
 
@@ -167,7 +159,7 @@ def promote(session: Session, project: Project, *, model_version: int | None, us
     promotion = champions.switch(
         session, project, model, PromotionKind.PROMOTION, user=user, reason=approval.reason, approval=approval
     )
-    notices.tell(session, project.id, NoticeKind.FLAG_ANSWERED, _learned(session, model, promotion))
+    notices.tell(session, project.id, NoticeKind.FLAG_ANSWERED, gone_live(session, model, promotion))
     return promotion
 
 
@@ -230,32 +222,6 @@ def override(
     return champions.switch(
         session, project, model, PromotionKind.OVERRIDE, user=user, reason=reason, facts=facts
     )
-
-
-def _learned(session: Session, model: ModelVersion, promotion: Promotion) -> Iterator[dict[str, Any]]:
-    """Yield what is told of each flag whose correction is live for the first time with this model."""
-    earlier, earlier_run, was_live = aliased(TrainingSetExample), aliased(TrainingRun), aliased(ModelVersion)
-    known = exists().where(
-        col(earlier.settlement_id) == Settlement.id,
-        col(earlier.split) == Split.TRAIN,
-        col(earlier_run.training_set_id) == earlier.training_set_id,
-        col(was_live.training_run_id) == earlier_run.id,
-        col(Promotion.model_version_id) == was_live.id,
-        col(Promotion.id) != promotion.id,
-    )
-    flags = (
-        select(Feedback.id, Feedback.event_id)  # many flags may be taught, and their texts are not needed
-        .join(TaskFlag, col(TaskFlag.feedback_id) == Feedback.id)
-        .join(Settlement, col(Settlement.task_id) == TaskFlag.task_id)
-        .join(TrainingSetExample, col(TrainingSetExample.settlement_id) == Settlement.id)
-        .join(TrainingRun, col(TrainingRun.training_set_id) == TrainingSetExample.training_set_id)
-        .where(TrainingRun.id == model.training_run_id, TrainingSetExample.split == Split.TRAIN)
-        .where(IN_FORCE, Settlement.verdict == Verdict.INCORRECT, Settlement.cause == Cause.MODEL)
-        .where(col(Feedback.withdrawn_at).is_(None), ~known)
-        .order_by(col(Feedback.id))
-    )
-    for flag_id, event_id in session.exec(flags):
-        yield {"feedback": str(flag_id), "event_id": str(event_id), "state": "live"}
 
 
 def _newest_approval(

@@ -49,7 +49,7 @@ BENCHES: Mapping[str, Callable[..., Report]] = {
     "train": train.measure,
     "tune": tune.measure,
 }
-OPTIONS = {"health": ("out",), "real": ("data",), "scenarios": ("out",)}
+OPTIONS = {"audit": ("data",), "health": ("out",), "real": ("data",), "scenarios": ("out",)}
 
 
 def main() -> int:
@@ -57,7 +57,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./run bench")
     parser.add_argument("name", nargs="?", choices=BENCHES)
     parser.add_argument("--full", action="store_true", help="as many repetitions as before a release")
-    parser.add_argument("--data", default="", help="real: the folder that holds the data")
+    parser.add_argument("--data", default="", help="real, audit: the folder that holds the data")
     parser.add_argument("--out", default="", help="scenarios, health: the folder for the page, the curves")
     chosen = parser.parse_args()
     if chosen.name is None:

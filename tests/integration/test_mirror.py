@@ -43,7 +43,7 @@ from tests import builders
 from tests.clones import checked_out, dvc, git_objects, holding
 from tests.desk import Desk
 from tests.s3 import KEYS, running_s3
-from tests.storage import LOGIN, running_ssh, running_storage
+from tests.storage import LOGIN, key_file, running_ssh, running_storage
 
 MARKER = "xylophone-of-a-patient"
 
@@ -173,6 +173,10 @@ def team(request, runtime, tmp_path) -> Iterator[Team]:
     elif kind == "ssh":
         with running_ssh(tmp_path / "remote") as url:
             yield Team(runtime, url, LOGIN)
+    elif kind == "ssh by key":
+        login = key_file(tmp_path / "key")
+        with running_ssh(tmp_path / "remote", key=tmp_path / "key") as url:
+            yield Team(runtime, url, login)
     elif kind == "s3":
         with running_s3() as endpoint:
             yield Team(runtime, "s3://sets/of-a-team", {"endpointurl": endpoint, **KEYS})
@@ -188,7 +192,7 @@ def test_a_set_asks_for_its_mirror_when_it_is_frozen(team):
     assert [job.row_id for job in asked] == [training_set.id]
 
 
-@pytest.mark.parametrize("team", ["directory", "http", "ssh", "s3"], indirect=True)
+@pytest.mark.parametrize("team", ["directory", "http", "ssh by key", "s3"], indirect=True)
 def test_a_clone_at_a_tag_brings_the_very_bytes_that_training_read(team, tmp_path):
     team.settle("who?", MARKER)
     first = team.curate()
@@ -215,10 +219,15 @@ def test_what_is_forgotten_leaves_the_remote(team):
         assert team.repository.unpushed(["clinic/v1"]) == digests
 
 
-def test_a_login_that_is_refused_is_told_and_its_password_stands_nowhere(runtime, tmp_path, caplog):
+@pytest.mark.parametrize("by", ["password", "another key"])
+def test_a_login_that_is_refused_is_told_and_its_password_stands_nowhere(runtime, tmp_path, caplog, by):
     caplog.set_level(0)
-    with running_ssh(tmp_path) as url:
-        team = Team(runtime, url, LOGIN | {"password": "hunter2"})
+    login, key = LOGIN | {"password": "hunter2"}, None
+    if by == "another key":
+        key, login = tmp_path / "key", key_file(tmp_path / "another") | {"password": "hunter2"}
+        key_file(key)
+    with running_ssh(tmp_path, key=key) as url:
+        team = Team(runtime, url, login)
         team.settle("who?", MARKER)
         training_set = team.curate()
         with pytest.raises(TryAgain, match=f"{url}: PermissionError"):

@@ -23,6 +23,7 @@ from service.queue import NOTICES, QUEUE_OF
 from service.schedule import ask_for_notices
 from service.stages import erasure, notifying, promotion
 from service.tables import (
+    AnnotationTask,
     Annotator,
     ConnectorKind,
     Job,
@@ -34,6 +35,7 @@ from service.tables import (
     NoticeState,
     NoticeTarget,
     Project,
+    Response,
     Role,
     Settlement,
     TrainingRun,
@@ -140,16 +142,25 @@ class Post:
             said = {"asked": f"my {MARKER}?", "subject": subject}
             response = builders.add_response(session, self.project, f"{MARKER} {subject}", **said)
             flag = builders.add_flag(session, self.project, response, comment=f"no {MARKER}")
+            label = "Cardiology" if verdict is Verdict.INCORRECT else None
             task = builders.add_task(session, self.project, response, flag=flag)
-            for account in ("ann", "ben"):
-                expert = Annotator(connector=ConnectorKind.NONE, account=f"{account}-{flag.id}")
-                session.add(expert)
-                session.flush()
-                label = "Cardiology" if verdict is Verdict.INCORRECT else None
-                answer = {"verdict": verdict, "cause": cause, "label": label, "correction": MARKER}
-                builders.add_annotation(session, task, expert, **answer)
-            settlements.settle_task(session, self.project, task)
-            return session.exec(select(Settlement).where(Settlement.task_id == task.id)).one()
+            return self._answer(session, task, verdict=verdict, cause=cause, label=label)
+
+    def settle_again(self, settled: Settlement, **answer) -> Settlement:
+        with self.runtime.db.transaction() as session:
+            first = session.get_one(AnnotationTask, settled.task_id)
+            response = session.get_one(Response, first.response_id)
+            again = builders.add_task(session, self.project, response, rechecks_id=first.id)
+            return self._answer(session, again, **answer)
+
+    def _answer(self, session, task: AnnotationTask, **answer) -> Settlement:
+        for account in ("ann", "ben"):
+            expert = Annotator(connector=ConnectorKind.NONE, account=f"{account}-{task.id}")
+            session.add(expert)
+            session.flush()
+            builders.add_annotation(session, task, expert, correction=MARKER, **answer)
+        settlements.settle_task(session, self.project, task)
+        return session.exec(select(Settlement).where(Settlement.task_id == task.id)).one()
 
 
 @pytest.fixture
@@ -375,6 +386,20 @@ class TestKinds:
             ("promoted", None): 2,
             ("rolled_back", None): 1,
         }
+
+    @pytest.mark.parametrize(
+        ("label", "told"),
+        [("Cardiology", ["corrected", "live"]), ("Billing", ["corrected", "live", "corrected", "live"])],
+        ids=["confirmed", "otherwise"],
+    )
+    def test_who_is_asked_again_is_told_of_where_they_change_the_answer(self, post, label, told):
+        host = post.host(kinds=["flag_answered"])
+        first = post.settle(Cause.MODEL)
+        self._goes_live(post, 1, {first.id: Split.TRAIN})
+        again = post.settle_again(first, verdict=Verdict.INCORRECT, cause=Cause.MODEL, label=label)
+        self._goes_live(post, 2, {again.id: Split.TRAIN})
+        post.deliver()
+        assert [each["data"]["state"] for each in host.heard()] == told
 
     def _goes_live(self, post, number: int, splits: dict[UUID, Split]) -> None:
         with post.runtime.db.transaction() as session:

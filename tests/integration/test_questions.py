@@ -9,9 +9,13 @@ from sqlmodel import select
 
 from annotation.suggestions import SuggestionSource
 from annotation.types import Abstention, Answer, Cause, Span, Verdict
+from retrain.types import Split
 from service import projects, tool_state
 from service.answers.examples import settled_answers
 from service.answers.outdated import doubtful, is_superseded
+from service.answers.states import settlement_of, state_of
+from service.answers.story import story
+from service.clock import utcnow
 from service.queue import Lease
 from service.stages import erasure, labelling, sending
 from service.stages.asking import ask_again
@@ -25,12 +29,15 @@ from service.tables import (
     Feedback,
     JobKind,
     LedgerEntry,
+    ModelState,
     Project,
     ProjectKind,
     Role,
     Settlement,
     TaskPurpose,
     TaskState,
+    TrainingRun,
+    TrainingSetExample,
 )
 from service.tool_state import Hook
 from tests import builders
@@ -155,6 +162,38 @@ def test_an_answer_that_was_asked_again_teaches_until_the_later_one_is_settled(d
     with desk.runtime.db.transaction() as session:
         builders.add_settlement(session, session.get_one(AnnotationTask, again.id), label="Heart")
     assert learned() == ["Heart"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "state"),
+    [
+        ({"label": "Cardiology"}, "live"),
+        ({"label": "Billing"}, "corrected"),
+        ({"verdict": Verdict.CORRECT, "label": None, "cause": None}, "declined"),
+        ({"label": "Billing", "withdrawn_at": utcnow()}, "live"),
+    ],
+    ids=["confirmed", "otherwise", "right after all", "taken back"],
+)
+def test_a_flagger_is_told_what_experts_said_when_they_were_asked_last(desk, facts, state):
+    with desk.runtime.db.transaction() as session:
+        response = builders.add_response(session, desk.project, "Billing")
+        flag = builders.add_flag(session, desk.project, response)
+        first = builders.add_task(session, desk.project, response, flag=flag)
+        settled = builders.add_settlement(session, first, label="Cardiology")
+        builders.add_criteria(session, desk.project)
+        model = builders.add_challenger(session, desk.project)
+        run = session.get_one(TrainingRun, model.training_run_id)
+        row = {"content_sha256": "sha256:0", "group_name": "g", "split": Split.TRAIN}
+        session.add(TrainingSetExample(training_set_id=run.training_set_id, settlement_id=settled.id, **row))
+        model.state = ModelState.CHAMPION
+        session.flush()
+        assert state_of(session, flag) == "live"
+        again = builders.add_task(session, desk.project, response, rechecks_id=first.id)
+        later = builders.add_settlement(session, again, **facts)
+        assert state_of(session, flag) == state
+        told = [event.told.split(":")[0] for event in story(session, flag)]
+        assert told.count("Settled") == told.count("Experts are asked again") + 1 == 2
+        assert settlement_of(session, flag).id == (settled if later.withdrawn_at else later).id
 
 
 def test_what_was_not_answered_yet_is_asked_by_the_newest_questions(desk):

@@ -129,6 +129,12 @@ def test_a_bias_without_exception_is_named(labelled):
     assert "difference +1.00" in finding.evidence
 
 
+def test_a_bias_that_the_other_sources_thin_out_is_found_in_its_own():
+    rows, keys, context = group_faults.treat_worse(clean.rows(5, kind=Kind.CLASSIFICATION), 5)
+    assert {key for finding in bias.find(rows, context) for key in finding.keys} == keys
+    assert bias.find([replace(row, source="all") for row in rows], context) == []
+
+
 def test_without_attributes_groups_come_from_terms(said):
     rows, keys = group_faults.inject_gender_bias(said, SEED)
     first = bias.find(rows)[0]
