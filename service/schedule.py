@@ -10,7 +10,7 @@ from rq.cron import CronJob, CronScheduler
 from rq.job import Job as RqJob
 from sqlmodel import col, exists, or_, select
 
-from service import comparisons, logs, tool_state, tools, triggers
+from service import comparisons, logs, reading, tool_state, tools, triggers
 from service.answers.quarantines import is_feedback_held, is_held
 from service.clock import utcnow
 from service.digests import tell_experts
@@ -84,6 +84,9 @@ def ticks(runtime: Runtime) -> list[tuple[Callable[[], None], int]]:
         every = timedelta(seconds=runtime.settings.digest_seconds)
         tell_experts(runtime.db, every=every, now=utcnow())
 
+    def prune() -> None:
+        reading.prune(runtime.db, before=utcnow() - timedelta(days=runtime.settings.inbox_days))
+
     chosen = runtime.settings
     return [
         (sweep, chosen.sweep_seconds),
@@ -94,6 +97,7 @@ def ticks(runtime: Runtime) -> list[tuple[Callable[[], None], int]]:
         (starts, chosen.trigger_seconds),
         (notices, chosen.notice_seconds),
         (digests, min(chosen.digest_seconds, LOOKED_FOR_DIGESTS)),
+        (prune, chosen.sync_seconds),
     ]
 
 
