@@ -29,6 +29,7 @@ from service.tables import (
     TaskState,
     User,
 )
+from service.web.app import create_app
 from tests import builders
 from tests.console import path_of, person
 from tests.integration.test_annotators_asked import JOINING, RIGHT, Ward, _open
@@ -249,6 +250,22 @@ class TestNobodyLeft:
         refused = ward.browser.post(f"/p/clinic/tasks/{task.id}/adjudicate", verdict="correct", reason="hm")
         assert refused.status_code == 409
         assert ward.read(AnnotationTask, AnnotationTask.id == task.id).state is TaskState.SELECTED
+
+
+def test_on_either_database_the_same_is_asked_back_and_left_alone(any_runtime, monkeypatch):
+    ward = _open(any_runtime, monkeypatch)
+    create_app(any_runtime).test_client().post(ward.invite(), data=JOINING)
+    shown = ward.task()
+    first, second = ask(ward, "first", shown.id), ask(ward, "second")
+    ward.answers(ward.task(connector=ConnectorKind.NONE, state=TaskState.SELECTED), ann=RIGHT)
+    with ward.runtime.db.transaction() as session:
+        guideline_questions.answer(session, session.merge(first), "yes", user=user(session), actor="test")
+        told = guideline_questions.told(session, ward.project)
+        assert [each["id"] for each in told] == [str(second.id), str(first.id)]
+        assert guideline_questions.waiting(session, ward.project) == 1
+        [alone] = left_alone(session, ward.project, experts.experts(session, ward.project))
+        assert experts.shown_to(session, ward.project, user(session)) == {shown.id: "question 0"}
+    assert alone not in (shown.id, None)
 
 
 def test_two_answers_that_are_compared_are_decided_as_such(ward):

@@ -33,6 +33,7 @@ def test_everything_comes_up_comes_back_and_ends_together(tree: Tree):
     tree.start()
     for name in CHILDREN:
         assert tree.processes(name), name
+    assert not tree.processes("argilla")
 
     # The directory is taken.
     assert refused({**tree.environment, "ERRATA_PORT": str(free_port())}) == "ERRATA_DATA_DIR"
