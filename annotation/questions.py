@@ -52,17 +52,24 @@ class Question:
 def questions(schema: LabelSchema) -> list[Question]:
     """Return what is asked, in the order in which it is shown."""
     if schema.kind is TaskKind.PAIRWISE:
-        better = _verdict("Which answer is better", (Verdict.A, Verdict.B, Verdict.TIE))
+        better = _verdict("Which answer is better", verdicts(schema))
         return [better, *(_rating(name, schema) for name in schema.ratings)]
     causes = tuple(map(str, Cause))
     marks = Question("spans", QuestionType.SPANS, "Mark what is wrong in the response", schema.spans)
     return [
-        _verdict("Verdict", (Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNSURE)),
+        _verdict("Verdict", verdicts(schema)),
         _better(schema),
         Question("cause", QuestionType.CHOICE, "Cause", causes, is_required=True, is_about_wrong=True),
         *(_rating(name, schema) for name in schema.ratings),
         *([marks] if schema.spans else []),
     ]
+
+
+def verdicts(schema: LabelSchema) -> tuple[Verdict, ...]:
+    """Return what may be said of a response, or of two, by who does not abstain."""
+    if schema.kind is TaskKind.PAIRWISE:
+        return (Verdict.A, Verdict.B, Verdict.TIE)
+    return (Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNSURE)
 
 
 def labels_in(text: str) -> tuple[str, ...]:

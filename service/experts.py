@@ -7,13 +7,13 @@ from uuid import UUID
 from sqlalchemy import delete, or_, update
 from sqlmodel import Session, col, exists, select
 
-from service import ledger, notices, people, tokens, tool_state, tools
+from service import held_tasks, ledger, notices, people, routing, standing, tokens, tool_state, tools
 from service.clock import utcnow
-from service.errors import AlreadyExists, Invalid
+from service.errors import AlreadyExists, Forbidden, Invalid, WrongState
 from service.projects import current
 from service.secrets import Secrets
 from service.settings import Settings
-from service.settlements import of_persons
+from service.settlements import is_asked, of_persons
 from service.tables import (
     Annotation,
     AnnotationTask,
@@ -24,8 +24,11 @@ from service.tables import (
     JobKind,
     PoolMember,
     Project,
+    ProjectKind,
+    Response,
     Role,
     Settlement,
+    TaskState,
     User,
     UserToken,
 )
@@ -33,6 +36,7 @@ from service.tables import (
 NAME = re.compile("[a-z0-9][a-z0-9._-]{1,39}")
 NAME_RULE = "2 to 40 lower-case letters, digits, '.', '_' and '-'; it is your account's name, too."
 PSEUDONYM_CHARS = 12
+SHOWN = 50
 JOINED = col(UserToken.joins_id).is_not(None) & col(UserToken.used_at).is_not(None)
 
 
@@ -136,6 +140,53 @@ def experts(session: Session, project: Project) -> Sequence[Annotator]:
     is_one = or_(given, col(Annotator.id).in_(pooled), col(Annotator.user_id).in_(own))
     found = select(Annotator).where(is_one, col(Annotator.left_at).is_(None))
     return session.exec(found.order_by(col(Annotator.account), col(Annotator.id))).all()
+
+
+def shown_to(session: Session, project: Project, user: User, *, only: UUID | None = None) -> dict[UUID, str]:
+    """Return what was asked in the newest tasks that wait for a person's answer or could be answered anew, by task.
+
+    Of several about one response it is the newest, for a hidden one that asks it once more must not stand out.
+    """
+    mine = session.exec(
+        select(Annotator).where(Annotator.user_id == user.id, col(Annotator.left_at).is_(None))
+    ).all()
+    pools = {pool for each in standing.pools_of(session, project.id, mine).values() for pool in each}
+    pool = col(AnnotationTask.pool)
+    may_answer = is_asked() | (col(AnnotationTask.state) == TaskState.CONTESTED)
+    shown = (
+        select(AnnotationTask.id, Response)
+        .join(Response, col(AnnotationTask.response_id) == Response.id)
+        .where(AnnotationTask.project_id == project.id, pool.is_(None) | pool.in_(pools))
+        .where(col(AnnotationTask.connector).in_({each.connector for each in mine}))
+        .where(may_answer, col(Response.erased_at).is_(None))
+    )
+    if only:
+        shown = shown.where(AnnotationTask.id == only)
+    rows = session.exec(shown.order_by(col(AnnotationTask.id).desc()).limit(SHOWN)).all()
+    newest = {response.id: (task_id, response) for task_id, response in reversed(rows)}
+    return {task_id: response.messages[-1]["content"] for task_id, response in reversed(newest.values())}
+
+
+def add_case(
+    session: Session, project: Project, user: User, *, prompt: str, answer: str, context: str
+) -> AnnotationTask:
+    """Have experts asked about a case that one of them brings, as triage would.
+
+    Raises:
+        Forbidden: this person did not join the project's experts.
+        WrongState: people compare two models in this project.
+        Invalid: something is missing, or it is too long.
+    """
+    if project not in projects_joined(session, user):
+        raise Forbidden("only who joined the project's experts adds a case here")
+    if project.kind is ProjectKind.COMPARISON:
+        raise WrongState("people compare two models here: a case of one answer fits no question")
+    place = routing.routing_of(session, project).place()
+    task = held_tasks.add_case(
+        session, project, "here", prompt=prompt, answer=answer, context=context, **place
+    )
+    ledger.append(session, actor=user.name, action="case_added", subject=str(task.id), project_id=project.id)
+    return task
 
 
 def pseudonym(secrets: Secrets, connector: ConnectorKind, account: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
+from typing import Any
 from uuid import UUID
 
 from sqlmodel import Session, col, select
@@ -11,6 +12,7 @@ from annotation.types import HeldTask
 from retrain.types import sha256_of
 from service import projects
 from service.clock import utcnow
+from service.errors import Invalid
 from service.queue import Lease
 from service.tables import (
     AnnotationTask,
@@ -23,7 +25,7 @@ from service.tables import (
     ToolProject,
 )
 
-MAX_CHARS = 100_000  # of a text that somebody added in the tool
+MAX_CHARS = 100_000  # of a case that an expert brings
 DELETED_AT_ONCE = 50
 
 
@@ -105,14 +107,26 @@ def batches(held: Iterable[HeldTask], size: int) -> Iterator[list[HeldTask]]:
         yield part
 
 
-def _adopt(session: Session, project: Project, tool: ConnectorKind, held: HeldTask) -> AnnotationTask | None:
-    """Make a task of ours of one that somebody added in the tool, if it says what was asked and answered."""
-    prompt, answer = held.shown.get("prompt"), held.shown.get("response")
-    if not prompt or not answer or len(prompt) + len(answer) > MAX_CHARS:
-        return None
-    source, now = _source(session, project, tool), utcnow()
-    messages = [{"role": "user", "content": prompt}]
-    context = held.shown.get("context")
+def add_case(
+    session: Session,
+    project: Project,
+    where: str,
+    *,
+    prompt: str,
+    answer: str,
+    context: str | None,
+    **facts: Any,
+) -> AnnotationTask:
+    """Make a task of a case that an expert brings, in a tool or here; the `facts` say where it is asked.
+
+    Raises:
+        Invalid: it does not say what was asked and answered, or is too long.
+    """
+    if not prompt.strip() or not answer.strip():
+        raise Invalid("a case says what was asked and what was answered")
+    if len(prompt) + len(answer) + len(context or "") > MAX_CHARS:
+        raise Invalid(f"a case has at most {MAX_CHARS:,} characters")
+    source, messages = _source(session, project, where), [{"role": "user", "content": prompt}]
     response = Response(
         project_id=project.id,
         source_id=source.id,
@@ -121,7 +135,7 @@ def _adopt(session: Session, project: Project, tool: ConnectorKind, held: HeldTa
         body_sha256=sha256_of({"messages": messages, "response": answer}),
         context=[{"text": context}] if context else [],
         legal_basis="added by an expert",
-        triaged_at=now,  # what triage looks at was answered to users
+        triaged_at=utcnow(),  # what triage looks at was answered to users
     )
     session.add(response)
     session.flush()
@@ -134,18 +148,34 @@ def _adopt(session: Session, project: Project, tool: ConnectorKind, held: HeldTa
         schema_id=schema_id,
         guidelines_id=guidelines_id,
         priority=0.0,
-        connector=tool,
-        state=TaskState.SENT,
-        external_id=held.external_id,
-        sent_at=now,
+        **facts,
     )
     session.add(task)
     session.flush()
     return task
 
 
-def _source(session: Session, project: Project, tool: ConnectorKind) -> Source:
-    name = f"added in {tool}"
+def _adopt(session: Session, project: Project, tool: ConnectorKind, held: HeldTask) -> AnnotationTask | None:
+    """Make a task of ours of one that somebody added in the tool, if it says what was asked and answered."""
+    prompt, answer = held.shown.get("prompt") or "", held.shown.get("response") or ""
+    there = {"connector": tool, "state": TaskState.SENT, "external_id": held.external_id}
+    try:
+        return add_case(
+            session,
+            project,
+            f"in {tool}",
+            prompt=prompt,
+            answer=answer,
+            context=held.shown.get("context"),
+            sent_at=utcnow(),
+            **there,
+        )
+    except Invalid:
+        return None
+
+
+def _source(session: Session, project: Project, where: str) -> Source:
+    name = f"added {where}"
     found = session.exec(select(Source).where(Source.project_id == project.id, Source.name == name)).first()
     if found is None:
         found = Source(project_id=project.id, name=name)

@@ -6,18 +6,20 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import update
+from sqlalchemy import delete, update
 from sqlmodel import Session, col, select
 
 from annotation.errors import ToolRefused, ToolUnavailable
 from annotation.types import Connector
 from service import held_tasks, tool_state
 from service.clock import utcnow
+from service.db import Database
 from service.errors import TryAgain
 from service.queue import Lease
 from service.tables import Annotation, AnnotationTask, ConnectorKind, InboxEvent, TaskState
 
 MAX_HINTED = 50
+PRUNED_AT_ONCE = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,21 @@ def end(
             row.cursor = seen.newest - timedelta(seconds=seconds)
     for hint in reading.hints:
         session.get_one(InboxEvent, hint).handled_at = utcnow()
+
+
+def prune(db: Database, *, before: datetime) -> int:
+    """Drop webhooks that were handled before a moment, the oldest first and some at a time; return how many.
+
+    One that comes again after that is read again, which changes nothing.
+    """
+    row = InboxEvent
+    old = select(row.id).where(col(row.created_at) < before, col(row.handled_at) < before)
+    with db.reading() as session:
+        ids = session.exec(old.order_by(col(row.created_at)).limit(PRUNED_AT_ONCE)).all()
+    if ids:
+        with db.transaction() as session:
+            session.execute(delete(row).where(col(row.id).in_(ids)))
+    return len(ids)
 
 
 def forget(lease: Lease, project_id: UUID, tool: ConnectorKind, connector: Connector, project: str) -> None:

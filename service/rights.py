@@ -20,6 +20,7 @@ from service.tables import (
     AnnotationTask,
     Erasure,
     Feedback,
+    GuidelineQuestion,
     Job,
     JobKind,
     LedgerEntry,
@@ -35,7 +36,10 @@ CERTIFICATE = "errata erasure certificate 1"
 CERTIFIED = "erasure_certified"
 ATTEMPTS = 12  # half a day, for a training that reads the rows or a tool that is away
 # A settlement's explanation names experts.
-INTERNAL = {"body_sha256", "annotator_id", "reasons_id", "schema_id", "guidelines_id", "explanation"}
+INTERNAL = {
+    *("body_sha256", "annotator_id", "reasons_id", "schema_id", "guidelines_id", "explanation"),
+    *("user_id", "answered_by"),
+}
 
 
 def preview(session: Session, secrets: Secrets, subject: str, project: Project | None) -> dict[str, Any]:
@@ -167,6 +171,7 @@ def export(
         "feedback": select(Feedback).where(of_subject(Feedback, subject, project_id)),
         "annotations": select(Annotation).where(col(Annotation.task_id).in_(tasks)),
         "settlements": select(Settlement).where(col(Settlement.task_id).in_(tasks)),
+        "questions": select(GuidelineQuestion).where(col(GuidelineQuestion.task_id).in_(tasks)),
         "signals": select(Signal).where(col(Signal.response_id).in_(ids)),
         "outcomes": select(Outcome).where(col(Outcome.response_id).in_(ids)),
     }

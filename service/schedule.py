@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import wraps
 from uuid import UUID
 
 import structlog
@@ -10,7 +11,7 @@ from rq.cron import CronJob, CronScheduler
 from rq.job import Job as RqJob
 from sqlmodel import col, exists, or_, select
 
-from service import comparisons, logs, serving, tool_state, tools, triggers
+from service import comparisons, logs, reading, serving, tool_state, tools, triggers
 from service.answers.quarantines import is_feedback_held, is_held
 from service.clock import utcnow
 from service.digests import tell_experts
@@ -58,47 +59,45 @@ def main() -> None:
 
 def ticks(runtime: Runtime) -> list[tuple[Callable[[], None], int]]:
     """Return what runs, and every how many seconds."""
-
-    def sweep() -> None:
-        runtime.queue.sweep()
-
-    def triage() -> None:
-        ask_for_triage(runtime)
-
-    def sync() -> None:
-        ask_for_sync(runtime)
-
-    def counts() -> None:
-        ask_for_comparisons(runtime)
-
-    def quality() -> None:
-        ask_for_quality(runtime)
-
-    def starts() -> None:
-        start_trainings(runtime)
-
-    def notices() -> None:
-        ask_for_notices(runtime)
-
-    def serves() -> None:
-        ask_for_serving(runtime)
-
-    def digests() -> None:
-        every = timedelta(seconds=runtime.settings.digest_seconds)
-        tell_experts(runtime.db, every=every, now=utcnow())
-
     chosen = runtime.settings
-    return [
+    every: list[tuple[Callable[[Runtime], object], int]] = [
         (sweep, chosen.sweep_seconds),
-        (triage, chosen.triage_seconds),
-        (sync, chosen.sync_seconds),
-        (counts, chosen.sync_seconds),
-        (quality, chosen.quality_seconds),
-        (starts, chosen.trigger_seconds),
-        (notices, chosen.notice_seconds),
-        (serves, chosen.serving_seconds),
-        (digests, min(chosen.digest_seconds, LOOKED_FOR_DIGESTS)),
+        (ask_for_triage, chosen.triage_seconds),
+        (ask_for_sync, chosen.sync_seconds),
+        (ask_for_comparisons, chosen.sync_seconds),
+        (ask_for_quality, chosen.quality_seconds),
+        (start_trainings, chosen.trigger_seconds),
+        (ask_for_notices, chosen.notice_seconds),
+        (ask_for_serving, chosen.serving_seconds),
+        (tell_waiting_experts, min(chosen.digest_seconds, LOOKED_FOR_DIGESTS)),
+        (prune, chosen.sync_seconds),
     ]
+    return [(_tick(do, runtime), seconds) for do, seconds in every]
+
+
+def _tick(do: Callable[[Runtime], object], runtime: Runtime) -> Callable[[], None]:
+    """Return what RQ can call and name."""
+
+    @wraps(do)
+    def tick() -> None:
+        do(runtime)
+
+    return tick
+
+
+def sweep(runtime: Runtime) -> None:
+    """Take back what dead workers held, and ring for what is due."""
+    runtime.queue.sweep()
+
+
+def tell_waiting_experts(runtime: Runtime) -> None:
+    """Tell whoever wants the digest what waits for experts."""
+    tell_experts(runtime.db, every=timedelta(seconds=runtime.settings.digest_seconds), now=utcnow())
+
+
+def prune(runtime: Runtime) -> None:
+    """Drop the webhooks that were read long ago."""
+    reading.prune(runtime.db, before=utcnow() - timedelta(days=runtime.settings.inbox_days))
 
 
 def ask_for_triage(runtime: Runtime) -> None:

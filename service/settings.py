@@ -97,6 +97,7 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=30, gt=0)
     sweep_seconds: int = Field(default=5, ge=1)
     sync_seconds: int = Field(default=60, ge=1)
+    inbox_days: float = Field(default=30, gt=0)
     triage_seconds: int = Field(default=10, ge=1)
     quality_seconds: int = Field(default=3600, ge=1)
     trigger_seconds: int = Field(default=60, ge=1)

@@ -82,6 +82,24 @@ def settle_task(
     return task.state
 
 
+def is_asked() -> ColumnElement[bool]:
+    """Say in SQL whether a task waits for experts' answers; without a tool nothing is sent anywhere."""
+    state, tool = col(AnnotationTask.state), col(AnnotationTask.connector)
+    return (state == TaskState.SENT) | ((state == TaskState.SELECTED) & (tool == ConnectorKind.NONE))
+
+
+def contest(session: Session, task: AnnotationTask, *, actor: str) -> None:
+    """Have a third decide a task that waits for answers which nobody is left to give."""
+    if task.state not in OPEN:
+        raise WrongState("only a task that is open can be decided")
+    task.state = TaskState.CONTESTED
+    session.add(task)
+    session.flush()
+    ledger.append(
+        session, actor=actor, action="task_left_alone", subject=str(task.id), project_id=task.project_id
+    )
+
+
 def adjudicate(
     session: Session,
     project: Project,

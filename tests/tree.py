@@ -30,9 +30,9 @@ class Tree:
         }
         self.process: subprocess.Popen[str] | None = None
 
-    def start(self) -> "Tree":
+    def start(self, *more: str) -> "Tree":
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "service.cli", "up"],
+            [sys.executable, "-m", "service.cli", "up", *more],
             env=self.environment,
             stderr=subprocess.PIPE,
             text=True,

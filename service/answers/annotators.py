@@ -1,5 +1,6 @@
 """Who answers a project's tasks, what became of their answers, and what still waits for them."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,7 @@ from sqlmodel import Session, col, select
 from service import experts, standing, tools
 from service.answers.overview import DAY, newest_tasks
 from service.settings import Settings
-from service.settlements import IN_FORCE, MAY_SETTLE, OPEN, is_of, person_of
+from service.settlements import IN_FORCE, MAY_SETTLE, OPEN, is_asked, is_of, person_of
 from service.tables import (
     Annotation,
     AnnotationTask,
@@ -117,11 +118,9 @@ def digests(
     """Return by annotator what waits for them: newest tasks that their pools may answer and they did not."""
     tasks, task = newest_tasks(project), col(AnnotationTask.id)
     is_new = func.coalesce(AnnotationTask.sent_at, AnnotationTask.created_at) > now - DAY
-    state, tool, pool = col(AnnotationTask.state), col(AnnotationTask.connector), col(AnnotationTask.pool)
-    # Without a tool nothing is sent anywhere.
-    is_open = (state == TaskState.SENT) | ((state == TaskState.SELECTED) & (tool == ConnectorKind.NONE))
+    tool, pool = col(AnnotationTask.connector), col(AnnotationTask.pool)
     counts = (func.count(func.distinct(task)), func.count(func.distinct(case((is_new, task)))))
-    asked = select_columns(tool, pool, *counts).join(tasks, task == tasks.c.id).where(is_open)
+    asked = select_columns(tool, pool, *counts).join(tasks, task == tasks.c.id).where(is_asked())
     by = col(Annotation.annotator_id)
     given = asked.add_columns(by).join(Annotation, col(Annotation.task_id) == task).where(STANDS)
     all_asked = session.execute(asked.group_by(tool, pool)).all()
@@ -180,6 +179,42 @@ def empty_pools(session: Session, project: Project) -> list[str]:
         col(AnnotationTask.pool).not_in(members),
     )
     return sorted(pool for pool in session.exec(asked.distinct()) if pool)
+
+
+def left_alone(
+    session: Session, project: Project, asked: Sequence[Annotator], *, only: UUID | None = None
+) -> list[UUID]:
+    """Return the newest tasks that wait for answers which nobody is left to give: all who may have given theirs.
+
+    One that was set aside is still to come, since it counts once its author qualifies or comes into the pool.
+    """
+    tasks, task = newest_tasks(project), col(AnnotationTask.id)
+    pools_of = standing.pools_of(session, project.id, asked)
+    person = func.coalesce(Annotator.user_id, Annotator.id)
+    heard = (
+        select_columns(task, col(AnnotationTask.connector), col(AnnotationTask.pool), person)
+        .join(tasks, task == tasks.c.id)
+        .join(Annotation, col(Annotation.task_id) == task)
+        .join(Annotator, col(Annotation.annotator_id) == Annotator.id)
+        .where(is_asked(), STANDS, col(Annotation.set_aside).is_(None))
+        .order_by(task.desc())
+    )
+    if only:
+        heard = heard.where(task == only)
+    by: defaultdict[tuple[UUID, ConnectorKind, str | None], set[str]] = defaultdict(set)
+    for task_id, tool, pool, who in session.execute(heard.distinct()):
+        by[task_id, tool, pool].add(str(who))
+
+    def may_answer(tool: ConnectorKind, pool: str | None) -> set[str]:
+        persons = {person_of(each) for each in asked if each.connector is tool and not each.left_at}
+        return {person for person in persons if pool is None or pool in pools_of[person]}
+
+    return [task_id for (task_id, tool, pool), persons in by.items() if may_answer(tool, pool) <= persons]
+
+
+def is_left_alone(session: Session, project: Project, task: AnnotationTask) -> bool:
+    """Say whether a task waits for an answer which nobody is left to give."""
+    return bool(left_alone(session, project, experts.experts(session, project), only=task.id))
 
 
 def is_here(session: Session, project: Project, annotator: Annotator) -> bool:

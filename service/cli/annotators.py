@@ -1,13 +1,16 @@
-"""Who is asked: inviting experts, their pools, and letting them go."""
+"""Who is asked: inviting experts, their pools, what they ask themselves, and letting them go."""
 
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
-from service import experts, projects, standing
+from service import experts, guideline_questions, projects, standing
 from service.answers.annotators import describe_experts
 from service.cli.console import ACTOR, AsJson, connect, show
 from service.clock import utcnow
+from service.errors import NotFound
+from service.tables import GuidelineQuestion
 
 app = typer.Typer()
 annotators_app = typer.Typer(no_args_is_help=True)
@@ -45,6 +48,26 @@ def pool(
         row = projects.find(session, project)
         accounts = standing.change_pool(session, row, name, add=add or [], remove=remove or [], actor=ACTOR)
     show({"pool": name, "accounts": accounts}, as_json=as_json)
+
+
+@annotators_app.command()
+def questions(project: str, as_json: AsJson = False) -> None:
+    """List what experts ask about the guidelines, those that wait for an answer first."""
+    with connect().db.reading() as session:
+        found = projects.find(session, project)
+        waiting, items = guideline_questions.waiting(session, found), guideline_questions.told(session, found)
+    show({"waiting": waiting, "items": items, "next_cursor": None}, as_json=as_json)
+
+
+@annotators_app.command()
+def answer(question: UUID, text: str, as_json: AsJson = False) -> None:
+    """Answer what an expert asked about the guidelines; they see it beside their work."""
+    with connect().db.transaction() as session:
+        found = session.get(GuidelineQuestion, question)
+        if found is None:
+            raise NotFound(f"no question {question}")
+        guideline_questions.answer(session, found, text, user=None, actor=ACTOR)
+    show({"answered": question}, as_json=as_json)
 
 
 @annotators_app.command()

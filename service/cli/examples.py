@@ -4,9 +4,11 @@ import typer
 
 ROW = "019b76da-a800-7000-8000-000000000000"
 EXAMPLES = f"""
+annotators answer {ROW} "only what the answer itself says"
 annotators invite clinic ann
 annotators list clinic
 annotators off-board {ROW}
+annotators questions clinic
 annotators pool clinic cardiologists --add {ROW}
 approve -p clinic --reason "right where it was wrong, and nothing lost"
 audit faq.csv

@@ -48,6 +48,7 @@ from service.tables import (
     Erasure,
     Evaluation,
     Feedback,
+    GuidelineQuestion,
     Job,
     JobKind,
     JobState,
@@ -172,6 +173,8 @@ def _erase_words(session: Session, wish: Erasure) -> None:
     feedback = _change(session, Feedback, of_person, said_nothing(at))
     judged = dict.fromkeys(("correction", "problem", "reason"))
     _change(session, Annotation, col(Annotation.task_id).in_(tasks), judged)
+    asked = col(GuidelineQuestion.task_id).in_(tasks) | col(GuidelineQuestion.task_id).in_(flagged)
+    _change(session, GuidelineQuestion, asked, {"text": "", "answer": None})
     about_task = col(Settlement.task_id).in_(tasks)
     _change(session, Settlement, about_task, {"correction": None, "ticket_url": None})
     told = select(Feedback.id).where(of_person).union_all(tasks)

@@ -177,6 +177,25 @@ class Annotation(Row, table=True):
     withdrawn_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
+class GuidelineQuestion(Row, table=True):
+    """What an expert asks the guidelines' owner, of one task or of all, and what they are answered.
+
+    It names the guidelines that left them in doubt. An erasure empties one about a task of whom it forgets.
+    """
+
+    __tablename__ = "guideline_question"
+    __table_args__ = (Index("ix_guideline_question_project_id_id", "project_id", "id"),)
+
+    project_id: UUID = Field(foreign_key="project.id")
+    guidelines_id: UUID = Field(foreign_key="document.id")
+    task_id: UUID | None = Field(default=None, foreign_key="annotation_task.id", index=True)
+    user_id: UUID = Field(foreign_key="user.id", index=True)
+    text: str
+    answer: str | None = None
+    answered_by: UUID | None = Field(default=None, foreign_key="user.id")
+    answered_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
 class Settlement(Row, table=True):
     """What a task's annotations come to; only those whose cause is the model, or that find it right, teach it.
 

@@ -36,6 +36,7 @@ from service.tables import (
     DocumentKind,
     Evaluation,
     Feedback,
+    GuidelineQuestion,
     Job,
     JobKind,
     JobState,
@@ -212,6 +213,7 @@ def open_clinic(runtime: Runtime, client: FlaskClient, said: str = QUESTION) -> 
         _judged(runtime, session, evaluation, said)
         _goes_on(session, project)
         _assessed(session, project)
+        _asked_back(session, project, won, said)
         _brought_along(runtime, session, project, said)
         _told_of(session, project, said)
         _bisected(session, model, won)
@@ -502,6 +504,20 @@ def _assessed(session: Session, project: Project) -> None:
     ]
     told = assess(votes, reasons={"t0": ["wrong"]}, gold={"t1": "correct"}, outcomes={})
     session.add(QualityReport(project_id=project.id, content=told, computed_at=utcnow()))
+
+
+def _asked_back(session: Session, project: Project, settled: Settlement, said: str) -> None:
+    """Have an expert ask about the guidelines, once with an answer."""
+    about = {
+        "project_id": project.id,
+        "guidelines_id": builders.newest(session, project, DocumentKind.GUIDELINES),
+        "user_id": session.exec(select(User.id)).first(),
+        "text": said,
+    }
+    answered = {"answer": said, "answered_at": utcnow()}
+    session.add_all(
+        [GuidelineQuestion(**about, task_id=settled.task_id), GuidelineQuestion(**about, **answered)]
+    )
 
 
 def _brought_along(runtime: Runtime, session: Session, project: Project, said: str) -> None:

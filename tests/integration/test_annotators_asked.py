@@ -635,13 +635,6 @@ class TestInvitation:
         assert "2 waiting for you, 1 new" in own
         assert client.get("/p/clinic/annotators").status_code == 403
 
-    @pytest.mark.parametrize("tool", [LABEL_STUDIO, ARGILLA])
-    def test_a_case_of_their_own_is_promised_where_the_tool_lets_them_add_one(self, ward, client, tool):
-        with ward.runtime.db.transaction() as session:
-            session.get_one(Project, ward.project.id).connector = tool
-        client.post(ward.invite(), data=JOINING)
-        assert ("add a case of your own" in client.get("/p/clinic/work").text) is (tool is LABEL_STUDIO)
-
     def test_nobody_works_where_they_did_not_join(self, ward, client):
         client.post(ward.invite(), data=JOINING)
         with ward.runtime.db.transaction() as session:

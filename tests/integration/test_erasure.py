@@ -36,7 +36,9 @@ from service.tables import (
     AnnotationTask,
     Annotator,
     ConnectorKind,
+    DocumentKind,
     Evaluation,
+    GuidelineQuestion,
     Job,
     JobKind,
     ModelState,
@@ -77,6 +79,7 @@ COLUMNS = {
         "job.result",
         "audit_finding.repair",
     ),
+    *("guideline_question.answer", "guideline_question.text"),
     *("response.legal_basis", "training_set_example.consent"),
     *("quarantine.reason", "quarantine.subject"),
     *("response.messages", "response.subject", "response.text", "score.slice", "settlement.correction"),
@@ -151,6 +154,9 @@ class Clinic(Team):
             )
             spellings = (str(response.id), str(response.id).upper(), response.id.hex)
             held = {"project_id": self.project.id, "user_id": self.olga.id}
+            doubt = {"task_id": settlement.task_id, "text": f"a {MARKER}?", "answer": f"yes, a {MARKER}"}
+            guidelines_id = builders.newest(session, self.project, DocumentKind.GUIDELINES)
+            session.add(GuidelineQuestion(guidelines_id=guidelines_id, **doubt, **held))
             session.add(Quarantine(subject=PATIENT, reason=f"that {MARKER}", **held))
             answers = [{"response_id": each, "correction": MARKER} for each in spellings]
             self.runtime.queue.ask(

@@ -19,8 +19,10 @@ from service.tables import (
     AcceptedRepair,
     AuditFinding,
     Bisection,
+    DocumentKind,
     Erasure,
     Evaluation,
+    GuidelineQuestion,
     Job,
     JobKind,
     KeyKind,
@@ -648,7 +650,13 @@ class Api:
             tuned = Tuning(
                 project_id=clinic.id, training_set_id=evaluation.training_set_id, metric="accuracy", plan={}
             )
-            session.add_all([repair, held, searched, tuned])
+            asked = GuidelineQuestion(
+                project_id=clinic.id,
+                guidelines_id=builders.newest(session, clinic, DocumentKind.GUIDELINES),
+                user_id=ada.id,
+                text="?",
+            )
+            session.add_all([repair, held, searched, tuned, asked])
             session.flush()
             response = builders.add_response(session, clinic)
             self.job = runtime.queue.ask(session, JobKind.CURATE, clinic.id, project_id=clinic.id)
@@ -661,6 +669,7 @@ class Api:
                 "finding_id": finding.id,
                 "repair_id": repair.id,
                 "quarantine_id": held.id,
+                "question_id": asked.id,
                 **self._noticed(session, clinic),
                 "response_id": response.id,
                 "feedback_id": builders.add_flag(session, clinic, response).id,
@@ -722,6 +731,7 @@ class Api:
             "bisections.bisect": clinic | {"good": "1", "bad": "1", "metric": "accuracy"},
             "annotators.invite": clinic | {"name": "mia"},
             "annotators.change_pool": clinic | {"pool": "doctors"},
+            "annotators.answer": {"answer": "!"},
             "questions.set_label_schema": clinic | {"label_schema": labels},
         }
 

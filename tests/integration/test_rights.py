@@ -299,13 +299,18 @@ class TestWishes:
             document = rights.export(session, clinic.runtime.secrets, PATIENT, None, actor="olga")
             assert not list(ledger.broken(session))
             assert MARKER not in str(session.exec(select(LedgerEntry)).all())
-        assert {name: len(document[name]) for name in ("responses", "feedback", "annotations")} == {
+        assert {
+            name: len(document[name]) for name in ("responses", "feedback", "annotations", "questions")
+        } == {
             "responses": 5,
             "feedback": 2,
             "annotations": 1,
+            "questions": 1,
         }
         told = json.dumps(document)
-        assert not [word for word in ("moon", BEN, "disagree", "Joy", "annotator_id") if word in told]
+        assert not [
+            word for word in ("moon", BEN, "disagree", "Joy", "annotator_id", "user_id") if word in told
+        ]
 
 
 def _compare(session) -> None:

@@ -8,10 +8,14 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from sqlmodel import select
 
-from service import valkey
+from annotation.argilla import ArgillaConnector
+from service import argilla_server, valkey
 from service.db import Database
 from service.queue import QUEUES
+from service.tables import AnnotationTask, ConnectorKind, TaskState, ToolProject
+from tests import builders, servers
 from tests.servers import free_port, start_valkey
 from tests.tree import READY_SECONDS, Tree, grown
 from tests.waiting import eventually
@@ -29,6 +33,7 @@ def test_everything_comes_up_comes_back_and_ends_together(tree: Tree):
     tree.start()
     for name in CHILDREN:
         assert tree.processes(name), name
+    assert not tree.processes("argilla")
 
     # The directory is taken.
     assert refused({**tree.environment, "ERRATA_PORT": str(free_port())}) == "ERRATA_DATA_DIR"
@@ -43,6 +48,35 @@ def test_everything_comes_up_comes_back_and_ends_together(tree: Tree):
     tree.process.send_signal(signal.SIGTERM)
     assert tree.process.wait(timeout=30) == 0
     assert tree.processes() == []
+
+
+def test_a_bundled_argilla_comes_up_takes_a_project_and_its_tasks_and_ends(tmp_path: Path):
+    with grown(tmp_path / "data", servers.cache_dir()) as tree:
+        tree.environment["ERRATA_SYNC_SECONDS"] = "1"
+        tree.start("--with", "argilla")
+        running = eventually(lambda: argilla_server.running(tree.data_dir), servers.START_SECONDS)
+        database = Database(f"sqlite:///{tree.data_dir}/errata.db")
+        with database.transaction() as session:
+            project = builders.add_project(session)
+            project.connector = ConnectorKind.ARGILLA
+            builders.add_task(session, project, builders.add_response(session, project))
+
+        def sent() -> AnnotationTask | None:
+            with database.reading() as session:
+                is_sent = AnnotationTask.state == TaskState.SENT
+                return session.exec(select(AnnotationTask).where(is_sent)).first()
+
+        task = eventually(sent, 60)
+        with database.reading() as session:
+            there = session.exec(select(ToolProject.external_id)).one()
+        database.close()
+        held = ArgillaConnector(running.url, running.token).fetch(there, [task.external_id])
+        assert [one.key for one in held] == [str(task.id)]
+
+        tree.process.send_signal(signal.SIGTERM)
+        assert tree.process.wait(timeout=60) == 0
+        assert tree.processes() == []
+        assert not argilla_server.is_up(running.url)
 
 
 def test_an_orphaned_valkey_is_used_until_it_ends_and_a_killed_parent_leaves_nothing_behind(tree: Tree):

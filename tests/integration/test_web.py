@@ -110,6 +110,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "tunings.tune": {"project": "clinic"},
     "annotators.invite": {"project": "clinic", "name": "mia"},
     "annotators.change_pool": {"project": "clinic", "pool": "doctors"},
+    "annotators.answer": {"answer": "!"},
     "questions.set_label_schema": {
         "project": "clinic",
         "label_schema": {"kind": "classification", "labels": ["a", "b"]},

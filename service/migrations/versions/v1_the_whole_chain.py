@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "v1_ec34128e"  # after its tables: a test says what it is to be
+revision = "v1_b30b3d6d"  # after its tables: a test says what it is to be
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -1595,6 +1595,41 @@ def upgrade() -> None:
     op.create_index(op.f("ix_annotation_created_at"), "annotation", ["created_at"], unique=False)
     op.create_index(op.f("ix_annotation_task_id"), "annotation", ["task_id"], unique=False)
     op.create_table(
+        "guideline_question",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("project_id", sa.Uuid(), nullable=False),
+        sa.Column("guidelines_id", sa.Uuid(), nullable=False),
+        sa.Column("task_id", sa.Uuid(), nullable=True),
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("text", sa.String(), nullable=False),
+        sa.Column("answer", sa.String(), nullable=True),
+        sa.Column("answered_by", sa.Uuid(), nullable=True),
+        sa.Column("answered_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["answered_by"], ["user.id"], name=op.f("fk_guideline_question_answered_by_user")
+        ),
+        sa.ForeignKeyConstraint(
+            ["guidelines_id"], ["document.id"], name=op.f("fk_guideline_question_guidelines_id_document")
+        ),
+        sa.ForeignKeyConstraint(
+            ["project_id"], ["project.id"], name=op.f("fk_guideline_question_project_id_project")
+        ),
+        sa.ForeignKeyConstraint(
+            ["task_id"], ["annotation_task.id"], name=op.f("fk_guideline_question_task_id_annotation_task")
+        ),
+        sa.ForeignKeyConstraint(["user_id"], ["user.id"], name=op.f("fk_guideline_question_user_id_user")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_guideline_question")),
+    )
+    op.create_index(
+        op.f("ix_guideline_question_created_at"), "guideline_question", ["created_at"], unique=False
+    )
+    op.create_index(
+        "ix_guideline_question_project_id_id", "guideline_question", ["project_id", "id"], unique=False
+    )
+    op.create_index(op.f("ix_guideline_question_task_id"), "guideline_question", ["task_id"], unique=False)
+    op.create_index(op.f("ix_guideline_question_user_id"), "guideline_question", ["user_id"], unique=False)
+    op.create_table(
         "task_flag",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -1900,6 +1935,11 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_task_flag_task_id"), table_name="task_flag")
     op.drop_index(op.f("ix_task_flag_created_at"), table_name="task_flag")
     op.drop_table("task_flag")
+    op.drop_index(op.f("ix_guideline_question_user_id"), table_name="guideline_question")
+    op.drop_index(op.f("ix_guideline_question_task_id"), table_name="guideline_question")
+    op.drop_index("ix_guideline_question_project_id_id", table_name="guideline_question")
+    op.drop_index(op.f("ix_guideline_question_created_at"), table_name="guideline_question")
+    op.drop_table("guideline_question")
     op.drop_index(op.f("ix_annotation_task_id"), table_name="annotation")
     op.drop_index(op.f("ix_annotation_created_at"), table_name="annotation")
     op.drop_index(op.f("ix_annotation_annotator_id"), table_name="annotation")

@@ -1,14 +1,17 @@
-"""Who is asked: experts, what waits for each, their pools and their invitations."""
+"""Who is asked: experts, what waits for each, their pools and invitations, and what they ask about the guidelines."""
 
+from datetime import datetime
 from typing import Annotated, Any
+from uuid import UUID
 
 from flask import Blueprint
 from pydantic import Field
 from sqlmodel import Session
 
-from service import experts, standing
+from service import experts, guideline_questions, standing
 from service.answers.annotators import describe_experts
 from service.clock import utcnow
+from service.tables import GuidelineQuestion
 from service.web.api.loop import ListQuery
 from service.web.auth import Access, Caller
 from service.web.endpoint import Schema, endpoint
@@ -72,6 +75,40 @@ class AnnotatorPage(Schema):
     next_cursor: None = None
 
 
+class AnswerIn(Schema):
+    """What they are answered."""
+
+    answer: str = Field(min_length=1, max_length=guideline_questions.MAX_CHARS)
+
+
+class QuestionRef(Schema):
+    """The question's id."""
+
+    id: str
+
+
+class QuestionOut(QuestionRef):
+    """One question, and what it was answered, if it was."""
+
+    by: str
+    asked_at: datetime
+    guidelines_version: int
+    task: str | None
+    about: str | None
+    text: str
+    answer: str | None
+    answered_by: str | None
+    answered_at: datetime | None
+
+
+class QuestionPage(Schema):
+    """The newest questions, those that wait first, and how many wait in all."""
+
+    waiting: int
+    items: list[QuestionOut]
+    next_cursor: None = None
+
+
 @bp.get("")
 @endpoint(access=Access.READER, query=ListQuery, returns=AnnotatorPage)
 def page(session: Session, caller: Caller, query: ListQuery) -> dict[str, Any]:
@@ -99,3 +136,21 @@ def change_pool(session: Session, caller: Caller, body: PoolIn) -> dict[str, Any
         session, project, body.pool, add=body.add, remove=body.remove, actor=caller.person.name
     )
     return {"pool": body.pool, "accounts": accounts}
+
+
+@bp.get("/questions")
+@endpoint(access=Access.READER, query=ListQuery, returns=QuestionPage)
+def questions(session: Session, caller: Caller, query: ListQuery) -> dict[str, Any]:
+    """List what experts ask about the guidelines."""
+    project = caller.of_project(session, query.project)
+    items = guideline_questions.told(session, project)
+    return {"waiting": guideline_questions.waiting(session, project), "items": items}
+
+
+@bp.post("/questions/<uuid:question_id>/answer")
+@endpoint(access=Access.OPERATOR, body=AnswerIn, returns=QuestionRef)
+def answer(session: Session, caller: Caller, body: AnswerIn, question_id: UUID) -> dict[str, Any]:
+    """Answer what an expert asked about the guidelines."""
+    asked = caller.row(session, GuidelineQuestion, question_id)
+    guideline_questions.answer(session, asked, body.answer, user=caller.person, actor=caller.name)
+    return {"id": str(asked.id)}

@@ -11,17 +11,19 @@ from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
 from annotation.types import Answer, Cause, Verdict
-from service import capacity, experts, ledger, people, settlements, standing
+from service import capacity, experts, guideline_questions, ledger, people, settlements, standing
 from service.answers import annotators as answers
 from service.answers.anchoring import anchoring_of
 from service.answers.overview import effort, newest_tasks
 from service.clock import utcnow
 from service.errors import Forbidden, NotFound
 from service.stages import gold
-from service.tables import Annotation, AnnotationTask, Annotator, JobKind, Role
+from service.tables import Annotation, AnnotationTask, Annotator, GuidelineQuestion, JobKind, Role
 from service.web.auth import Access
 from service.web.console.page import Desk, Form, bp, page
 from service.web.state import runtime
+
+LEFT_ALONE_SHOWN = 10
 
 
 class DecisionForm(Form):
@@ -61,6 +63,12 @@ class PersonForm(Form):
     name: str = Field(min_length=1, max_length=100)
 
 
+class AnswerForm(Form):
+    """What an expert is answered who asked about the guidelines."""
+
+    answer: str = Field(max_length=guideline_questions.MAX_CHARS)
+
+
 @bp.get("/p/<slug>/annotators")
 @page(Access.READER)
 def annotators(desk: Desk) -> str:
@@ -80,6 +88,21 @@ def annotators(desk: Desk) -> str:
         experts=answers.describe_experts(desk.session, desk.project, asked, now=now),
         rooms=capacity.rooms(desk.session, desk.project, asked, now=now),
         empty_pools=answers.empty_pools(desk.session, desk.project),
+        left_alone=answers.left_alone(desk.session, desk.project, asked),
+        left_alone_shown=LEFT_ALONE_SHOWN,
+        questions=guideline_questions.told(desk.session, desk.project),
+        questions_waiting=guideline_questions.waiting(desk.session, desk.project),
+    )
+
+
+@bp.post("/p/<slug>/annotators/questions/<uuid:row_id>")
+@page(Access.OPERATOR, form=AnswerForm)
+def answer_question(desk: Desk, form: AnswerForm, row_id: UUID) -> Response:
+    """Answer what an expert asked about the guidelines."""
+    asked = desk.row(GuidelineQuestion, row_id)
+    guideline_questions.answer(desk.session, asked, form.answer, user=desk.user, actor=desk.user.name)
+    return desk.done(
+        "Who asked sees your answer beside their work.", "console.annotators", _anchor="questions"
     )
 
 
@@ -197,7 +220,10 @@ def name_gold(desk: Desk, form: GoldForm, row_id: UUID) -> Response:
 @bp.post("/p/<slug>/tasks/<uuid:row_id>/adjudicate")
 @page(Access.OPERATOR, form=DecisionForm)
 def adjudicate(desk: Desk, form: DecisionForm, row_id: UUID) -> Response:
-    """Decide a contested task, as somebody who did not answer it."""
+    """Decide a contested task, or one that nobody is left to answer, as somebody who did not answer it."""
+    task = desk.row(AnnotationTask, row_id)
+    if answers.is_left_alone(desk.session, desk.project, task):
+        settlements.contest(desk.session, task, actor=desk.user.name)
     answer = Answer(
         form.verdict,
         label=form.label,
@@ -208,7 +234,7 @@ def adjudicate(desk: Desk, form: DecisionForm, row_id: UUID) -> Response:
     settlements.adjudicate(
         desk.session,
         desk.project,
-        desk.row(AnnotationTask, row_id),
+        task,
         answer,
         reason=form.reason,
         user=desk.user,

@@ -11,8 +11,10 @@ from sqlalchemy import String, cast, exists, func, or_
 from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
+from annotation.questions import verdicts
 from annotation.types import Abstention
 from service import projects, tool_state
+from service.answers.annotators import is_left_alone
 from service.answers.states import joined_to_state, told_state
 from service.answers.story import story
 from service.answers.tools import in_tools
@@ -199,14 +201,18 @@ def task(desk: Desk, row_id: UUID) -> str:
     counted = select(SettlementAnnotation).where(
         SettlementAnnotation.settlement_id == (settlement.id if settlement else None)
     )
+    schema = schema_of(desk.session, found)
     return desk.show(
         "task.html",
         task=found,
         tool=tool_state.find(desk.session, desk.project.id, found.connector),
         schema_document=desk.session.get_one(Document, found.schema_id),
         guidelines=desk.session.get_one(Document, found.guidelines_id),
-        schema=schema_of(desk.session, found),
+        schema=schema,
         response=desk.session.get_one(Response, found.response_id),
+        rival=desk.session.get(Response, found.rival_id) if found.rival_id else None,
+        is_left_alone=is_left_alone(desk.session, desk.project, found),
+        verdicts=verdicts(schema),
         answers=desk.session.exec(answers).all(),
         flags=desk.session.exec(flags.limit(FLAGS_SHOWN)).all(),
         settlement=settlement,

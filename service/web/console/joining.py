@@ -1,19 +1,38 @@
-"""Joining a project's experts by an invitation, and where they work from then on."""
+"""Joining a project's experts by an invitation, where they work from then on, what they ask, and cases of theirs."""
 
-from flask import abort, render_template, request, url_for
+from uuid import UUID
+
+from flask import Response, abort, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from pydantic import Field
 from sqlmodel import select
 
-from service import experts, people, projects, tool_state, tools
+from service import experts, guideline_questions, people, projects, tool_state, tools
 from service.answers.annotators import digests
 from service.clock import utcnow
 from service.errors import AlreadyExists, Forbidden, Invalid
-from service.tables import Annotator, ConnectorKind, DocumentKind, JobKind
+from service.held_tasks import MAX_CHARS
+from service.tables import Annotator, ConnectorKind, DocumentKind, JobKind, ProjectKind
 from service.web.auth import Access
-from service.web.console.page import Desk, bp, let_in, page, read_form, shown_again
+from service.web.console.page import Desk, Form, bp, let_in, page, read_form, shown_again
 from service.web.endpoint import declared
 from service.web.limits import guesses_of_all
 from service.web.state import runtime
+
+
+class QuestionForm(Form):
+    """What an expert asks of the guidelines, and about which task if about one."""
+
+    text: str = Field(max_length=guideline_questions.MAX_CHARS)
+    task: UUID | None = None
+
+
+class CaseForm(Form):
+    """A case that an expert brings: what was asked, what was answered, and by what."""
+
+    prompt: str = Field(max_length=MAX_CHARS)
+    response: str = Field(max_length=MAX_CHARS)
+    context: str = Field(default="", max_length=MAX_CHARS)
 
 
 @bp.get("/join/<secret>")
@@ -64,7 +83,31 @@ def join(secret: str) -> ResponseReturnValue:
 def work(desk: Desk) -> str:
     """Show an expert where they are asked, what waits there for them, and by what."""
     guidelines = projects.current(desk.session, desk.project.id, DocumentKind.GUIDELINES)
-    return desk.show("work.html", **_places(desk), guidelines=guidelines.content["markdown"])
+    return desk.show(
+        "work.html",
+        **_places(desk),
+        guidelines=guidelines,
+        questions=guideline_questions.told(desk.session, desk.project, only=desk.user),
+        tasks=experts.shown_to(desk.session, desk.project, desk.user),
+        may_add=desk.project.kind is not ProjectKind.COMPARISON,
+    )
+
+
+@bp.post("/p/<slug>/work/questions")
+@page(Access.PERSON, form=QuestionForm)
+def ask_about_guidelines(desk: Desk, form: QuestionForm) -> Response:
+    """Ask whoever owns the guidelines."""
+    guideline_questions.ask(desk.session, desk.project, desk.user, form.text, task_id=form.task)
+    return desk.done("Your question is asked; the answer will stand here.", "console.work", _anchor="ask")
+
+
+@bp.post("/p/<slug>/work/cases")
+@page(Access.PERSON, form=CaseForm)
+def add_case(desk: Desk, form: CaseForm) -> Response:
+    """Have experts asked about a case that one of them brings."""
+    said = {"prompt": form.prompt, "answer": form.response, "context": form.context}
+    experts.add_case(desk.session, desk.project, desk.user, **said)
+    return desk.done("Your case is added: experts are asked about it like about any other.", "console.work")
 
 
 @bp.get("/p/<slug>/work/places")
