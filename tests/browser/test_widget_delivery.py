@@ -37,6 +37,15 @@ def test_what_was_said_offline_arrives_once_the_network_is_back(reader, outbox, 
     assert [row.comment for row in reader.rows()] == ["That is a ward."] * len(arrived)
 
 
+def test_a_reader_who_leaves_at_once_is_heard(reader):
+    reader.give("outbox", "off")
+    reader.widget.evaluate("""widget => {
+        widget.shadowRoot.querySelector(".down").click();
+        location.href = "about:blank";
+    }""")
+    eventually(lambda: [row.rating for row in reader.rows()] == [Rating.DOWN])
+
+
 def test_a_page_that_is_loaded_again_shows_what_waits_and_sends_it(reader):
     reader.lose_service()
     reader.click(BAD, WAITING)
@@ -186,10 +195,12 @@ def test_what_was_said_earlier_is_shown_once_it_is_seen_and_asked_for_once(reade
     reader.page.goto(reader.url)
     reader.sees_pressed(BAD)
     reader.widget.evaluate("""widget => {
-        const [space, far] = [document.createElement("p"), widget.cloneNode()];
+        const [silent, space, far] = [widget.cloneNode(), document.createElement("p"), widget.cloneNode()];
+        silent.setAttribute("token", "silent");
+        silent.setAttribute("restore", "off");
         space.style.height = "5000px";
         far.setAttribute("token", "another");
-        document.body.append(space, far);
+        document.body.append(silent, space, far);
     }""")
     token = reader.widget.first.get_attribute("token")
     reader.page.wait_for_timeout(100)
@@ -197,7 +208,8 @@ def test_what_was_said_earlier_is_shown_once_it_is_seen_and_asked_for_once(reade
     reader.widget.last.scroll_into_view_if_needed()
     expect(reader.widget.last.get_by_role("button", name=BAD)).to_have_attribute("aria-pressed", "true")
     assert asked == [token, "another"]
-    reader.widget.last.evaluate("widget => widget.remove()")
+    for _ in range(2):
+        reader.widget.last.evaluate("widget => widget.remove()")
     expect(reader.page.get_by_role("link", name="Your feedback's status")).to_be_visible()
     reader.thumb("Say more").click()
     expect(reader.page.get_by_role("textbox", name="Comment")).to_have_value("A ward bills nobody.")

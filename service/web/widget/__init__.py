@@ -111,7 +111,7 @@ def _compressed(content: bytes) -> bytes:
 
 
 def _served(content: bytes, caching: str) -> Response:
-    is_compressed = "gzip" in request.accept_encodings
+    is_compressed = request.accept_encodings.quality("gzip") > 0
     response = Response(
         _compressed(content) if is_compressed else content, content_type="text/javascript; charset=utf-8"
     )
