@@ -13,6 +13,7 @@ from werkzeug.serving import make_server
 from service.runtime import Runtime
 from service.settings import Settings
 from service.web.app import create_app
+from tests.browser.stranger import Reader, reading
 from tests.chromium import offline_page, running_browser
 from tests.servers import free_port
 
@@ -79,6 +80,13 @@ def site(runtime: Runtime) -> Iterator[str]:
     """The application behind a real server: its address."""
     with served(create_app(runtime), runtime.settings.port) as url:
         yield url
+
+
+@pytest.fixture
+def reader(page: Page, site: str, runtime: Runtime) -> Iterator[Reader]:
+    """A reader of somebody else's page before they have said anything."""
+    with reading(page, runtime, site) as reader:
+        yield reader
 
 
 @pytest.fixture
