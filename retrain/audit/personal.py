@@ -10,8 +10,9 @@ more counts as published.
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 
 from retrain.amounts import how_many
@@ -63,6 +64,24 @@ def found_in(texts: Iterable[str]) -> defaultdict[str, set[str]]:
             for value in found[form.name]:
                 left = left.replace(value, " ; ")
     return found
+
+
+def replaced(text: str, placeholder: Mapping[str, str]) -> tuple[str, Counter[str]]:
+    """Return a text with placeholders, by the name of the form, in place of what is personal, and how many of each."""
+    counts: Counter[str] = Counter()
+    if not _HINT.search(text):
+        return text, counts
+    for form in _FORMS:
+        put = partial(_put, form=form, placeholder=placeholder, counts=counts)
+        text = form.pattern.sub(put, text)
+    return text, counts
+
+
+def _put(match: re.Match[str], form: "_Form", placeholder: Mapping[str, str], counts: Counter[str]) -> str:
+    if not form.is_valid(match[0]):
+        return match[0]
+    counts[form.name] += 1
+    return placeholder[form.name]
 
 
 def _is_iban(text: str) -> bool:

@@ -14,6 +14,7 @@ from service.cli import (
     corpus,
     doctor,
     feedback,
+    keys,
     labelling,
     lineage,
     loop,
@@ -35,6 +36,7 @@ from service.errors import ServiceError
 PARTS = (
     *(
         people,
+        keys,
         corpus,
         loop,
         triggers,

@@ -36,7 +36,7 @@ from service.web.api import (
     signals,
     tunings,
 )
-from service.web.auth import Access
+from service.web.auth import Access, note_use
 from service.web.console import text
 from service.web.console.page import MAX_FORM_BYTES
 from service.web.endpoint import declared, openapi
@@ -130,6 +130,7 @@ def create_app(runtime: Runtime) -> Flask:
         raise RuntimeError(f"routes without an access declaration: {', '.join(undeclared)}")
     app.before_request(_numbered)
     app.after_request(_secured)
+    app.after_request(note_use)
     return app
 
 

@@ -13,7 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 from sqlmodel import SQLModel, func, select
 
-from service import migrations, tokens
+from service import migrations, signing, tokens
 from service.clock import utcnow
 from service.runtime import Runtime, build
 from service.settings import Settings
@@ -464,9 +464,9 @@ def test_a_public_key_works_on_its_own_pages_only(site, origin):
 
 
 def _forged(site: Site, **changes: Any) -> str:
-    now = int(utcnow().timestamp())
-    genuine = tokens.verify(site.token, site.runtime.secrets, now=now)
-    return tokens.sign(replace(genuine, **changes), site.runtime.secrets)
+    genuine = signing.read(site.token)
+    key = tokens.signing_key("clinic", genuine.kid, site.runtime.secrets)
+    return signing.seal(replace(genuine, **changes), key)
 
 
 def _resigned(site: Site, **changes: Any) -> str:
@@ -493,7 +493,12 @@ TOKENS = {
     "expired": (lambda site: _forged(site, exp=int(utcnow().timestamp()) - 1), 401, "token_expired"),
     "of tomorrow": (lambda site: _forged(site, iat=int(utcnow().timestamp()) + DAY), 401, "token_invalid"),
     "of another project": (lambda site: site.foreign_token, 401, "token_invalid"),
-    "of a response that is not there": (lambda site: _forged(site, response=str(uuid4())), 404, "not_found"),
+    "of another text": (lambda site: _forged(site, sha256="sha256:0"), 422, "response_mismatch"),
+    "of numbers": (lambda site: _forged(site, response=5), 401, "token_invalid"),
+    "of nothing": (lambda site: _forged(site, response=""), 401, "token_invalid"),
+    "of a long name": (lambda site: _forged(site, subject="x" * 201), 401, "token_invalid"),
+    "of a name with NUL": (lambda site: _forged(site, subject="a\0"), 401, "token_invalid"),
+    "ending in words": (lambda site: _forged(site, exp="never"), 401, "token_invalid"),
 }
 
 
@@ -532,9 +537,11 @@ def test_a_public_key_alone_may_not_speak_of_a_response(site):
 
 def test_another_projects_response_and_feedback_look_like_none(site):
     before, headers = site.rows(), _bearer(site.secret_key)
-    theirs = FEEDBACK | {"response_id": site.foreign_response}
-    unknown = FEEDBACK | {"response_id": str(uuid4())}
-    answers = [site.client.post("/v1/feedback", json=body, headers=headers) for body in (theirs, unknown)]
+    copied = {"kind": "copied", "event_id": str(uuid4())}
+    answers = [
+        site.client.post("/v1/signals", json=copied | {"response_id": named}, headers=headers)
+        for named in (site.foreign_response, str(uuid4()))
+    ]
     for answer in answers:
         _assert_refused(answer, 404, "not_found")
     details = {re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "ID", answer.json["detail"]) for answer in answers}

@@ -1,8 +1,11 @@
 """Hosts log answers, users say what they think of them and hear what became of it."""
 
+import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from inspect import getsource
 from uuid import UUID, uuid4
 
 import pytest
@@ -12,13 +15,15 @@ from sqlmodel import func, select
 
 from annotation.types import Cause, Verdict
 from retrain.types import Split
-from service import tokens
+from service import api_keys, projects, signing, tokens
 from service.clock import utcnow
 from service.runtime import Runtime
+from service.stages import triage
 from service.tables import (
     AnnotationTask,
     DocumentKind,
     Feedback,
+    JobKind,
     KeyKind,
     ModelState,
     ModelVersion,
@@ -34,6 +39,7 @@ from service.tables import (
 from service.web.app import create_app
 from tests import builders
 
+IMPORT = re.compile(r"(import|from) ")
 PAGE = "https://clinic.example"
 ANSWER = {"messages": [{"role": "user", "content": "who bills me?"}], "response": "Cardiology"}
 
@@ -58,6 +64,11 @@ class Site:
     def feedback(self, answer) -> Feedback:
         with self.runtime.db.reading() as session:
             return session.get_one(Feedback, UUID(answer.json["id"]))
+
+    def triage(self) -> None:
+        with self.runtime.db.transaction() as session:
+            job = self.runtime.queue.ask(session, JobKind.TRIAGE, self.project.id, project_id=self.project.id)
+        triage.run(self.runtime.queue.lease(job), self.project.id)
 
     def count(self, table: type) -> int:
         with self.runtime.db.reading() as session:
@@ -321,7 +332,7 @@ def test_a_page_of_feedback_asks_the_same_few_questions_however_long_it_is(site)
     few = questions()
     for _ in range(5):
         site.flag(token)
-    assert questions() == few <= 4
+    assert questions() == few <= 5
 
 
 def test_feedback_is_read_page_by_page_in_order(any_site, monkeypatch):
@@ -368,7 +379,8 @@ def test_a_preflight_is_granted_to_pages_of_some_public_key_only(site, method):
     assert granted.status_code == 200
     assert granted.headers["Access-Control-Allow-Origin"] == PAGE
     assert method in granted.headers["Access-Control-Allow-Methods"]
-    assert granted.headers["Access-Control-Allow-Headers"].lower() == "content-type"
+    headers = granted.headers["Access-Control-Allow-Headers"].lower()
+    assert headers == "content-type, authorization, errata-feedback-token"
     for origin in ("https://evil.example", "null", PAGE.upper()):
         refused = site.client.options(path, headers=asked | {"Origin": origin})
         assert "Access-Control-Allow-Origin" not in refused.headers
@@ -378,6 +390,206 @@ def test_a_preflight_is_granted_to_pages_of_some_public_key_only(site, method):
 def test_logging_responses_is_for_no_page(site):
     asked = {"Access-Control-Request-Method": "POST", "Origin": PAGE}
     assert "Access-Control-Allow-Origin" not in site.client.options("/v1/responses", headers=asked).headers
+
+
+def test_feedback_on_a_response_that_was_not_logged_yet_is_never_lost(any_site):
+    """Hosts' ids look like ours, and a token signed by the host names them."""
+    ref = str(uuid4())
+    token = sign(any_site, ref, ANSWER["response"], subject="ann")
+    parked = any_site.flag(token)
+    assert (parked.status_code, any_site.feedback(parked).response_id) == (201, None)
+    logged = any_site.log(external_id=ref)
+    assert any_site.feedback(parked).response_id == UUID(logged.json["id"])
+    assert any_site.flag(token, rating="up").json["id"] == parked.json["id"]
+
+
+def test_a_token_of_another_text_is_joined_to_nothing_and_says_so(any_site):
+    said, other = sign(any_site, "chat-5", ANSWER["response"]), sign(any_site, "chat-5", "Billing")
+    parked = [any_site.flag(token) for token in (said, other)]
+    logged = any_site.log(external_id="chat-5")
+    rows = [any_site.feedback(each) for each in parked]
+    assert [row.response_id for row in rows] == [UUID(logged.json["id"]), None]
+    assert [row.is_mismatched for row in rows] == [False, True]
+    late = any_site.flag(other)
+    assert (late.status_code, late.json["code"]) == (422, "response_mismatch")
+    assert any_site.flag(said).status_code == 201
+
+
+def test_one_subject_has_one_voice_on_each_response(any_site):
+    ann = any_site.log(subject="ann", external_id="a").json["feedback_token"]
+    first, later = str(uuid4()), str(uuid4())
+    given = any_site.flag(ann, event_id=first, comment="wrong", reasons=["wrong"])
+    again = any_site.flag(ann, event_id=later, comment="unsafe", reasons=["unsafe"])
+    assert (again.status_code, again.json) == (200, given.json)
+    for event_id, status in ((first, 200), (later, 200)):  # what the first request said is sent again, late
+        words = {first: "wrong", later: "unsafe"}[event_id]
+        replay = any_site.flag(ann, event_id=event_id, comment=words, reasons=[words])
+        assert (replay.status_code, replay.json["id"]) == (status, given.json["id"])
+    assert any_site.flag(ann, event_id=first, comment="other").status_code == 409
+    row = any_site.feedback(given)
+    assert (row.comment, row.reasons, any_site.count(Feedback)) == ("unsafe", ["unsafe"], 1)
+    credential = {"key": any_site.public_key, "feedback_token": ann}
+    gone = any_site.client.delete(f"/v1/feedback/{first}", json=credential, headers={"Origin": PAGE})
+    assert gone.json["state"] == "withdrawn"
+    assert any_site.flag(ann).status_code == 201
+
+
+def test_two_subjects_have_two_voices(site):
+    ref = "chat-7"
+    for who in ("ann", "ben"):
+        assert site.flag(sign(site, ref, "Billing", subject=who)).status_code == 201
+    assert site.count(Feedback) == 2
+
+
+def test_nobody_changes_what_another_subject_said(site):
+    site.log(external_id="chat-8")
+    event_id, (ann, ben) = (
+        str(uuid4()),
+        (sign(site, "chat-8", "Cardiology", subject=s) for s in ("ann", "ben")),
+    )
+    site.flag(ann, event_id=event_id)
+    for token, status in ((ben, 403), (ann, 200)):
+        body = {"key": site.public_key, "feedback_token": token, "comment": "mine"}
+        changed = site.client.patch(f"/v1/feedback/{event_id}", json=body, headers={"Origin": PAGE})
+        assert changed.status_code == status
+
+
+@pytest.mark.parametrize("state", [TaskState.SELECTED, TaskState.SENT, TaskState.CONTESTED])
+def test_praise_instead_of_a_flag_leaves_no_task_behind(any_site, state):
+    token = any_site.log().json["feedback_token"]
+    given = [any_site.flag(token) for _ in range(2)]
+    task_id = _grouped(any_site, given)
+    _change(any_site, AnnotationTask, task_id, state=state)
+    states = []
+    for answer in given:
+        event_id = any_site.feedback(answer).event_id
+        body = {"rating": "up"}
+        any_site.client.patch(f"/v1/feedback/{event_id}", json=body, headers=any_site.host)
+        with any_site.runtime.db.reading() as session:
+            states.append(session.get_one(AnnotationTask, task_id).state)
+    assert states == [state, TaskState.WITHDRAWN]
+    assert any_site.count(TaskFlag) == 0
+
+
+def test_other_reasons_are_of_their_own_version_and_weighed_again(site):
+    event_id = str(uuid4())
+    given = site.flag(site.log().json["feedback_token"], event_id=event_id, reasons=["style"])
+    task_id = _grouped(site, [given])
+    _change(site, Feedback, UUID(given.json["id"]), triaged_at=utcnow())
+    with site.runtime.db.transaction() as session:
+        project = session.get_one(Project, site.project.id)
+        newer = projects.set_reasons(session, project, {"unsafe": {"severity": 5}}, actor="test")
+    site.client.patch(f"/v1/feedback/{event_id}", json={"reasons": ["unsafe"]}, headers=site.host)
+    row = site.feedback(given)
+    assert (row.reasons_id, row.triaged_at, _state(site, given)) == (newer.id, None, "grouped")
+    site.triage()
+    with site.runtime.db.reading() as session:
+        assert session.get_one(AnnotationTask, task_id).urgency["severity"] == 5
+    assert (site.count(AnnotationTask), site.feedback(given).triaged_at is not None) == (1, True)
+
+
+def test_a_public_key_without_pages_is_for_ours_alone(site):
+    with site.runtime.db.transaction() as session:
+        key = builders.add_key(session, site.project, KeyKind.PUBLIC)
+    token, own = site.log().json["feedback_token"], site.runtime.settings.own_url
+    asked = {"Access-Control-Request-Method": "POST"}
+    for origin, status in (
+        ("https://evil.example", 403),
+        ("null", 403),
+        (own, 201),
+        ("http://localhost", 201),
+    ):
+        body = {"event_id": str(uuid4()), "rating": "up", "key": key, "feedback_token": token}
+        answer = site.client.post("/v1/feedback", json=body, headers={"Origin": origin})
+        assert answer.status_code == status, origin
+    for origin, granted in (("https://evil.example", None), (PAGE, PAGE), ("https://clinic%example", None)):
+        preflight = site.client.options("/v1/feedback", headers=asked | {"Origin": origin})
+        assert preflight.headers.get("Access-Control-Allow-Origin") == granted
+
+
+def test_a_rotated_key_holds_until_the_overlap_is_over(site):
+    old = sign(site, "chat-1", "Cardiology")
+    with site.runtime.db.transaction() as session:
+        project = session.get_one(Project, site.project.id)
+        about = {"overlap": timedelta(days=1), "now": utcnow(), "actor": "test"}
+        key = api_keys.rotate(session, project, site.runtime.secrets, **about)
+    fresh = signing.sign(key, project.slug, "chat-1", "Cardiology")
+    assert [site.flag(token).status_code for token in (old, fresh)] == [201, 201]
+    assert signing.read(site.log().json["feedback_token"]).kid == signing.kid_of(key)
+    with site.runtime.db.transaction() as session:
+        project = session.get_one(Project, site.project.id)
+        project.token_keys = [each | {"until": each["until"] and 1.0} for each in project.token_keys]
+    assert [site.flag(token).status_code for token in (old, fresh)] == [401, 201]
+
+
+def test_a_hosts_own_key_opens_no_other_project_and_signs_nothing_else(site):
+    with site.runtime.db.transaction() as session:
+        neighbour = builders.add_project(session, "bakery")
+    kid = neighbour.token_keys[0]["kid"]
+    key = tokens.signing_key("bakery", kid, site.runtime.secrets)
+    for slug in ("bakery", "clinic"):
+        assert site.flag(signing.sign(key, slug, "chat-1", "x")).json["code"] == "token_invalid"
+    keys = {
+        key,
+        tokens.signing_key("clinic", kid, site.runtime.secrets),
+        tokens.sign_status(kid, site.runtime.secrets),
+    }
+    assert len(keys) == 3
+
+
+def test_signing_needs_the_standard_library_alone():
+    names = {
+        line.split()[1].partition(".")[0] for line in getsource(signing).splitlines() if IMPORT.match(line)
+    }
+    assert names <= sys.stdlib_module_names
+
+
+def test_what_nobody_signed_waits_for_an_operator(site):
+    body = {
+        "event_id": str(uuid4()),
+        "rating": "down",
+        "key": site.public_key,
+        "response_id": site.log().json["id"],
+    }
+    assert site.client.post("/v1/feedback", json=body, headers={"Origin": PAGE}).status_code == 401
+    _change(site, Project, site.project.id, needs_token=False)
+    given = site.client.post("/v1/feedback", json=body, headers={"Origin": PAGE})
+    assert (given.status_code, site.feedback(given).is_trusted) == (201, False)
+    site.triage()
+    assert (site.count(AnnotationTask), _state(site, given)) == (0, "received")
+    _change(site, Feedback, UUID(given.json["id"]), is_trusted=True)
+    site.triage()
+    assert site.count(AnnotationTask) == 1
+
+
+def test_a_page_is_told_what_its_token_said_and_nothing_else(site):
+    site.log(external_id="chat-3")
+    ann, ben = (sign(site, "chat-3", "Cardiology", subject=who) for who in ("ann", "ben"))
+    given = site.flag(ann, comment="wrong")
+    site.flag(sign(site, "chat-4", "x", subject="ann"))
+    page, query = {"Origin": PAGE}, f"key={site.public_key}&feedback_token={ann}"
+    headers = page | {"Authorization": f"Bearer {site.public_key}", "Errata-Feedback-Token": ann}
+    for answer in (
+        site.client.get(f"/v1/feedback?{query}", headers=page),
+        site.client.get("/v1/feedback", headers=headers),
+    ):
+        (item,) = answer.json["items"]
+        assert (item["comment"], item["status_url"]) == ("wrong", given.json["status_url"])
+        assert answer.headers["Access-Control-Allow-Origin"] == PAGE
+    assert (
+        site.client.get("/v1/feedback", headers=headers | {"Errata-Feedback-Token": ben}).json["items"] == []
+    )
+    del headers["Errata-Feedback-Token"]
+    assert site.client.get("/v1/feedback", headers=headers).status_code == 401
+    secret = site.host["Authorization"].removeprefix("Bearer ")
+    assert site.client.get(f"/v1/feedback?key={secret}").status_code == 401
+
+
+def sign(site: Site, ref: str, text: str, **about) -> str:
+    with site.runtime.db.reading() as session:
+        project = session.get_one(Project, site.project.id)
+    key = tokens.signing_key(project.slug, project.token_keys[0]["kid"], site.runtime.secrets)
+    return signing.sign(key, project.slug, ref, text, **about)
 
 
 def _state(site: Site, given) -> str:

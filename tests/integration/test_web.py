@@ -16,12 +16,10 @@ import pytest
 from flask import Blueprint
 from structlog.testing import capture_logs
 
-from service import migrations, supervisor, tokens
-from service.clock import utcnow
+from service import migrations, projects, signing, supervisor, tokens
 from service.runtime import build
 from service.settings import Settings
 from service.tables import KeyKind, Role
-from service.tokens import FeedbackToken
 from service.web import app as web_app
 from service.web.app import POLICY, SECURITY_HEADERS, create_app
 from service.web.auth import Access
@@ -165,18 +163,10 @@ def test_each_route_lets_in_exactly_those_it_declares(runtime, client, credentia
 def _body(runtime, endpoint: str) -> dict[str, Any]:
     if endpoint not in ("feedback.give", "signals.give"):
         return BODIES[endpoint]
-    now = int(utcnow().timestamp())
-    token = FeedbackToken(
-        kid=runtime.secrets.key_id,
-        project="clinic",
-        response="chat-1",
-        sha256="",
-        model=None,
-        subject=None,
-        iat=now,
-        exp=now + 60,
-    )
-    return BODIES[endpoint] | {"feedback_token": tokens.sign(token, runtime.secrets)}
+    with runtime.db.reading() as session:
+        (kid,) = (key["kid"] for key in projects.find(session, "clinic").token_keys)
+    token = signing.sign(tokens.signing_key("clinic", kid, runtime.secrets), "clinic", "chat-1", "Billing")
+    return BODIES[endpoint] | {"feedback_token": token}
 
 
 def test_the_description_is_whole(client):
