@@ -10,7 +10,7 @@ PLACEHOLDERS = {
     "a password": "[PASSWORD]",
     "a bank account number": "[IBAN]",
     "a payment card number": "[CARD]",
-    "an identity number": "[ID]",
+    "an identity number": "[PERSONAL_ID]",
     "an e-mail address": "[EMAIL]",
     "an IP address": "[IP]",
     "a telephone number": "[PHONE]",

@@ -134,7 +134,7 @@ _HINT = re.compile(r"\d|@|PRIVATE KEY|(?i:passw|secret|token|login|pwd)")
 _DATE = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{4}|\d{4}-\d\d-\d\d")
 _SECRET = re.compile(
     r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_\w{30,}|\bgithub_pat_\w{40,}|\bglpat-[\w-]{20}|\bhf_\w{30,}"
-    r"|\b[sprw]k[-_](?:(?:live|test|proj|ant)[-_])?[\w-]{16,}|\bxox[abeoprs]-[\w-]{10,}|\bAIza[\w-]{35}"
+    r"|\be[ps]k_[\w-]{20,}|\betk_\w{8}_[\w-]{20,}|\b[sprw]k[-_](?:(?:live|test|proj|ant)[-_])?[\w-]{16,}|\bxox[abeoprs]-[\w-]{10,}|\bAIza[\w-]{35}"
     r"|\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*|-----BEGIN [A-Z ]*PRIVATE KEY-----"
     r"|\b(?i:bearer)\s+(?=[\w.~+/-]*\d)[\w.~+/-]{20,}"
     r"|(?i:\b(?:api|access|secret)[ _-]?(?:key|token)|\btoken|\bsecret)['\"]?\s*(?:is\s|[:=])\s*['\"]?"

@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, update
-from sqlalchemy import select as select_columns
+from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from retrain.types import sha256_of
 from service import projects, signing, taking_back, tokens
 from service.errors import EventConflict, NotFound, ResponseMismatch
 from service.masking import Masking
+from service.received import by_external_id, find_response, of_event, take_turns, text_sha256_of, word_of
 from service.secrets import Secrets
 from service.signing import FeedbackToken
 from service.tables import (
@@ -29,8 +29,9 @@ from service.tables import (
     Source,
 )
 
-T = TypeVar("T", Feedback, Signal, Outcome)
 MAX_DIGITS = 9
+REPORTED = "reports"  # the source of answers that nobody logged
+NOT_REPORTED = "(The answer was not reported.)"
 MAX_EARLIER = 20  # of one user's events about one response that are known again
 
 
@@ -73,6 +74,19 @@ class NewFeedback:
 
 
 @dataclass(frozen=True, slots=True)
+class NewReport:
+    """One complaint that came by another way than the widget."""
+
+    event_id: UUID
+    question: str
+    complaint: str
+    channel: str
+    answer: str | None = None
+    reasons: list[str] = field(default_factory=list)
+    subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NewOutcome:
     """A business result as the host sends it, of a response or of a conversation."""
 
@@ -92,8 +106,8 @@ def log_response(
     Feedback that came before its response is joined to it.
     """
     if new.external_id:
-        _take_turns(session, f"{project.id}/response/{new.external_id}")
-        if earlier := _by_external_id(session, project, new.external_id):
+        take_turns(session, f"{project.id}/response/{new.external_id}")
+        if earlier := by_external_id(session, project, new.external_id):
             return earlier, False
     masking = Masking(is_on=project.masks_personal)
     said = new.response
@@ -170,9 +184,9 @@ def record_feedback(
     new, counts = _masked_feedback(new, Masking(is_on=project.masks_personal))
     if counts:
         sha256 = sha256_of([response_ref, {**asdict(new), "event_id": str(new.event_id)}])
-    _take_turns(session, f"{project.id}/event/{new.event_id}", f"{project.id}/response/{response_ref}")
-    if earlier := _of_event(session, Feedback, project, new.event_id):
-        return _same(earlier, new, earlier.body_sha256, sha256), False
+    take_turns(session, f"{project.id}/event/{new.event_id}", f"{project.id}/response/{response_ref}")
+    if earlier := of_event(session, Feedback, project, new.event_id):
+        return _same(earlier, new.event_id, earlier.body_sha256, sha256), False
     response = find_response(session, project, response_ref)
     if response and text_sha256 not in (None, text_sha256_of(response)):
         raise ResponseMismatch(f"feedback_token: response {response_ref} has another text")
@@ -206,6 +220,32 @@ def record_feedback(
     return feedback, True
 
 
+def record_report(session: Session, project: Project, new: NewReport) -> tuple[Feedback, bool]:
+    """Add a complaint as a flag of an unverified answer and say whether it is new, as `record_feedback` does.
+
+    Raises:
+        EventConflict: the event id was used with another body.
+    """
+    sha256 = sha256_of({**asdict(new), "event_id": str(new.event_id)})
+    take_turns(session, f"{project.id}/event/{new.event_id}")
+    if earlier := of_event(session, Feedback, project, new.event_id):
+        return _same(earlier, new.event_id, earlier.body_sha256, sha256), False
+    answered = NewResponse(
+        messages=[{"role": "user", "content": new.question}],
+        response=new.answer or NOT_REPORTED,
+        source=REPORTED,
+        subject=new.subject,
+        channel=new.channel,
+    )
+    response, _ = log_response(session, project, answered, sha256=sha256)
+    said = NewFeedback(new.event_id, Rating.DOWN, new.reasons, new.complaint)
+    flag, _ = record_feedback(
+        session, project, said, response_ref=str(response.id), subject=new.subject, sha256=sha256
+    )
+    flag.body_sha256 = sha256
+    return flag, True
+
+
 def record_signal(
     session: Session, project: Project, response_ref: str, *, event_id: UUID, kind: SignalKind
 ) -> tuple[Signal, bool]:
@@ -214,8 +254,8 @@ def record_signal(
     Raises:
         NotFound: the project has no such response.
     """
-    _take_turns(session, f"{project.id}/event/{event_id}")
-    if earlier := _of_event(session, Signal, project, event_id):
+    take_turns(session, f"{project.id}/event/{event_id}")
+    if earlier := of_event(session, Signal, project, event_id):
         return earlier, False
     response = find_response(session, project, response_ref)
     if response is None:
@@ -235,8 +275,8 @@ def record_outcome(
         EventConflict: the event id was used with another body.
         NotFound: the project has no such response or conversation.
     """
-    _take_turns(session, f"{project.id}/event/{new.event_id}")
-    if earlier := _of_event(session, Outcome, project, new.event_id):
+    take_turns(session, f"{project.id}/event/{new.event_id}")
+    if earlier := of_event(session, Outcome, project, new.event_id):
         if earlier.body_sha256 != sha256:
             raise EventConflict(f"event_id: {new.event_id} was used with another body")
         return earlier, False
@@ -262,44 +302,6 @@ def record_outcome(
     return outcome, True
 
 
-def find_response(session: Session, project: Project, ref: str) -> Response | None:
-    """Return the project's response by our id or by the host's external one.
-
-    Raises:
-        NotFound: it was erased.
-    """
-    own_id = _own_id(ref)
-    found = session.get(Response, own_id) if own_id else None
-    if found and found.project_id == project.id:
-        if found.erased_at:
-            raise NotFound(f"response_id: response {ref} was erased")
-        return found
-    return _by_external_id(session, project, ref)
-
-
-def word_of(
-    session: Session, project: Project, subject: str | None, ref: str, response: Response | None
-) -> Feedback | None:
-    """Return the word of a subject, or of nobody in particular, on a response that counts."""
-    parked = (col(Feedback.response_ref) == ref) & col(Feedback.response_id).is_(None)
-    about = col(Feedback.response_id) == response.id if response else parked
-    own = select(Feedback).where(Feedback.project_id == project.id, about, Feedback.subject == subject)
-    standing = own.where(col(Feedback.withdrawn_at).is_(None), col(Feedback.is_trusted))
-    return session.exec(standing.order_by(col(Feedback.id).desc())).first()
-
-
-def text_sha256_of(response: Response) -> str:
-    """Return what feedback tokens say of a response's text, as it was when it was answered."""
-    return response.text_sha256 or signing.text_sha256(response.text)
-
-
-def _take_turns(session: Session, *names: str) -> None:
-    """Let requests about the same thing wait for each other; on SQLite there is one writer anyway."""
-    if session.get_bind().dialect.name == "postgresql":
-        for name in names:
-            session.execute(select_columns(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
-
-
 def _masked_response(new: NewResponse, masking: Masking) -> NewResponse:
     return replace(
         new,
@@ -319,16 +321,16 @@ def _masked_feedback(new: NewFeedback, masking: Masking) -> tuple[NewFeedback, d
     return clean, dict(masking.counts)
 
 
-def _same(feedback: Feedback, new: NewFeedback, known: str, sha256: str) -> Feedback:
+def _same(feedback: Feedback, event_id: UUID, known: str, sha256: str) -> Feedback:
     if known != sha256:
-        raise EventConflict(f"event_id: {new.event_id} was used with another body")
+        raise EventConflict(f"event_id: {event_id} was used with another body")
     return feedback
 
 
 def _said_anew(session: Session, own: Feedback, new: NewFeedback, more: Mapping[str, Any]) -> Feedback:
     """Let a later event change what somebody said; one that came before and is sent again changes nothing."""
     if known := own.earlier_events.get(str(new.event_id)):
-        return _same(own, new, known, more["body_sha256"])
+        return _same(own, new.event_id, known, more["body_sha256"])
     events = {**own.earlier_events, str(own.event_id): own.body_sha256}
     own.earlier_events = dict(list(events.items())[-MAX_EARLIER:])
     taking_back.change(session, own, {**asdict(new), **more})
@@ -339,33 +341,12 @@ def _reasons(session: Session, project_id: UUID) -> Document:
     return projects.current(session, project_id, DocumentKind.REASONS)
 
 
-def _of_event(session: Session, table: type[T], project: Project, event_id: UUID) -> T | None:
-    """Return what was recorded under an id that its sender made."""
-    return session.exec(
-        select(table).where(col(table.project_id) == project.id, col(table.event_id) == event_id)
-    ).first()
-
-
-def _own_id(ref: str) -> UUID | None:
-    try:
-        found = UUID(ref)
-    except ValueError:
-        return None
-    return found if str(found) == ref.lower() else None
-
-
-def _by_external_id(session: Session, project: Project, external_id: str) -> Response | None:
-    return session.exec(
-        select(Response).where(Response.project_id == project.id, Response.external_id == external_id)
-    ).first()
-
-
 def _source(session: Session, project: Project, name: str | None) -> Source:
     named = name or "production"
     sources = select(Source).where(Source.project_id == project.id, Source.name == named)
     found = session.exec(sources).first()
     if found is None:
-        _take_turns(session, f"{project.id}/source/{named}")
+        take_turns(session, f"{project.id}/source/{named}")
         found = session.exec(sources).first()
     if found is None:
         found = Source(project_id=project.id, name=named)

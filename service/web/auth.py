@@ -19,6 +19,7 @@ from service.api_keys import ORIGIN
 from service.clock import utcnow
 from service.errors import Forbidden, NotFound, Unauthenticated
 from service.tables import ApiKey, KeyKind, Project, Role, User
+from service.web import limits
 from service.web.state import runtime
 
 log = structlog.get_logger()
@@ -188,6 +189,8 @@ def _program(session: Session, access: Access, secret: str) -> Caller:
     if key.scopes and SCOPES[access] not in key.scopes:
         raise Forbidden(f"this key is only for {', '.join(key.scopes)}")
     _check_origin(key, request.headers.get("Origin"))
+    if key.kind is KeyKind.PUBLIC:
+        limits.count_key(key.id)
     g.used_key = key.id, key.last_used_at
     return Caller(access, project=project, key=key.kind, key_id=key.id)
 

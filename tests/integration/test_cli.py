@@ -12,7 +12,7 @@ from sqlmodel import col, select
 
 from service import cli, label_studio_server, runtime, signing, supervisor, tool_server
 from service.cli import console, loop
-from service.errors import JobFailed
+from service.errors import Invalid, JobFailed
 from service.tables import ApiKey, ConnectorKind, JobKind
 from service.tool_server import Account, Running, Secrets
 from tests.builders import add_challenger, add_evaluation, add_set
@@ -74,6 +74,16 @@ def test_keys_are_listed_scoped_and_revoked_by_name(errata, project):
     assert errata("keys", "revoke", project, "web")[1]["code"] == "not_found"
     for wrong in (("--scope", "all"), ("--origin", "https://a.example/page"), ("--origin", "*")):
         assert errata("keys", "add", project, "--kind", "secret", *wrong)[1]["code"] == "invalid"
+
+
+@pytest.mark.parametrize(
+    "attack", ["\x1b[2J", "\x1b]52;c;cm0=\x07", "\x1b]8;;http://evil.example\x1b\\", "\x9b31m", "\r"]
+)
+def test_no_text_takes_over_a_terminal(errata, project, capsys, attack):
+    console.show({"comment": attack, "items": [{"name": attack}]}, as_json=False)
+    console.report_problem(Invalid(f"comment: {attack}!"))
+    shown = "".join(capsys.readouterr())
+    assert not set(shown) & {"\x1b", "\x07", "\x9b", "\r"} and shown.count("⟦U+") >= 2
 
 
 def test_a_rotated_signing_key_is_shown_once_and_signs(errata, project):

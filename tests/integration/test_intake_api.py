@@ -1,11 +1,13 @@
 """Hosts log answers, users say what they think of them and hear what became of it."""
 
+import json
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from inspect import getsource
+from ipaddress import ip_network
 from uuid import UUID, uuid4
 
 import pytest
@@ -21,6 +23,7 @@ from service.runtime import Runtime
 from service.stages import triage
 from service.tables import (
     AnnotationTask,
+    ApiKey,
     DocumentKind,
     Feedback,
     JobKind,
@@ -39,6 +42,7 @@ from service.tables import (
 from service.web.app import create_app
 from tests import builders
 
+PROXIES = (ip_network("127.0.0.1/32"),)
 IMPORT = re.compile(r"(import|from) ")
 PAGE = "https://clinic.example"
 ANSWER = {"messages": [{"role": "user", "content": "who bills me?"}], "response": "Cardiology"}
@@ -158,9 +162,9 @@ def test_many_at_once_with_one_id_are_one(any_site):
     with ThreadPoolExecutor(8) as pool:
         logged = list(pool.map(lambda app: app.log(external_id="chat-1", source="rush"), apps))
         token, event_id = logged[0].json["feedback_token"], str(uuid4())
-        flagged = list(pool.map(lambda app: app.flag(token, event_id=event_id), apps))
+        flagged = list(pool.map(lambda number: apps[number % 8].flag(token, event_id=event_id), range(100)))
     for answers in (logged, flagged):
-        assert sorted(answer.status_code for answer in answers) == [200] * 7 + [201]
+        assert sorted(answer.status_code for answer in answers) == [200] * (len(answers) - 1) + [201]
         assert len({answer.text for answer in answers}) == 1
     assert (any_site.count(Response), any_site.count(Feedback)) == (1, 1)
 
@@ -583,6 +587,163 @@ def test_a_page_is_told_what_its_token_said_and_nothing_else(site):
     assert site.client.get("/v1/feedback", headers=headers).status_code == 401
     secret = site.host["Authorization"].removeprefix("Bearer ")
     assert site.client.get(f"/v1/feedback?key={secret}").status_code == 401
+
+
+def test_a_form_without_script_leads_to_its_status(site):
+    token = site.log().json["feedback_token"]
+    form = {
+        "key": site.public_key,
+        "rating": "down",
+        "reasons": ["wrong", "style"],
+        "comment": "no",
+        "correction": "",
+    }
+    for _ in range(2):
+        sent = site.client.post(f"/f/{token}", data=form | {"consent": "yes"}, headers={"Origin": PAGE})
+        assert sent.status_code == 303
+    path = sent.location.removeprefix(site.runtime.settings.own_url)
+    assert site.client.get(path, headers={"Accept": "text/html"}).status_code == 200
+    with site.runtime.db.reading() as session:
+        (row,) = session.exec(select(Feedback)).all()
+    assert (row.reasons, row.comment, row.correction, row.consent) == (["wrong", "style"], "no", None, True)
+    for wrong, status in (
+        ({"rating": "sideways"}, 422),
+        ({"is_trusted": "true"}, 422),
+        ({"comment": ["a", "b"]}, 422),
+        ({"comment": "a\0b"}, 422),
+        ({"key": "epk_unknown"}, 401),
+        ({"comment": "x" * 17_000}, 413),
+    ):
+        assert (
+            site.client.post(f"/f/{token}", data=form | wrong, headers={"Origin": PAGE}).status_code == status
+        )
+    evil = {"Origin": "https://evil.example"}
+    assert site.client.post(f"/f/{token}", data=form, headers=evil).status_code == 403
+    assert site.client.post(f"/f/{token}x", data=form, headers={"Origin": PAGE}).status_code == 401
+    assert site.client.post(f"/f/{token}", json=form, headers={"Origin": PAGE}).status_code == 415
+    assert site.count(Feedback) == 1
+
+
+def test_reasons_are_told_in_the_language_of_the_page(site):
+    page = {"Origin": PAGE, "Authorization": f"Bearer {site.public_key}"}
+    with site.runtime.db.transaction() as session:
+        project = session.get_one(Project, site.project.id)
+        codes = {"wrong": {"severity": 3}, "off_topic": {"severity": 2, "labels": {"de": "Am Thema vorbei"}}}
+        projects.add_document(session, project, DocumentKind.REASONS, codes, actor="test")
+    told = site.client.get("/v1/reasons?language=de-AT", headers=page)
+    assert told.headers["Access-Control-Allow-Origin"] == PAGE
+    assert told.json == {
+        "version": 2,
+        "reasons": [{"code": "wrong", "label": "Wrong"}, {"code": "off_topic", "label": "Am Thema vorbei"}],
+    }
+    assert site.client.get("/v1/reasons", headers=page).json["reasons"][1]["label"] == "Off topic"
+
+
+def test_of_a_batch_each_answer_has_its_own_fate(any_site):
+    good = [ANSWER | {"external_id": f"chat-{n}"} for n in range(3)]
+    batch = [good[0], ANSWER | {"response": ""}, good[1], good[0], 5, good[2]]
+    answer = any_site.client.post("/v1/responses/batch", json=batch, headers=any_site.host)
+    assert answer.status_code == 207
+    items = answer.json["items"]
+    assert [(each["line"], each["status"]) for each in items] == list(
+        enumerate((201, 422, 201, 200, 422, 201), start=1)
+    )
+    assert any_site.flag(items[2]["feedback_token"]).status_code == 201
+    assert items[3] == items[0] | {"line": 4, "status": 200}
+    lines = "\n".join(map(json.dumps, good))
+    again = any_site.client.post(
+        "/v1/responses/batch", data=lines, headers=any_site.host, content_type="application/x-ndjson"
+    )
+    assert [json.loads(line)["status"] for line in again.text.splitlines()] == [200] * 3
+    assert any_site.count(Response) == 3
+    many = any_site.client.post("/v1/responses/batch", json=[1] * 10_001, headers=any_site.host)
+    assert (many.status_code, many.json["code"]) == (413, "request_entity_too_large")
+    for wrong in ({}, "x"):
+        refused = any_site.client.post("/v1/responses/batch", json=wrong, headers=any_site.host)
+        assert refused.status_code == 422
+
+
+def test_a_complaint_by_telephone_is_a_flag_of_an_unverified_answer(any_site):
+    said = {"question": "who bills me?", "complaint": "it named the wrong ward", "channel": "phone"}
+    event = {"event_id": str(uuid4())}
+    given = any_site.client.post("/v1/reports", json=said | event, headers=any_site.host)
+    again = any_site.client.post("/v1/reports", json=said | event, headers=any_site.host)
+    assert (given.status_code, again.status_code, again.json) == (201, 200, given.json)
+    other = any_site.client.post("/v1/reports", json=said | event | {"answer": "x"}, headers=any_site.host)
+    assert other.status_code == 409
+    row = any_site.feedback(given)
+    with any_site.runtime.db.reading() as session:
+        response = session.get_one(Response, row.response_id)
+    assert (row.rating, row.comment, response.channel) == ("down", "it named the wrong ward", "phone")
+    assert (any_site.count(Feedback), any_site.count(Response)) == (1, 1)
+    any_site.triage()
+    assert any_site.count(AnnotationTask) == 1
+
+
+def test_a_key_does_what_its_scopes_say(site):
+    with site.runtime.db.transaction() as session:
+        key = api_keys.add(session, site.project, KeyKind.SECRET, [], actor="test", scopes=["feedback"])
+    headers = {"Authorization": f"Bearer {key}"}
+    assert site.client.get("/v1/feedback", headers=headers).status_code == 200
+    refused = site.client.post("/v1/responses", json=ANSWER, headers=headers)
+    assert (refused.status_code, refused.json["code"]) == (403, "forbidden")
+    with site.runtime.db.reading() as session:
+        used = session.exec(select(ApiKey.last_used_at).where(ApiKey.sha256 == tokens.hashed(key))).one()
+    assert used and utcnow() - used < timedelta(minutes=1)
+
+
+@pytest.fixture
+def limited(runtime, request) -> Site:
+    chosen = runtime.settings.model_copy(update=request.param)
+    return open_site(replace(runtime, settings=chosen))
+
+
+@pytest.mark.parametrize(
+    "limited",
+    [{name: 3} for name in ("token_rate", "subject_rate", "key_rate", "key_quota", "address_rate")],
+    indirect=True,
+    ids=str,
+)
+def test_too_many_are_told_when_to_come_again_and_others_are_not_hindered(limited):
+    token = limited.log(subject="ann").json["feedback_token"]
+    told = [limited.flag(token) for _ in range(5)]
+    assert [each.status_code for each in told] == [201, 200, 200, 429, 429]
+    assert [each.headers["RateLimit-Remaining"] for each in told] == ["2", "1", "0", "0", "0"]
+    assert told[3].json["code"] == "too_many_requests"
+    assert int(told[3].headers["Retry-After"]) >= 1 and told[3].headers["Access-Control-Allow-Origin"] == PAGE
+    assert limited.log().status_code == 201
+    with limited.runtime.db.transaction() as session:
+        neighbour = builders.add_project(session, "bakery")
+        key = builders.add_key(session, neighbour, KeyKind.PUBLIC, [PAGE])
+        kid = neighbour.token_keys[0]["kid"]
+    ben = signing.sign(
+        tokens.signing_key("bakery", kid, limited.runtime.secrets), "bakery", "b", "x", subject="ben"
+    )
+    body = {"event_id": str(uuid4()), "rating": "up", "key": key, "feedback_token": ben}
+    good = limited.client.post(
+        "/v1/feedback", json=body, headers={"Origin": PAGE}, environ_overrides={"REMOTE_ADDR": "198.51.100.9"}
+    )
+    assert good.status_code == 201
+
+
+@pytest.mark.parametrize(
+    "limited", [{"address_rate": 2, "trusted_proxies": (ip_network("127.0.0.1/32"),)}], indirect=True
+)
+def test_only_a_trusted_proxy_says_who_asks(limited):
+    token = limited.log().json["feedback_token"]
+
+    def statuses(peer: str, said: list[str]) -> list[int]:
+        client = limited.client.application.test_client()
+        client.environ_base["REMOTE_ADDR"] = peer
+        found = []
+        for each in said:
+            client.environ_base["HTTP_X_FORWARDED_FOR"] = each
+            found.append(replace(limited, client=client).flag(token).status_code)
+        return found
+
+    assert statuses("127.0.0.1", [f"6.6.6.6, 203.0.{n}.5" for n in range(4)]) == [201] * 4
+    assert statuses("127.0.0.1", ["2001:db8::1", "2001:db8::2:1", "2001:db8::3:1"]) == [201, 201, 429]
+    assert statuses("198.51.100.7", [f"203.0.{n}.5" for n in range(10, 14)]) == [201, 201, 429, 429]
 
 
 def sign(site: Site, ref: str, text: str, **about) -> str:

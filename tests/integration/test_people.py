@@ -712,6 +712,7 @@ class Api:
             "bisections.bisect": clinic | {"good": "1", "bad": "1", "metric": "accuracy"},
             "annotators.invite": clinic | {"name": "mia"},
             "annotators.change_pool": clinic | {"pool": "doctors"},
+            "reports.report": clinic | {"question": "x", "complaint": "y", "channel": "phone"},
             "questions.set_label_schema": clinic | {"label_schema": labels},
         }
 

@@ -13,7 +13,7 @@ from werkzeug.datastructures import HeaderSet
 
 from annotation.types import Cause
 from retrain.types import sha256_of
-from service import api_keys, taking_back, tokens
+from service import api_keys, received, taking_back, tokens
 from service.answers import states
 from service.clock import utcnow
 from service.errors import Forbidden, NotFound, ResponseMismatch, TokenInvalid, Unauthenticated
@@ -21,6 +21,7 @@ from service.settlements import is_handed_over
 from service.signing import FeedbackToken
 from service.stages import intake
 from service.tables import Feedback, KeyKind, Project, Rating, Response
+from service.web import limits
 from service.web.api import bulk
 from service.web.auth import Access, Caller, authenticate, is_page_of_any_key
 from service.web.endpoint import Schema, declared, endpoint
@@ -29,6 +30,7 @@ from service.web.state import runtime
 bp = Blueprint("feedback", __name__, url_prefix="/v1/feedback")
 LIMIT = "max_feedback_bytes"
 PAGE = 200
+EXPOSED = ("Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 TOKEN_HEADER = "Errata-Feedback-Token"  # noqa: S105  where one stands
 NAMING = {"key", "feedback_token", "response_id"}
 TOLD = {
@@ -250,7 +252,7 @@ def page(session: Session, caller: Caller, query: PageQuery) -> dict[str, Any]:
     """
     project = caller.of_project(session, None)
     if caller.key is KeyKind.PUBLIC:
-        return {"items": _of_token(session, project, query), "next_cursor": None}
+        return {"items": _of_token(session, caller, project, query), "next_cursor": None}
     items = states.told(session, project, after=query.cursor, size=PAGE)
     return {"items": items, "next_cursor": str(items[-1]["id"]) if len(items) == PAGE else None}
 
@@ -280,7 +282,7 @@ def share(response: WebResponse) -> WebResponse:
     origin = request.headers.get("Origin")
     if origin and (g.get("origin") == origin or _may_ask(origin)):
         response.access_control_allow_origin = origin
-        response.access_control_expose_headers = HeaderSet(["Retry-After"])
+        response.access_control_expose_headers = HeaderSet(EXPOSED)
         if request.method == "OPTIONS":
             response.access_control_allow_methods = HeaderSet(["GET", "POST", "PATCH", "DELETE"])
             response.access_control_allow_headers = HeaderSet(["Content-Type", "Authorization", TOKEN_HEADER])
@@ -303,7 +305,7 @@ def _own(session: Session, caller: Caller, body: Credential, event_id: UUID) -> 
     feedback = session.exec(found).first()
     token = None
     if caller.key is KeyKind.PUBLIC or body.feedback_token is not None:
-        token = _token(body.feedback_token, project)
+        token = _token(body.feedback_token, project, caller)
         own = _word_of(session, project, token)
         # An earlier event of the same person's, which a later one has replaced, means the same feedback.
         feedback = feedback or (own if own and str(event_id) in own.earlier_events else None)
@@ -314,7 +316,7 @@ def _own(session: Session, caller: Caller, body: Credential, event_id: UUID) -> 
     if token and feedback.subject not in (None, token.subject):
         raise Forbidden("feedback_token: for somebody else")
     response = session.get(Response, feedback.response_id) if feedback.response_id else None
-    if token and response and token.sha256 != intake.text_sha256_of(response):
+    if token and response and token.sha256 != received.text_sha256_of(response):
         raise ResponseMismatch("feedback_token: for another text")
     return feedback
 
@@ -332,7 +334,7 @@ class Named:
 def named(body: Naming, caller: Caller, project: Project) -> Named:
     """Return the response meant and who speaks; a public key alone proves nothing about either."""
     if body.feedback_token is not None:
-        token = _token(body.feedback_token, project)
+        token = _token(body.feedback_token, project, caller)
         return Named(token.response, token.subject, token.sha256)
     is_secret = caller.key is KeyKind.SECRET
     if body.response_id is None or (project.needs_token and not is_secret):
@@ -340,21 +342,23 @@ def named(body: Naming, caller: Caller, project: Project) -> Named:
     return Named(body.response_id, is_trusted=is_secret)
 
 
-def _token(text: str | None, project: Project) -> FeedbackToken:
+def _token(text: str | None, project: Project, caller: Caller) -> FeedbackToken:
     now = utcnow().timestamp()
     token = tokens.verify(text or "", api_keys.token_keys(project, runtime().secrets, now=now), now=now)
     if token.project != project.slug:
         raise TokenInvalid("feedback_token: for another project")
+    if caller.key is KeyKind.PUBLIC:
+        limits.count_token(token.project, token.response, token.subject)
     return token
 
 
 def _word_of(session: Session, project: Project, token: FeedbackToken) -> Feedback | None:
-    response = intake.find_response(session, project, token.response)
-    return intake.word_of(session, project, token.subject, token.response, response)
+    response = received.find_response(session, project, token.response)
+    return received.word_of(session, project, token.subject, token.response, response)
 
 
-def _of_token(session: Session, project: Project, query: PageQuery) -> list[dict[str, Any]]:
-    token = _token(request.headers.get(TOKEN_HEADER) or query.feedback_token, project)
+def _of_token(session: Session, caller: Caller, project: Project, query: PageQuery) -> list[dict[str, Any]]:
+    token = _token(request.headers.get(TOKEN_HEADER) or query.feedback_token, project, caller)
     own = _word_of(session, project, token)
     if own is None:
         return []
