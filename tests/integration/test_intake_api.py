@@ -32,6 +32,7 @@ from service.tables import (
     ModelVersion,
     Project,
     Response,
+    Role,
     Settlement,
     TaskFlag,
     TaskPurpose,
@@ -41,6 +42,7 @@ from service.tables import (
 )
 from service.web.app import create_app
 from tests import builders
+from tests.console import path_of, person
 
 PROXIES = (ip_network("127.0.0.1/32"),)
 IMPORT = re.compile(r"(import|from) ")
@@ -678,6 +680,27 @@ def test_a_complaint_by_telephone_is_a_flag_of_an_unverified_answer(any_site):
     assert (any_site.count(Feedback), any_site.count(Response)) == (1, 1)
     any_site.triage()
     assert any_site.count(AnnotationTask) == 1
+
+
+def test_an_operator_takes_in_what_nobody_signed_and_what_was_told_by_telephone(site):
+    _change(site, Project, site.project.id, needs_token=False)
+    body = {
+        "event_id": str(uuid4()),
+        "rating": "down",
+        "key": site.public_key,
+        "response_id": site.log().json["id"],
+    }
+    given = site.client.post("/v1/feedback", json=body, headers={"Origin": PAGE})
+    olga, story = person(site.runtime, Role.OPERATOR), f"/p/clinic/feedback/{given.json['id']}"
+    assert "It came without a token" in olga.get(story).text
+    for came, shown in (("without a token", True), ("with a token", False)):
+        assert (given.json["id"] in olga.get(f"/p/clinic/feedback?came={came}").text) == shown
+    olga.post(f"{story}/take-in")
+    assert site.feedback(given).is_trusted
+    complaint = {"event": str(uuid4()), "question": "who bills me?", "complaint": "rude", "channel": "phone"}
+    told = [olga.post("/p/clinic/complaints", **complaint) for _ in range(2)]
+    assert {each.status_code for each in told} == {303} and site.count(Feedback) == 2
+    assert "it was reported by phone" in olga.get(path_of(told[0])).text
 
 
 def test_a_key_does_what_its_scopes_say(site):
