@@ -57,6 +57,18 @@ class EventConflict(ServiceError):
     code = "event_conflict"
 
 
+class ResponseMismatch(ServiceError):
+    """The feedback token is for another text than the response has: sign the text that was logged."""
+
+    code = "response_mismatch"
+
+
+class TooMany(ServiceError):
+    """More requests than are allowed; `Retry-After` says when the next one is taken."""
+
+    code = "too_many_requests"
+
+
 class CriteriaMissing(ServiceError):
     """Success is defined before training: set the project's criteria first."""
 

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, exists, select
 
 from annotation.types import HeldTask
 from retrain.types import sha256_of
@@ -17,9 +17,11 @@ from service.queue import Lease
 from service.tables import (
     AnnotationTask,
     ConnectorKind,
+    Feedback,
     Project,
     Response,
     Source,
+    TaskFlag,
     TaskPurpose,
     TaskState,
     ToolProject,
@@ -83,8 +85,18 @@ def missing(
     return [task_id for task_id, external_id in session.exec(opened) if external_id not in seen]
 
 
-def erased(lease: Lease, project_id: UUID, tool: ConnectorKind) -> dict[UUID, str]:
-    """Return some tasks that the tool still holds although what they ask about was erased, with their ids there."""
+def gone(lease: Lease, project_id: UUID, tool: ConnectorKind) -> dict[UUID, str]:
+    """Return some tasks that the tool still holds, with their ids there, although nobody may read them any more.
+
+    What they ask about was erased, or whoever flagged it took that back, and no other flag stands.
+    """
+    flags = col(TaskFlag.task_id) == AnnotationTask.id, col(TaskFlag.feedback_id) == Feedback.id
+    is_unflagged = (
+        (col(AnnotationTask.purpose) == TaskPurpose.FLAG)
+        & col(AnnotationTask.state).in_((TaskState.WITHDRAWN, TaskState.SETTLED))
+        & ((col(AnnotationTask.state) == TaskState.WITHDRAWN) | exists().where(*flags))
+        & ~exists().where(*flags, col(Feedback.withdrawn_at).is_(None))
+    )
     with lease.queue.db.reading() as session:
         left = (
             select(AnnotationTask.id, AnnotationTask.external_id)
@@ -93,7 +105,7 @@ def erased(lease: Lease, project_id: UUID, tool: ConnectorKind) -> dict[UUID, st
                 AnnotationTask.project_id == project_id,
                 AnnotationTask.connector == tool,
                 col(AnnotationTask.external_id).is_not(None),
-                col(Response.erased_at).is_not(None),
+                col(Response.erased_at).is_not(None) | is_unflagged,
             )
             .limit(DELETED_AT_ONCE)
         )

@@ -311,6 +311,9 @@ SWITCHES: dict[str, Check] = {
     "daily_capacity": _amount,
     "qualifying_answers": _amount,
     "qualifying_accuracy": _share,
+    "needs_token": _any,
+    "masks_personal": _any,
+    "presumes_consent": _any,
 }
 """What of a project's work can be changed, and what checks each new value."""
 

@@ -108,11 +108,11 @@ def prune(db: Database, *, before: datetime) -> int:
 
 
 def forget(lease: Lease, project_id: UUID, tool: ConnectorKind, connector: Connector, project: str) -> None:
-    """Delete from the tool what was erased with us; only what was read to be gone is forgotten."""
-    while erased := held_tasks.erased(lease, project_id, tool):
-        connector.delete(project, list(erased.values()))
+    """Delete from the tool what was erased or taken back with us; only what was read to be gone is forgotten."""
+    while gone := held_tasks.gone(lease, project_id, tool):
+        connector.delete(project, list(gone.values()))
         with lease.transaction() as session:
-            for task_id in erased:
+            for task_id in gone:
                 session.get_one(AnnotationTask, task_id).external_id = None
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -34,7 +35,7 @@ def _readable(options: SecretStr) -> SecretStr:
 
 
 def _listed(given: object) -> object:
-    """Read numbers with commas between them."""
+    """Read values with commas between them."""
     return given.split(",") if isinstance(given, str) else given
 
 
@@ -61,7 +62,13 @@ class Settings(BaseSettings):
     public_url: str = ""
     web_threads: int = Field(default=8, ge=1)
     max_body_bytes: int = Field(default=262_144, ge=1024)
-    max_feedback_bytes: int = Field(default=65_536, ge=1024)
+    max_feedback_bytes: int = Field(default=16_384, ge=1024)
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_listed)] = ()
+    key_rate: int = Field(default=6000, ge=0)
+    token_rate: int = Field(default=120, ge=0)
+    subject_rate: int = Field(default=120, ge=0)
+    address_rate: int = Field(default=600, ge=0)
+    key_quota: int = Field(default=100_000, ge=0)
     feedback_token_days: float = Field(default=30, gt=0)
     session_hours: float = Field(default=12, gt=0)
     session_idle_minutes: float = Field(default=30, gt=0)

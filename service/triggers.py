@@ -205,7 +205,7 @@ def _flagged(session: Session, project_id: UUID, since: datetime, until: datetim
     flag = (
         select(Feedback.id)
         .where(Feedback.response_id == Response.id, Feedback.rating == Rating.DOWN)
-        .where(col(Feedback.withdrawn_at).is_(None))
+        .where(col(Feedback.withdrawn_at).is_(None), col(Feedback.is_trusted))
         .exists()
     )
     shown = (

@@ -10,8 +10,9 @@ more counts as published.
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 
 from retrain.amounts import how_many
@@ -65,6 +66,24 @@ def found_in(texts: Iterable[str]) -> defaultdict[str, set[str]]:
     return found
 
 
+def replaced(text: str, placeholder: Mapping[str, str]) -> tuple[str, Counter[str]]:
+    """Return a text with placeholders, by the name of the form, in place of what is personal, and how many of each."""
+    counts: Counter[str] = Counter()
+    if not _HINT.search(text):
+        return text, counts
+    for form in _FORMS:
+        put = partial(_put, form=form, placeholder=placeholder, counts=counts)
+        text = form.pattern.sub(put, text)
+    return text, counts
+
+
+def _put(match: re.Match[str], form: "_Form", placeholder: Mapping[str, str], counts: Counter[str]) -> str:
+    if not form.is_valid(match[0]):
+        return match[0]
+    counts[form.name] += 1
+    return placeholder[form.name]
+
+
 def _is_iban(text: str) -> bool:
     """Check a number by ISO 13616; a pattern may have taken a word behind it along."""
     return any(_is_97(candidate.replace(" ", "")) for candidate in (text, text.rpartition(" ")[0]))
@@ -115,7 +134,7 @@ _HINT = re.compile(r"\d|@|PRIVATE KEY|(?i:passw|secret|token|login|pwd)")
 _DATE = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{4}|\d{4}-\d\d-\d\d")
 _SECRET = re.compile(
     r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_\w{30,}|\bgithub_pat_\w{40,}|\bglpat-[\w-]{20}|\bhf_\w{30,}"
-    r"|\b[sprw]k[-_](?:(?:live|test|proj|ant)[-_])?[\w-]{16,}|\bxox[abeoprs]-[\w-]{10,}|\bAIza[\w-]{35}"
+    r"|\be[ps]k_[\w-]{20,}|\betk_\w{8}_[\w-]{20,}|\b[sprw]k[-_](?:(?:live|test|proj|ant)[-_])?[\w-]{16,}|\bxox[abeoprs]-[\w-]{10,}|\bAIza[\w-]{35}"
     r"|\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*|-----BEGIN [A-Z ]*PRIVATE KEY-----"
     r"|\b(?i:bearer)\s+(?=[\w.~+/-]*\d)[\w.~+/-]{20,}"
     r"|(?i:\b(?:api|access|secret)[ _-]?(?:key|token)|\btoken|\bsecret)['\"]?\s*(?:is\s|[:=])\s*['\"]?"

@@ -171,6 +171,7 @@ def _of_reason(reason: str, by: TrainingSet) -> Cause:
     kind = {
         "repair": "repair",
         "withdrawn annotation": "annotation",
+        "withdrawn flag": "flag",
         "duplicate of": "duplicate",
         "quarantined:": "quarantine",
     }.get(before)

@@ -16,7 +16,7 @@ from retrain.intervals import wilson
 from retrain.training_set import to_example
 from retrain.types import Example, Kind, Message, Split
 from service import tools
-from service.answers.examples import settled_answers
+from service.answers.examples import TAKEN_BACK, settled_answers
 from service.answers.outdated import is_superseded
 from service.errors import NotFound
 from service.settlements import IN_FORCE
@@ -228,7 +228,7 @@ def examples_to_audit(session: Session, project: Project) -> list[Example]:
     """Return every row of the corpora, and what experts settled of the model's own answers."""
     corpus = examples_of_corpus(session, project)
     names = {example.source for example in corpus}
-    settled = settled_answers(session, project.id, IN_FORCE, ~is_superseded())
+    settled = settled_answers(session, project.id, IN_FORCE, ~TAKEN_BACK, ~is_superseded())
     return corpus + [
         to_example(one, one.conversation or one.key, Split.TRAIN)
         for one in settled

@@ -93,8 +93,12 @@ def is_of(subject: str, project_id: UUID | None) -> Any:
 def said_nothing(at: datetime) -> dict[str, Any]:
     """Return what stands in an erased feedback's columns instead of words."""
     return {
-        **dict.fromkeys(("comment", "correction", "subject", "session", "trace_id", "span_id")),
+        **dict.fromkeys(
+            ("comment", "correction", "subject", "session", "trace_id", "span_id", "text_sha256")
+        ),
         **dict.fromkeys(("response_ref", "body_sha256"), ""),
+        "earlier_events": {},
+        "masked": {},
         "selection": null(),
         "withdrawn_at": func.coalesce(Feedback.withdrawn_at, at),
         "triaged_at": func.coalesce(Feedback.triaged_at, at),
@@ -103,7 +107,15 @@ def said_nothing(at: datetime) -> dict[str, Any]:
 
 def answered_nothing(at: datetime) -> dict[str, Any]:
     """Return what stands in an erased response's columns instead of words."""
-    names = ("subject", "external_id", "conversation_id", "language", "legal_basis", "trace_id")
+    names = (
+        "subject",
+        "external_id",
+        "conversation_id",
+        "language",
+        "legal_basis",
+        "trace_id",
+        "text_sha256",
+    )
     return {
         **dict.fromkeys(names),
         **dict.fromkeys(("text", "body_sha256"), ""),
@@ -111,6 +123,7 @@ def answered_nothing(at: datetime) -> dict[str, Any]:
         "context": [],
         "attributes": {},
         "host_metadata": {},
+        "masked": {},
         "may_train": False,
         "triaged_at": func.coalesce(Response.triaged_at, at),
     }

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from sqlalchemy import func
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, exists, select
 
@@ -58,26 +59,43 @@ COLUMNS: tuple[Any, ...] = (
     col(Feedback.subject).label("flagger"),
 )
 
+# What only flags led to that were taken back: frozen sets keep it, the next one leaves it out.
+TAKEN_BACK = (
+    ((col(AnnotationTask.purpose) == TaskPurpose.FLAG) | col(AnnotationTask.rechecks_id).is_not(None))
+    & exists().where(*ANSWERED)
+    & ~exists().where(*ANSWERED, col(FLAG.withdrawn_at).is_(None))
+)
+
 log = structlog.get_logger()
 
 
 def settled_answers(session: Session, project_id: UUID, *conditions: Any) -> list[Settled]:
     """Return what may be learned: right answers, and wrong ones whose cause is the model, with consent.
 
-    A response that experts found right teaches no label unless its text is one that they could choose. One that they
-    only found wrong teaches what not to answer, where answers are texts.
+    A user's own words are learned only if they consented to that, also where an expert took them over. A response that
+    experts found right teaches no label unless its text is one that they could choose. One that they only found wrong
+    teaches what not to answer, where answers are texts.
     """
-    refused = exists().where(*ANSWERED, col(FLAG.consent).is_(False))
-    return _read(session, project_id, col(Response.may_train).is_(True), ~refused, *conditions)
+    may_learn = [col(Response.may_train).is_(True), ~exists().where(*ANSWERED, col(FLAG.consent).is_(False))]
+    if not session.get_one(Project, project_id).presumes_consent:
+        is_own = func.trim(FLAG.correction) == func.trim(Settlement.correction)
+        may_learn.append(~exists().where(*ANSWERED, col(FLAG.consent).is_(None), is_own))
+    return _read(session, project_id, *may_learn, *conditions)
 
 
 def withdrawn_answers(session: Session, project_id: UUID) -> dict[str, str]:
-    """Return why settlements that a set held teach no further one: which answer was changed or taken back."""
+    """Return why settlements that a set held teach no further one: which answer or flag was changed or taken back."""
     held = exists().where(col(TrainingSetExample.settlement_id) == Settlement.id)
     rows = select(Settlement.id, Settlement.withdrawn_by_id).where(
         Settlement.project_id == project_id, ~IN_FORCE, held
     )
-    return {str(key): f"withdrawn annotation {annotation}" for key, annotation in session.exec(rows)}
+    reasons = {str(key): f"withdrawn annotation {annotation}" for key, annotation in session.exec(rows)}
+    flagged = (
+        select(Settlement.id, AnnotationTask.flag_id)
+        .join(AnnotationTask, col(AnnotationTask.id) == Settlement.task_id)
+        .where(Settlement.project_id == project_id, IN_FORCE, held, TAKEN_BACK)
+    )
+    return reasons | {str(key): f"withdrawn flag {flag}" for key, flag in session.exec(flagged)}
 
 
 def placed_answers(session: Session, project_id: UUID) -> list[Settled]:

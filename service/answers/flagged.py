@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 
 from retrain.types import Split
 from service import projects
-from service.answers.examples import LOOKED_UP, settled_answers
+from service.answers.examples import LOOKED_UP, TAKEN_BACK, settled_answers
 from service.answers.outdated import is_superseded
 from service.answers.quarantines import held_settlements
 from service.errors import NotFound
@@ -85,7 +85,7 @@ def _flags(session: Session, project: Project) -> list[tuple[UUID, tuple[str, ..
     newest = select(Settlement.id).where(Settlement.project_id == project.id)
     keys = list(session.exec(newest.order_by(col(Settlement.id).desc()).limit(LOOKED_AT)))
     newest_flags = (col(Settlement.id).in_(keys), AnnotationTask.purpose == TaskPurpose.FLAG)
-    settled = settled_answers(session, project.id, IN_FORCE, ~is_superseded(), *newest_flags)
+    settled = settled_answers(session, project.id, IN_FORCE, ~TAKEN_BACK, ~is_superseded(), *newest_flags)
     learned = select(TrainingSetExample.settlement_id).where(
         col(TrainingSetExample.settlement_id).in_([UUID(one.key) for one in settled]),
         col(TrainingSetExample.split).in_((Split.TRAIN, Split.VALIDATION)),

@@ -12,7 +12,13 @@ from retrain.training_set import to_example
 from retrain.types import Example, Placed, Settled, Split
 from service import projects
 from service.answers import newest_set
-from service.answers.examples import accepted_repairs, placed_answers, settled_answers, withdrawn_answers
+from service.answers.examples import (
+    TAKEN_BACK,
+    accepted_repairs,
+    placed_answers,
+    settled_answers,
+    withdrawn_answers,
+)
 from service.answers.flagged import cases_of
 from service.answers.outdated import is_superseded
 from service.answers.quarantines import held_settlements
@@ -51,7 +57,7 @@ def material_of(session: Session, project: Project) -> Material:
     Raises:
         Invalid: nothing is settled that could be learned from.
     """
-    settled = settled_answers(session, project.id, IN_FORCE, ~is_superseded())
+    settled = settled_answers(session, project.id, IN_FORCE, ~TAKEN_BACK, ~is_superseded())
     if not settled:
         raise Invalid(f"project {project.slug}: no settlement can be learned from yet")
     held = held_settlements(session, project.id)

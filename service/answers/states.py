@@ -14,6 +14,7 @@ from retrain.types import Split
 from service.confirmed import holding, says_alike
 from service.tables import (
     AnnotationTask,
+    Document,
     Feedback,
     ModelState,
     ModelVersion,
@@ -27,7 +28,9 @@ from service.tables import (
 )
 
 TOLD = {
-    *("id", "event_id", "response_id", "rating", "reasons", "comment", "correction", "created_at"),
+    *("id", "event_id", "response_id", "rating", "reasons", "comment", "correction", "created_at", "consent"),
+    *("selection", "session", "trace_id", "span_id", "is_trusted", "is_mismatched", "masked"),
+    "withdrawn_at",
 }
 
 
@@ -51,10 +54,23 @@ def settlement_of(session: Session, feedback: Feedback) -> Settlement | None:
 
 def told(session: Session, project: Project, *, after: UUID | None, size: int) -> list[dict[str, Any]]:
     """Return a project's feedback after an id, oldest first, as programs are told of it."""
-    rows = select(Feedback).where(Feedback.project_id == project.id).order_by(col(Feedback.id)).limit(size)
-    found = session.exec(rows.where(col(Feedback.id) > after) if after else rows).all()
+    listed = select(Feedback).where(Feedback.project_id == project.id).order_by(col(Feedback.id)).limit(size)
+    found = session.exec(listed.where(col(Feedback.id) > after) if after else listed).all()
+    return rows(session, found)
+
+
+def rows(session: Session, found: Sequence[Feedback]) -> list[dict[str, Any]]:
+    """Return feedback as programs are told of it."""
     states = states_of(session, [row.id for row in found])
-    return [row.model_dump(include=TOLD) | {"state": states[row.id]} for row in found]
+    documents = select(Document.id, Document.version).where(
+        col(Document.id).in_({row.reasons_id for row in found})
+    )
+    versions = {document: version for document, version in session.exec(documents)}  # noqa: C416  rows are no pairs
+    return [
+        row.model_dump(include=TOLD)
+        | {"state": states[row.id], "reasons_version": row.reasons_id and versions[row.reasons_id]}
+        for row in found
+    ]
 
 
 def joined_to_state(feedback: Select[Any]) -> Select[Any]:

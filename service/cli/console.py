@@ -1,6 +1,5 @@
 """How commands speak: documents and tables on standard output, progress and problems on standard error."""
 
-import json
 import subprocess
 import sys
 import time
@@ -31,6 +30,7 @@ from service.queue import QUEUE_OF
 from service.runtime import Runtime, from_environment
 from service.tables import Job, JobKind, JobState, User
 from service.tables import Project as ProjectRow
+from service.visible import visible, written
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
 Project = Annotated[str, typer.Option("--project", "-p", help="The project's slug.")]
@@ -79,7 +79,7 @@ def show(document: Mapping[str, Any], *, as_json: bool) -> None:
     Into a file or another program a table goes as lines with tabs between the cells.
     """
     if as_json:
-        sys.stdout.write(json.dumps(document, ensure_ascii=False, default=str) + "\n")
+        sys.stdout.write(f"{written(document)}\n")
         return
     # What users wrote is shown as it is.
     out = Console(highlight=False, markup=False, emoji=False)
@@ -105,9 +105,9 @@ def report_problem(error: Exception) -> None:
             "code": code,
             "detail": detail,
         }
-        sys.stdout.write(json.dumps(problem, ensure_ascii=False) + "\n")
+        sys.stdout.write(f"{written(problem)}\n")
     else:
-        sys.stderr.write(f"errata: {detail}\n")
+        sys.stderr.write(f"errata: {visible(detail)}\n")
 
 
 def code_of(error: Exception) -> str:
@@ -282,4 +282,4 @@ def _told(value: Any) -> str:
         return f"{value:.4g}"
     if value is None or isinstance(value, bool):
         return {None: "none", True: "yes", False: "no"}[value]
-    return str(value)
+    return visible(str(value))  # a user's text could otherwise move the cursor, or write to the clipboard

@@ -37,6 +37,9 @@ jobs cancel {ROW}
 jobs list
 jobs retry {ROW}
 keys add clinic --kind public --origin https://www.example.org
+keys list clinic
+keys revoke clinic backend
+keys rotate clinic --overlap-days 30
 labelling accounts --json
 labelling gold clinic {ROW}
 labelling import clinic answers.jsonl

@@ -1,6 +1,5 @@
 """Feedback for other programs: every user's word, one JSON document a line."""
 
-import json
 import sys
 
 import typer
@@ -8,6 +7,7 @@ import typer
 from service import ledger
 from service.answers import states
 from service.cli.console import ACTOR, Project, find_project
+from service.visible import written
 
 app = typer.Typer()
 feedback_app = typer.Typer(no_args_is_help=True)
@@ -27,6 +27,6 @@ def export(project: Project) -> None:
         with runtime.db.reading() as session:
             page = states.told(session, row, after=after, size=PAGE)
         for told in page:
-            sys.stdout.write(json.dumps(told, ensure_ascii=False, default=str) + "\n")
+            sys.stdout.write(f"{written(told)}\n")
             after = told["id"]
         is_more = len(page) == PAGE

@@ -11,14 +11,14 @@ from sqlmodel import Session, col, select
 from annotation import label_schema
 from annotation.suggestions import SuggestionSource
 from retrain.suites.document import bundled_suites
-from service import api_keys, goalposts, migrations, people, projects
+from service import goalposts, migrations, people, projects
 from service.answers.flagged import cluster_of, clusters
 from service.answers.outdated import describe
 from service.cli.console import ACTOR, AsJson, connect, show
 from service.errors import Invalid
 from service.runtime import Runtime, from_environment
 from service.stages.asking import ask_again
-from service.tables import ConnectorKind, Document, DocumentKind, KeyKind, ProjectKind, Role
+from service.tables import ConnectorKind, Document, DocumentKind, ProjectKind, Role
 from service.tables import Project as ProjectRow
 
 Reason = Annotated[
@@ -29,11 +29,10 @@ SecondToken = Annotated[
 ]
 
 app = typer.Typer()
-project_app, key_app, user_app, token_app, criteria_app, rules_app, schema_app, suites_app = (
-    typer.Typer(no_args_is_help=True) for _ in range(8)
+project_app, user_app, token_app, criteria_app, rules_app, schema_app, suites_app = (
+    typer.Typer(no_args_is_help=True) for _ in range(7)
 )
 app.add_typer(project_app, name="projects", help="Projects: one fine-tuned model's world each.")
-app.add_typer(key_app, name="keys", help="Keys that programs use.")
 app.add_typer(user_app, name="users", help="People who sign in and decide.")
 app.add_typer(token_app, name="tokens", help="People's own tokens.")
 app.add_typer(criteria_app, name="criteria", help="What success means; nothing trains without it.")
@@ -161,6 +160,20 @@ def change_project(
     qualifying_accuracy: Annotated[
         float | None, typer.Option(help="Share of them that must be right.")
     ] = None,
+    token: Annotated[
+        bool | None,
+        typer.Option(help="Whether users' feedback needs a token; without one it waits for an operator."),
+    ] = None,
+    masking: Annotated[
+        bool | None,
+        typer.Option(
+            help="Whether people's data is masked before it is stored; masked answers are not learned."
+        ),
+    ] = None,
+    presumed_consent: Annotated[
+        bool | None,
+        typer.Option(help="Whether a user's words may be learned who did not say that they may not."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Change how a project works."""
@@ -181,6 +194,9 @@ def change_project(
             daily_capacity=daily_capacity,
             qualifying_answers=qualifying_answers,
             qualifying_accuracy=qualifying_accuracy,
+            needs_token=token,
+            masks_personal=masking,
+            presumes_consent=presumed_consent,
             actor=ACTOR,
         )
         document = {"project": project.slug} | {name: getattr(project, name) for name in projects.SWITCHES}
@@ -194,23 +210,6 @@ def list_projects(as_json: AsJson = False) -> None:
         found = session.exec(select(ProjectRow).order_by(ProjectRow.slug)).all()
     items = [{"project": p.slug, "kind": p.kind.value, "base_model": p.base_model} for p in found]
     show({"items": items, "next_cursor": None}, as_json=as_json)
-
-
-@key_app.command("add")
-def add_key(
-    project: str,
-    kind: Annotated[KeyKind, typer.Option(help="secret for your backend, public for the widget.")],
-    origin: Annotated[
-        list[str] | None, typer.Option(help="A page's origin that may use a public key.")
-    ] = None,
-    name: Annotated[str, typer.Option(help="What it is for; numbered by default.", show_default=False)] = "",
-    as_json: AsJson = False,
-) -> None:
-    """Make a key; it is shown once."""
-    with connect().db.transaction() as session:
-        row = projects.find(session, project)
-        key = api_keys.add(session, row, kind, origin or [], actor=ACTOR, name=name)
-    show({"key": key}, as_json=as_json)
 
 
 @criteria_app.command("set")

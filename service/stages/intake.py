@@ -1,21 +1,21 @@
 """Stage 1: remember what the model answered and what its users say about that."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import exists, func, update
-from sqlalchemy import select as select_columns
+from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from retrain.types import sha256_of
-from service import projects, tokens
-from service.clock import utcnow
-from service.errors import EventConflict, NotFound, WrongState
+from service import projects, signing, taking_back, tokens
+from service.errors import EventConflict, NotFound, ResponseMismatch
+from service.masking import Masking
+from service.received import by_external_id, find_response, of_event, take_turns, text_sha256_of, word_of
 from service.secrets import Secrets
+from service.signing import FeedbackToken
 from service.tables import (
-    AnnotationTask,
     Document,
     DocumentKind,
     Feedback,
@@ -27,14 +27,12 @@ from service.tables import (
     Signal,
     SignalKind,
     Source,
-    TaskFlag,
-    TaskPurpose,
-    TaskState,
 )
-from service.tokens import FeedbackToken
 
-T = TypeVar("T", Feedback, Signal, Outcome)
 MAX_DIGITS = 9
+REPORTED = "reports"  # the source of answers that nobody logged
+NOT_REPORTED = "(The answer was not reported.)"
+MAX_EARLIER = 20  # of one user's events about one response that are known again
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +54,7 @@ class NewResponse:
     trace_id: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     model_version_id: UUID | None = None
+    channel: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +71,19 @@ class NewFeedback:
     session: str | None = None
     trace_id: str | None = None
     span_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewReport:
+    """One complaint that came by another way than the widget."""
+
+    event_id: UUID
+    question: str
+    complaint: str
+    channel: str
+    answer: str | None = None
+    reasons: list[str] = field(default_factory=list)
+    subject: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +106,12 @@ def log_response(
     Feedback that came before its response is joined to it.
     """
     if new.external_id:
-        _take_turns(session, f"{project.id}/response/{new.external_id}")
-        if earlier := _by_external_id(session, project, new.external_id):
+        take_turns(session, f"{project.id}/response/{new.external_id}")
+        if earlier := by_external_id(session, project, new.external_id):
             return earlier, False
+    masking = Masking(is_on=project.masks_personal)
+    said = new.response
+    new = _masked_response(new, masking)
     response = Response(
         project_id=project.id,
         source_id=_source(session, project, new.source).id,
@@ -106,7 +121,11 @@ def log_response(
         conversation_id=new.conversation_id,
         messages=new.messages,
         text=new.response,
-        body_sha256=sha256,
+        # Of what was masked no hash is kept but the one that tokens carry.
+        body_sha256=sha256_of([new.messages, new.response]) if masking.counts else sha256,
+        text_sha256=signing.text_sha256(said) if new.response != said else None,
+        masked=dict(masking.counts),
+        channel=new.channel,
         context=new.context,
         subject=new.subject,
         attributes=new.attributes,
@@ -126,17 +145,18 @@ def log_response(
 def feedback_token(project: Project, response: Response, keys: Secrets, *, days: float) -> str:
     """Return the token that lets whoever holds it give feedback on this response."""
     issued = int(response.created_at.timestamp())
+    kid = project.token_keys[0]["kid"]
     token = FeedbackToken(
-        kid=keys.key_id,
+        kid=kid,
         project=project.slug,
         response=str(response.id),
-        sha256=sha256_of(response.text),
+        sha256=text_sha256_of(response),
         model=response.model_version,
         subject=response.subject,
         iat=issued,
         exp=issued + int(days * 86_400),
     )
-    return tokens.sign(token, keys)
+    return signing.seal(token, tokens.signing_key(project.slug, kid, keys))
 
 
 def record_feedback(
@@ -147,31 +167,43 @@ def record_feedback(
     response_ref: str,
     subject: str | None,
     sha256: str,
+    text_sha256: str | None = None,
+    is_trusted: bool = True,
 ) -> tuple[Feedback, bool]:
     """Add one user's word and say whether it is new; the same event again returns the first.
 
-    Feedback may come before its response if that is named by the host's external id; then it waits.
+    A subject has one voice on each response: another event of theirs changes what they said. Feedback may come
+    before its response; then it waits, as all do whose response nobody knows. `text_sha256` is what the response's
+    text has to be; what is not trusted waits for an operator.
 
     Raises:
         EventConflict: the event id was used with another body.
-        NotFound: `response_ref` looks like an id of ours, but the project has no such response.
+        NotFound: the response was erased.
+        ResponseMismatch: the response has another text.
     """
-    _take_turns(session, f"{project.id}/event/{new.event_id}", f"{project.id}/response/{response_ref}")
-    if earlier := _of_event(session, Feedback, project, new.event_id):
-        if earlier.body_sha256 != sha256:
-            raise EventConflict(f"event_id: {new.event_id} was used with another body")
-        return earlier, False
+    new, counts = _masked_feedback(new, Masking(is_on=project.masks_personal))
+    if counts:
+        sha256 = sha256_of([response_ref, {**asdict(new), "event_id": str(new.event_id)}])
+    take_turns(session, f"{project.id}/event/{new.event_id}", f"{project.id}/response/{response_ref}")
+    if earlier := of_event(session, Feedback, project, new.event_id):
+        return _same(earlier, new.event_id, earlier.body_sha256, sha256), False
     response = find_response(session, project, response_ref)
-    if response is None and _own_id(response_ref):
-        raise NotFound(f"response_id: no response {response_ref}")
+    if response and text_sha256 not in (None, text_sha256_of(response)):
+        raise ResponseMismatch(f"feedback_token: response {response_ref} has another text")
+    own = word_of(session, project, subject, response_ref, response) if subject else None
+    if own:
+        return _said_anew(session, own, new, {"body_sha256": sha256, "masked": counts}), False
     reasons = _reasons(session, project.id)
     feedback = Feedback(
+        masked=counts,
         project_id=project.id,
         response_ref=response_ref,
         response_id=response.id if response else None,
-        reasons_id=reasons.id,
         subject=subject,
+        reasons_id=reasons.id,
         body_sha256=sha256,
+        text_sha256=text_sha256,
+        is_trusted=is_trusted,
         event_id=new.event_id,
         rating=new.rating,
         reasons=new.reasons,
@@ -188,6 +220,32 @@ def record_feedback(
     return feedback, True
 
 
+def record_report(session: Session, project: Project, new: NewReport) -> tuple[Feedback, bool]:
+    """Add a complaint as a flag of an unverified answer and say whether it is new, as `record_feedback` does.
+
+    Raises:
+        EventConflict: the event id was used with another body.
+    """
+    sha256 = sha256_of({**asdict(new), "event_id": str(new.event_id)})
+    take_turns(session, f"{project.id}/event/{new.event_id}")
+    if earlier := of_event(session, Feedback, project, new.event_id):
+        return _same(earlier, new.event_id, earlier.body_sha256, sha256), False
+    answered = NewResponse(
+        messages=[{"role": "user", "content": new.question}],
+        response=new.answer or NOT_REPORTED,
+        source=REPORTED,
+        subject=new.subject,
+        channel=new.channel,
+    )
+    response, _ = log_response(session, project, answered, sha256=sha256)
+    said = NewFeedback(new.event_id, Rating.DOWN, new.reasons, new.complaint)
+    flag, _ = record_feedback(
+        session, project, said, response_ref=str(response.id), subject=new.subject, sha256=sha256
+    )
+    flag.body_sha256 = sha256
+    return flag, True
+
+
 def record_signal(
     session: Session, project: Project, response_ref: str, *, event_id: UUID, kind: SignalKind
 ) -> tuple[Signal, bool]:
@@ -196,8 +254,8 @@ def record_signal(
     Raises:
         NotFound: the project has no such response.
     """
-    _take_turns(session, f"{project.id}/event/{event_id}")
-    if earlier := _of_event(session, Signal, project, event_id):
+    take_turns(session, f"{project.id}/event/{event_id}")
+    if earlier := of_event(session, Signal, project, event_id):
         return earlier, False
     response = find_response(session, project, response_ref)
     if response is None:
@@ -217,8 +275,8 @@ def record_outcome(
         EventConflict: the event id was used with another body.
         NotFound: the project has no such response or conversation.
     """
-    _take_turns(session, f"{project.id}/event/{new.event_id}")
-    if earlier := _of_event(session, Outcome, project, new.event_id):
+    take_turns(session, f"{project.id}/event/{new.event_id}")
+    if earlier := of_event(session, Outcome, project, new.event_id):
         if earlier.body_sha256 != sha256:
             raise EventConflict(f"event_id: {new.event_id} was used with another body")
         return earlier, False
@@ -244,85 +302,43 @@ def record_outcome(
     return outcome, True
 
 
-def withdraw(session: Session, feedback: Feedback) -> None:
-    """Take a feedback back: its words go, the row stays, and a task for it alone is never sent."""
-    feedback.sqlmodel_update({"comment": None, "correction": None, "selection": None})
-    feedback.withdrawn_at = feedback.withdrawn_at or utcnow()
-    session.add(feedback)
-    session.flush()
-    standing = exists().where(
-        col(TaskFlag.task_id) == AnnotationTask.id,
-        col(TaskFlag.feedback_id) == Feedback.id,
-        col(Feedback.withdrawn_at).is_(None),
-    )
-    caused = select(TaskFlag.task_id).where(TaskFlag.feedback_id == feedback.id)
-    session.execute(
-        update(AnnotationTask)
-        .where(
-            col(AnnotationTask.id).in_(caused),
-            col(AnnotationTask.state) == TaskState.SELECTED,
-            col(AnnotationTask.purpose) == TaskPurpose.FLAG,
-            ~standing,
-        )
-        .values(state=TaskState.WITHDRAWN)
-        .execution_options(synchronize_session=False)
+def _masked_response(new: NewResponse, masking: Masking) -> NewResponse:
+    return replace(
+        new,
+        messages=[masking.within(turn, "content") for turn in new.messages],
+        response=masking.text(new.response),
+        context=[masking.within(passage, "text") for passage in new.context],
     )
 
 
-def change(session: Session, feedback: Feedback, said: Mapping[str, Any]) -> None:
-    """Take what the user says instead; a rating that becomes a flag waits for triage again.
-
-    Raises:
-        WrongState: it was withdrawn.
-    """
-    if feedback.withdrawn_at:
-        raise WrongState(f"event_id: feedback {feedback.event_id} was withdrawn")
-    feedback.sqlmodel_update(dict(said))
-    grouped = select(TaskFlag.id).where(TaskFlag.feedback_id == feedback.id)
-    if feedback.rating is Rating.DOWN and session.exec(grouped).first() is None:
-        feedback.triaged_at = None
-    session.add(feedback)
+def _masked_feedback(new: NewFeedback, masking: Masking) -> tuple[NewFeedback, dict[str, int]]:
+    clean = replace(
+        new,
+        comment=masking.maybe(new.comment),
+        correction=masking.maybe(new.correction),
+        selection=new.selection and masking.within(new.selection, "quote"),
+    )
+    return clean, dict(masking.counts)
 
 
-def find_response(session: Session, project: Project, ref: str) -> Response | None:
-    """Return the project's response by our id or by the host's external one."""
-    own_id = _own_id(ref)
-    found = session.get(Response, own_id) if own_id else None
-    if found and found.project_id == project.id and not found.erased_at:
-        return found
-    return _by_external_id(session, project, ref)
+def _same(feedback: Feedback, event_id: UUID, known: str, sha256: str) -> Feedback:
+    if known != sha256:
+        raise EventConflict(f"event_id: {event_id} was used with another body")
+    return feedback
 
 
-def _take_turns(session: Session, *names: str) -> None:
-    """Let requests about the same thing wait for each other; on SQLite there is one writer anyway."""
-    if session.get_bind().dialect.name == "postgresql":
-        for name in names:
-            session.execute(select_columns(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+def _said_anew(session: Session, own: Feedback, new: NewFeedback, more: Mapping[str, Any]) -> Feedback:
+    """Let a later event change what somebody said; one that came before and is sent again changes nothing."""
+    if known := own.earlier_events.get(str(new.event_id)):
+        return _same(own, new.event_id, known, more["body_sha256"])
+    events = {**own.earlier_events, str(own.event_id): own.body_sha256}
+    own.earlier_events = dict(list(events.items())[-MAX_EARLIER:])
+    taking_back.change(session, own, {**asdict(new), **more})
+    return own
 
 
 def _reasons(session: Session, project_id: UUID) -> Document:
     return projects.current(session, project_id, DocumentKind.REASONS)
-
-
-def _of_event(session: Session, table: type[T], project: Project, event_id: UUID) -> T | None:
-    """Return what was recorded under an id that its sender made."""
-    return session.exec(
-        select(table).where(col(table.project_id) == project.id, col(table.event_id) == event_id)
-    ).first()
-
-
-def _own_id(ref: str) -> UUID | None:
-    try:
-        found = UUID(ref)
-    except ValueError:
-        return None
-    return found if str(found) == ref.lower() else None
-
-
-def _by_external_id(session: Session, project: Project, external_id: str) -> Response | None:
-    return session.exec(
-        select(Response).where(Response.project_id == project.id, Response.external_id == external_id)
-    ).first()
 
 
 def _source(session: Session, project: Project, name: str | None) -> Source:
@@ -330,7 +346,7 @@ def _source(session: Session, project: Project, name: str | None) -> Source:
     sources = select(Source).where(Source.project_id == project.id, Source.name == named)
     found = session.exec(sources).first()
     if found is None:
-        _take_turns(session, f"{project.id}/source/{named}")
+        take_turns(session, f"{project.id}/source/{named}")
         found = session.exec(sources).first()
     if found is None:
         found = Source(project_id=project.id, name=named)
@@ -356,4 +372,7 @@ def _join_parked(session: Session, response: Response, external_id: str) -> None
         col(Feedback.response_ref) == external_id,
         col(Feedback.response_id).is_(None),
     )
-    session.execute(parked.values(response_id=response.id))
+    said = col(Feedback.text_sha256)
+    is_same = said.is_(None) | (said == text_sha256_of(response))
+    session.execute(parked.where(is_same).values(response_id=response.id))
+    session.execute(parked.where(~is_same).values(is_mismatched=True))

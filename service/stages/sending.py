@@ -125,7 +125,10 @@ def _suggest(session: Session, chosen: Sequence[tuple[AnnotationTask, Response, 
         project = session.get_one(Project, task.project_id)
         if task.is_blind is not None or project.suggestion is SuggestionSource.NONE:
             continue
-        corrections = [flag.correction for flag in flags if flag.correction]
+        may_show = (
+            flag for flag in flags if flag.consent or (project.presumes_consent and flag.consent is None)
+        )
+        corrections = [flag.correction for flag in may_show if flag.correction]
         own = project.suggestion is SuggestionSource.RESPONSE
         text = response.text if own else corrections[-1] if corrections else ""
         task.suggestion = suggested(text, schema_of(session, task))

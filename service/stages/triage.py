@@ -94,6 +94,7 @@ def _untriaged_flags(session: Session, project_id: UUID) -> Sequence[tuple[Feedb
         select(Feedback, Response)
         .join(Response, col(Feedback.response_id) == Response.id)
         .where(Feedback.project_id == project_id, col(Feedback.triaged_at).is_(None), ~is_feedback_held())
+        .where(col(Feedback.is_trusted))
         .order_by(col(Feedback.id))
         .limit(BATCH)
     )
@@ -113,7 +114,13 @@ def _select_flagged(session: Session, project: Project, batch: Batch) -> int:
     tasks = {batch.cluster_of[task.response_id]: task for task in _open_tasks(session, project.id, batch)}
     rules = routing.routing_of(session, project)
     weigh = _Weights(rules.severity, _expected_values(session, project.id))
-    by_key = {str(feedback.id): (feedback, response) for feedback, response in flags}
+    grouped = _grouped(session, [feedback for feedback, _ in flags])
+    for task in {task.id: task for task in grouped.values()}.values():
+        (whole,) = prioritise(weigh.flag(*pair, group="") for pair in _pairs(session, task))
+        task.urgency, task.priority = asdict(whole.urgency), whole.urgency.priority
+    by_key = {
+        str(feedback.id): (feedback, response) for feedback, response in flags if feedback.id not in grouped
+    }
     cases = prioritise(weigh.flag(*pair, group=str(batch.cluster_of[pair[1].id])) for pair in by_key.values())
     for case in cases:
         members = [by_key[key] for key in case.keys]
@@ -127,6 +134,16 @@ def _select_flagged(session: Session, project: Project, batch: Batch) -> int:
         )
         task.urgency, task.priority = asdict(whole.urgency), whole.urgency.priority
     return sum(int(case.group) not in tasks for case in cases)
+
+
+def _grouped(session: Session, flags: Sequence[Feedback]) -> dict[UUID, AnnotationTask]:
+    """Return the task of each flag that has one already: its user has changed what they say of it."""
+    of_flags = (
+        select(TaskFlag.feedback_id, AnnotationTask)
+        .join(AnnotationTask, col(AnnotationTask.id) == TaskFlag.task_id)
+        .where(col(TaskFlag.feedback_id).in_([flag.id for flag in flags]))
+    )
+    return {flag_id: task for flag_id, task in session.exec(of_flags)}  # noqa: C416  rows are no pairs
 
 
 def _take_flags(session: Session, batch: Batch) -> list[tuple[Feedback, Response]]:

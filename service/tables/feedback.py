@@ -74,6 +74,9 @@ class Quarantine(Row, table=True):
 class Response(Row, table=True):
     """One answer the model gave to `messages`, whose last turn is the user's; of an erased one only the keys stay.
 
+    `masked` counts what of people's data was replaced before it was stored; then `text_sha256` is what feedback tokens
+    say of the text as it was. `channel` is how somebody reported the answer of whom nobody logged it: it is unverified.
+
     `set_aside` is why no expert is asked about a row of a corpus, and nothing learns it. `copy_of_id` is the response
     whose question this one answers once more, for people to compare.
     """
@@ -112,6 +115,9 @@ class Response(Row, table=True):
     may_train: bool = True
     legal_basis: str | None = Field(default=None, max_length=200)
     trace_id: str | None = Field(default=None, max_length=64)
+    text_sha256: str | None = Field(default=None, max_length=71)
+    masked: dict[str, int] = Field(default_factory=dict, sa_type=Json)
+    channel: str | None = Field(default=None, max_length=32)
     host_metadata: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
     triaged_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     set_aside: str | None = Field(default=None, max_length=100)
@@ -146,7 +152,10 @@ class Feedback(Row, table=True):
     """One end user's word on one response.
 
     `response_ref` is the response as the sender named it; `response_id` is empty while the response has not
-    arrived. `event_id` is made by the sender, so that a repeated request adds nothing.
+    arrived. `event_id` is made by the sender, so that a repeated request adds nothing; of one subject's word on one
+    response the newest event counts, and `earlier_events` are those before it, each with its `body_sha256`.
+    `text_sha256` is the response's text as the sender's token names it: one that says another is never joined.
+    Nobody is asked about what is not trusted until an operator takes it in.
     """
 
     __tablename__ = "feedback"
@@ -173,5 +182,10 @@ class Feedback(Row, table=True):
     trace_id: str | None = Field(default=None, max_length=64)
     span_id: str | None = Field(default=None, max_length=32)
     body_sha256: str = Field(max_length=71)
+    earlier_events: dict[str, str] = Field(default_factory=dict, sa_type=Json)
+    text_sha256: str | None = Field(default=None, max_length=71)
+    is_mismatched: bool = False
+    is_trusted: bool = True
+    masked: dict[str, int] = Field(default_factory=dict, sa_type=Json)
     triaged_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     withdrawn_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

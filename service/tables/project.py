@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from secrets import token_hex
 from typing import Any
 from uuid import UUID
 
@@ -65,6 +66,11 @@ class DocumentKind(StrEnum):
     DECLINED_SUITES = "declined_suites"
 
 
+def first_token_key() -> list[dict[str, Any]]:
+    """Return the id under which a project's tokens are signed until that is rotated; `until` is in Unix seconds."""
+    return [{"kid": token_hex(4), "until": None}]
+
+
 class Project(Row, table=True):
     """One fine-tuned model's world: its feedback, experts, sets, runs and champion.
 
@@ -72,6 +78,7 @@ class Project(Row, table=True):
     `persons_needed` persons stand behind what goes live: who asked for its training, and each who approved it.
     An expert is asked for at most `daily_capacity` answers a day, and counts once `qualifying_answers` of theirs were
     known beforehand and that share was right; 0 of either demands nothing.
+    `token_keys` are the keys that sign feedback tokens, by their ids: the first one signs, others hold until a time.
     """
 
     __tablename__ = "project"
@@ -96,6 +103,10 @@ class Project(Row, table=True):
     daily_capacity: int = 0
     qualifying_answers: int = 0
     qualifying_accuracy: float = 0.8
+    needs_token: bool = True
+    masks_personal: bool = True
+    presumes_consent: bool = False
+    token_keys: list[dict[str, Any]] = Field(default_factory=first_token_key, sa_type=Json)
 
 
 class ToolProject(Row, table=True):
@@ -182,7 +193,10 @@ class UserSession(Row, table=True):
 
 
 class ApiKey(Row, table=True):
-    """A program's credential for one project; only its hash is kept."""
+    """A program's credential for one project; only its hash is kept.
+
+    A secret key without `scopes` may do all that secret keys may. `last_used_at` is exact to a minute.
+    """
 
     __tablename__ = "api_key"
 
@@ -191,6 +205,8 @@ class ApiKey(Row, table=True):
     name: str = Field(default="", max_length=100)
     sha256: str = Field(max_length=71, unique=True)
     origins: list[str] = Field(default_factory=list, sa_type=Json)
+    scopes: list[str] = Field(default_factory=list, sa_type=Json)
+    last_used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 

@@ -1,5 +1,6 @@
 """The application factory."""
 
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from functools import cache
@@ -22,6 +23,7 @@ from service.web.api import (
     bisections,
     corpus,
     feedback,
+    forms,
     hooks,
     lineage,
     loop,
@@ -31,17 +33,20 @@ from service.web.api import (
     outcomes,
     quarantines,
     questions,
+    reasons,
+    reports,
     responses,
     rights,
     serving,
     signals,
     tunings,
 )
-from service.web.auth import Access
+from service.web.auth import Access, note_use
 from service.web.console import text
 from service.web.console.page import MAX_FORM_BYTES
 from service.web.endpoint import declared, openapi
-from service.web.limits import limiter
+from service.web.limits import limiter, tell
+from service.web.rates import BehindProxies, Rates
 
 # htmx alone may parse HTML, and only elements that carry the page's nonce may ask it to.
 POLICY = (
@@ -93,11 +98,16 @@ def create_app(runtime: Runtime) -> Flask:
     app.jinja_env.filters.update(exact=text.exact, line=text.line, moment=text.moment, age=text.age)
     app.jinja_env.tests["moment"] = lambda value: isinstance(value, datetime)
     limiter.init_app(app)
+    app.extensions["rates"] = Rates(time.monotonic)
+    app.wsgi_app = BehindProxies(app.wsgi_app, runtime.settings.trusted_proxies)  # type: ignore[method-assign]
     app.extensions["chat_places"] = BoundedSemaphore(max(1, runtime.settings.web_threads // 2))
     problems.init_app(app)
     for blueprint in (
         responses.bp,
         feedback.bp,
+        forms.bp,
+        reasons.bp,
+        reports.bp,
         hooks.bp,
         loop.bp,
         audits.bp,
@@ -132,6 +142,8 @@ def create_app(runtime: Runtime) -> Flask:
         raise RuntimeError(f"routes without an access declaration: {', '.join(undeclared)}")
     app.before_request(_numbered)
     app.after_request(_secured)
+    app.after_request(note_use)
+    app.after_request(tell)
     return app
 
 

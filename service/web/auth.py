@@ -1,20 +1,30 @@
 """Who may call what: every route declares it, and nothing is open by default."""
 
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import TypeVar
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import structlog
-from flask import g, request
+from flask import Response, g, request
+from sqlalchemy import String, cast, update
+from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, SQLModel, col, select
 
 from service import people, projects, tokens
+from service.api_keys import ORIGIN
+from service.clock import utcnow
 from service.errors import Forbidden, NotFound, Unauthenticated
 from service.tables import ApiKey, KeyKind, Project, Role, User
+from service.web import limits
+from service.web.state import runtime
 
 log = structlog.get_logger()
 T = TypeVar("T", bound=SQLModel)
+EXACT_TO = timedelta(minutes=1)
 
 
 class Access(StrEnum):
@@ -44,6 +54,12 @@ PEOPLE: dict[Access, frozenset[Role]] = {
     Access.APPROVER: frozenset({Role.APPROVER, Role.ADMIN}),
     Access.ADMIN: frozenset({Role.ADMIN}),
 }
+SCOPES = {
+    Access.WIDGET: "feedback",
+    Access.HOST: "host",
+    Access.READER: "read",
+    Access.SUPPLIER: "supply",
+}
 KEYS: dict[Access, frozenset[KeyKind]] = {
     Access.WIDGET: frozenset({KeyKind.PUBLIC, KeyKind.SECRET}),
     Access.HOST: frozenset({KeyKind.SECRET}),
@@ -60,6 +76,7 @@ class Caller:
     user: User | None = None
     project: Project | None = None
     key: KeyKind | None = None
+    key_id: UUID | None = None
 
     @property
     def name(self) -> str:
@@ -129,7 +146,7 @@ def authenticate(session: Session, access: Access, *, body_key: str | None = Non
     """
     if access in (Access.ANYONE, Access.TOOL):
         return Caller()
-    secret = body_key or _bearer()
+    secret = body_key or _bearer() or _query_key(access)
     if secret is None:
         raise Unauthenticated("send a key or token: Authorization: Bearer …")
     if access in PEOPLE and (user := people.user_of(session, secret)):
@@ -141,8 +158,21 @@ def authenticate(session: Session, access: Access, *, body_key: str | None = Non
 
 def is_page_of_any_key(session: Session, origin: str) -> bool:
     """Say whether some public key is for this origin: a preflight does not tell which one is meant."""
-    live = select(ApiKey.origins).where(ApiKey.kind == KeyKind.PUBLIC, col(ApiKey.revoked_at).is_(None))
-    return any(not origins or origin in origins for origins in session.exec(live))
+    if not ORIGIN.fullmatch(origin):
+        return False
+    live = select(ApiKey.id).where(ApiKey.kind == KeyKind.PUBLIC, col(ApiKey.revoked_at).is_(None))
+    named = live.where(cast(ApiKey.origins, String).contains(f'"{origin}"', autoescape=True))
+    return session.exec(named.limit(1)).first() is not None
+
+
+def note_use(response: Response) -> Response:
+    """Write down, to the minute, when a key was last used; a request never fails by that."""
+    key_id, before = g.pop("used_key", (None, None))
+    now = utcnow()
+    if key_id and (before is None or now - before > EXACT_TO):
+        with suppress(OperationalError), runtime().db.transaction() as session:
+            session.execute(update(ApiKey).where(col(ApiKey.id) == key_id).values(last_used_at=now))
+    return response
 
 
 def _program(session: Session, access: Access, secret: str) -> Caller:
@@ -156,17 +186,34 @@ def _program(session: Session, access: Access, secret: str) -> Caller:
     key, project = found
     if key.kind not in KEYS.get(access, frozenset()):
         raise Forbidden(f"a {key.kind} key may not do this")
+    if key.scopes and SCOPES[access] not in key.scopes:
+        raise Forbidden(f"this key is only for {', '.join(key.scopes)}")
     _check_origin(key, request.headers.get("Origin"))
-    return Caller(access, project=project, key=key.kind)
+    if key.kind is KeyKind.PUBLIC:
+        limits.count_key(key.id)
+    g.used_key = key.id, key.last_used_at
+    return Caller(access, project=project, key=key.kind, key_id=key.id)
 
 
 def _check_origin(key: ApiKey, origin: str | None) -> None:
     if key.kind is KeyKind.SECRET and origin:
         log.warning("secret_key_used_from_page", project_id=str(key.project_id), key_id=str(key.id))
         raise Forbidden("a secret key that a page knows is none: revoke it, and give the page a public one")
-    if key.origins and origin not in key.origins:
-        raise Forbidden(f"key: not for pages of {origin}")
+    is_meant = origin in key.origins if key.origins else origin is None or _is_own(origin)
+    if not is_meant:
+        raise Forbidden(f"key: not for pages of {origin}; name that origin when you make a key")
     g.origin = origin
+
+
+def _is_own(origin: str) -> bool:
+    """Say whether a page is one of ours: the console's widget needs no origin."""
+    return origin == runtime().settings.own_url or urlsplit(origin).netloc == request.host
+
+
+def _query_key(access: Access) -> str | None:
+    """Return the key of who can send no header; a secret one is refused there, since URLs end up in logs."""
+    key = request.args.get("key") if access is Access.WIDGET and request.method == "GET" else None
+    return key if key and key.startswith("epk_") else None
 
 
 def _bearer() -> str | None:

@@ -19,6 +19,8 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.AddressRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.ResponseMismatch: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.TooMany: HTTPStatus.TOO_MANY_REQUESTS,
     errors.ResponderUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.TryAgain: HTTPStatus.SERVICE_UNAVAILABLE,
     ToolUnavailable: HTTPStatus.BAD_GATEWAY,

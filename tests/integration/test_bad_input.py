@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from flask.testing import FlaskClient
 from sqlmodel import SQLModel, func, select
 
-from service import migrations, tokens
+from service import migrations, signing, tokens
 from service.clock import utcnow
 from service.runtime import Runtime, build
 from service.settings import Settings
-from service.tables import ApiKey, KeyKind, Role, UserToken
+from service.tables import ApiKey, Feedback, KeyKind, Role, UserToken
 from service.web.app import create_app
 from tests import builders
 
@@ -294,6 +294,11 @@ WRONG_TYPES: dict[str, list[dict[str, Any]]] = {
         {"selection": {"start": True, "end": 2, "quote": "x"}},
         {"selection": {"start": 1.5, "end": 2, "quote": "x"}},
         {"session": "x" * 201},
+        {"trace_id": "0" * 32},
+        {"trace_id": "0AF7651916CD43DD8448EB211C80319C"},
+        {"trace_id": "0af7651916cd43dd8448eb211c80319"},
+        {"span_id": "0" * 16},
+        {"span_id": "b7ad6b716920333g"},
         {"response_id": None},
         {"response_id": "x" * 201},
         {"feedback_token": "v1.x.y"},
@@ -464,9 +469,9 @@ def test_a_public_key_works_on_its_own_pages_only(site, origin):
 
 
 def _forged(site: Site, **changes: Any) -> str:
-    now = int(utcnow().timestamp())
-    genuine = tokens.verify(site.token, site.runtime.secrets, now=now)
-    return tokens.sign(replace(genuine, **changes), site.runtime.secrets)
+    genuine = signing.read(site.token)
+    key = tokens.signing_key("clinic", genuine.kid, site.runtime.secrets)
+    return signing.seal(replace(genuine, **changes), key)
 
 
 def _resigned(site: Site, **changes: Any) -> str:
@@ -493,7 +498,12 @@ TOKENS = {
     "expired": (lambda site: _forged(site, exp=int(utcnow().timestamp()) - 1), 401, "token_expired"),
     "of tomorrow": (lambda site: _forged(site, iat=int(utcnow().timestamp()) + DAY), 401, "token_invalid"),
     "of another project": (lambda site: site.foreign_token, 401, "token_invalid"),
-    "of a response that is not there": (lambda site: _forged(site, response=str(uuid4())), 404, "not_found"),
+    "of another text": (lambda site: _forged(site, sha256="sha256:0"), 422, "response_mismatch"),
+    "of numbers": (lambda site: _forged(site, response=5), 401, "token_invalid"),
+    "of nothing": (lambda site: _forged(site, response=""), 401, "token_invalid"),
+    "of a long name": (lambda site: _forged(site, subject="x" * 201), 401, "token_invalid"),
+    "of a name with NUL": (lambda site: _forged(site, subject="a\0"), 401, "token_invalid"),
+    "ending in words": (lambda site: _forged(site, exp="never"), 401, "token_invalid"),
 }
 
 
@@ -532,9 +542,11 @@ def test_a_public_key_alone_may_not_speak_of_a_response(site):
 
 def test_another_projects_response_and_feedback_look_like_none(site):
     before, headers = site.rows(), _bearer(site.secret_key)
-    theirs = FEEDBACK | {"response_id": site.foreign_response}
-    unknown = FEEDBACK | {"response_id": str(uuid4())}
-    answers = [site.client.post("/v1/feedback", json=body, headers=headers) for body in (theirs, unknown)]
+    copied = {"kind": "copied", "event_id": str(uuid4())}
+    answers = [
+        site.client.post("/v1/signals", json=copied | {"response_id": named}, headers=headers)
+        for named in (site.foreign_response, str(uuid4()))
+    ]
     for answer in answers:
         _assert_refused(answer, 404, "not_found")
     details = {re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "ID", answer.json["detail"]) for answer in answers}
@@ -557,13 +569,36 @@ def test_a_key_of_one_project_sees_nothing_of_another(site):
     _assert_refused(answer, 404, "not_found")
 
 
-def test_texts_at_their_limits_are_taken(site):
-    body = {
-        "event_id": str(uuid4()),
-        "response_id": "later-1",
-        "rating": "down",
-        "comment": "🙂" * 4000,
-        "correction": "é" * 8000,
-    }
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"comment": "x" * 4000, "correction": "y" * 8000},
+        {"comment": "🙂" * 3900},
+        {"correction": "é" * 7900},
+        {"comment": "a" + "\u0301" * 3999},
+        {"comment": "\u202eevil\u200b\U000e0041\ufeff" * 100},
+        {"comment": "<script>alert(1)</script>{{7*7}}", "session": "../../etc/passwd"},
+        {"reasons": ["__proto__", "'; drop table feedback; --", "=cmd|' /C calc'!A0"]},
+        {"selection": {"start": 0, "end": 9, "quote": "</script><svg/onload=alert(1)>"}},
+        {"trace_id": "0af7651916cd43dd8448eb211c80319c", "span_id": "b7ad6b7169203331"},
+    ],
+    ids="-".join,
+)
+def test_texts_at_their_limits_and_hostile_ones_are_kept_as_they_are(site, said):
+    body = {"event_id": str(uuid4()), "response_id": "later-1", "rating": "down", **said}
     answer = _send(site, "POST /v1/feedback", json.dumps(body, ensure_ascii=False).encode())
     assert answer.status_code == 201, answer.text
+    with site.runtime.db.reading() as session:
+        row = session.get_one(Feedback, UUID(answer.json["id"]))
+    assert {name: getattr(row, name) for name in said} == said
+
+
+def test_what_a_query_says_besides_counts_for_nothing(site):
+    before = site.rows()
+    body = {"event_id": str(uuid4()), "rating": "up", "feedback_token": site.token}
+    path = f"/v1/feedback?key={site.public_key}&rating=down"
+    _assert_refused(site.client.post(path, json=body, headers={"Origin": PAGE}), 401, "unauthenticated")
+    assert site.rows() == before
+    answer = site.client.post(path, json=body | {"key": site.public_key}, headers={"Origin": PAGE})
+    with site.runtime.db.reading() as session:
+        assert session.get_one(Feedback, UUID(answer.json["id"])).rating == "up"

@@ -8,7 +8,7 @@ from sqlmodel import func, select
 
 from service.stages import triage
 from service.tables import AnnotationTask, Feedback, JobKind, KeyKind, Signal
-from service.web.api import feedback
+from service.web.api import bulk
 from tests import builders
 
 NDJSON = "application/x-ndjson"
@@ -65,12 +65,12 @@ def test_each_line_has_a_fate_of_its_own(host):
     ]
     answers = told(host.send(lines))
     assert [(one["line"], one["status"]) for one in answers] == list(
-        enumerate((201, 422, 201, 200, 409, 404, 401), start=1)
+        enumerate((201, 422, 201, 200, 409, 201, 401), start=1)
     )
     codes = [one["problem"]["code"] for one in answers if "problem" in one]
-    assert codes == ["invalid_request", "event_conflict", "not_found", "token_invalid"]
+    assert codes == ["invalid_request", "event_conflict", "token_invalid"]
     assert answers[1]["problem"]["errors"][0]["pointer"] == "/rating"
-    assert host.count(Feedback) == 2
+    assert host.count(Feedback) == 3
     assert [one["status"] for one in told(host.send([good]))] == [200]
 
 
@@ -93,16 +93,16 @@ def test_lines_that_no_parser_agrees_on_are_told_and_hinder_no_other(host):
 def test_what_is_no_import_is_refused_as_a_whole(host, monkeypatch):
     assert host.send([host.line()], kind="application/json").status_code == 415
     assert host.send([host.line()], key=host.public).status_code == 403
-    monkeypatch.setattr(feedback, "MAX_LINES", 1)
+    monkeypatch.setattr(bulk, "MAX_LINES", 1)
     assert host.send([host.line(), host.line()]).status_code == 413
-    monkeypatch.setattr(feedback, "MAX_IMPORT_BYTES", 10)
+    monkeypatch.setattr(bulk, "MAX_BYTES", 10)
     assert host.send([host.line()]).status_code == 413
     assert host.count(Feedback) == 0
 
 
 def test_lines_are_committed_part_by_part(host, monkeypatch):
-    monkeypatch.setattr(feedback, "IMPORTED_AT_ONCE", 2)
-    taken, calls = feedback._taken, []
+    monkeypatch.setattr(bulk, "AT_ONCE", 2)
+    taken, calls = bulk._taken, []
 
     def break_off(*arguments):
         calls.append(arguments)
@@ -112,7 +112,7 @@ def test_lines_are_committed_part_by_part(host, monkeypatch):
 
     lines = [host.line() for _ in range(5)]
     with monkeypatch.context() as broken:
-        broken.setattr(feedback, "_taken", break_off)
+        broken.setattr(bulk, "_taken", break_off)
         with pytest.raises(KeyboardInterrupt):
             host.send(lines)
     assert host.count(Feedback) == 2

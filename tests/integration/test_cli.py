@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import col, select
 
-from service import cli, label_studio_server, runtime, supervisor, tool_server
+from service import cli, label_studio_server, runtime, signing, supervisor, tool_server
 from service.cli import console, loop
 from service.clock import utcnow
-from service.errors import JobFailed
+from service.errors import Invalid, JobFailed
 from service.tables import ApiKey, ConnectorKind, Job, JobKind, JobState, uuid7
 from service.tool_server import Account, Running, Secrets
 from tests.builders import add_challenger, add_evaluation, add_set, forget_history
@@ -63,6 +63,42 @@ def test_a_change_of_the_questions_says_what_to_ask_again(errata, project, tmp_p
     assert errata("schema", "set", project, str(file))[0] == 1
     file.write_text('{"kind": "classification", "labels": ["refund"]}')
     assert errata("schema", "set", project, str(file))[1]["code"] == "invalid_schema"
+
+
+def test_keys_are_listed_scoped_and_revoked_by_name(errata, project):
+    errata("keys", "add", project, "--kind", "secret", "--name", "reports", "--scope", "read")
+    errata("keys", "add", project, "--kind", "public", "--name", "web", "--origin", "https://a.example/")
+    assert errata("keys", "revoke", project, "web")[1] == {"revoked": 1}
+    listed = errata("keys", "list", project)[1]["items"]
+    told = [(key["name"], key["origins"], key["scopes"], bool(key["revoked_at"])) for key in listed]
+    assert told[-2:] == [("reports", [], ["read"], False), ("web", ["https://a.example"], [], True)]
+    assert errata("keys", "revoke", project, "web")[1]["code"] == "not_found"
+    for wrong in (("--scope", "all"), ("--origin", "https://a.example/page"), ("--origin", "*")):
+        assert errata("keys", "add", project, "--kind", "secret", *wrong)[1]["code"] == "invalid"
+
+
+@pytest.mark.parametrize(
+    "attack", ["\x1b[2J", "\x1b]52;c;cm0=\x07", "\x1b]8;;http://evil.example\x1b\\", "\x9b31m", "\r"]
+)
+def test_no_text_takes_over_a_terminal(errata, project, capsys, attack):
+    console.show({"comment": attack, "items": [{"name": attack}]}, as_json=False)
+    console.report_problem(Invalid(f"comment: {attack}!"))
+    shown = "".join(capsys.readouterr())
+    assert not set(shown) & {"\x1b", "\x07", "\x9b", "\r"} and shown.count("⟦U+") >= 2
+
+
+def test_a_rotated_signing_key_is_shown_once_and_signs(errata, project):
+    shown = errata("keys", "rotate", project)[1]
+    token = signing.sign(shown["key"], shown["project"], "chat-1", "an answer")
+    assert signing.read(token).kid == signing.kid_of(shown["key"])
+    assert errata("keys", "rotate", project)[1]["key"] != shown["key"]
+    switches = ("--no-token", "--no-masking", "--presumed-consent")
+    changed = errata("projects", "set", project, *switches)[1]
+    assert [changed[name] for name in ("needs_token", "masks_personal", "presumes_consent")] == [
+        False,
+        False,
+        True,
+    ]
 
 
 def test_a_suggestion_and_its_blind_share_are_set(errata, project):

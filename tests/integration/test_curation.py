@@ -18,7 +18,7 @@ from annotation.types import Cause, Verdict
 from retrain.audit import Repair, RepairKind, Severity, checks
 from retrain.near_duplicates import text_of
 from retrain.types import Form, Kind, Message, Split
-from service import glossary, people, projects
+from service import glossary, people, projects, taking_back
 from service.answers import newest_set
 from service.answers.audits import blocking
 from service.answers.lineage import consents
@@ -35,6 +35,7 @@ from service.tables import (
     DocumentKind,
     Feedback,
     ModelState,
+    Project,
     ProjectKind,
     Response,
     Role,
@@ -103,6 +104,41 @@ class TestForms:
         desk.settle("where?", "here", may_train=False)
         desk.settle("when?", "now", of_flag={"consent": False})
         assert set(desk.examples(desk.curate())) == {kept}
+
+    def test_a_users_own_words_are_learned_with_their_consent_alone(self, any_desk):
+        told = [
+            {"correction": "over there"},
+            {"correction": " there"},
+            {"correction": "there", "consent": True},
+        ]
+        other, own, allowed = (
+            any_desk.settle(f"where {n}?", f"here {n}", Verdict.INCORRECT, correction="there", of_flag=each)
+            for n, each in enumerate(told)
+        )
+        assert set(any_desk.examples(any_desk.curate())) == {other, allowed}
+        with any_desk.runtime.db.transaction() as session:
+            session.get_one(Project, any_desk.project.id).presumes_consent = True
+        assert set(any_desk.examples(any_desk.curate())) == {other, own, allowed}
+
+    def test_what_only_flags_led_to_that_were_taken_back_is_left_out_from_then_on(self, any_desk):
+        kept, gone, shared = (any_desk.settle(f"{word}?", word) for word in ("who", "when", "where"))
+        before = any_desk.curate()
+        with any_desk.runtime.db.transaction() as session:
+            for key in (gone, shared):
+                task = session.get_one(AnnotationTask, session.get_one(Settlement, UUID(key)).task_id)
+                flag = session.get_one(Feedback, task.flag_id)
+                taking_back.withdraw(session, flag)
+                if key == shared:
+                    response = session.get_one(Response, task.response_id)
+                    other = builders.add_flag(session, any_desk.project, response, "wrong")
+                    session.add(TaskFlag(task_id=task.id, feedback_id=other.id))
+                else:
+                    cause = {"kind": "flag", "id": str(flag.id)}
+        after = any_desk.curate()
+        assert set(any_desk.examples(after)) == {kept, shared}
+        [removed] = any_desk.compare(before, after)["removed"]
+        assert (removed["row"]["key"], removed["cause"]) == (gone, cause)
+        assert set(any_desk.examples(before)) == {kept, gone, shared}
 
     @pytest.mark.parametrize("way", ["schema", "repair"])
     def test_a_flag_counts_for_each_task_about_its_response(self, any_desk, way):

@@ -306,7 +306,7 @@ class TestNothingTells:
         with busy.runtime.db.transaction() as session:
             response = builders.add_response(session, busy.project)
             for number in range(20):
-                told = {"comment": f"not my doctor {number}", "correction": "Billing"}
+                told = {"comment": f"not my doctor {number}", "correction": "Billing", "consent": True}
                 flag = builders.add_flag(session, busy.project, response, "wrong", **told)
                 builders.add_task(session, busy.project, response, flag=flag)
         busy.change(gold_share=0.0)

@@ -6,12 +6,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from service import projects
+from service import projects, taking_back
 from service.answers.next_step import NextStep, next_step
 from service.answers.overview import Effort, Stop, effort, flag_rates, loop
 from service.clock import utcnow
 from service.runtime import Runtime
-from service.stages import intake
 from service.tables import (
     Annotation,
     Annotator,
@@ -327,7 +326,7 @@ class TestFlagRates:
                     builders.add_flag(session, project, old, "style")  # once is enough
                 new = builders.add_response(session, project, f"new {number}", model_version_id=challenger.id)
                 builders.add_flag(session, project, new, rating=Rating.UP)
-            intake.withdraw(session, builders.add_flag(session, project, new, "wrong"))
+            taking_back.withdraw(session, builders.add_flag(session, project, new, "wrong"))
         with any_clinic.runtime.db.reading() as session:
             old, new = flag_rates(session, any_clinic.project)
         assert [(each.number, each.is_champion) for each in (old, new)] == [(0, False), (1, True)]

@@ -732,6 +732,7 @@ class Api:
             "annotators.invite": clinic | {"name": "mia"},
             "annotators.change_pool": clinic | {"pool": "doctors"},
             "annotators.answer": {"answer": "!"},
+            "reports.report": clinic | {"question": "x", "complaint": "y", "channel": "phone"},
             "questions.set_label_schema": clinic | {"label_schema": labels},
         }
 

@@ -10,7 +10,7 @@ from sqlmodel import select
 from annotation.suggestions import SuggestionSource
 from annotation.types import Abstention, Answer, Cause, Span, Verdict
 from retrain.types import Split
-from service import projects, tool_state
+from service import projects, taking_back, tool_state
 from service.answers.examples import settled_answers
 from service.answers.outdated import doubtful, is_superseded
 from service.answers.states import settlement_of, state_of
@@ -34,6 +34,7 @@ from service.tables import (
     ProjectKind,
     Role,
     Settlement,
+    TaskFlag,
     TaskPurpose,
     TaskState,
     TrainingRun,
@@ -240,7 +241,9 @@ def test_questions_that_do_not_fit_the_project_change_nothing(desk, content, why
 def test_the_blind_share_is_shown_nothing_and_both_are_recorded(writing):
     writing.change(suggestion=SuggestionSource.CORRECTION, blind_share=0.5)
     tasks = [
-        writing.add(f"Paint {n}.", asked=f"a rash {n}?", flag={"correction": f"See a doctor {n}."})
+        writing.add(
+            f"Paint {n}.", asked=f"a rash {n}?", flag={"correction": f"See a doctor {n}.", "consent": True}
+        )
         for n in range(12)
     ]
     plain = writing.add("Paint it.")
@@ -252,6 +255,35 @@ def test_the_blind_share_is_shown_nothing_and_both_are_recorded(writing):
         assert kept[task].suggestion == suggestion
         assert writing.sent(task).suggestion == ({} if kept[task].is_blind else suggestion)
     assert writing.sent(plain).suggestion == writing.row(AnnotationTask, plain).suggestion == {}
+
+
+def test_a_users_words_are_suggested_with_their_consent_alone(writing):
+    writing.change(suggestion=SuggestionSource.CORRECTION, blind_share=0.0)
+
+    def suggested(consent):
+        task = writing.add("Paint it.", flag={"correction": "See a doctor.", "consent": consent})
+        writing.send()
+        return bool(writing.sent(task).suggestion)
+
+    assert [suggested(consent) for consent in (True, None, False)] == [True, False, False]
+    writing.change(presumes_consent=True)
+    assert [suggested(consent) for consent in (True, None, False)] == [True, True, False]
+
+
+def test_the_tool_forgets_what_only_flags_led_to_that_were_taken_back(writing):
+    tasks = [writing.add("Paint it.", flag={"comment": "no"}) for _ in range(3)]
+    writing.send()
+    with writing.runtime.db.transaction() as session:
+        builders.add_settlement(session, session.get_one(AnnotationTask, tasks[1]))
+        for task in tasks[:2]:
+            flag = session.exec(select(TaskFlag).where(TaskFlag.task_id == task)).one()
+            taking_back.withdraw(session, session.get_one(Feedback, flag.feedback_id))
+    writing.sync()
+    (held,) = writing.tool.projects.values()
+    assert {task.key for task in held.tasks.values()} == {str(tasks[2])}
+    rows = [writing.row(AnnotationTask, task) for task in tasks]
+    assert [row.external_id is None for row in rows] == [True, True, False]
+    assert [row.state for row in rows] == [TaskState.WITHDRAWN, TaskState.SETTLED, TaskState.SENT]
 
 
 def test_what_was_decided_about_a_suggestion_stays_when_a_push_is_repeated(writing):
@@ -394,7 +426,9 @@ def test_erasure_forgets_what_a_person_had_suggested(writing):
     writing.change(suggestion=SuggestionSource.CORRECTION, blind_share=0.0)
     with writing.runtime.db.transaction() as session:
         response = builders.add_response(session, writing.project, "Paint it.")
-        ref = builders.add_flag(session, writing.project, response, "wrong", correction="Call Bob Miller.")
+        ref = builders.add_flag(
+            session, writing.project, response, "wrong", correction="Call Bob Miller.", consent=True
+        )
         ref.subject = "patient-7"
         session.add(ref)
         task = builders.add_task(session, writing.project, response, flag=ref).id

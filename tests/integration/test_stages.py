@@ -10,7 +10,7 @@ from sqlmodel import col, select
 
 from annotation.types import Cause, Connector, LabelSchema, TaskKind, Verdict
 from retrain.recipe import Recipe
-from service import label_studio_server, projects, schedule
+from service import label_studio_server, projects, schedule, taking_back
 from service.clock import utcnow
 from service.errors import Invalid
 from service.jobs.sets import Tools
@@ -228,7 +228,7 @@ def test_a_withdrawn_flag_makes_its_task_no_more_urgent(any_clinic):
     first, _ = any_clinic.flag(response, "unsafe"), any_clinic.flag(response, "style")
     any_clinic.triage()
     with any_clinic.runtime.db.transaction() as session:
-        intake.withdraw(session, session.get_one(Feedback, first))
+        taking_back.withdraw(session, session.get_one(Feedback, first))
     any_clinic.flag(response, "style")
     any_clinic.triage()
     (task,) = any_clinic.rows(AnnotationTask)
@@ -295,7 +295,7 @@ def test_a_task_withdrawn_while_it_is_pushed_stays_withdrawn(any_clinic):
 
     def withdraw() -> None:
         with any_clinic.runtime.db.transaction() as session:
-            intake.withdraw(session, session.get_one(Feedback, given))
+            taking_back.withdraw(session, session.get_one(Feedback, given))
 
     assert any_clinic.send(Interrupted(withdraw)) == {"sent": 0}
     (task,) = any_clinic.rows(AnnotationTask)

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "v1_b30b3d6d"  # after its tables: a test says what it is to be
+revision = "v1_5504a029"  # after its tables: a test says what it is to be
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -76,6 +76,10 @@ def upgrade() -> None:
         sa.Column("daily_capacity", sa.Integer(), nullable=False),
         sa.Column("qualifying_answers", sa.Integer(), nullable=False),
         sa.Column("qualifying_accuracy", sa.Float(), nullable=False),
+        sa.Column("needs_token", sa.Boolean(), nullable=False),
+        sa.Column("masks_personal", sa.Boolean(), nullable=False),
+        sa.Column("presumes_consent", sa.Boolean(), nullable=False),
+        sa.Column("token_keys", JSON, nullable=False),
         sa.ForeignKeyConstraint(["compares_id"], ["project.id"], name=op.f("fk_project_compares_id_project")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_project")),
         sa.UniqueConstraint("slug", name=op.f("uq_project_slug")),
@@ -146,6 +150,8 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=100), nullable=False),
         sa.Column("sha256", sa.String(length=71), nullable=False),
         sa.Column("origins", JSON, nullable=False),
+        sa.Column("scopes", JSON, nullable=False),
+        sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["project_id"], ["project.id"], name=op.f("fk_api_key_project_id_project")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_api_key")),
@@ -1088,6 +1094,9 @@ def upgrade() -> None:
         sa.Column("may_train", sa.Boolean(), nullable=False),
         sa.Column("legal_basis", sa.String(length=200), nullable=True),
         sa.Column("trace_id", sa.String(length=64), nullable=True),
+        sa.Column("text_sha256", sa.String(length=71), nullable=True),
+        sa.Column("masked", JSON, nullable=False),
+        sa.Column("channel", sa.String(length=32), nullable=True),
         sa.Column("host_metadata", JSON, nullable=False),
         sa.Column("triaged_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("set_aside", sa.String(length=100), nullable=True),
@@ -1186,6 +1195,11 @@ def upgrade() -> None:
         sa.Column("trace_id", sa.String(length=64), nullable=True),
         sa.Column("span_id", sa.String(length=32), nullable=True),
         sa.Column("body_sha256", sa.String(length=71), nullable=False),
+        sa.Column("earlier_events", JSON, nullable=False),
+        sa.Column("text_sha256", sa.String(length=71), nullable=True),
+        sa.Column("is_mismatched", sa.Boolean(), nullable=False),
+        sa.Column("is_trusted", sa.Boolean(), nullable=False),
+        sa.Column("masked", JSON, nullable=False),
         sa.Column("triaged_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("withdrawn_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["project_id"], ["project.id"], name=op.f("fk_feedback_project_id_project")),

@@ -1,37 +1,37 @@
 """End users say what they think of an answer, and hear what became of it."""
 
-import json
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from http import HTTPStatus
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from flask import Blueprint, Response, abort, g, render_template_string, request
-from pydantic import Field, ValidationError, field_validator, model_validator
+from flask import Blueprint, abort, g, render_template_string, request
+from flask import Response as WebResponse
+from pydantic import AfterValidator, Field, field_validator, model_validator
 from sqlmodel import Session, select
 from werkzeug.datastructures import HeaderSet
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from annotation.types import Cause
 from retrain.types import sha256_of
-from service import tokens
+from service import api_keys, received, taking_back, tokens
 from service.answers import states
 from service.clock import utcnow
-from service.errors import Forbidden, NotFound, ServiceError, TokenInvalid, Unauthenticated, code_of
+from service.errors import Forbidden, NotFound, ResponseMismatch, TokenInvalid, Unauthenticated
 from service.settlements import is_handed_over
+from service.signing import FeedbackToken
 from service.stages import intake
-from service.tables import Feedback, KeyKind, Project, Rating
+from service.tables import Feedback, KeyKind, Project, Rating, Response
+from service.web import limits
+from service.web.api import bulk
 from service.web.auth import Access, Caller, authenticate, is_page_of_any_key
-from service.web.body import parse_json, read_bytes
 from service.web.endpoint import Schema, declared, endpoint
-from service.web.problems import InvalidRequest, Malformed, status_of
 from service.web.state import runtime
 
 bp = Blueprint("feedback", __name__, url_prefix="/v1/feedback")
 LIMIT = "max_feedback_bytes"
 PAGE = 200
-NDJSON = "application/x-ndjson"
-MAX_IMPORT_BYTES, MAX_LINES, IMPORTED_AT_ONCE = 16_000_000, 10_000, 200
+EXPOSED = ("Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
+TOKEN_HEADER = "Errata-Feedback-Token"  # noqa: S105  where one stands
 NAMING = {"key", "feedback_token", "response_id"}
 TOLD = {
     "received": "We have received what you told us.",
@@ -55,6 +55,14 @@ STATUS_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>You
 <p>Given <time>{{ at }}</time></p></main></html>"""
 
 
+def _is_some(value: str) -> str:
+    if not value.strip("0"):
+        raise ValueError("all zeros name nothing")
+    return value
+
+
+TraceId = Annotated[str, Field(pattern="^[0-9a-f]{32}$"), AfterValidator(_is_some)]
+SpanId = Annotated[str, Field(pattern="^[0-9a-f]{16}$"), AfterValidator(_is_some)]
 Reason = Annotated[str, Field(min_length=1, max_length=64)]
 
 
@@ -101,8 +109,8 @@ class FeedbackIn(Words, Naming):
     reasons: list[Reason] = Field(default=[], max_length=20)
     selection: Selection | None = None
     session: str | None = Field(default=None, max_length=200)
-    trace_id: str | None = Field(default=None, max_length=64)
-    span_id: str | None = Field(default=None, max_length=32)
+    trace_id: TraceId | None = None
+    span_id: SpanId | None = None
 
 
 class FeedbackChange(Words):
@@ -110,6 +118,7 @@ class FeedbackChange(Words):
 
     rating: Literal["up", "down"] | None = None
     reasons: list[Reason] | None = Field(default=None, max_length=20)
+    selection: Selection | None = None
 
     @field_validator("rating", "reasons")
     @classmethod
@@ -149,6 +158,17 @@ class FeedbackRow(Schema):
     correction: str | None
     state: str
     created_at: datetime
+    consent: bool | None
+    selection: dict[str, Any] | None
+    session: str | None
+    trace_id: str | None
+    span_id: str | None
+    reasons_version: int | None
+    is_trusted: bool
+    is_mismatched: bool
+    masked: dict[str, int]
+    withdrawn_at: datetime | None
+    status_url: str | None = None
 
 
 class FeedbackPage(Schema):
@@ -158,8 +178,8 @@ class FeedbackPage(Schema):
     next_cursor: str | None
 
 
-class PageQuery(Schema):
-    """Where the page starts."""
+class PageQuery(Credential):
+    """Where the page starts; a public key is told of one token's feedback alone."""
 
     cursor: UUID | None = None
 
@@ -171,64 +191,35 @@ def give(session: Session, caller: Caller, body: FeedbackIn) -> tuple[FeedbackOu
 
     The same `event_id` with the same body returns the first answer with status 200, with another body 409.
     """
-    feedback, is_new = _record(session, caller, body)
-    return _told(session, feedback), 201 if is_new else 200
+    feedback, is_new = record(session, caller, body)
+    return told(session, feedback), 201 if is_new else 200
 
 
 @bp.post("/import")
 @declared(Access.HOST)
-def import_lines() -> Response:
+def import_lines() -> WebResponse:
     """Take feedback as JSON Lines, each as `POST /v1/feedback` takes it; the answer tells each line's fate.
 
-    Lines of one part are committed together before the next part begins, so that others are heard in between; the same
-    file again adds nothing.
+    The same file again adds nothing.
     """
     with runtime().db.reading() as session:
         caller = authenticate(session, Access.HOST)
-    if request.mimetype != NDJSON:
-        raise Malformed(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", f"send {NDJSON}")
-    lines = [
-        (number, line)
-        for number, line in enumerate(read_bytes(request, max_bytes=MAX_IMPORT_BYTES).split(b"\n"), start=1)
-        if line.strip()
-    ]
-    if len(lines) > MAX_LINES:
-        raise RequestEntityTooLarge(f"more than {MAX_LINES} lines")
-    told: list[dict[str, Any]] = []
-    for start in range(0, len(lines), IMPORTED_AT_ONCE):
-        with runtime().db.transaction() as session:
-            told += [_taken(session, caller, *one) for one in lines[start : start + IMPORTED_AT_ONCE]]
-    document = "".join(f"{json.dumps(each, ensure_ascii=False)}\n" for each in told)
-    return Response(document, HTTPStatus.MULTI_STATUS, content_type=NDJSON)
+
+    def take(session: Session, line: str) -> tuple[dict[str, Any], bool]:
+        feedback, is_new = record(session, caller, FeedbackIn.model_validate_json(line, strict=True))
+        return {"id": str(feedback.id)}, is_new
+
+    return bulk.answer(bulk.lines(), take)
 
 
-def _taken(session: Session, caller: Caller, number: int, line: bytes) -> dict[str, Any]:
-    """Take one line; what is wrong with it is told, and hinders no other."""
-    try:
-        text = line.decode()
-        parse_json(text)
-        feedback, is_new = _record(session, caller, FeedbackIn.model_validate_json(text, strict=True))
-        return {"line": number, "status": 201 if is_new else 200, "id": str(feedback.id)}
-    except UnicodeDecodeError as error:
-        problem = {"code": "malformed_json", "detail": f"not UTF-8: {error.reason}"}
-        return {"line": number, "status": 400, "problem": problem}
-    except Malformed as error:
-        return {"line": number, "status": error.status, "problem": {"code": error.code, "detail": str(error)}}
-    except ValidationError as error:
-        fields = [field.model_dump() for field in InvalidRequest(error).errors]
-        return {"line": number, "status": 422, "problem": {"code": "invalid_request", "errors": fields}}
-    except ServiceError as error:
-        problem = {"code": code_of(error), "detail": str(error)}
-        return {"line": number, "status": status_of(error), "problem": problem}
-
-
-def _record(session: Session, caller: Caller, body: FeedbackIn) -> tuple[Feedback, bool]:
+def record(session: Session, caller: Caller, body: FeedbackIn) -> tuple[Feedback, bool]:
+    """Add what a body says, by the credentials in it, and say whether it is new."""
     project = caller.of_project(session, None)
-    ref, subject = named(body, caller, project)
+    about = named(body, caller, project)
     said = body.model_dump(exclude=NAMING)
     new = intake.NewFeedback(**said | {"rating": Rating(body.rating)})
-    hashed = sha256_of(body.model_dump(mode="json", exclude=NAMING) | {"response": ref})
-    return intake.record_feedback(session, project, new, response_ref=ref, subject=subject, sha256=hashed)
+    hashed = sha256_of(body.model_dump(mode="json", exclude=NAMING) | {"response": about.response_ref})
+    return intake.record_feedback(session, project, new, **asdict(about), sha256=hashed)
 
 
 @bp.patch("/<uuid:event_id>")
@@ -239,8 +230,8 @@ def change(session: Session, caller: Caller, body: FeedbackChange, event_id: UUI
     said = body.model_dump(exclude={"key", "feedback_token"}, exclude_unset=True)
     if body.rating:
         said["rating"] = Rating(body.rating)
-    intake.change(session, feedback, said)
-    return _told(session, feedback)
+    taking_back.change(session, feedback, said)
+    return told(session, feedback)
 
 
 @bp.delete("/<uuid:event_id>")
@@ -248,22 +239,28 @@ def change(session: Session, caller: Caller, body: FeedbackChange, event_id: UUI
 def withdraw(session: Session, caller: Caller, body: Credential, event_id: UUID) -> FeedbackOut:
     """Take a feedback back: its words are erased, and no expert is asked about it."""
     feedback = _own(session, caller, body, event_id)
-    intake.withdraw(session, feedback)
-    return _told(session, feedback)
+    taking_back.withdraw(session, feedback)
+    return told(session, feedback)
 
 
 @bp.get("")
-@endpoint(access=Access.HOST, query=PageQuery, returns=FeedbackPage)
+@endpoint(access=Access.WIDGET, query=PageQuery, returns=FeedbackPage)
 def page(session: Session, caller: Caller, query: PageQuery) -> dict[str, Any]:
-    """List the project's feedback, oldest first."""
+    """List the project's feedback, oldest first.
+
+    A public key is told what whoever holds the feedback token said of that answer, and nothing else; the token may
+    stand in the header `Errata-Feedback-Token`, and the key in `Authorization`.
+    """
     project = caller.of_project(session, None)
+    if caller.key is KeyKind.PUBLIC:
+        return {"items": _of_token(session, caller, project, query), "next_cursor": None}
     items = states.told(session, project, after=query.cursor, size=PAGE)
     return {"items": items, "next_cursor": str(items[-1]["id"]) if len(items) == PAGE else None}
 
 
 @bp.get("/<uuid:feedback_id>/status/<signature>")
 @declared(Access.ANYONE)
-def status(feedback_id: UUID, signature: str) -> Response:
+def status(feedback_id: UUID, signature: str) -> WebResponse:
     """Tell whoever holds the signed link what became of a feedback, as JSON or as a page."""
     if not tokens.is_status_link(str(feedback_id), signature, runtime().secrets):
         abort(404)
@@ -272,23 +269,24 @@ def status(feedback_id: UUID, signature: str) -> Response:
         answer = _status(session, feedback)
     if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
         page = {"told": answer.told, "at": answer.given_at.date()}
-        response = Response(render_template_string(STATUS_PAGE, **page, ticket=answer.ticket_url))
+        response = WebResponse(render_template_string(STATUS_PAGE, **page, ticket=answer.ticket_url))
     else:
-        response = Response(answer.model_dump_json(), content_type="application/json")
+        response = WebResponse(answer.model_dump_json(), content_type="application/json")
     response.vary.add("Accept")
     return response
 
 
 @bp.after_request
-def share(response: Response) -> Response:
+def share(response: WebResponse) -> WebResponse:
     """Let the pages that a public key is for read the answer, and nobody else's."""
     response.vary.add("Origin")
     origin = request.headers.get("Origin")
     if origin and (g.get("origin") == origin or _may_ask(origin)):
         response.access_control_allow_origin = origin
+        response.access_control_expose_headers = HeaderSet(EXPOSED)
         if request.method == "OPTIONS":
-            response.access_control_allow_methods = HeaderSet(["POST", "PATCH", "DELETE"])
-            response.access_control_allow_headers = HeaderSet(["Content-Type"])
+            response.access_control_allow_methods = HeaderSet(["GET", "POST", "PATCH", "DELETE"])
+            response.access_control_allow_headers = HeaderSet(["Content-Type", "Authorization", TOKEN_HEADER])
             response.access_control_max_age = 600
     return response
 
@@ -306,28 +304,67 @@ def _own(session: Session, caller: Caller, body: Credential, event_id: UUID) -> 
     project = caller.of_project(session, None)
     found = select(Feedback).where(Feedback.project_id == project.id, Feedback.event_id == event_id)
     feedback = session.exec(found).first()
+    token = None
+    if caller.key is KeyKind.PUBLIC or body.feedback_token is not None:
+        token = _token(body.feedback_token, project, caller)
+        own = _word_of(session, project, token)
+        # An earlier event of the same person's, which a later one has replaced, means the same feedback.
+        feedback = feedback or (own if own and str(event_id) in own.earlier_events else None)
     if feedback is None:
         raise NotFound(f"no feedback {event_id}")
-    if caller.key is KeyKind.PUBLIC and _token(body, project).response != feedback.response_ref:
+    if token and token.response not in (feedback.response_ref, str(feedback.response_id)):
         raise Forbidden("feedback_token: for another response")
+    if token and feedback.subject not in (None, token.subject):
+        raise Forbidden("feedback_token: for somebody else")
+    response = session.get(Response, feedback.response_id) if feedback.response_id else None
+    if token and response and token.sha256 != received.text_sha256_of(response):
+        raise ResponseMismatch("feedback_token: for another text")
     return feedback
 
 
-def named(body: Naming, caller: Caller, project: Project) -> tuple[str, str | None]:
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Which response is meant and who speaks, as far as a credential proves it."""
+
+    response_ref: str
+    subject: str | None = None
+    text_sha256: str | None = None
+    is_trusted: bool = True
+
+
+def named(body: Naming, caller: Caller, project: Project) -> Named:
     """Return the response meant and who speaks; a public key alone proves nothing about either."""
     if body.feedback_token is not None:
-        token = _token(body, project)
-        return token.response, token.subject
-    if caller.key is not KeyKind.SECRET or body.response_id is None:
+        token = _token(body.feedback_token, project, caller)
+        return Named(token.response, token.subject, token.sha256)
+    is_secret = caller.key is KeyKind.SECRET
+    if body.response_id is None or (project.needs_token and not is_secret):
         raise Unauthenticated("response_id: needs a secret key; a public key needs feedback_token")
-    return body.response_id, None
+    return Named(body.response_id, is_trusted=is_secret)
 
 
-def _token(body: Credential, project: Project) -> tokens.FeedbackToken:
-    token = tokens.verify(body.feedback_token or "", runtime().secrets, now=utcnow().timestamp())
+def _token(text: str | None, project: Project, caller: Caller) -> FeedbackToken:
+    now = utcnow().timestamp()
+    token = tokens.verify(text or "", api_keys.token_keys(project, runtime().secrets, now=now), now=now)
     if token.project != project.slug:
         raise TokenInvalid("feedback_token: for another project")
+    if caller.key is KeyKind.PUBLIC:
+        limits.count_token(token.project, token.response, token.subject)
     return token
+
+
+def _word_of(session: Session, project: Project, token: FeedbackToken) -> Feedback | None:
+    response = received.find_response(session, project, token.response)
+    return received.word_of(session, project, token.subject, token.response, response)
+
+
+def _of_token(session: Session, caller: Caller, project: Project, query: PageQuery) -> list[dict[str, Any]]:
+    token = _token(request.headers.get(TOKEN_HEADER) or query.feedback_token, project, caller)
+    own = _word_of(session, project, token)
+    if own is None:
+        return []
+    (row,) = states.rows(session, [own])
+    return [row | {"status_url": told(session, own).status_url}]
 
 
 def _status(session: Session, feedback: Feedback) -> StatusOut:
@@ -345,7 +382,8 @@ def _status(session: Session, feedback: Feedback) -> StatusOut:
     )
 
 
-def _told(session: Session, feedback: Feedback) -> FeedbackOut:
+def told(session: Session, feedback: Feedback) -> FeedbackOut:
+    """Say what became of a feedback, and where to ask again."""
     signature = tokens.sign_status(str(feedback.id), runtime().secrets)
     url = f"{runtime().settings.own_url}/v1/feedback/{feedback.id}/status/{signature}"
     return FeedbackOut(id=feedback.id, state=states.state_of(session, feedback), status_url=url)

@@ -4,13 +4,16 @@ from typing import Any
 from uuid import UUID
 
 from flask import Blueprint
+from flask import Response as WebResponse
 from pydantic import Field, field_validator
 from sqlmodel import Session
 
 from retrain.types import sha256_of
 from service.stages import intake
-from service.web.auth import Access, Caller
-from service.web.endpoint import Schema, endpoint
+from service.web.api import bulk
+from service.web.api.feedback import TraceId
+from service.web.auth import Access, Caller, authenticate
+from service.web.endpoint import Schema, declared, endpoint
 from service.web.state import runtime
 
 bp = Blueprint("responses", __name__, url_prefix="/v1/responses")
@@ -59,7 +62,7 @@ class ResponseIn(Schema):
     attributes: dict[str, str] = Field(default={}, max_length=50)
     language: str | None = Field(default=None, max_length=35)
     purpose: Purpose | None = None
-    trace_id: str | None = Field(default=None, max_length=64)
+    trace_id: TraceId | None = None
     metadata: dict[str, Any] = Field(default={}, max_length=50)
 
     @field_validator("messages")
@@ -84,6 +87,25 @@ def log_response(session: Session, caller: Caller, body: ResponseIn) -> tuple[Re
 
     The same `external_id` again changes nothing and returns the first answer with status 200.
     """
+    logged, is_new = _logged(session, caller, body)
+    return logged, 201 if is_new else 200
+
+
+@bp.post("/batch")
+@declared(Access.HOST)
+def log_batch() -> WebResponse:
+    """Log many answers, a JSON list or JSON Lines, each as `POST /v1/responses` takes it; each has its own fate."""
+    with runtime().db.reading() as session:
+        caller = authenticate(session, Access.HOST)
+
+    def take(session: Session, line: str) -> tuple[dict[str, Any], bool]:
+        logged, is_new = _logged(session, caller, ResponseIn.model_validate_json(line, strict=True))
+        return logged.model_dump(mode="json"), is_new
+
+    return bulk.answer(bulk.listed(), take)
+
+
+def _logged(session: Session, caller: Caller, body: ResponseIn) -> tuple[ResponseOut, bool]:
     project = caller.of_project(session, None)
     facts = body.model_dump(exclude={"purpose"})
     if body.purpose:
@@ -94,4 +116,4 @@ def log_response(session: Session, caller: Caller, body: ResponseIn) -> tuple[Re
     )
     days = runtime().settings.feedback_token_days
     token = intake.feedback_token(project, response, runtime().secrets, days=days)
-    return ResponseOut(id=response.id, feedback_token=token), 201 if is_new else 200
+    return ResponseOut(id=response.id, feedback_token=token), is_new

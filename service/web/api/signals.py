@@ -6,6 +6,7 @@ from flask import Blueprint
 from pydantic import Field
 from sqlmodel import Session
 
+from service.errors import Unauthenticated
 from service.stages import intake
 from service.tables import SignalKind
 from service.web.api import feedback
@@ -34,6 +35,9 @@ class SignalOut(Schema):
 def give(session: Session, caller: Caller, body: SignalIn) -> tuple[SignalOut, int]:
     """Report that an answer was copied, edited, asked for again or abandoned; the same `event_id` adds nothing."""
     project = caller.of_project(session, None)
-    ref, _ = feedback.named(body, caller, project)
+    about = feedback.named(body, caller, project)
+    if not about.is_trusted:
+        raise Unauthenticated("feedback_token: what users do is only believed with one")
+    ref = about.response_ref
     signal, is_new = intake.record_signal(session, project, ref, event_id=body.event_id, kind=body.kind)
     return SignalOut(id=signal.id), 201 if is_new else 200

@@ -1,25 +1,28 @@
 """What users said and what experts answered: feedback, tasks, annotators."""
 
 import json
-from collections.abc import Sequence
-from typing import Any
-from uuid import UUID
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, Literal
+from uuid import UUID, uuid4
 
 from flask import Response as WebResponse
 from flask import url_for
+from pydantic import Field
 from sqlalchemy import String, cast, exists, func, or_
 from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
 from annotation.questions import verdicts
 from annotation.types import Abstention
-from service import projects, tool_state
+from service import ledger, projects, tool_state
 from service.answers.annotators import is_left_alone
 from service.answers.states import joined_to_state, told_state
 from service.answers.story import story
 from service.answers.tools import in_tools
 from service.clock import utcnow
 from service.settlements import IN_FORCE, is_handed_over, schema_of
+from service.stages import intake
 from service.tables import (
     Annotation,
     AnnotationTask,
@@ -38,7 +41,7 @@ from service.tables import (
 )
 from service.web.auth import Access
 from service.web.console.listing import NEWEST, Badge, Cell, Filter, Link, Listing, Sort
-from service.web.console.page import Desk, bp, page
+from service.web.console.page import Desk, Form, bp, page
 
 TOLD = ("received", "grouped", "checking", "corrected", "trained", "live", "declined", "withdrawn")
 FLAGS_SHOWN = 100
@@ -87,6 +90,18 @@ def _feedback_cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
     ]
 
 
+_ORPHANED = timedelta(days=1)
+_CAME: dict[str, Callable[[], Any]] = {
+    "with a token": lambda: col(Feedback.is_trusted),
+    "without a token": lambda: ~col(Feedback.is_trusted),
+    "by phone, mail or ticket": lambda: col(Response.channel).is_not(None),
+    "for another text": lambda: col(Feedback.is_mismatched),
+    "for an answer that never came": lambda: (
+        col(Feedback.response_id).is_(None) & (col(Feedback.created_at) < utcnow() - _ORPHANED)
+    ),
+}
+
+
 FEEDBACK = Listing(
     title="Feedback",
     rows=lambda: joined_to_state(
@@ -105,15 +120,52 @@ FEEDBACK = Listing(
         "version": Filter("version", lambda text: Response.model_version == text, _versions),
         "language": Filter("language", lambda text: Response.language == text),
         "state": Filter("state", lambda text: told_state() == text, lambda _: TOLD),
+        "came": Filter("came", lambda text: _CAME[text](), lambda _: list(_CAME)),
     },
 )
+
+
+class ReportForm(Form):
+    """A complaint that came by another way than the widget; `event` is the form's own, so that it counts once."""
+
+    event: UUID
+    question: str = Field(min_length=1, max_length=100_000)
+    answer: str = Field(default="", max_length=100_000)
+    complaint: str = Field(min_length=1, max_length=4000)
+    channel: Literal["phone", "mail", "ticket", "other"]
 
 
 @bp.get("/p/<slug>/feedback")
 @page(Access.READER)
 def feedback(desk: Desk) -> str | WebResponse:
     """List what users said."""
-    return FEEDBACK.answer(desk)
+    return FEEDBACK.answer(desk, "feedback.html", event=uuid4())
+
+
+@bp.post("/p/<slug>/complaints")
+@page(Access.OPERATOR, form=ReportForm)
+def report(desk: Desk, form: ReportForm) -> WebResponse:
+    """Take a complaint in that came by another way than the widget."""
+    new = intake.NewReport(form.event, form.question, form.complaint, form.channel, form.answer or None)
+    flag, _ = intake.record_report(desk.session, desk.project, new)
+    return desk.done("It is taken in, and looked at as every flag is.", "console.story_of", row_id=flag.id)
+
+
+@bp.post("/p/<slug>/feedback/<uuid:row_id>/take-in")
+@page(Access.OPERATOR)
+def take_in(desk: Desk, row_id: UUID) -> WebResponse:
+    """Let experts be asked about what came without a token."""
+    found = desk.row(Feedback, row_id)
+    found.is_trusted = True
+    desk.session.add(found)
+    ledger.append(
+        desk.session,
+        actor=desk.user.name,
+        action="feedback_taken_in",
+        subject=str(found.id),
+        project_id=desk.project.id,
+    )
+    return desk.done("It is looked at as every flag is.", "console.story_of", row_id=found.id)
 
 
 @bp.get("/p/<slug>/feedback/<uuid:row_id>")

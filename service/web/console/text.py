@@ -1,7 +1,6 @@
 """How texts are shown: nothing in them hides or acts, and two of them side by side show where they differ."""
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from difflib import SequenceMatcher
@@ -10,28 +9,12 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from service.clock import utcnow
+from service.visible import visible
 
-KEPT = frozenset("\n\t")
-SELECTORS = frozenset(map(chr, range(0xFE00, 0xFE10)))  # say how the letter before looks
-JOINERS = frozenset("\u200c\u200d") | SELECTORS
-# Letters and marks by their category, which show nothing; in the last range whole texts can hide.
-BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0") | frozenset(
-    map(chr, range(0xE0100, 0xE01F0))
-)
 MAX_WORDS = 2000
 MAX_LINE = 160
 HASH = re.compile(r"(sha256:[0-9a-f]{8})[0-9a-f]{56}")
 UNITS = ((86_400 * 2, 86_400, "days"), (3600 * 2, 3600, "h"), (120, 60, "min"), (0, 1, "s"))
-
-
-def visible(text: str) -> str:
-    """Return a text in which characters that hide, or turn the direction of others, are told by their number.
-
-    Joiners and selectors stay beside letters that are not ASCII: some scripts and emoji are written with them.
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(_shown(text, place, letter) for place, letter in enumerate(text))
 
 
 def finalize(value: Any) -> Any:
@@ -89,16 +72,3 @@ def _pieces(before: list[str], after: list[str]) -> Iterator[tuple[str, str]]:
 
 def _words(text: str) -> list[str]:
     return re.findall(r"\s+|\w+|[^\w\s]", text)[:MAX_WORDS]
-
-
-def _shown(text: str, place: int, letter: str) -> str:
-    if letter in JOINERS:
-        before, after = text[max(0, place - 1) : place], text[place + 1 : place + 2]
-        is_run = letter in SELECTORS and before in SELECTORS
-        if not is_run and not (before + after).replace(letter, "").isascii():
-            return letter
-    elif letter in KEPT or (
-        letter not in BLANK and unicodedata.category(letter) not in ("Cc", "Cf", "Co", "Cs", "Zl", "Zp")
-    ):
-        return letter
-    return f"⟦U+{ord(letter):04X}⟧"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 
 from service.clock import utcnow
+from service.visible import visible
 from service.web.console.listing import FORMULA, Badge, Link, _harmless, plain
 from service.web.console.text import (
     MAX_LINE,
@@ -19,7 +20,6 @@ from service.web.console.text import (
     finalize,
     line,
     moment,
-    visible,
     word_diff,
 )
 

@@ -1,0 +1,74 @@
+"""What was received so far, found by the names that its senders gave it."""
+
+from typing import TypeVar
+from uuid import UUID
+
+from sqlalchemy import func
+from sqlalchemy import select as select_columns
+from sqlmodel import Session, col, select
+
+from service import signing
+from service.errors import NotFound
+from service.tables import Feedback, Outcome, Project, Response, Signal
+
+T = TypeVar("T", Feedback, Signal, Outcome)
+
+
+def find_response(session: Session, project: Project, ref: str) -> Response | None:
+    """Return the project's response by our id or by the host's external one.
+
+    Raises:
+        NotFound: it was erased.
+    """
+    own_id = _own_id(ref)
+    found = session.get(Response, own_id) if own_id else None
+    if found and found.project_id == project.id:
+        if found.erased_at:
+            raise NotFound(f"response_id: response {ref} was erased")
+        return found
+    return by_external_id(session, project, ref)
+
+
+def word_of(
+    session: Session, project: Project, subject: str | None, ref: str, response: Response | None
+) -> Feedback | None:
+    """Return the word of a subject, or of nobody in particular, on a response that counts."""
+    parked = (col(Feedback.response_ref) == ref) & col(Feedback.response_id).is_(None)
+    about = col(Feedback.response_id) == response.id if response else parked
+    own = select(Feedback).where(Feedback.project_id == project.id, about, Feedback.subject == subject)
+    standing = own.where(col(Feedback.withdrawn_at).is_(None), col(Feedback.is_trusted))
+    return session.exec(standing.order_by(col(Feedback.id).desc())).first()
+
+
+def text_sha256_of(response: Response) -> str:
+    """Return what feedback tokens say of a response's text, as it was when it was answered."""
+    return response.text_sha256 or signing.text_sha256(response.text)
+
+
+def take_turns(session: Session, *names: str) -> None:
+    """Let requests about the same thing wait for each other; on SQLite there is one writer anyway."""
+    if session.get_bind().dialect.name == "postgresql":
+        for name in names:
+            session.execute(select_columns(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+
+
+def of_event(session: Session, table: type[T], project: Project, event_id: UUID) -> T | None:
+    """Return what was recorded under an id that its sender made."""
+    return session.exec(
+        select(table).where(col(table.project_id) == project.id, col(table.event_id) == event_id)
+    ).first()
+
+
+def by_external_id(session: Session, project: Project, external_id: str) -> Response | None:
+    """Return the project's response by the host's own id."""
+    return session.exec(
+        select(Response).where(Response.project_id == project.id, Response.external_id == external_id)
+    ).first()
+
+
+def _own_id(ref: str) -> UUID | None:
+    try:
+        found = UUID(ref)
+    except ValueError:
+        return None
+    return found if str(found) == ref.lower() else None
