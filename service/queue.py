@@ -41,6 +41,7 @@ QUEUE_OF = dict.fromkeys(JobKind, LIGHT) | {
     JobKind.NOTIFY: NOTICES,
     **dict.fromkeys((JobKind.TRAIN, JobKind.EVALUATE, JobKind.BISECT), HEAVY),
     **dict.fromkeys((JobKind.VALUE, JobKind.BASES, JobKind.TUNE, JobKind.REPRODUCE), HEAVY),
+    JobKind.RECHECK: HEAVY,
     **dict.fromkeys((JobKind.MIRROR, JobKind.COLLECT, JobKind.ERASE), REMOTE),
 }
 OPEN = (JobState.PENDING, JobState.LEASED)

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 from sqlmodel import Session, col, select
 
 from annotation.types import Cause, Verdict
+from retrain.recheck import Outcome
 from retrain.types import sha256_of
 from service import api_keys, people, projects
 from service.stages import intake
@@ -28,6 +29,7 @@ from service.tables import (
     ProjectKind,
     Promotion,
     Rating,
+    Recheck,
     Response,
     Role,
     RunState,
@@ -252,6 +254,17 @@ def add_settlement(session: Session, task: AnnotationTask, **more: Any) -> Settl
     session.add_all([settlement, task])
     session.flush()
     return settlement
+
+
+def add_recheck(session: Session, settlement_id: UUID, model_id: UUID, *, passed: bool = True) -> Recheck:
+    """That a version was asked again what it was taught, and passed by default."""
+    outcome = Outcome.CORRECTED if passed else Outcome.AS_BEFORE
+    recheck = Recheck(
+        settlement_id=settlement_id, model_version_id=model_id, passed=passed, reason=outcome.value
+    )
+    session.add(recheck)
+    session.flush()
+    return recheck
 
 
 def add_erasure(session: Session, subject: str) -> Erasure:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, case, exists
+from sqlalchemy import Select, case, exists, func
 from sqlalchemy import select as select_columns
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from annotation.types import Cause, Verdict
@@ -16,6 +17,7 @@ from service.tables import (
     ModelState,
     ModelVersion,
     Project,
+    Recheck,
     Settlement,
     TaskFlag,
     TaskState,
@@ -70,7 +72,8 @@ def joined_to_state(feedback: Select[Any]) -> Select[Any]:
 def told_state() -> Any:
     """Return what a flagger is told, as a column: a walk along the keys from their feedback to the champion.
 
-    A model has learned only what it was trained on; a correction kept to measure it stays "corrected".
+    A model has learned only what it was trained on; a correction kept to measure it stays "corrected". It is "live"
+    once a champion that learned it was asked again and passed; where it did not, experts look again, but not thrice.
     """
     trained = (
         exists()
@@ -84,11 +87,16 @@ def told_state() -> Any:
         .correlate(Settlement)
     )
     live = trained.where(col(ModelVersion.state) == ModelState.CHAMPION)
+    passes = func.coalesce(_rechecked(of_champion=True), _rechecked(of_champion=False))
+    again = aliased(AnnotationTask)
+    is_open = col(again.state).in_((TaskState.SELECTED, TaskState.SENT, TaskState.CONTESTED))
+    reopened = exists().where(col(again.rechecks_id) == Settlement.task_id, is_open).correlate(Settlement)
     is_corrected = (col(Settlement.verdict) == Verdict.INCORRECT) & (col(Settlement.cause) == Cause.MODEL)
     return case(
         (col(Feedback.withdrawn_at).is_not(None), "withdrawn"),
-        (is_corrected & live, "live"),
-        (is_corrected & trained, "trained"),
+        (is_corrected & live & passes, "live"),
+        (is_corrected & live & passes.is_(False) & reopened, "checking"),
+        (is_corrected & trained & ~(live & passes.is_(False)), "trained"),
         (is_corrected, "corrected"),
         (col(Settlement.id).is_not(None), "declined"),
         (col(AnnotationTask.id).is_(None), "received"),
@@ -96,3 +104,13 @@ def told_state() -> Any:
         (col(AnnotationTask.state) == TaskState.WITHDRAWN, "declined"),
         else_="checking",
     )
+
+
+def _rechecked(*, of_champion: bool) -> Any:
+    """Return whether the answer passed when it was asked again: of the champion, or of whichever version came last."""
+    newest = select_columns(col(Recheck.passed)).where(col(Recheck.settlement_id) == Settlement.id)
+    if of_champion:
+        version = aliased(ModelVersion)
+        newest = newest.join(version, col(version.id) == Recheck.model_version_id)
+        newest = newest.where(col(version.state) == ModelState.CHAMPION)
+    return newest.order_by(col(Recheck.id).desc()).limit(1).correlate(Settlement).scalar_subquery()

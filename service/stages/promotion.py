@@ -1,21 +1,16 @@
 """Stage 7: a person's yes, bound to everything they saw, and the switch."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import aliased
-from sqlmodel import Session, col, exists, select
+from sqlmodel import Session, col, select
 
-from annotation.types import Cause, Verdict
-from retrain.types import Split
-from service import ledger, notices, projects, queue, waivers
+from service import ledger, projects, queue, waivers
 from service.answers import newest_evaluation
 from service.clock import utcnow
 from service.errors import AlreadyDecided, ApprovalMissing, ApprovalStale, NotFound, SamePerson, WrongState
-from service.settlements import IN_FORCE
 from service.tables import (
     Approval,
     Decision,
@@ -23,20 +18,15 @@ from service.tables import (
     DocumentKind,
     Evaluation,
     EvaluationState,
-    Feedback,
     Job,
     JobKind,
     ModelState,
     ModelVersion,
-    NoticeKind,
     Project,
     Promotion,
     PromotionKind,
-    Settlement,
-    TaskFlag,
     TrainingRun,
     TrainingSet,
-    TrainingSetExample,
     User,
 )
 
@@ -156,7 +146,7 @@ def promote(session: Session, project: Project, *, model_version: int | None, us
     promotion = _switch(
         session, project, model, PromotionKind.PROMOTION, user=user, reason=approval.reason, approval=approval
     )
-    notices.tell(session, project.id, NoticeKind.FLAG_ANSWERED, _learned(session, model, promotion))
+    _recheck(session, model)
     return promotion
 
 
@@ -271,30 +261,11 @@ def _mirror(session: Session, model: ModelVersion) -> None:
     )
 
 
-def _learned(session: Session, model: ModelVersion, promotion: Promotion) -> Iterator[dict[str, Any]]:
-    """Yield what is told of each flag whose correction is live for the first time with this model."""
-    earlier, earlier_run, was_live = aliased(TrainingSetExample), aliased(TrainingRun), aliased(ModelVersion)
-    known = exists().where(
-        col(earlier.settlement_id) == Settlement.id,
-        col(earlier.split) == Split.TRAIN,
-        col(earlier_run.training_set_id) == earlier.training_set_id,
-        col(was_live.training_run_id) == earlier_run.id,
-        col(Promotion.model_version_id) == was_live.id,
-        col(Promotion.id) != promotion.id,
-    )
-    flags = (
-        select(Feedback.id, Feedback.event_id)  # many flags may be taught, and their texts are not needed
-        .join(TaskFlag, col(TaskFlag.feedback_id) == Feedback.id)
-        .join(Settlement, col(Settlement.task_id) == TaskFlag.task_id)
-        .join(TrainingSetExample, col(TrainingSetExample.settlement_id) == Settlement.id)
-        .join(TrainingRun, col(TrainingRun.training_set_id) == TrainingSetExample.training_set_id)
-        .where(TrainingRun.id == model.training_run_id, TrainingSetExample.split == Split.TRAIN)
-        .where(IN_FORCE, Settlement.verdict == Verdict.INCORRECT, Settlement.cause == Cause.MODEL)
-        .where(col(Feedback.withdrawn_at).is_(None), ~known)
-        .order_by(col(Feedback.id))
-    )
-    for flag_id, event_id in session.exec(flags):
-        yield {"feedback": str(flag_id), "event_id": str(event_id), "state": "live"}
+def _recheck(session: Session, model: ModelVersion) -> None:
+    """Have what users flagged asked of the version that learned from it: only then they hear that it is fixed."""
+    job = Job(kind=JobKind.RECHECK, project_id=model.project_id, row_id=model.id, not_before=utcnow())
+    job.unique_key = f"{JobKind.RECHECK}:{model.id}"
+    queue.add(session, job)
 
 
 def _take_turns(session: Session, project: Project) -> None:

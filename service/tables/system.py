@@ -36,6 +36,8 @@ class JobKind(StrEnum):
     BASES = "bases"
     TUNE = "tune"
     REPRODUCE = "reproduce"
+    RECHECK = "recheck"
+    MONITOR = "monitor"
 
 
 class JobState(StrEnum):

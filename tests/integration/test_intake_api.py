@@ -278,6 +278,9 @@ def test_a_flag_is_followed_from_receipt_to_the_live_model(any_site):
     model_id = _trained(any_site, settlement_id)
     walked.append(state())
     _change(any_site, ModelVersion, model_id, state=ModelState.CHAMPION)
+    assert state() == "trained"
+    with any_site.runtime.db.transaction() as session:
+        builders.add_recheck(session, settlement_id, model_id)
     walked.append(state())
     assert walked == ["received", "grouped", "checking", "corrected", "trained", "live"]
     _change(any_site, Settlement, settlement_id, cause=Cause.USER_MISTAKEN)
