@@ -1,6 +1,9 @@
 """What became of a feedback, as its sender and its project are told."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import takewhile
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +13,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from annotation.types import Cause, Verdict
+from retrain.recheck import Outcome
 from retrain.types import Split
 from service.tables import (
     AnnotationTask,
@@ -17,6 +21,7 @@ from service.tables import (
     ModelState,
     ModelVersion,
     Project,
+    Promotion,
     Recheck,
     Settlement,
     TaskFlag,
@@ -28,6 +33,26 @@ from service.tables import (
 TOLD = {
     *("id", "event_id", "response_id", "rating", "reasons", "comment", "correction", "created_at"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A state on the way of a feedback; without a time it is not reached. `others` were grouped with it."""
+
+    state: str
+    at: datetime | None
+    others: int = 0
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rechecked:
+    """How a version did that was asked again, and since when it is live."""
+
+    version: int
+    passed: bool
+    outcome: Outcome
+    live_since: datetime | None
 
 
 def state_of(session: Session, feedback: Feedback) -> str:
@@ -46,6 +71,42 @@ def settlement_of(session: Session, feedback: Feedback) -> Settlement | None:
     task = select(TaskFlag.task_id).where(TaskFlag.feedback_id == feedback.id)
     settled = select(Settlement).where(col(Settlement.task_id).in_(task))
     return session.exec(settled.where(col(Settlement.withdrawn_at).is_(None))).first()
+
+
+def steps_of(session: Session, feedback: Feedback) -> list[Step]:
+    """Return the way of a feedback that is neither declined nor withdrawn: when it reached what, by which version."""
+    flag = session.exec(select(TaskFlag).where(TaskFlag.feedback_id == feedback.id)).first()
+    task = session.get(AnnotationTask, flag.task_id) if flag else None
+    settlement = settlement_of(session, feedback)
+    corrected_at = settlement.created_at if settlement else None
+    learned = _first_to_learn(session, settlement) if settlement else None
+    fixed = recheck_of(session, settlement) if settlement else None
+    return [
+        Step("received", feedback.created_at),
+        Step("grouped", flag.created_at, others=_others(session, flag)) if flag else Step("grouped", None),
+        Step("checking", task.sent_at if task and task.sent_at else corrected_at),
+        Step("corrected", corrected_at),
+        Step("trained", learned.created_at, version=learned.number) if learned else Step("trained", None),
+        Step("live", *((fixed.live_since, 0, fixed.version) if fixed and fixed.passed else (None,))),
+    ]
+
+
+def recheck_of(session: Session, settlement: Settlement) -> Rechecked | None:
+    """Return how the newest version did that was asked again, the champion if it was; of several, the first to pass."""
+    live = select_columns(func.min(Promotion.created_at)).where(
+        col(Promotion.model_version_id) == ModelVersion.id
+    )
+    rows = session.execute(
+        select_columns(Recheck, ModelVersion, live.correlate(ModelVersion).scalar_subquery())
+        .join(ModelVersion, col(Recheck.model_version_id) == ModelVersion.id)
+        .where(col(Recheck.settlement_id) == settlement.id)
+        .order_by(col(ModelVersion.state) == ModelState.CHAMPION, col(Recheck.id))
+    ).all()
+    if not rows:
+        return None
+    alike = list(takewhile(lambda row: row[0].passed == rows[-1][0].passed, reversed(rows)))
+    recheck, version, live_since = alike[-1] if rows[-1][0].passed else rows[-1]
+    return Rechecked(version.number, recheck.passed, Outcome(recheck.reason), live_since)
 
 
 def told(session: Session, project: Project, *, after: UUID | None, size: int) -> list[dict[str, Any]]:
@@ -104,6 +165,22 @@ def told_state() -> Any:
         (col(AnnotationTask.state) == TaskState.WITHDRAWN, "declined"),
         else_="checking",
     )
+
+
+def _first_to_learn(session: Session, settlement: Settlement) -> ModelVersion | None:
+    taught = (
+        select(ModelVersion)
+        .join(TrainingRun, col(TrainingRun.id) == ModelVersion.training_run_id)
+        .join(TrainingSetExample, col(TrainingSetExample.training_set_id) == TrainingRun.training_set_id)
+        .where(TrainingSetExample.settlement_id == settlement.id)
+        .where(TrainingSetExample.split == Split.TRAIN, ModelVersion.state != ModelState.REFUSED)
+    )
+    return session.exec(taught.order_by(col(ModelVersion.number)).limit(1)).first()
+
+
+def _others(session: Session, flag: TaskFlag) -> int:
+    together = select(func.count()).select_from(TaskFlag).where(TaskFlag.task_id == flag.task_id)
+    return session.exec(together).one() - 1
 
 
 def _rechecked(*, of_champion: bool) -> Any:

@@ -1,18 +1,20 @@
 """End users say what they think of an answer, and hear what became of it."""
 
 import json
+from dataclasses import asdict
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from flask import Blueprint, Response, abort, g, render_template_string, request
+from flask import Blueprint, Response, abort, g, redirect, render_template, request, url_for
 from pydantic import Field, ValidationError, field_validator, model_validator
 from sqlmodel import Session, select
 from werkzeug.datastructures import HeaderSet
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from annotation.types import Cause
+from retrain.recheck import Outcome
 from retrain.types import sha256_of
 from service import tokens
 from service.answers import states
@@ -49,10 +51,18 @@ FAULTS = {
     Cause.POLICY: "a rule that it has to follow is the reason",
     Cause.PRODUCT: "what it works in is the reason",
 }
-STATUS_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Your feedback</title>
-<meta name="viewport" content="width=device-width"><main><h1>Your feedback</h1><p>{{ told }}</p>
-{% if ticket %}<p><a href="{{ ticket }}" rel="noopener noreferrer">Follow it there</a></p>{% endif %}
-<p>Given <time>{{ at }}</time></p></main></html>"""
+STEPS = {
+    "received": "Received",
+    "grouped": "Grouped",
+    "checking": "Checked by experts",
+    "corrected": "Corrected",
+    "trained": "Learned by a new version",
+    "live": "Fixed and live",
+}
+ERRS = {
+    Outcome.AS_BEFORE: "it answered as before",
+    Outcome.OTHERWISE: "it answered otherwise, but not as experts corrected it",
+}
 
 
 Reason = Annotated[str, Field(min_length=1, max_length=64)]
@@ -127,14 +137,29 @@ class FeedbackOut(Schema):
     status_url: str
 
 
+class StepOut(Schema):
+    """A state on the way of a feedback: when it was reached, with how many others, and by which version."""
+
+    state: str
+    at: datetime | None
+    others: int
+    version: int | None
+
+
 class StatusOut(Schema):
-    """What became of a feedback; `ticket_url` is where it can be followed that something else is mended."""
+    """What became of a feedback; `ticket_url` is where it can be followed that something else is mended.
+
+    `model_version` is the one that was asked again last: `live_since` is told once it, or an earlier one, passed.
+    """
 
     state: str
     told: str
     given_at: datetime
     cause: str | None = None
     ticket_url: str | None = None
+    model_version: int | None = None
+    live_since: datetime | None = None
+    steps: list[StepOut] = Field(default=[])
 
 
 class FeedbackRow(Schema):
@@ -271,12 +296,26 @@ def status(feedback_id: UUID, signature: str) -> Response:
         feedback = session.get(Feedback, feedback_id) or abort(404)
         answer = _status(session, feedback)
     if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
-        page = {"told": answer.told, "at": answer.given_at.date()}
-        response = Response(render_template_string(STATUS_PAGE, **page, ticket=answer.ticket_url))
+        response = Response(render_template("status.html", status=answer, titles=STEPS))
     else:
         response = Response(answer.model_dump_json(), content_type="application/json")
     response.vary.add("Accept")
     return response
+
+
+@bp.post("/<uuid:feedback_id>/status/<signature>/withdraw")
+@declared(Access.ANYONE)
+def withdraw_by_link(feedback_id: UUID, signature: str) -> Any:
+    """Ask whoever holds the signed link whether they are sure, and then take their feedback back."""
+    if not tokens.is_status_link(str(feedback_id), signature, runtime().secrets):
+        abort(404)
+    if request.form.get("sure") != "yes":
+        return render_template(
+            "withdraw.html", back=url_for(".status", feedback_id=feedback_id, signature=signature)
+        )
+    with runtime().db.transaction() as session:
+        intake.withdraw(session, session.get(Feedback, feedback_id) or abort(404))
+    return redirect(url_for(".status", feedback_id=feedback_id, signature=signature), HTTPStatus.SEE_OTHER)
 
 
 @bp.after_request
@@ -332,17 +371,24 @@ def _token(body: Credential, project: Project) -> tokens.FeedbackToken:
 
 def _status(session: Session, feedback: Feedback) -> StatusOut:
     state = states.state_of(session, feedback)
-    settled = states.settlement_of(session, feedback) if state == "declined" else None
-    if settled is None or settled.cause is None or not is_handed_over(settled):
-        return StatusOut(state=state, told=TOLD[state], given_at=feedback.created_at)
-    at = settled.created_at.date()
-    return StatusOut(
-        state=state,
-        told=f"This was not the model's fault: {FAULTS[settled.cause]}. It was handed over to the team on {at}.",
-        given_at=feedback.created_at,
-        cause=settled.cause.value,
-        ticket_url=settled.ticket_url,
-    )
+    settled = states.settlement_of(session, feedback)
+    answer = StatusOut(state=state, told=TOLD[state], given_at=feedback.created_at)
+    if state not in ("declined", "withdrawn"):
+        answer.steps = [StepOut(**asdict(step)) for step in states.steps_of(session, feedback)]
+    if state == "declined" and settled and settled.cause and is_handed_over(settled):
+        at, fault = settled.created_at.date(), FAULTS[settled.cause]
+        answer.told = f"This was not the model's fault: {fault}. It was handed over to the team on {at}."
+        answer.cause, answer.ticket_url = settled.cause.value, settled.ticket_url
+    asked = states.recheck_of(session, settled) if settled else None
+    if asked and state == "live" and asked.live_since:
+        answer.model_version, answer.live_since = asked.version, asked.live_since
+        answer.told = f"Fixed in version {asked.version}, live since {asked.live_since.date()}."
+    elif asked and state in ("checking", "corrected") and not asked.passed:
+        answer.model_version = asked.version
+        answer.told = f"Version {asked.version} learned from it and still errs: {ERRS[asked.outcome]}. " + (
+            "Experts look at it again." if state == "checking" else "A later version has to learn it better."
+        )
+    return answer
 
 
 def _told(session: Session, feedback: Feedback) -> FeedbackOut:
