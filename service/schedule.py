@@ -24,12 +24,15 @@ from service.tables import (
     EvaluationState,
     Feedback,
     JobKind,
+    ModelState,
+    ModelVersion,
     Notice,
     NoticeState,
     Project,
     QualityReport,
     Response,
 )
+from service.tables.base import first_id
 
 LOOKED_FOR_DIGESTS = 600  # seconds: what is due once a day waits no longer for a restart
 
@@ -77,6 +80,9 @@ def ticks(runtime: Runtime) -> list[tuple[Callable[[], None], int]]:
     def starts() -> None:
         start_trainings(runtime)
 
+    def monitors() -> None:
+        ask_for_monitoring(runtime)
+
     def notices() -> None:
         ask_for_notices(runtime)
 
@@ -92,6 +98,7 @@ def ticks(runtime: Runtime) -> list[tuple[Callable[[], None], int]]:
         (counts, chosen.sync_seconds),
         (quality, chosen.quality_seconds),
         (starts, chosen.trigger_seconds),
+        (monitors, chosen.monitor_seconds),
         (notices, chosen.notice_seconds),
         (digests, min(chosen.digest_seconds, LOOKED_FOR_DIGESTS)),
     ]
@@ -156,6 +163,17 @@ def ask_for_quality(runtime: Runtime) -> None:
         due = sorted(session.exec(answered))
     for project_id in due:
         _ask(runtime, JobKind.QUALITY, project_id)
+
+
+def ask_for_monitoring(runtime: Runtime) -> None:
+    """Ask for a look at each champion that answered anybody since the last one."""
+    since = first_id(utcnow() - timedelta(seconds=2 * runtime.settings.monitor_seconds))
+    answered = exists().where(col(Response.model_version_id) == ModelVersion.id, col(Response.id) >= since)
+    champions = select(ModelVersion.project_id).where(ModelVersion.state == ModelState.CHAMPION, answered)
+    with runtime.db.reading() as session:
+        due = sorted(session.exec(champions))
+    for project_id in due:
+        _ask(runtime, JobKind.MONITOR, project_id)
 
 
 def start_trainings(runtime: Runtime) -> None:

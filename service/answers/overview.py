@@ -15,8 +15,9 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from retrain.intervals import Interval, wilson
-from service import comparisons, projects
+from service import comparisons
 from service.answers import newest_set
+from service.answers.monitors import is_flag, newest_answers
 from service.settlements import MAY_SETTLE
 from service.tables import (
     Annotation,
@@ -35,11 +36,8 @@ from service.tables import (
     Project,
     Promotion,
     PromotionKind,
-    Rating,
-    Response,
     RunState,
     Settlement,
-    Source,
     TaskState,
     TimeEntry,
     TrainingRun,
@@ -48,7 +46,7 @@ from service.tables import (
 from service.tables.base import first_id
 
 COUNTED = 10_000
-VERSIONS, NEWEST_RESPONSES = 8, 1_000
+VERSIONS = 8
 MACHINE_WORK = (JobKind.CURATE, JobKind.TRAIN, JobKind.EVALUATE)
 DAY, MONTH = timedelta(days=1), timedelta(days=30)
 
@@ -279,19 +277,11 @@ def _sum(seconds: Select[Any]) -> ScalarSelect[Any]:
 
 def _asked_and_flagged(model: ModelVersion) -> tuple[ScalarSelect[Any], ScalarSelect[Any]]:
     """Return how many of a version's newest answers there are, and how many of them were flagged."""
-    # What operators ask and flag in the playground says nothing about users.
-    tried = select(Source.id).where(Source.project_id == model.project_id, Source.name == projects.PLAYGROUND)
-    newest = (
-        select_columns(col(Response.id))
-        .where(col(Response.model_version_id) == model.id, col(Response.source_id).not_in(tried))
-        .order_by(col(Response.id).desc())
-        .limit(NEWEST_RESPONSES)
-        .subquery()
-    )
+    newest = newest_answers(model)
     flagged = (
         select_columns(func.count(func.distinct(Feedback.response_id)))
         .join(newest, newest.c.id == Feedback.response_id)
-        .where(col(Feedback.rating) == Rating.DOWN, col(Feedback.withdrawn_at).is_(None))
+        .where(*is_flag())
     )
     return select_columns(func.count()).select_from(newest).scalar_subquery(), flagged.scalar_subquery()
 
