@@ -1,26 +1,17 @@
 """Whether what was flagged is mended: a flagged question, asked again of a model that learned the correction."""
 
 import re
-from enum import StrEnum
 
 from retrain.metrics import is_right
 from retrain.metrics.judged import Judged
 from retrain.near_duplicates import similarity
-from retrain.types import Case
+from retrain.types import Case, Mending
 
 ALIKE = 0.5
 NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 
 
-class Outcome(StrEnum):
-    """What the answer is, beside the one that was flagged and the one that experts settled on."""
-
-    CORRECTED = "corrected"
-    AS_BEFORE = "as_before"
-    OTHERWISE = "otherwise"
-
-
-def outcome(case: Case, answer: str, flagged: str, *, is_wanted: bool = True) -> Outcome:
+def mending(case: Case, answer: str, flagged: str, *, is_wanted: bool = True) -> Mending:
     """Compare an answer with what experts expect; where they only refused one, anything not like that is mended.
 
     A text need not be theirs word for word: at least half alike, with the same numbers, and more like theirs than like
@@ -33,8 +24,8 @@ def outcome(case: Case, answer: str, flagged: str, *, is_wanted: bool = True) ->
     else:
         is_mended = is_right(Judged(case, answer)) or _says(answer, case.expected, flagged)
     if is_mended:
-        return Outcome.CORRECTED
-    return Outcome.AS_BEFORE if similarity(answer, flagged) >= ALIKE else Outcome.OTHERWISE
+        return Mending.CORRECTED
+    return Mending.AS_BEFORE if similarity(answer, flagged) >= ALIKE else Mending.OTHERWISE
 
 
 def _says(answer: str, expected: str, flagged: str) -> bool:

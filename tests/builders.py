@@ -7,8 +7,7 @@ from uuid import UUID, uuid4
 from sqlmodel import Session, col, select
 
 from annotation.types import Cause, Verdict
-from retrain.recheck import Outcome
-from retrain.types import sha256_of
+from retrain.types import Mending, sha256_of
 from service import api_keys, people, projects
 from service.stages import intake
 from service.tables import (
@@ -258,7 +257,7 @@ def add_settlement(session: Session, task: AnnotationTask, **more: Any) -> Settl
 
 def add_recheck(session: Session, settlement_id: UUID, model_id: UUID, *, passed: bool = True) -> Recheck:
     """That a version was asked again what it was taught, and passed by default."""
-    outcome = Outcome.CORRECTED if passed else Outcome.AS_BEFORE
+    outcome = Mending.CORRECTED if passed else Mending.AS_BEFORE
     recheck = Recheck(
         settlement_id=settlement_id, model_version_id=model_id, passed=passed, reason=outcome.value
     )

@@ -59,7 +59,7 @@ def live_spans(session: Session, project: Project) -> list[Span]:
     return spans
 
 
-def newest_answers(model: ModelVersion, *, most: int = NEWEST_RESPONSES) -> Subquery:
+def newest_answers(model: ModelVersion, *, most: int | None = None) -> Subquery:
     """Return the ids of a version's newest answers to users."""
     # What operators ask and flag in the playground says nothing about users.
     tried = select(Source.id).where(Source.project_id == model.project_id, Source.name == projects.PLAYGROUND)
@@ -67,7 +67,7 @@ def newest_answers(model: ModelVersion, *, most: int = NEWEST_RESPONSES) -> Subq
         select_columns(col(Response.id))
         .where(col(Response.model_version_id) == model.id, col(Response.source_id).not_in(tried))
         .order_by(col(Response.id).desc())
-        .limit(most)
+        .limit(most or NEWEST_RESPONSES)
         .subquery()
     )
 
@@ -77,9 +77,7 @@ def is_flag() -> tuple[Any, ...]:
     return (col(Feedback.rating) == Rating.DOWN, col(Feedback.withdrawn_at).is_(None))
 
 
-def reasons_given(
-    session: Session, model: ModelVersion, *, most: int = NEWEST_RESPONSES
-) -> list[set[str] | None]:
+def reasons_given(session: Session, model: ModelVersion, *, most: int | None = None) -> list[set[str] | None]:
     """Return, of each of a version's newest answers, the oldest first, the reasons of its flags; None without any."""
     newest = newest_answers(model, most=most)
     flags = (

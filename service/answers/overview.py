@@ -47,7 +47,11 @@ from service.tables.base import first_id
 
 COUNTED = 10_000
 VERSIONS = 8
-MACHINE_WORK = (JobKind.CURATE, JobKind.TRAIN, JobKind.EVALUATE)
+MACHINE_WORK = {
+    "data": (JobKind.CURATE,),
+    "training": (JobKind.TRAIN, JobKind.TUNE, JobKind.BASES),
+    "validation": (JobKind.EVALUATE, JobKind.RECHECK, JobKind.BISECT, JobKind.VALUE),
+}
 DAY, MONTH = timedelta(days=1), timedelta(days=30)
 
 
@@ -170,36 +174,38 @@ def flag_rates(session: Session, project: Project) -> list[FlagRate]:
     ]
 
 
-def effort(session: Session, project: Project, *, now: datetime) -> list[Effort]:
-    """Return what people and what machines spent their time on, by what they wrote down of it."""
-    since = now - MONTH
+def effort(
+    session: Session, project: Project, *, now: datetime, since: datetime | None = None
+) -> list[Effort]:
+    """Return what people and machines spent their time on until now, since then or for 30 days, as it was noted."""
+    since = since or now - MONTH
+
+    def within(table: Any) -> tuple[Any, ...]:
+        return (col(table.created_at) > since, col(table.created_at) <= now)
+
     tasks = newest_tasks(project)
     annotated = (
         select_columns(col(Annotation.seconds_spent))
         .join(tasks, col(Annotation.task_id) == tasks.c.id)
-        .where(col(Annotation.created_at) > since)
+        .where(*within(Annotation))
     )
     validated = [
-        select_columns(col(table.seconds_spent)).where(
-            col(table.project_id) == project.id, col(table.created_at) > since
-        )
+        select_columns(col(table.seconds_spent)).where(col(table.project_id) == project.id, *within(table))
         for table in (AttackSession, Approval)
     ]
     noted = {
         part: select_columns(col(TimeEntry.seconds_spent)).where(
-            col(TimeEntry.project_id) == project.id,
-            col(TimeEntry.part) == part,
-            col(TimeEntry.created_at) > since,
+            col(TimeEntry.project_id) == project.id, col(TimeEntry.part) == part, *within(TimeEntry)
         )
         for part in Part
     }
-    compared = comparisons.seconds_comparing(project.id, since)
+    compared = comparisons.seconds_comparing(project.id, since).where(col(Annotation.created_at) <= now)
     spent = [annotated, compared, *validated, *noted.values()]
     answering, comparing, attacking, approving, *told = _together(
         session, [_sum(seconds) for seconds in spent]
     )
     elsewhere = dict(zip(noted, map(float, told), strict=True))
-    machine = _job_seconds(session, project, since)
+    machine = _job_seconds(session, project, since, now)
     return [
         Effort(
             "people",
@@ -207,7 +213,9 @@ def effort(session: Session, project: Project, *, now: datetime) -> list[Effort]
             training=elsewhere[Part.TRAINING],
             validation=comparing + attacking + approving + elsewhere[Part.VALIDATION],
         ),
-        Effort("machines", machine[JobKind.CURATE], machine[JobKind.TRAIN], machine[JobKind.EVALUATE]),
+        Effort(
+            "machines", **{part: sum(machine[kind] for kind in kinds) for part, kinds in MACHINE_WORK.items()}
+        ),
     ]
 
 
@@ -286,12 +294,16 @@ def _asked_and_flagged(model: ModelVersion) -> tuple[ScalarSelect[Any], ScalarSe
     return select_columns(func.count()).select_from(newest).scalar_subquery(), flagged.scalar_subquery()
 
 
-def _job_seconds(session: Session, project: Project, since: datetime) -> Mapping[JobKind, float]:
+def _job_seconds(
+    session: Session, project: Project, since: datetime, until: datetime
+) -> Mapping[JobKind, float]:
     """Return how long jobs were at work, by kind."""
+    kinds = [kind for each in MACHINE_WORK.values() for kind in each]
     ended = session.execute(
         select_columns(col(Job.kind), col(Job.started_at), col(Job.finished_at))
-        .where(col(Job.project_id) == project.id, col(Job.kind).in_(MACHINE_WORK))
-        .where(col(Job.finished_at) > since, col(Job.started_at).is_not(None))
+        .where(col(Job.project_id) == project.id, col(Job.kind).in_(kinds))
+        .where(col(Job.finished_at) > since, col(Job.finished_at) <= until)
+        .where(col(Job.started_at).is_not(None))
         .limit(COUNTED)
     ).all()
     seconds: dict[JobKind, float] = defaultdict(float)

@@ -13,8 +13,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from annotation.types import Cause, Verdict
-from retrain.recheck import Outcome
-from retrain.types import Split
+from retrain.types import Mending, Split
 from service.tables import (
     AnnotationTask,
     Feedback,
@@ -51,7 +50,7 @@ class Rechecked:
 
     version: int
     passed: bool
-    outcome: Outcome
+    outcome: Mending
     live_since: datetime | None
 
 
@@ -106,7 +105,7 @@ def recheck_of(session: Session, settlement: Settlement) -> Rechecked | None:
         return None
     alike = list(takewhile(lambda row: row[0].passed == rows[-1][0].passed, reversed(rows)))
     recheck, version, live_since = alike[-1] if rows[-1][0].passed else rows[-1]
-    return Rechecked(version.number, recheck.passed, Outcome(recheck.reason), live_since)
+    return Rechecked(version.number, recheck.passed, Mending(recheck.reason), live_since)
 
 
 def told(session: Session, project: Project, *, after: UUID | None, size: int) -> list[dict[str, Any]]:

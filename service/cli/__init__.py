@@ -28,6 +28,7 @@ from service.cli import (
     time,
     triggers,
     tuning,
+    worth,
 )
 from service.cli.console import INTERRUPTED, app, exit_code, report_problem
 from service.errors import ServiceError
@@ -48,6 +49,7 @@ PARTS = (
         sets,
         audits,
         quarantine,
+        worth,
     ),
     *(notices, rights, time, operation, backups, doctor),
 )

@@ -12,8 +12,8 @@ from sqlmodel import Session, col, exists, select
 
 from annotation.types import Cause, Verdict
 from retrain.examination import Model, ask, case_of
-from retrain.recheck import Outcome, outcome
-from retrain.types import Example, Split
+from retrain.recheck import mending
+from retrain.types import Example, Mending, Split
 from service import notices, projects
 from service.answers.examples import examples_of
 from service.answers.flags import ANSWERED, FLAG
@@ -77,7 +77,7 @@ def perform(
         project = session.get_one(Project, champion.project_id)
         labels = projects.labels_to_choose(session, project.id)
         found = _taught(session, champion)
-    counts: Counter[str] = Counter(dict.fromkeys((*Outcome, "reopened"), 0))
+    counts: Counter[str] = Counter(dict.fromkeys((*Mending, "reopened"), 0))
     if found and champion.adapter_sha256:
         with runtime.scratch() as folder:
             runtime.artifacts.fetch_directory(champion.adapter_sha256, Path(folder) / "adapter")
@@ -88,7 +88,7 @@ def perform(
             part = found[start : start + ASKED_AT_ONCE]
             with model.using(champion.adapter_sha256):
                 said = ask(model, [case_of(one.row) for one in part], labels)
-            outcomes = {one.settlement: _outcome(one, said[case_of(one.row).key].text) for one in part}
+            outcomes = {one.settlement: _mending(one, said[case_of(one.row).key].text) for one in part}
             with lease.transaction() as session:
                 if session.get_one(ModelVersion, model_id, with_for_update=True).state is not CHAMPION:
                     break
@@ -133,14 +133,14 @@ def _taught(session: Session, champion: ModelVersion) -> list[Taught]:
     ]
 
 
-def _outcome(one: Taught, answer: str) -> Outcome:
-    return outcome(case_of(one.row), answer, one.flagged, is_wanted=one.row.is_wanted)
+def _mending(one: Taught, answer: str) -> Mending:
+    return mending(case_of(one.row), answer, one.flagged, is_wanted=one.row.is_wanted)
 
 
 def _note(
     session: Session,
     champion: ModelVersion,
-    found: Mapping[UUID, Outcome],
+    found: Mapping[UUID, Mending],
     asked_twice: set[UUID],
     ask_again: AskAgain,
 ) -> Counter[str]:
@@ -148,7 +148,7 @@ def _note(
     # Some may have been withdrawn while the model answered.
     in_force = select(Settlement.id).where(col(Settlement.id).in_(found), IN_FORCE)
     outcomes = {key: found[key] for key in session.exec(in_force)}
-    mended = {key for key, one in outcomes.items() if one is Outcome.CORRECTED}
+    mended = {key for key, one in outcomes.items() if one is Mending.CORRECTED}
     failed = outcomes.keys() - mended - asked_twice
     told = {"live": mended - _passed_before(session, mended), "checking": failed}
     session.add_all(

@@ -136,7 +136,7 @@ class Promotion(Row, table=True):
 class Recheck(Row, table=True):
     """That what a flag led experts to correct was asked again of a version that learned it; no word of it is kept.
 
-    `reason` is a `retrain.recheck.Outcome`.
+    `reason` is a `retrain.types.Mending`.
     """
 
     __tablename__ = "recheck"

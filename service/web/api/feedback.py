@@ -14,8 +14,7 @@ from werkzeug.datastructures import HeaderSet
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from annotation.types import Cause
-from retrain.recheck import Outcome
-from retrain.types import sha256_of
+from retrain.types import Mending, sha256_of
 from service import tokens
 from service.answers import states
 from service.clock import utcnow
@@ -60,8 +59,8 @@ STEPS = {
     "live": "Fixed and live",
 }
 ERRS = {
-    Outcome.AS_BEFORE: "it answered as before",
-    Outcome.OTHERWISE: "it answered otherwise, but not as experts corrected it",
+    Mending.AS_BEFORE: "it answered as before",
+    Mending.OTHERWISE: "it answered otherwise, but not as experts corrected it",
 }
 
 
