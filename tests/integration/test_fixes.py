@@ -95,7 +95,7 @@ def test_a_fix_that_worked_is_told_with_its_interval(taught):
     ("before", "since", "said"),
     [
         (2, 30, "It did not work: users flag with this reason more often"),
-        (20, 12, "Cannot tell yet: it takes about 3"),
+        (20, 12, "Cannot tell yet: it takes about 2"),
         (6, 4, "Cannot tell: too few answers of the version before are known"),
         (6, 6, "Cannot tell yet: so far they flag with it as often as before."),
     ],
