@@ -1,5 +1,6 @@
 """Whether a fix worked and what it was worth is told by what users did before and after, and never beyond that."""
 
+import json
 from datetime import timedelta
 from uuid import uuid4
 
@@ -159,3 +160,25 @@ def test_the_pages_tell_it(runtime):
     pia, slug = person(runtime, Role.AUDITOR, password=""), taught.project.slug
     for page, told in (("fixes", taught.fixes()[0].sentence), ("worth", taught.worth()[0].sentence)):
         assert told in pia.get(f"/p/{slug}/{page}").text
+
+
+def test_the_commands_tell_it(errata, tmp_path):
+    errata("init", "--admin", "ada")
+    errata(
+        "projects",
+        "create",
+        "clinic",
+        "--kind",
+        "classification",
+        "--base-model",
+        "bundled:tiny",
+        "--labels",
+        "a,b",
+    )
+    file = tmp_path / "rates.json"
+    file.write_text(json.dumps(RATES | {"expert_hour": "much"}))
+    assert errata("rates", "set", "clinic", str(file))[1]["detail"].startswith("expert_hour")
+    file.write_text(json.dumps(RATES))
+    assert errata("rates", "set", "clinic", str(file))[1]["version"] == 1
+    assert errata("worth", "clinic") == (0, {"rates": RATES, "items": [], "next_cursor": None})
+    assert errata("fixes", "clinic") == (0, {"items": [], "next_cursor": None})
