@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import wraps
 from uuid import UUID
 
 import structlog
@@ -61,47 +62,30 @@ def main() -> None:
 
 def ticks(runtime: Runtime) -> list[tuple[Callable[[], None], int]]:
     """Return what runs, and every how many seconds."""
-
-    def sweep() -> None:
-        runtime.queue.sweep()
-
-    def triage() -> None:
-        ask_for_triage(runtime)
-
-    def sync() -> None:
-        ask_for_sync(runtime)
-
-    def counts() -> None:
-        ask_for_comparisons(runtime)
-
-    def quality() -> None:
-        ask_for_quality(runtime)
-
-    def starts() -> None:
-        start_trainings(runtime)
-
-    def monitors() -> None:
-        ask_for_monitoring(runtime)
-
-    def notices() -> None:
-        ask_for_notices(runtime)
-
-    def digests() -> None:
-        every = timedelta(seconds=runtime.settings.digest_seconds)
-        tell_experts(runtime.db, every=every, now=utcnow())
-
     chosen = runtime.settings
-    return [
+    every: list[tuple[Callable[[Runtime], None], int]] = [
         (sweep, chosen.sweep_seconds),
-        (triage, chosen.triage_seconds),
-        (sync, chosen.sync_seconds),
-        (counts, chosen.sync_seconds),
-        (quality, chosen.quality_seconds),
-        (starts, chosen.trigger_seconds),
-        (monitors, chosen.monitor_seconds),
-        (notices, chosen.notice_seconds),
-        (digests, min(chosen.digest_seconds, LOOKED_FOR_DIGESTS)),
+        (ask_for_triage, chosen.triage_seconds),
+        (ask_for_sync, chosen.sync_seconds),
+        (ask_for_comparisons, chosen.sync_seconds),
+        (ask_for_quality, chosen.quality_seconds),
+        (start_trainings, chosen.trigger_seconds),
+        (ask_for_monitoring, chosen.monitor_seconds),
+        (ask_for_notices, chosen.notice_seconds),
+        (send_digests, min(chosen.digest_seconds, LOOKED_FOR_DIGESTS)),
     ]
+    return [(_tick(one, runtime), seconds) for one, seconds in every]
+
+
+def sweep(runtime: Runtime) -> None:
+    """Bring lost jobs back."""
+    runtime.queue.sweep()
+
+
+def send_digests(runtime: Runtime) -> None:
+    """Tell experts what waits for them, wherever that is due."""
+    every = timedelta(seconds=runtime.settings.digest_seconds)
+    tell_experts(runtime.db, every=every, now=utcnow())
 
 
 def ask_for_triage(runtime: Runtime) -> None:
@@ -197,6 +181,14 @@ def ask_for_notices(runtime: Runtime) -> None:
         waiting = sorted(session.exec(due.distinct()))
     for project_id in waiting:
         _ask(runtime, JobKind.NOTIFY, project_id)
+
+
+def _tick(one: Callable[[Runtime], None], runtime: Runtime) -> Callable[[], None]:
+    @wraps(one)  # RQ names a cron job after its function
+    def tick() -> None:
+        one(runtime)
+
+    return tick
 
 
 def _ask(runtime: Runtime, kind: JobKind, project_id: UUID) -> None:

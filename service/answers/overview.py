@@ -179,24 +179,17 @@ def effort(
 ) -> list[Effort]:
     """Return what people and machines spent their time on until now, since then or for 30 days, as it was noted."""
     since = since or now - MONTH
-
-    def within(table: Any) -> tuple[Any, ...]:
-        return (col(table.created_at) > since, col(table.created_at) <= now)
-
     tasks = newest_tasks(project)
     annotated = (
         select_columns(col(Annotation.seconds_spent))
         .join(tasks, col(Annotation.task_id) == tasks.c.id)
-        .where(*within(Annotation))
+        .where(*_within(Annotation, since, now))
     )
     validated = [
-        select_columns(col(table.seconds_spent)).where(col(table.project_id) == project.id, *within(table))
-        for table in (AttackSession, Approval)
+        _spent(table, project).where(*_within(table, since, now)) for table in (AttackSession, Approval)
     ]
     noted = {
-        part: select_columns(col(TimeEntry.seconds_spent)).where(
-            col(TimeEntry.project_id) == project.id, col(TimeEntry.part) == part, *within(TimeEntry)
-        )
+        part: _spent(TimeEntry, project).where(*_within(TimeEntry, since, now), col(TimeEntry.part) == part)
         for part in Part
     }
     compared = comparisons.seconds_comparing(project.id, since).where(col(Annotation.created_at) <= now)
@@ -217,6 +210,14 @@ def effort(
             "machines", **{part: sum(machine[kind] for kind in kinds) for part, kinds in MACHINE_WORK.items()}
         ),
     ]
+
+
+def _spent(table: Any, project: Project) -> Select[Any]:
+    return select_columns(col(table.seconds_spent)).where(col(table.project_id) == project.id)
+
+
+def _within(table: Any, since: datetime, until: datetime) -> tuple[Any, ...]:
+    return (col(table.created_at) > since, col(table.created_at) <= until)
 
 
 def newest_tasks(project: Project) -> Subquery:
