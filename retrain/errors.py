@@ -33,6 +33,10 @@ class InvalidTriggers(RetrainError):
     """What is to start a training cannot be read; correct the field that is named."""
 
 
+class InvalidRates(RetrainError):
+    """What hours cost and outcomes are worth cannot be read; correct the field that is named."""
+
+
 class TrainingBroke(RetrainError):
     """Training would publish something wrong (loss not finite, wrong parameters changed); look at the spec."""
 

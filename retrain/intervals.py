@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import hypot, sqrt
 from random import Random
 from statistics import NormalDist, fmean
 
@@ -49,6 +49,29 @@ def mean(values: Sequence[float], *, seed: int, resamples: int = 500, confidence
     means = sorted(fmean(draw.choices(values, k=len(values))) for _ in range(resamples))
     cut = int((1 - confidence) / 2 * resamples)
     return Interval(fmean(values), means[cut], means[-1 - cut], len(values))
+
+
+def difference(before: Interval, after: Interval) -> Interval:
+    """Return how much more a share or mean is than an independent one was; `n` is that of the smaller sample.
+
+    Source: Zou & Donner (2008), "Construction of confidence limits about effect measures", Statistics in Medicine 27;
+    of two shares it is the tenth method of Newcombe (1998), Statistics in Medicine 17.
+    """
+    change = after.value - before.value
+    down = hypot(after.value - after.low, before.high - before.value)
+    up = hypot(after.high - after.value, before.value - before.low)
+    return Interval(change, change - down, change + up, min(before.n, after.n))
+
+
+def more_needed(before: Interval, after: Interval, *, most: int = 1_000_000) -> int | None:
+    """Return how many more cases of `after` tell two shares apart if both stay as they are; None if `most` do not."""
+    enough = after.n
+    while enough <= most:
+        change = difference(before, wilson(after.value * enough, enough))
+        if change.low > 0 or change.high < 0:
+            return enough - after.n
+        enough = enough * 5 // 4 + 1
+    return None
 
 
 def z_of(confidence: float) -> float:

@@ -83,6 +83,17 @@ def rank(prompts: Mapping[K, str], prompt: str) -> list[tuple[K, float]]:
     return sorted(scores, key=lambda one: -one[1])
 
 
+def nearest(prompts: Sequence[str], asked: Sequence[str | int]) -> list[float]:
+    """Return the `similarity` of each text, or of each prompt named by its place, to the most similar other prompt."""
+    known = [set(_shingles(normalise(text))) for text in prompts]
+
+    def found(one: str | int) -> float:
+        words = known[one] if isinstance(one, int) else set(_shingles(normalise(one)))
+        return max((_jaccard(words, each) for each in known if each is not words), default=0.0)
+
+    return [found(one) for one in asked]
+
+
 def normalise(text: str) -> str:
     """Fold case and compatibility forms, turn punctuation into spaces and collapse them.
 

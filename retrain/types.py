@@ -240,6 +240,14 @@ class TrainedAdapter:
     seconds: float
 
 
+class Mending(StrEnum):
+    """What a model answers to a flagged question, asked again: as it was corrected, as it was flagged, or otherwise."""
+
+    CORRECTED = "corrected"
+    AS_BEFORE = "as_before"
+    OTHERWISE = "otherwise"
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """One question of a suite. `check` says how an answer is judged: see `retrain.metrics.CHECKS`.

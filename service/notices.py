@@ -12,6 +12,8 @@ from service.tables import Job, JobKind, JobState, LedgerEntry, Notice, NoticeKi
 ALARMS = (
     "annotation_quarantined",
     "consolidation_proposed",
+    "flag_rate_rose",
+    "prompts_drifted",
     "quarantined",
     "tool_away",
     "tool_project_lost",

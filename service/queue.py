@@ -42,6 +42,7 @@ QUEUE_OF = dict.fromkeys(JobKind, LIGHT) | {
     **dict.fromkeys((JobKind.TRAIN, JobKind.EVALUATE, JobKind.BISECT), HEAVY),
     **dict.fromkeys((JobKind.VALUE, JobKind.BASES, JobKind.TUNE, JobKind.REPRODUCE), HEAVY),
     **dict.fromkeys((JobKind.MIRROR, JobKind.COLLECT, JobKind.ERASE, JobKind.SERVE), REMOTE),
+    JobKind.RECHECK: HEAVY,
 }
 OPEN = (JobState.PENDING, JobState.LEASED)
 

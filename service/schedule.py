@@ -25,12 +25,15 @@ from service.tables import (
     EvaluationState,
     Feedback,
     JobKind,
+    ModelState,
+    ModelVersion,
     Notice,
     NoticeState,
     Project,
     QualityReport,
     Response,
 )
+from service.tables.base import first_id
 
 LOOKED_FOR_DIGESTS = 600  # seconds: what is due once a day waits no longer for a restart
 
@@ -67,6 +70,7 @@ def ticks(runtime: Runtime) -> list[tuple[Callable[[], None], int]]:
         (ask_for_comparisons, chosen.sync_seconds),
         (ask_for_quality, chosen.quality_seconds),
         (start_trainings, chosen.trigger_seconds),
+        (ask_for_monitoring, chosen.monitor_seconds),
         (ask_for_notices, chosen.notice_seconds),
         (ask_for_serving, chosen.serving_seconds),
         (tell_waiting_experts, min(chosen.digest_seconds, LOOKED_FOR_DIGESTS)),
@@ -159,6 +163,17 @@ def ask_for_quality(runtime: Runtime) -> None:
         due = sorted(session.exec(answered))
     for project_id in due:
         _ask(runtime, JobKind.QUALITY, project_id)
+
+
+def ask_for_monitoring(runtime: Runtime) -> None:
+    """Ask for a look at each champion that answered anybody since the last one."""
+    since = first_id(utcnow() - timedelta(seconds=2 * runtime.settings.monitor_seconds))
+    answered = exists().where(col(Response.model_version_id) == ModelVersion.id, col(Response.id) >= since)
+    champions = select(ModelVersion.project_id).where(ModelVersion.state == ModelState.CHAMPION, answered)
+    with runtime.db.reading() as session:
+        due = sorted(session.exec(champions))
+    for project_id in due:
+        _ask(runtime, JobKind.MONITOR, project_id)
 
 
 def start_trainings(runtime: Runtime) -> None:

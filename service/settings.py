@@ -108,6 +108,7 @@ class Settings(BaseSettings):
     triage_seconds: int = Field(default=10, ge=1)
     quality_seconds: int = Field(default=3600, ge=1)
     trigger_seconds: int = Field(default=60, ge=1)
+    monitor_seconds: int = Field(default=900, ge=1)
     retry_seconds: float = Field(default=10, ge=0)
     max_attempts: int = Field(default=3, ge=1)
     light_job_seconds: int = Field(default=900, ge=1)

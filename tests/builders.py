@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 from sqlmodel import Session, col, select
 
 from annotation.types import Cause, Verdict
-from retrain.types import sha256_of
+from retrain.types import Mending, sha256_of
 from service import api_keys, people, projects
 from service.stages import intake
 from service.tables import (
@@ -29,6 +29,7 @@ from service.tables import (
     ProjectKind,
     Promotion,
     Rating,
+    Recheck,
     Response,
     Role,
     RunState,
@@ -253,6 +254,17 @@ def add_settlement(session: Session, task: AnnotationTask, **more: Any) -> Settl
     session.add_all([settlement, task])
     session.flush()
     return settlement
+
+
+def add_recheck(session: Session, settlement_id: UUID, model_id: UUID, *, passed: bool = True) -> Recheck:
+    """That a version was asked again what it was taught, and passed by default."""
+    outcome = Mending.CORRECTED if passed else Mending.AS_BEFORE
+    recheck = Recheck(
+        settlement_id=settlement_id, model_version_id=model_id, passed=passed, reason=outcome.value
+    )
+    session.add(recheck)
+    session.flush()
+    return recheck
 
 
 def add_erasure(session: Session, subject: str) -> Erasure:

@@ -14,6 +14,7 @@ from service.tables import (
     ConnectorKind,
     Decision,
     Feedback,
+    ModelState,
     ModelVersion,
     Project,
     Promotion,
@@ -127,6 +128,7 @@ class Told:
     answer: Response
     flag: Feedback
     flagged: UUID
+    settlement: UUID
     key: str
 
     @property
@@ -145,4 +147,5 @@ def open_told(runtime: Runtime) -> Told:
         [flag] = history.flags_of(settlement)
         flagged = session.get_one(AnnotationTask, settlement.task_id).response_id
         key = builders.add_key(session, history.project)
-    return Told(history.project, model, answer, flag, flagged, key)
+        model.state = ModelState.CHAMPION
+    return Told(history.project, model, answer, flag, flagged, settlement.id, key)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -78,11 +79,15 @@ TO_MODEL = Step(GAVE, GAVE.effect, GAVE.cause)
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """What a walk found, the row that it began at first; `more` counts, by kind, what its bounds left out."""
+    """What a walk found, the row that it began at first; `more` counts, by kind, what its bounds left out.
+
+    Where there are examples, `ranked_by` says by what they stand in their order: `INFLUENCE` or `SIMILARITY`.
+    """
 
     nodes: Sequence[Node]
     links: Sequence[Link]
     more: Mapping[str, int]
+    ranked_by: str | None = None
 
     def next_to(self, row_id: UUID) -> list[UUID]:
         """Return the rows one step further from where the walk began, in the order of finding."""
@@ -97,7 +102,8 @@ class Graph:
     def to_json(self) -> dict[str, Any]:
         """Return the graph by ids and facts, without a user's words."""
         links = [{"from": str(one.cause), "to": str(one.effect), "kind": one.kind} for one in self.links]
-        return {"nodes": [node.to_json() for node in self.nodes], "edges": links, "more": dict(self.more)}
+        nodes = [node.to_json() for node in self.nodes]
+        return {"nodes": nodes, "edges": links, "more": dict(self.more), "ranked_by": self.ranked_by}
 
 
 @dataclass(slots=True)
@@ -107,7 +113,8 @@ class Walk:
     found: dict[str, dict[UUID, None]]
     links: dict[Link, None] = field(default_factory=dict)
     more: Counter[str] = field(default_factory=Counter)
-    similarity: dict[UUID, float] = field(default_factory=dict)
+    scores: dict[UUID, float] = field(default_factory=dict)
+    ranked_by: str = "similarity"
 
     def keep(self, step: Step, pairs: Pairs, left_out: int) -> None:
         reached = self.found.setdefault(kind_of(step.far), {})
@@ -119,17 +126,25 @@ class Walk:
         self.more[kind_of(step.far)] += left_out
 
     def graph(self, session: Session) -> Graph:
-        nodes = nodes_of(session, self.found, self.similarity)
-        return Graph(nodes, sorted(self.links), {kind: count for kind, count in self.more.items() if count})
+        nodes = nodes_of(session, self.found, self.scores, self.ranked_by)
+        more = {kind: count for kind, count in self.more.items() if count}
+        return Graph(nodes, sorted(self.links), more, self.ranked_by if self.scores else None)
 
 
-def why(session: Session, response: t.Response, *, rank: Rank = near_duplicates.rank) -> Graph:
+def why(session: Session, response: t.Response) -> Graph:
     """Return what a response goes back to: its model version, the run, the set, the examples most related to it.
 
+    First come those that mattered most to the version, if that was estimated, else those whose question is most like.
     From each example on, what it was made of: settlement, annotations, annotators, flags and what was flagged.
     """
     asked = _text(response.messages)
     walk = Walk({t.Response.__tablename__: {response.id: None}})
+    rank: Rank = near_duplicates.rank
+    estimated = select_columns(col(t.Influence.rows)).where(
+        col(t.Influence.model_version_id) == response.model_version_id
+    )
+    if influence := session.scalar(estimated):
+        walk.ranked_by, rank = "influence", partial(_by_influence, influence)
     _take(session, walk, TO_MODEL)
     for step in TO_CAUSES:
         if step.edge.kind == "held":
@@ -193,8 +208,15 @@ def _take_related(session: Session, walk: Walk, step: Step, rank: Rank, asked: s
     held = select_columns(step.near, step.far, key).where(step.near.in_(sets), key.in_(score))
     place = {settlement: at for at, settlement in enumerate(score)}
     rows = sorted(session.execute(held.order_by(step.far.desc()).limit(MOST)), key=lambda row: place[row[2]])
-    walk.similarity |= {example: score[settlement] for _, example, settlement in rows}
+    walk.scores |= {example: score[settlement] for _, example, settlement in rows}
     walk.keep(step, [(near, far) for near, far, _ in rows], every - len(best))
+
+
+def _by_influence(
+    influence: Mapping[str, float], prompts: Mapping[UUID, str], _asked: str
+) -> list[tuple[UUID, float]]:
+    """Return each row with its influence, good or bad, the greatest first; what was not kept had next to none."""
+    return sorted(((key, influence.get(str(key), 0.0)) for key in prompts), key=lambda one: -abs(one[1]))
 
 
 def _prompts(session: Session, sets: Sequence[UUID]) -> tuple[dict[UUID, str], set[UUID], int]:

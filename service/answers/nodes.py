@@ -17,7 +17,8 @@ from service import tables as t
 class Node:
     """A row told by facts, never by a user's words; `page` and `page_id` say where it is shown.
 
-    `similarity`, from 0 to 1, is how like the question an example's prompt is.
+    `similarity`, from 0 to 1, is how like the question an example's prompt is; `influence` how much learning it helped
+    with what the model is tested on, where that was estimated: below 0 it harmed.
     """
 
     id: UUID
@@ -27,10 +28,12 @@ class Node:
     page: str
     page_id: UUID | None
     similarity: float | None = None
+    influence: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         told = {"id": str(self.id), "kind": self.kind, "title": self.title, "at": self.at.isoformat()}
-        return told if self.similarity is None else told | {"similarity": round(self.similarity, 4)}
+        scores = {"similarity": self.similarity, "influence": self.influence}
+        return told | {name: float(f"{score:.4g}") for name, score in scores.items() if score is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +106,9 @@ KINDS: dict[str, Kind] = {str(kind.table.__tablename__): kind for kind in _TOLD}
 
 
 def nodes_of(
-    session: Session, found: Mapping[str, Mapping[UUID, None]], similarity: Mapping[UUID, float]
+    session: Session, found: Mapping[str, Mapping[UUID, None]], scores: Mapping[UUID, float], ranked_by: str
 ) -> list[Node]:
-    """Return the nodes of what was found, by kind in the order of finding."""
+    """Return the nodes of what was found, by kind in the order of finding; `scores` are what they were ranked by."""
     nodes = []
     for name, ids in found.items():
         kind = KINDS[name]
@@ -115,8 +118,8 @@ def nodes_of(
         rows = session.execute(select_columns(*named, *kind.columns).where(own.in_(ids))).all() if ids else ()
         row_of = {row.id: row for row in rows}
         for row in map(row_of.__getitem__, ids):
-            like = similarity.get(row.id)
-            nodes.append(Node(row.id, name, kind.told(row), row.at, kind.page, row.page_id, like))
+            score = {ranked_by: scores[row.id]} if row.id in scores else {}
+            nodes.append(Node(row.id, name, kind.told(row), row.at, kind.page, row.page_id, **score))
     return nodes
 
 

@@ -36,11 +36,12 @@ def outcomes_of(session: Session, project: Project) -> list[Figure]:
         .order_by(col(ModelVersion.number).desc())
         .limit(VERSIONS)
     )
-    figures = [figure for version in session.exec(newest) for figure in _of_version(session, version)]
+    figures = [figure for version in session.exec(newest) for figure in of_version(session, version)]
     return sorted(figures, key=lambda figure: (figure.name, figure.unit))
 
 
-def _of_version(session: Session, version: ModelVersion) -> list[Figure]:
+def of_version(session: Session, version: ModelVersion) -> list[Figure]:
+    """Return one version's figures; fewer than `FEWEST` values have none."""
     rows = session.execute(
         select_columns(col(Outcome.name), col(Outcome.unit), col(Outcome.value))
         .where(col(Outcome.model_version_id) == version.id)

@@ -15,8 +15,9 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from retrain.intervals import Interval, wilson
-from service import comparisons, projects
+from service import comparisons
 from service.answers import newest_set
+from service.answers.monitors import is_flag, newest_answers
 from service.settlements import MAY_SETTLE
 from service.tables import (
     Annotation,
@@ -35,11 +36,8 @@ from service.tables import (
     Project,
     Promotion,
     PromotionKind,
-    Rating,
-    Response,
     RunState,
     Settlement,
-    Source,
     TaskState,
     TimeEntry,
     TrainingRun,
@@ -48,8 +46,12 @@ from service.tables import (
 from service.tables.base import first_id
 
 COUNTED = 10_000
-VERSIONS, NEWEST_RESPONSES = 8, 1_000
-MACHINE_WORK = (JobKind.CURATE, JobKind.TRAIN, JobKind.EVALUATE)
+VERSIONS = 8
+MACHINE_WORK = {
+    "data": (JobKind.CURATE,),
+    "training": (JobKind.TRAIN, JobKind.TUNE, JobKind.BASES),
+    "validation": (JobKind.EVALUATE, JobKind.RECHECK, JobKind.BISECT, JobKind.VALUE),
+}
 DAY, MONTH = timedelta(days=1), timedelta(days=30)
 
 
@@ -172,36 +174,31 @@ def flag_rates(session: Session, project: Project) -> list[FlagRate]:
     ]
 
 
-def effort(session: Session, project: Project, *, now: datetime) -> list[Effort]:
-    """Return what people and what machines spent their time on, by what they wrote down of it."""
-    since = now - MONTH
+def effort(
+    session: Session, project: Project, *, now: datetime, since: datetime | None = None
+) -> list[Effort]:
+    """Return what people and machines spent their time on until now, since then or for 30 days, as it was noted."""
+    since = since or now - MONTH
     tasks = newest_tasks(project)
     annotated = (
         select_columns(col(Annotation.seconds_spent))
         .join(tasks, col(Annotation.task_id) == tasks.c.id)
-        .where(col(Annotation.created_at) > since)
+        .where(*_within(Annotation, since, now))
     )
     validated = [
-        select_columns(col(table.seconds_spent)).where(
-            col(table.project_id) == project.id, col(table.created_at) > since
-        )
-        for table in (AttackSession, Approval)
+        _spent(table, project).where(*_within(table, since, now)) for table in (AttackSession, Approval)
     ]
     noted = {
-        part: select_columns(col(TimeEntry.seconds_spent)).where(
-            col(TimeEntry.project_id) == project.id,
-            col(TimeEntry.part) == part,
-            col(TimeEntry.created_at) > since,
-        )
+        part: _spent(TimeEntry, project).where(*_within(TimeEntry, since, now), col(TimeEntry.part) == part)
         for part in Part
     }
-    compared = comparisons.seconds_comparing(project.id, since)
+    compared = comparisons.seconds_comparing(project.id, since).where(col(Annotation.created_at) <= now)
     spent = [annotated, compared, *validated, *noted.values()]
     answering, comparing, attacking, approving, *told = _together(
         session, [_sum(seconds) for seconds in spent]
     )
     elsewhere = dict(zip(noted, map(float, told), strict=True))
-    machine = _job_seconds(session, project, since)
+    machine = _job_seconds(session, project, since, now)
     return [
         Effort(
             "people",
@@ -209,8 +206,18 @@ def effort(session: Session, project: Project, *, now: datetime) -> list[Effort]
             training=elsewhere[Part.TRAINING],
             validation=comparing + attacking + approving + elsewhere[Part.VALIDATION],
         ),
-        Effort("machines", machine[JobKind.CURATE], machine[JobKind.TRAIN], machine[JobKind.EVALUATE]),
+        Effort(
+            "machines", **{part: sum(machine[kind] for kind in kinds) for part, kinds in MACHINE_WORK.items()}
+        ),
     ]
+
+
+def _spent(table: Any, project: Project) -> Select[Any]:
+    return select_columns(col(table.seconds_spent)).where(col(table.project_id) == project.id)
+
+
+def _within(table: Any, since: datetime, until: datetime) -> tuple[Any, ...]:
+    return (col(table.created_at) > since, col(table.created_at) <= until)
 
 
 def newest_tasks(project: Project) -> Subquery:
@@ -286,30 +293,25 @@ def _sum(seconds: Select[Any]) -> ScalarSelect[Any]:
 
 def _asked_and_flagged(model: ModelVersion) -> tuple[ScalarSelect[Any], ScalarSelect[Any]]:
     """Return how many of a version's newest answers there are, and how many of them were flagged."""
-    # What operators ask and flag in the playground says nothing about users.
-    tried = select(Source.id).where(Source.project_id == model.project_id, Source.name == projects.PLAYGROUND)
-    newest = (
-        select_columns(col(Response.id))
-        .where(col(Response.model_version_id) == model.id, col(Response.source_id).not_in(tried))
-        .order_by(col(Response.id).desc())
-        .limit(NEWEST_RESPONSES)
-        .subquery()
-    )
+    newest = newest_answers(model)
     flagged = (
         select_columns(func.count(func.distinct(Feedback.response_id)))
         .join(newest, newest.c.id == Feedback.response_id)
-        .where(col(Feedback.rating) == Rating.DOWN, col(Feedback.withdrawn_at).is_(None))
-        .where(col(Feedback.is_trusted))
+        .where(*is_flag())
     )
     return select_columns(func.count()).select_from(newest).scalar_subquery(), flagged.scalar_subquery()
 
 
-def _job_seconds(session: Session, project: Project, since: datetime) -> Mapping[JobKind, float]:
+def _job_seconds(
+    session: Session, project: Project, since: datetime, until: datetime
+) -> Mapping[JobKind, float]:
     """Return how long jobs were at work, by kind."""
+    kinds = [kind for each in MACHINE_WORK.values() for kind in each]
     ended = session.execute(
         select_columns(col(Job.kind), col(Job.started_at), col(Job.finished_at))
-        .where(col(Job.project_id) == project.id, col(Job.kind).in_(MACHINE_WORK))
-        .where(col(Job.finished_at) > since, col(Job.started_at).is_not(None))
+        .where(col(Job.project_id) == project.id, col(Job.kind).in_(kinds))
+        .where(col(Job.finished_at) > since, col(Job.finished_at) <= until)
+        .where(col(Job.started_at).is_not(None))
         .limit(COUNTED)
     ).all()
     seconds: dict[JobKind, float] = defaultdict(float)

@@ -1,16 +1,19 @@
 """What became of a feedback, as its sender and its project are told."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import takewhile
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, case, exists
+from sqlalchemy import ColumnElement, Select, case, exists, func
 from sqlalchemy import select as select_columns
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from annotation.types import Cause, Verdict
-from retrain.types import Split
+from retrain.types import Mending, Split
 from service.confirmed import holding, says_alike
 from service.tables import (
     AnnotationTask,
@@ -20,6 +23,7 @@ from service.tables import (
     ModelVersion,
     Project,
     Promotion,
+    Recheck,
     Settlement,
     TaskFlag,
     TaskState,
@@ -32,6 +36,26 @@ TOLD = {
     *("selection", "session", "trace_id", "span_id", "is_trusted", "is_mismatched", "masked"),
     "withdrawn_at",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A state on the way of a feedback; without a time it is not reached. `others` were grouped with it."""
+
+    state: str
+    at: datetime | None
+    others: int = 0
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rechecked:
+    """How a version did that was asked again, and since when it is live."""
+
+    version: int
+    passed: bool
+    outcome: Mending
+    live_since: datetime | None
 
 
 def state_of(session: Session, feedback: Feedback) -> str:
@@ -50,6 +74,43 @@ def settlement_of(session: Session, feedback: Feedback) -> Settlement | None:
     settled = select(Settlement).join(AnnotationTask, col(Settlement.id) == holding(AnnotationTask))
     of_flag = settled.join(TaskFlag, col(TaskFlag.task_id) == AnnotationTask.id)
     return session.exec(of_flag.where(TaskFlag.feedback_id == feedback.id)).first()
+
+
+def steps_of(session: Session, feedback: Feedback) -> list[Step]:
+    """Return the way of a feedback that is neither declined nor withdrawn: when it reached what, by which version."""
+    flag = session.exec(select(TaskFlag).where(TaskFlag.feedback_id == feedback.id)).first()
+    task = session.get(AnnotationTask, flag.task_id) if flag else None
+    settlement = settlement_of(session, feedback)
+    corrected_at = settlement.created_at if settlement else None
+    learned = _first_to_learn(session, settlement) if settlement else None
+    fixed = recheck_of(session, settlement) if settlement else None
+    return [
+        Step("received", feedback.created_at),
+        Step("grouped", flag.created_at, others=_others(session, flag)) if flag else Step("grouped", None),
+        Step("checking", task.sent_at if task and task.sent_at else corrected_at),
+        Step("corrected", corrected_at),
+        Step("trained", learned.created_at, version=learned.number) if learned else Step("trained", None),
+        Step("live", *((fixed.live_since, 0, fixed.version) if fixed and fixed.passed else (None,))),
+    ]
+
+
+def recheck_of(session: Session, settlement: Settlement) -> Rechecked | None:
+    """Return how the newest version did that was asked again, the champion if it was; of several, the first to pass."""
+    live = select_columns(func.min(Promotion.created_at)).where(
+        col(Promotion.model_version_id) == ModelVersion.id
+    )
+    rows = session.execute(
+        select_columns(Recheck, ModelVersion, live.correlate(ModelVersion).scalar_subquery())
+        .join(ModelVersion, col(Recheck.model_version_id) == ModelVersion.id)
+        .where(col(Settlement.id) == settlement.id, col(Settlement.task_id) == AnnotationTask.id)
+        .where(*_is_of_alike(col(Recheck.settlement_id)))
+        .order_by(col(ModelVersion.state) == ModelState.CHAMPION, col(Recheck.id))
+    ).all()
+    if not rows:
+        return None
+    alike = list(takewhile(lambda row: row[0].passed == rows[-1][0].passed, reversed(rows)))
+    recheck, version, live_since = alike[-1] if rows[-1][0].passed else rows[-1]
+    return Rechecked(version.number, recheck.passed, Mending(recheck.reason), live_since)
 
 
 def told(session: Session, project: Project, *, after: UUID | None, size: int) -> list[dict[str, Any]]:
@@ -86,7 +147,8 @@ def told_state() -> Any:
     """Return what a flagger is told, as a column: a walk along the keys from their feedback to the champion.
 
     A model has learned only what it was trained on; a correction kept to measure it stays "corrected". It knows what
-    experts who were asked again confirmed.
+    experts who were asked again confirmed. It is "live" once a champion that learned it was asked again and passed;
+    where it did not, experts look again, but not thrice.
     """
     trained = (
         exists()
@@ -99,11 +161,16 @@ def told_state() -> Any:
         .correlate(Settlement, AnnotationTask)
     )
     live = trained.where(col(ModelVersion.state) == ModelState.CHAMPION)
+    passes = func.coalesce(_rechecked(of_champion=True), _rechecked(of_champion=False))
+    again = aliased(AnnotationTask)
+    is_open = col(again.state).in_((TaskState.SELECTED, TaskState.SENT, TaskState.CONTESTED))
+    reopened = exists().where(col(again.rechecks_id) == Settlement.task_id, is_open).correlate(Settlement)
     is_corrected = (col(Settlement.verdict) == Verdict.INCORRECT) & (col(Settlement.cause) == Cause.MODEL)
     return case(
         (col(Feedback.withdrawn_at).is_not(None), "withdrawn"),
-        (is_corrected & live, "live"),
-        (is_corrected & trained, "trained"),
+        (is_corrected & live & passes, "live"),
+        (is_corrected & live & passes.is_(False) & reopened, "checking"),
+        (is_corrected & trained & ~(live & passes.is_(False)), "trained"),
         (is_corrected, "corrected"),
         (col(Settlement.id).is_not(None), "declined"),
         (col(AnnotationTask.id).is_(None), "received"),
@@ -113,41 +180,44 @@ def told_state() -> Any:
     )
 
 
-def gone_live(session: Session, model: ModelVersion, promotion: Promotion) -> Iterator[dict[str, Any]]:
-    """Yield what is told of each flag whose correction is live for the first time with a model."""
-    example, run, was_live = aliased(TrainingSetExample), aliased(TrainingRun), aliased(ModelVersion)
-    taught = exists().where(
-        *_teaches(TrainingSetExample),
-        col(TrainingSetExample.training_set_id) == TrainingRun.training_set_id,
-        col(TrainingRun.id) == model.training_run_id,
+def _first_to_learn(session: Session, settlement: Settlement) -> ModelVersion | None:
+    taught = (
+        select(ModelVersion)
+        .join(TrainingRun, col(TrainingRun.id) == ModelVersion.training_run_id)
+        .join(TrainingSetExample, col(TrainingSetExample.training_set_id) == TrainingRun.training_set_id)
+        .where(Settlement.id == settlement.id, Settlement.task_id == AnnotationTask.id)
+        .where(*_teaches(TrainingSetExample), ModelVersion.state != ModelState.REFUSED)
     )
-    known = exists().where(
-        *_teaches(example),
-        col(run.training_set_id) == example.training_set_id,
-        col(was_live.training_run_id) == run.id,
-        col(Promotion.model_version_id) == was_live.id,
-        col(Promotion.id) != promotion.id,
-    )
-    flags = (
-        select(Feedback.id, Feedback.event_id)  # many flags may be taught, and their texts are not needed
-        .join(TaskFlag, col(TaskFlag.feedback_id) == Feedback.id)
-        .join(AnnotationTask, col(AnnotationTask.id) == TaskFlag.task_id)
-        .join(Settlement, col(Settlement.id) == holding(AnnotationTask))
-        .where(Settlement.verdict == Verdict.INCORRECT, Settlement.cause == Cause.MODEL, taught, ~known)
-        .where(Feedback.project_id == model.project_id, col(Feedback.withdrawn_at).is_(None))
-        .order_by(col(Feedback.id))
-    )
-    for flag_id, event_id in session.exec(flags):
-        yield {"feedback": str(flag_id), "event_id": str(event_id), "state": "live"}
+    return session.exec(taught.order_by(col(ModelVersion.number)).limit(1)).first()
+
+
+def _others(session: Session, flag: TaskFlag) -> int:
+    together = select(func.count()).select_from(TaskFlag).where(TaskFlag.task_id == flag.task_id)
+    return session.exec(together).one() - 1
+
+
+def _rechecked(*, of_champion: bool) -> Any:
+    """Return whether the answer passed when it was asked again: of the champion, or of whichever version came last."""
+    newest = select_columns(col(Recheck.passed)).where(*_is_of_alike(col(Recheck.settlement_id)))
+    if of_champion:
+        version = aliased(ModelVersion)
+        newest = newest.join(version, col(version.id) == Recheck.model_version_id)
+        newest = newest.where(col(version.state) == ModelState.CHAMPION)
+    newest = newest.order_by(col(Recheck.id).desc()).limit(1)
+    return newest.correlate(Settlement, AnnotationTask).scalar_subquery()
 
 
 def _teaches(example: type[TrainingSetExample]) -> tuple[ColumnElement[bool], ...]:
     """Say in SQL of a set's row whether one learns from it what a `Settlement` says, which an earlier one may have."""
+    return (*_is_of_alike(col(example.settlement_id)), col(example.split) == Split.TRAIN)
+
+
+def _is_of_alike(settlement_id: Any) -> tuple[ColumnElement[bool], ...]:
+    """Say in SQL whether an id is that of the `Settlement`, or of one of the same response that says the same."""
     taught, task = aliased(Settlement), aliased(AnnotationTask)
     return (
         col(task.response_id) == AnnotationTask.response_id,
         col(taught.task_id) == task.id,
         says_alike(taught, Settlement),
-        col(example.settlement_id) == taught.id,
-        col(example.split) == Split.TRAIN,
+        settlement_id == taught.id,
     )

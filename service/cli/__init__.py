@@ -34,6 +34,7 @@ from service.cli import (
     triggers,
     tuning,
     users,
+    worth,
 )
 from service.cli.console import INTERRUPTED, app, exit_code, report_problem
 from service.errors import ServiceError
@@ -59,6 +60,7 @@ PARTS = (
         sets,
         audits,
         quarantine,
+        worth,
     ),
     *(notices, rights, time, operation, backups, doctor),
 )

@@ -27,6 +27,9 @@ erase -p clinic --subject patient-7 --yes
 evaluate -p clinic --junit report.xml
 evidence clinic/v2 --to evidence.zip
 feedback export -p clinic
+fixes clinic
+rates set clinic rates.json
+worth clinic
 glossary set clinic glossary.json
 glossary show clinic
 guidelines set clinic guidelines.md

@@ -86,6 +86,7 @@ def _tree(found: graph.Graph, words: dict[UUID, str]) -> Tree:
 def _told(node: Node, words: dict[UUID, str]) -> Text:
     said = " ".join(words.get(node.id, "").split())
     like = "" if node.similarity is None else f" {node.similarity:.2f} alike"
+    like = like if node.influence is None else f" {node.influence:+.3g} of influence"
     line = f"{node.kind.replace('_', ' ')} {node.title}{like} {node.id}"
     line += f": {said[:MAX_WORDS]}" if said else ""
     # A terminal obeys what it is shown, and these are users' words.

@@ -24,6 +24,7 @@ from service.tables import (
     ConnectorKind,
     Feedback,
     Job,
+    JobKind,
     JobState,
     KeyKind,
     ModelVersion,
@@ -135,6 +136,8 @@ class Walk:
         if self.story.candidates[-1]["verdict"] == "passed":
             with self._step("decide and promote"):
                 self._decide(pause=pause)
+            with self._step("ask the new version what was flagged"):
+                self._until(lambda: not self._rechecks(), "the flagged questions to be asked again")
             with self._step("hear what became of a flag"):
                 self.story.flag_state = self._state_of(links)
         self.story.counts = self._counts()
@@ -292,6 +295,15 @@ class Walk:
             dead = select(Job).where(Job.project_id == self.project.id, Job.state == JobState.DEAD)
             job = session.exec(dead).first()
         return f"{job.kind}: {job.failure}" if job else None
+
+    def _rechecks(self) -> bool:
+        waiting = select(Job.id).where(
+            Job.project_id == self.project.id,
+            Job.kind == JobKind.RECHECK,
+            col(Job.state).in_((JobState.PENDING, JobState.LEASED)),
+        )
+        with self.runtime.db.reading() as session:
+            return session.exec(waiting.limit(1)).first() is not None
 
     def _untriaged(self) -> int:
         with self.runtime.db.reading() as session:

@@ -44,6 +44,8 @@ PERFORM: dict[JobKind, str] = {
     JobKind.BASES: "bases.compare",
     JobKind.TUNE: "tuning.tune",
     JobKind.REPRODUCE: "training.reproduce",
+    JobKind.RECHECK: "rechecking.recheck",
+    JobKind.MONITOR: "monitoring.monitor",
 }
 # Asked for seldom, and their libraries would weigh on each fork: they are loaded when one is done.
 SELDOM = frozenset(
@@ -58,6 +60,7 @@ SELDOM = frozenset(
         JobKind.ERASE,
         JobKind.SERVE,
         JobKind.TUNE,
+        JobKind.MONITOR,
     }
 )
 MAX_BEAT_SECONDS = 2.0  # how soon a job notices that it was cancelled

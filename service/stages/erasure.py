@@ -70,7 +70,7 @@ ROWS_ERASED = "rows_erased"
 READERS = (
     *(JobKind.CURATE, JobKind.CORPUS, JobKind.TRAIN),
     *(JobKind.EVALUATE, JobKind.COMPARE, JobKind.BISECT, JobKind.VALUE, JobKind.BASES, JobKind.TUNE),
-    JobKind.REPRODUCE,
+    *(JobKind.REPRODUCE, JobKind.RECHECK),
 )
 STORING = frozenset({*READERS, JobKind.ERASE})
 UNSETTLED = (TaskState.SELECTED, TaskState.SENT, TaskState.CONTESTED)

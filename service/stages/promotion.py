@@ -7,9 +7,9 @@ from uuid import UUID
 from sqlmodel import Session, col, select
 
 from retrain.amounts import how_many
-from service import champions, notices, people, projects, waivers
+from service import champions, people, projects, queue, waivers
 from service.answers import newest_evaluation
-from service.answers.states import gone_live
+from service.clock import utcnow
 from service.errors import (
     AlreadyDecided,
     ApprovalMissing,
@@ -26,9 +26,10 @@ from service.tables import (
     DocumentKind,
     Evaluation,
     EvaluationState,
+    Job,
+    JobKind,
     ModelState,
     ModelVersion,
-    NoticeKind,
     Project,
     Promotion,
     PromotionKind,
@@ -159,7 +160,7 @@ def promote(session: Session, project: Project, *, model_version: int | None, us
     promotion = champions.switch(
         session, project, model, PromotionKind.PROMOTION, user=user, reason=approval.reason, approval=approval
     )
-    notices.tell(session, project.id, NoticeKind.FLAG_ANSWERED, gone_live(session, model, promotion))
+    _recheck(session, model)
     return promotion
 
 
@@ -219,9 +220,18 @@ def override(
     if model.state is ModelState.CHAMPION:
         raise WrongState(f"version {model.number} is live already")
     facts = {"second": str(second.id), "was": model.state.value}
-    return champions.switch(
+    promotion = champions.switch(
         session, project, model, PromotionKind.OVERRIDE, user=user, reason=reason, facts=facts
     )
+    _recheck(session, model)
+    return promotion
+
+
+def _recheck(session: Session, model: ModelVersion) -> None:
+    """Have what users flagged asked of the version that learned from it: only then they hear that it is fixed."""
+    job = Job(kind=JobKind.RECHECK, project_id=model.project_id, row_id=model.id, not_before=utcnow())
+    job.unique_key = f"{JobKind.RECHECK}:{model.id}"
+    queue.add(session, job)
 
 
 def _newest_approval(

@@ -27,6 +27,7 @@ from service.scoring import Bench, examined
 from service.tables import (
     Annotation,
     AnnotationTask,
+    Influence,
     ModelVersion,
     Response,
     Settlement,
@@ -36,7 +37,7 @@ from service.tables import (
     TrainingSet,
 )
 
-SHOWN = 50
+SHOWN, KEPT = 50, 1_000
 CHECKED = "sources"  # few enough, and large enough to show, to be left out one by one
 HOUR = 3600
 
@@ -80,6 +81,8 @@ def perform(
         taught.spec, work / "adapter", taught.rows, taught.cases, weights, is_cancelled=lease.is_lost
     )
     harm = dict(zip((row.key for row in taught.rows), found, strict=True))
+    with lease.transaction() as session:
+        _keep(session, model_id, harm)
     values = {
         kind: estimate(groups, harm, hours=taught.hours if kind == "annotators" else None)
         for kind, groups in taught.groups.items()
@@ -92,6 +95,15 @@ def perform(
     shutil.rmtree(work, ignore_errors=True)
     log.info("valued", rows=len(taught.rows), cases=len(taught.cases))
     return told | {kind: [asdict(one) for one in _ends(each)] for kind, each in values.items()}
+
+
+def _keep(session: Session, model_id: UUID, harm: Mapping[str, float]) -> None:
+    """Keep the rows that matter most, of which lineage tells; an earlier estimate is replaced."""
+    most = sorted(harm, key=lambda key: (-abs(harm[key]), key))[:KEPT]
+    kept = session.exec(select(Influence).where(Influence.model_version_id == model_id)).first()
+    kept = kept or Influence(model_version_id=model_id, rows={})
+    kept.rows = {key: -harm[key] for key in most}
+    session.add(kept)
 
 
 def _ends(values: Sequence[Value]) -> Sequence[Value]:

@@ -64,6 +64,7 @@ class DocumentKind(StrEnum):
     ROUTING = "routing"
     TRIGGERS = "triggers"
     DECLINED_SUITES = "declined_suites"
+    RATES = "rates"
 
 
 def first_token_key() -> list[dict[str, Any]]:

@@ -134,6 +134,21 @@ class Promotion(Row, table=True):
     reason: str = ""
 
 
+class Recheck(Row, table=True):
+    """That what a flag led experts to correct was asked again of a version that learned it; no word of it is kept.
+
+    `reason` is a `retrain.types.Mending`.
+    """
+
+    __tablename__ = "recheck"
+    __table_args__ = (UniqueConstraint("settlement_id", "model_version_id"),)
+
+    settlement_id: UUID = Field(foreign_key="settlement.id")
+    model_version_id: UUID = Field(foreign_key="model_version.id", index=True)
+    passed: bool
+    reason: str = Field(max_length=32)
+
+
 class Part(StrEnum):
     """What people's time is spent on; Errata asks for at least 40 % on data and 25 % on validation."""
 

@@ -37,6 +37,8 @@ class JobKind(StrEnum):
     BASES = "bases"
     TUNE = "tune"
     REPRODUCE = "reproduce"
+    RECHECK = "recheck"
+    MONITOR = "monitor"
 
 
 class JobState(StrEnum):

@@ -195,6 +195,18 @@ class ModelVersion(Row, table=True):
     state: ModelState = Field(sa_type=text_enum(ModelState))
 
 
+class Influence(Row, table=True):
+    """By how much what a version learned helps with what it is asked, as it was last estimated.
+
+    `rows` are the rows that matter most, by settlement: positive helps.
+    """
+
+    __tablename__ = "influence"
+
+    model_version_id: UUID = Field(foreign_key="model_version.id", unique=True)
+    rows: dict[str, float] = Field(sa_type=Json)
+
+
 class Bisection(Row, table=True):
     """A search for what made one model version worse than another.
 

@@ -39,6 +39,7 @@ from service.web.api import (
     rights,
     serving,
     signals,
+    status,
     tunings,
 )
 from service.web.auth import Access, note_use
@@ -105,6 +106,7 @@ def create_app(runtime: Runtime) -> Flask:
     for blueprint in (
         responses.bp,
         feedback.bp,
+        status.bp,
         forms.bp,
         reasons.bp,
         reports.bp,

@@ -34,6 +34,7 @@ LISTED = {
     "annotators": "annotators", "training sets": "sets", "runs": "runs", "evaluations": "evaluations",
     "models": "models", "jobs": "jobs", "jobs that died": "jobs?state=dead", "ledger": "ledger",
     "ledger, search": "ledger?q=nobody", "settings": "settings", "playground": "playground",
+    "fixes": "fixes", "worth": "worth",
 }  # fmt: skip
 
 

@@ -35,6 +35,7 @@ from service.tables import (
     AnnotationTask,
     Bisection,
     Feedback,
+    Influence,
     Job,
     JobKind,
     ModelState,
@@ -599,7 +600,9 @@ def test_what_taught_something_wrong_is_worth_least_and_training_without_it_agre
         flags = {
             str(flag) for flag in session.exec(wrong.where(col(Settlement.id).in_(map(UUID, keys["mail"]))))
         }
+        kept = session.exec(select(Influence)).one().rows
     assert {one["group"] for one in told["flags"] if one["estimate"] < 0} == flags
+    assert {key for key, influence in kept.items() if influence < 0} == set(keys["mail"])
 
 
 def test_archived_code_trains_the_same_in_a_process_of_its_own_and_code_that_does_not_load_says_so(lab):

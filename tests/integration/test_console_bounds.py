@@ -8,7 +8,7 @@ from itertools import count
 import pytest
 from sqlalchemy import event, text
 
-from service.answers import flagged, overview
+from service.answers import fixes, flagged, monitors, overview, worth
 from service.runtime import Runtime, build
 from service.settings import Settings
 from service.tables import Role
@@ -37,7 +37,9 @@ def steps(migrated_sqlite, tmp_path_factory) -> dict[Crowd, dict[str, int]]:
             # Every figure and filter stops early enough for so few rows.
             patch.setattr(listing, "SCAN", 4 * BOUND)
             patch.setattr(overview, "COUNTED", BOUND)
-            patch.setattr(overview, "NEWEST_RESPONSES", BOUND)
+            patch.setattr(monitors, "NEWEST_RESPONSES", BOUND)
+            patch.setattr(fixes, "TAUGHT", BOUND)
+            patch.setattr(worth, "ANSWERS", BOUND)
             patch.setattr(flagged, "LOOKED_AT", BOUND)
             counted[crowd] = _counted(runtime, crowd)
         runtime.db.close()

@@ -31,6 +31,8 @@ from service.tables import (
     ModelState,
     ModelVersion,
     Project,
+    Promotion,
+    PromotionKind,
     Response,
     Role,
     Settlement,
@@ -269,6 +271,20 @@ def test_the_status_link_tells_a_program_and_a_person(site):
     assert {"Accept", "Origin"} <= set(page.vary)
 
 
+def test_who_holds_the_link_takes_the_feedback_back_after_saying_so_twice(site):
+    given = site.flag(site.log().json["feedback_token"], comment="my name is Ann", correction="Billing")
+    path = given.json["status_url"].removeprefix(site.runtime.settings.own_url)
+    forged = path.replace(path.rpartition("/")[2], tokens.sign_status(str(uuid4()), site.runtime.secrets))
+    assert site.client.post(f"{forged}/withdraw", data={"sure": "yes"}).status_code == 404
+    asked = site.client.post(f"{path}/withdraw")
+    assert (asked.status_code, site.feedback(given).comment) == (200, "my name is Ann")
+    gone = site.client.post(f"{path}/withdraw", data={"sure": "yes"})
+    assert (gone.status_code, gone.location) == (303, path)
+    row = site.feedback(given)
+    assert (row.comment, row.correction, site.client.get(path).json["state"]) == (None, None, "withdrawn")
+    assert "/withdraw" not in site.client.get(path, headers={"Accept": "text/html"}).text
+
+
 def test_a_forged_status_link_leads_nowhere(site):
     link = site.flag(site.log().json["feedback_token"]).json["status_url"]
     path = link.removeprefix(site.runtime.settings.own_url)
@@ -285,6 +301,7 @@ def test_a_flag_is_followed_from_receipt_to_the_live_model(any_site):
     def state() -> str:
         return any_site.client.get(path).json["state"]
 
+    walked_all = ["received", "grouped", "checking", "corrected", "trained", "live"]
     walked = [state()]
     task_id = _grouped(any_site, [given])
     walked.append(state())
@@ -295,8 +312,22 @@ def test_a_flag_is_followed_from_receipt_to_the_live_model(any_site):
     model_id = _trained(any_site, settlement_id)
     walked.append(state())
     _change(any_site, ModelVersion, model_id, state=ModelState.CHAMPION)
+    assert state() == "trained"
+    with any_site.runtime.db.transaction() as session:
+        recheck = builders.add_recheck(session, settlement_id, model_id)
+        live = Promotion(
+            project_id=any_site.project.id, seq=1, kind=PromotionKind.PROMOTION, model_version_id=model_id
+        )
+        session.add(live)
     walked.append(state())
-    assert walked == ["received", "grouped", "checking", "corrected", "trained", "live"]
+    told = any_site.client.get(path).json
+    assert told["told"] == f"Fixed in version 1, live since {utcnow().date()}."
+    assert [step["state"] for step in told["steps"] if step["at"]] == walked_all
+    assert [step["version"] for step in told["steps"]][-2:] == [1, 1]
+    _change(any_site, type(recheck), recheck.id, passed=False, reason="otherwise")
+    assert (state(), any_site.client.get(path).json["live_since"]) == ("corrected", None)
+    assert "still errs: it answered otherwise" in any_site.client.get(path).json["told"]
+    assert walked == walked_all
     _change(any_site, Settlement, settlement_id, cause=Cause.USER_MISTAKEN)
     assert state() == "declined"
 

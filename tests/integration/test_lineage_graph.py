@@ -17,6 +17,7 @@ from service.stages import erasure
 from service.tables import (
     AnnotationTask,
     Feedback,
+    Influence,
     ModelVersion,
     Promotion,
     Response,
@@ -80,15 +81,18 @@ class TestWhy:
         told = [node.title for node in found.nodes if node.kind == "training_set_example"]
         assert told == ["train part", "test part"]
 
-    def test_another_order_may_take_the_place_of_likeness(self, history):
-        first, second = history.settle("who sends my bill"), history.settle("opening hours")
-        model = history.train([first, second])
-
-        def influence(prompts, _prompt):
-            return [(key, 0.5) for key in sorted(prompts, key=lambda key: key != second.id)]
-
-        found = graph.why(history.session, history.answer("who sends my bill", model), rank=influence)
-        assert [node.id for node in found.nodes if node.kind == "settlement"] == [second.id, first.id]
+    def test_what_mattered_most_to_the_version_comes_before_what_is_alike_where_that_was_estimated(
+        self, history
+    ):
+        first, second, third = map(history.settle, ("who sends my bill", "opening hours", "parking"))
+        model = history.train([first, second, third])
+        answer = history.answer("who sends my bill", model)
+        assert graph.why(history.session, answer).ranked_by == "similarity"
+        rows = {str(first.id): 0.1, str(second.id): -0.5}
+        history.session.add(Influence(model_version_id=model.id, rows=rows))
+        found = graph.why(history.session, answer)
+        told = [node.influence for node in found.nodes if node.kind == "training_set_example"]
+        assert (told, found.to_json()["ranked_by"]) == ([-0.5, 0.1, 0.0], "influence")
 
     def test_a_version_that_went_on_from_another_goes_back_to_what_that_learned(self, history):
         settlement = history.settle()

@@ -369,7 +369,7 @@ class TestKinds:
         assert len(host.received) == 2
         assert MARKER.encode() not in b"".join(body for _, body in host.received)
 
-    def test_a_correction_that_goes_live_is_told_once(self, post):
+    def test_a_promotion_is_told_at_once_and_a_correction_only_when_the_version_was_asked_again(self, post):
         host = post.host(kinds=["flag_answered", "promoted", "rolled_back"])
         taught, measured = post.settle(Cause.MODEL, subject="a"), post.settle(Cause.MODEL, subject="b")
         for number in (1, 2):
@@ -382,10 +382,12 @@ class TestKinds:
         told = [(each["type"], each["data"].get("state")) for each in host.heard()]
         assert Counter(told) == {
             ("flag_answered", "corrected"): 2,
-            ("flag_answered", "live"): 1,
             ("promoted", None): 2,
             ("rolled_back", None): 1,
         }
+        with post.runtime.db.reading() as session:
+            asked = session.exec(select(Job.id).where(Job.kind == JobKind.RECHECK)).all()
+        assert len(asked) == 2
 
     @pytest.mark.parametrize(
         ("label", "told"),

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "v1_5504a029"  # after its tables: a test says what it is to be
+revision = "v1_75d2a27b"  # after its tables: a test says what it is to be
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -196,6 +196,7 @@ def upgrade() -> None:
                 "routing",
                 "triggers",
                 "declined_suites",
+                "rates",
                 name="documentkind",
                 native_enum=False,
                 create_constraint=True,
@@ -277,6 +278,8 @@ def upgrade() -> None:
                 "bases",
                 "tune",
                 "reproduce",
+                "recheck",
+                "monitor",
                 name="jobkind",
                 native_enum=False,
                 create_constraint=True,
@@ -1774,6 +1777,46 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_table(
+        "recheck",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("settlement_id", sa.Uuid(), nullable=False),
+        sa.Column("model_version_id", sa.Uuid(), nullable=False),
+        sa.Column("passed", sa.Boolean(), nullable=False),
+        sa.Column("reason", sa.String(length=32), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["model_version_id"],
+            ["model_version.id"],
+            name=op.f("fk_recheck_model_version_id_model_version"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["settlement_id"], ["settlement.id"], name=op.f("fk_recheck_settlement_id_settlement")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_recheck")),
+        sa.UniqueConstraint(
+            "settlement_id",
+            "model_version_id",
+            name=op.f("uq_recheck_settlement_id_model_version_id"),
+        ),
+    )
+    op.create_index(op.f("ix_recheck_created_at"), "recheck", ["created_at"], unique=False)
+    op.create_index(op.f("ix_recheck_model_version_id"), "recheck", ["model_version_id"], unique=False)
+    op.create_table(
+        "influence",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("model_version_id", sa.Uuid(), nullable=False),
+        sa.Column("rows", JSON, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["model_version_id"],
+            ["model_version.id"],
+            name=op.f("fk_influence_model_version_id_model_version"),
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_influence")),
+        sa.UniqueConstraint("model_version_id", name=op.f("uq_influence_model_version_id")),
+    )
+    op.create_index(op.f("ix_influence_created_at"), "influence", ["created_at"], unique=False)
+    op.create_table(
         "training_set_example",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -1932,6 +1975,11 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_training_set_example_settlement_id"), table_name="training_set_example")
     op.drop_index(op.f("ix_training_set_example_created_at"), table_name="training_set_example")
     op.drop_table("training_set_example")
+    op.drop_index(op.f("ix_influence_created_at"), table_name="influence")
+    op.drop_table("influence")
+    op.drop_index(op.f("ix_recheck_model_version_id"), table_name="recheck")
+    op.drop_index(op.f("ix_recheck_created_at"), table_name="recheck")
+    op.drop_table("recheck")
     op.drop_index(op.f("ix_settlement_annotation_settlement_id"), table_name="settlement_annotation")
     op.drop_index(op.f("ix_settlement_annotation_created_at"), table_name="settlement_annotation")
     op.drop_index(op.f("ix_settlement_annotation_annotation_id"), table_name="settlement_annotation")

@@ -5,19 +5,17 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from flask import Blueprint, abort, g, render_template_string, request
+from flask import Blueprint, g, request
 from flask import Response as WebResponse
 from pydantic import AfterValidator, Field, field_validator, model_validator
 from sqlmodel import Session, select
 from werkzeug.datastructures import HeaderSet
 
-from annotation.types import Cause
 from retrain.types import sha256_of
 from service import api_keys, received, taking_back, tokens
 from service.answers import states
 from service.clock import utcnow
 from service.errors import Forbidden, NotFound, ResponseMismatch, TokenInvalid, Unauthenticated
-from service.settlements import is_handed_over
 from service.signing import FeedbackToken
 from service.stages import intake
 from service.tables import Feedback, KeyKind, Project, Rating, Response
@@ -33,26 +31,6 @@ PAGE = 200
 EXPOSED = ("Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 TOKEN_HEADER = "Errata-Feedback-Token"  # noqa: S105  where one stands
 NAMING = {"key", "feedback_token", "response_id"}
-TOLD = {
-    "received": "We have received what you told us.",
-    "grouped": "We have received what you told us, and it is waiting for an expert.",
-    "checking": "An expert is looking at it.",
-    "corrected": "An expert has corrected the answer; the model has not learned it yet.",
-    "trained": "A new version of the model has learned from it and is being tested.",
-    "live": "The model that answers now has learned from it.",
-    "declined": "An expert has looked at it, and the model's answer stands or something else was the cause.",
-    "withdrawn": "You have taken it back.",
-}
-FAULTS = {
-    Cause.CONTEXT: "it was not given what it needed to know",
-    Cause.PROMPT: "it was told what to do in a way that led it astray",
-    Cause.POLICY: "a rule that it has to follow is the reason",
-    Cause.PRODUCT: "what it works in is the reason",
-}
-STATUS_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Your feedback</title>
-<meta name="viewport" content="width=device-width"><main><h1>Your feedback</h1><p>{{ told }}</p>
-{% if ticket %}<p><a href="{{ ticket }}" rel="noopener noreferrer">Follow it there</a></p>{% endif %}
-<p>Given <time>{{ at }}</time></p></main></html>"""
 
 
 def _is_some(value: str) -> str:
@@ -134,16 +112,6 @@ class FeedbackOut(Schema):
     id: UUID
     state: str
     status_url: str
-
-
-class StatusOut(Schema):
-    """What became of a feedback; `ticket_url` is where it can be followed that something else is mended."""
-
-    state: str
-    told: str
-    given_at: datetime
-    cause: str | None = None
-    ticket_url: str | None = None
 
 
 class FeedbackRow(Schema):
@@ -258,24 +226,6 @@ def page(session: Session, caller: Caller, query: PageQuery) -> dict[str, Any]:
     return {"items": items, "next_cursor": str(items[-1]["id"]) if len(items) == PAGE else None}
 
 
-@bp.get("/<uuid:feedback_id>/status/<signature>")
-@declared(Access.ANYONE)
-def status(feedback_id: UUID, signature: str) -> WebResponse:
-    """Tell whoever holds the signed link what became of a feedback, as JSON or as a page."""
-    if not tokens.is_status_link(str(feedback_id), signature, runtime().secrets):
-        abort(404)
-    with runtime().db.reading() as session:
-        feedback = session.get(Feedback, feedback_id) or abort(404)
-        answer = _status(session, feedback)
-    if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
-        page = {"told": answer.told, "at": answer.given_at.date()}
-        response = WebResponse(render_template_string(STATUS_PAGE, **page, ticket=answer.ticket_url))
-    else:
-        response = WebResponse(answer.model_dump_json(), content_type="application/json")
-    response.vary.add("Accept")
-    return response
-
-
 @bp.after_request
 def share(response: WebResponse) -> WebResponse:
     """Let the pages that a public key is for read the answer, and nobody else's."""
@@ -365,21 +315,6 @@ def _of_token(session: Session, caller: Caller, project: Project, query: PageQue
         return []
     (row,) = states.rows(session, [own])
     return [row | {"status_url": told(session, own).status_url}]
-
-
-def _status(session: Session, feedback: Feedback) -> StatusOut:
-    state = states.state_of(session, feedback)
-    settled = states.settlement_of(session, feedback) if state == "declined" else None
-    if settled is None or settled.cause is None or not is_handed_over(settled):
-        return StatusOut(state=state, told=TOLD[state], given_at=feedback.created_at)
-    at = settled.created_at.date()
-    return StatusOut(
-        state=state,
-        told=f"This was not the model's fault: {FAULTS[settled.cause]}. It was handed over to the team on {at}.",
-        given_at=feedback.created_at,
-        cause=settled.cause.value,
-        ticket_url=settled.ticket_url,
-    )
 
 
 def told(session: Session, feedback: Feedback) -> FeedbackOut:

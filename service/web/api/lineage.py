@@ -18,13 +18,18 @@ bp = Blueprint("lineage", __name__, url_prefix="/v1")
 
 
 class NodeOut(Schema):
-    """A row, told by facts and no user's words; `similarity` is how like the question an example's prompt is."""
+    """A row, told by facts and no user's words.
+
+    Of an example `influence` says how much learning it helped with what the model is tested on, below 0 how much it
+    harmed; where that was not estimated, `similarity` is how like the question its prompt is.
+    """
 
     id: str
     kind: str
     title: str
     at: str
     similarity: float | None = None
+    influence: float | None = None
 
 
 class EdgeOut(Schema):
@@ -36,11 +41,15 @@ class EdgeOut(Schema):
 
 
 class GraphOut(Schema):
-    """What was found, the row that was asked about first; `more` counts, by kind, what is not shown."""
+    """What was found, the row that was asked about first; `more` counts, by kind, what is not shown.
+
+    Examples are `ranked_by` influence or similarity.
+    """
 
     nodes: list[NodeOut]
     edges: list[EdgeOut]
     more: dict[str, int]
+    ranked_by: str | None
 
 
 @bp.get("/lineage/why/<uuid:response_id>")

@@ -8,10 +8,10 @@ from sqlmodel import select
 
 from service import experts, people, projects
 from service.answers.annotators import of_person
+from service.answers.monitors import alarms_of, live_spans
 from service.answers.next_step import next_step
 from service.answers.overview import COUNTED, effort, flag_rates, loop
 from service.answers.tools import in_tools
-from service.champions import live_at
 from service.clock import utcnow
 from service.projects import NewProject
 from service.tables import ConnectorKind, Project, ProjectKind
@@ -78,11 +78,13 @@ def overview(desk: Desk) -> str:
     """Show the loop, what is live, how often it is wrong, and what to decide."""
     now = utcnow()
     rates = flag_rates(desk.session, desk.project)
+    [span, *_] = live_spans(desk.session, desk.project)
     return desk.show(
         "overview.html",
         stops=loop(desk.session, desk.project, now=now),
         counted=COUNTED,
-        live=live_at(desk.session, desk.project, None),
+        live=(span.promotion, span.model),
+        alarms={each.action: each for each in alarms_of(desk.session, desk.project, span)},
         rates=rates,
         highest=max((each.rate.high for each in rates if each.rate), default=1.0),
         effort=effort(desk.session, desk.project, now=now),

@@ -18,6 +18,7 @@ from service.answers.flagged import cluster_of, clusters
 from service.answers.outdated import doubtful
 from service.errors import AlreadyDecided, Invalid
 from service.glossary import set_glossary
+from service.rates import set_rates
 from service.routing import set_routing
 from service.stages import asking
 from service.tables import ApiKey, Document, DocumentKind, KeyKind
@@ -36,6 +37,7 @@ EDITED: dict[str, tuple[DocumentKind, Callable[..., Document]]] = {
     "glossary": (DocumentKind.GLOSSARY, set_glossary),
     "routing": (DocumentKind.ROUTING, set_routing),
     "triggers": (DocumentKind.TRIGGERS, set_triggers),
+    "rates": (DocumentKind.RATES, set_rates),
     "questions": (DocumentKind.LABEL_SCHEMA, projects.set_schema),
     "guidelines": (DocumentKind.GUIDELINES, projects.set_guidelines),
 }
@@ -47,6 +49,7 @@ FIRST_CRITERIA = {
     "generation": [{"metric": "rouge_l", "suite": "test", "margin": 0.05}],
     "conversation": [{"metric": "rouge_l", "suite": "test", "margin": 0.05}],
 }
+FIRST_RATES = {"currency": "EUR", "expert_hour": 0, "compute_hour": 0, "outcomes": {}}
 FIRST_ROUTING: dict[str, Any] = {"rules": []}
 FIRST_TRIGGERS: dict[str, Any] = {"rules": []}
 FIRST_GLOSSARY: dict[str, Any] = {"description": "", "terms": {}, "validity": [], "groups": []}
@@ -109,6 +112,7 @@ def settings(desk: Desk) -> str:
     shown["glossary"] = shown["glossary"] or FIRST_GLOSSARY
     shown["routing"] = shown["routing"] or FIRST_ROUTING
     shown["triggers"] = shown["triggers"] or FIRST_TRIGGERS
+    shown["rates"] = shown["rates"] or FIRST_RATES
     keys = select(ApiKey).where(ApiKey.project_id == desk.project.id).order_by(col(ApiKey.id).desc())
     return desk.show(
         "settings.html",
