@@ -1,5 +1,6 @@
 """What holds for a flag whose answer experts were asked about again: confirmed, or settled otherwise."""
 
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, ScalarSelect, String, cast
@@ -27,6 +28,17 @@ def says_alike(one: type[Settlement], other: type[Settlement]) -> ColumnElement[
         & col(one.label).is_not_distinct_from(other.label)
         & col(one.correction).is_not_distinct_from(other.correction)
         & (cast(one.labels, String) == cast(other.labels, String))
+    )
+
+
+def is_of_alike(settlement_id: Any) -> tuple[ColumnElement[bool], ...]:
+    """Say in SQL whether an id is that of the `Settlement`, or of one of the same response that says the same."""
+    taught, task = aliased(Settlement), aliased(AnnotationTask)
+    return (
+        col(task.response_id) == AnnotationTask.response_id,
+        col(taught.task_id) == task.id,
+        says_alike(taught, Settlement),
+        settlement_id == taught.id,
     )
 
 

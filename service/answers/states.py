@@ -14,7 +14,7 @@ from sqlmodel import Session, col, select
 
 from annotation.types import Cause, Verdict
 from retrain.types import Mending, Split
-from service.confirmed import holding, says_alike
+from service.confirmed import holding, is_of_alike
 from service.tables import (
     AnnotationTask,
     Document,
@@ -103,7 +103,7 @@ def recheck_of(session: Session, settlement: Settlement) -> Rechecked | None:
         select_columns(Recheck, ModelVersion, live.correlate(ModelVersion).scalar_subquery())
         .join(ModelVersion, col(Recheck.model_version_id) == ModelVersion.id)
         .where(col(Settlement.id) == settlement.id, col(Settlement.task_id) == AnnotationTask.id)
-        .where(*_is_of_alike(col(Recheck.settlement_id)))
+        .where(*is_of_alike(col(Recheck.settlement_id)))
         .order_by(col(ModelVersion.state) == ModelState.CHAMPION, col(Recheck.id))
     ).all()
     if not rows:
@@ -198,7 +198,7 @@ def _others(session: Session, flag: TaskFlag) -> int:
 
 def _rechecked(*, of_champion: bool) -> Any:
     """Return whether the answer passed when it was asked again: of the champion, or of whichever version came last."""
-    newest = select_columns(col(Recheck.passed)).where(*_is_of_alike(col(Recheck.settlement_id)))
+    newest = select_columns(col(Recheck.passed)).where(*is_of_alike(col(Recheck.settlement_id)))
     if of_champion:
         version = aliased(ModelVersion)
         newest = newest.join(version, col(version.id) == Recheck.model_version_id)
@@ -209,15 +209,4 @@ def _rechecked(*, of_champion: bool) -> Any:
 
 def _teaches(example: type[TrainingSetExample]) -> tuple[ColumnElement[bool], ...]:
     """Say in SQL of a set's row whether one learns from it what a `Settlement` says, which an earlier one may have."""
-    return (*_is_of_alike(col(example.settlement_id)), col(example.split) == Split.TRAIN)
-
-
-def _is_of_alike(settlement_id: Any) -> tuple[ColumnElement[bool], ...]:
-    """Say in SQL whether an id is that of the `Settlement`, or of one of the same response that says the same."""
-    taught, task = aliased(Settlement), aliased(AnnotationTask)
-    return (
-        col(task.response_id) == AnnotationTask.response_id,
-        col(taught.task_id) == task.id,
-        says_alike(taught, Settlement),
-        settlement_id == taught.id,
-    )
+    return (*is_of_alike(col(example.settlement_id)), col(example.split) == Split.TRAIN)

@@ -18,6 +18,7 @@ from service import notices, projects
 from service.answers.examples import examples_of
 from service.answers.flags import ANSWERED, FLAG
 from service.answers.outdated import is_superseded
+from service.confirmed import is_of_alike
 from service.queue import Lease
 from service.runtime import Runtime
 from service.settlements import IN_FORCE
@@ -164,8 +165,12 @@ def _note(
 
 
 def _passed_before(session: Session, settlements: Collection[UUID]) -> set[UUID]:
-    """Return those that passed when they were asked last: of these nobody hears again."""
-    rows = select(Recheck.settlement_id, Recheck.passed).where(col(Recheck.settlement_id).in_(settlements))
+    """Return those that passed when they, or what they confirm, were asked last: of these nobody hears again."""
+    rows = (
+        select(Settlement.id, Recheck.passed)
+        .where(col(Settlement.id).in_(settlements), col(Settlement.task_id) == AnnotationTask.id)
+        .where(*is_of_alike(Recheck.settlement_id))
+    )
     newest = dict(session.exec(rows.order_by(col(Recheck.id))).all())
     return {key for key, passed in newest.items() if passed}
 

@@ -653,7 +653,8 @@ def test_a_form_without_script_leads_to_its_status(site):
     evil = {"Origin": "https://evil.example"}
     assert site.client.post(f"/f/{token}", data=form, headers=evil).status_code == 403
     assert site.client.post(f"/f/{token}x", data=form, headers={"Origin": PAGE}).status_code == 401
-    assert site.client.post(f"/f/{token}", json=form, headers={"Origin": PAGE}).status_code == 415
+    named = {"Origin": PAGE, "Authorization": f"Bearer {site.public_key}"}
+    assert site.client.post(f"/f/{token}", json=form, headers=named).status_code == 415
     assert site.count(Feedback) == 1
 
 

@@ -391,7 +391,7 @@ class TestKinds:
 
     @pytest.mark.parametrize(
         ("label", "told"),
-        [("Cardiology", ["corrected", "live"]), ("Billing", ["corrected", "live", "corrected", "live"])],
+        [("Cardiology", ["corrected"]), ("Billing", ["corrected", "corrected"])],
         ids=["confirmed", "otherwise"],
     )
     def test_who_is_asked_again_is_told_of_where_they_change_the_answer(self, post, label, told):

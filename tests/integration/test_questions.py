@@ -9,7 +9,7 @@ from sqlmodel import select
 
 from annotation.suggestions import SuggestionSource
 from annotation.types import Abstention, Answer, Cause, Span, Verdict
-from retrain.types import Split
+from retrain.types import Mending, Split
 from service import projects, taking_back, tool_state
 from service.answers.examples import settled_answers
 from service.answers.outdated import doubtful, is_superseded
@@ -32,6 +32,7 @@ from service.tables import (
     ModelState,
     Project,
     ProjectKind,
+    Recheck,
     Role,
     Settlement,
     TaskFlag,
@@ -187,6 +188,10 @@ def test_a_flagger_is_told_what_experts_said_when_they_were_asked_last(desk, fac
         row = {"content_sha256": "sha256:0", "group_name": "g", "split": Split.TRAIN}
         session.add(TrainingSetExample(training_set_id=run.training_set_id, settlement_id=settled.id, **row))
         model.state = ModelState.CHAMPION
+        session.flush()
+        assert state_of(session, flag) == "trained"
+        passed = {"passed": True, "reason": Mending.CORRECTED}
+        session.add(Recheck(settlement_id=settled.id, model_version_id=model.id, **passed))
         session.flush()
         assert state_of(session, flag) == "live"
         again = builders.add_task(session, desk.project, response, rechecks_id=first.id)

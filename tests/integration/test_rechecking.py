@@ -20,6 +20,7 @@ from service.tables import (
     NoticeKind,
     NoticeTarget,
     Recheck,
+    Response,
     Settlement,
     TaskState,
     TrainingRun,
@@ -186,9 +187,24 @@ def test_a_version_that_was_rolled_back_meanwhile_is_told_of_nobody(champions):
     assert (champions.outcomes(), champions.told()) == ([], [])
 
 
+def test_who_confirms_what_passed_has_nobody_told_again(champions):
+    settled = champions.flagged()
+    champions.recheck(champions.next(), RIGHT)
+    told = champions.told()
+    with champions.runtime.db.transaction() as session:
+        first = session.get_one(AnnotationTask, session.get_one(Settlement, settled).task_id)
+        response = session.get_one(Response, first.response_id)
+        again = builders.add_task(session, champions.desk.project, response, rechecks_id=first.id)
+        builders.add_settlement(session, again, label=None, correction=RIGHT)
+    assert champions.states() == {"live"}
+    champions.recheck(champions.next(), RIGHT)
+    assert (champions.states(), champions.told()) == ({"live"}, told)
+
+
 def test_a_withdrawn_flag_is_not_asked_about(champions):
     champions.flagged()
+    model = champions.next()
     with champions.runtime.db.transaction() as session:
         session.exec(select(Feedback)).one().withdrawn_at = utcnow()
-    champions.recheck(champions.next(), WRONG)
+    champions.recheck(model, WRONG)
     assert (champions.outcomes(), champions.states()) == ([], {"withdrawn"})

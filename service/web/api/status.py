@@ -17,11 +17,13 @@ from service import taking_back, tokens
 from service.answers import states
 from service.settlements import is_handed_over
 from service.tables import Feedback
+from service.web.api.feedback import share
 from service.web.auth import Access
 from service.web.endpoint import Schema, declared
 from service.web.state import runtime
 
 bp = Blueprint("status", __name__, url_prefix="/v1/feedback")
+bp.after_request(share)
 TOLD = {
     "received": "We have received what you told us.",
     "grouped": "We have received what you told us, and it is waiting for an expert.",
