@@ -200,7 +200,16 @@ def _examine(runtime: Runtime, lease: Lease, examiner: Examiner, asked: Asked) -
     with lease.transaction() as session:
         earlier = earlier_evaluations(session, asked.project.id, exam)
     heard = heard_in_reports(runtime.artifacts, earlier, cases)
-    answers = answer_all(model, asked.adapters, cases, asked.labels, heard=heard, report=lease.report)
+    # Of the base model only what can be forgotten is wanted.
+    answers = answer_all(
+        model,
+        asked.adapters,
+        cases,
+        asked.labels,
+        heard=heard,
+        only={"base": suites[GENERAL].cases},
+        report=lease.report,
+    )
     general = known_to_base(suites[GENERAL].cases, answers["base"])
     suites[GENERAL] = replace(suites[GENERAL], cases=general)
     everything = [*suites.values(), *behaviour]
