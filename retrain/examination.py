@@ -134,10 +134,10 @@ def answer_all(
     for who, adapter in adapters.items():
         report(step=step, steps=steps, asking=who)
         if adapter not in said:
+            said[adapter] = own = dict[str, Answer]()
             with model.using(adapter):
-                said[adapter] = {}
                 for answers in _in_portions(model, asked[adapter], labels):
-                    said[adapter] |= answers
+                    own |= answers
                     step += len(answers)
                     report(step=step, steps=steps, asking=who)
     return {who: said[adapter] for who, adapter in adapters.items()}

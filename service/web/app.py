@@ -34,6 +34,7 @@ from service.web.api import (
     responses,
     rights,
     signals,
+    suites,
     tunings,
 )
 from service.web.auth import Access
@@ -104,6 +105,7 @@ def create_app(runtime: Runtime) -> Flask:
         annotators.bp,
         corpus.bp,
         quarantines.bp,
+        suites.bp,
         lineage.bp,
         bisections.bp,
         tunings.bp,

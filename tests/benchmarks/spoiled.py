@@ -34,9 +34,16 @@ class Found:
 
     @property
     def is_right(self) -> bool:
-        """Say whether the mail box is blamed and nothing else."""
+        """Say whether the mail box is blamed alone, or nothing where nothing is wrong."""
         titles = [change["title"] for change in self.told["changes"]]
+        if not self.wrong:
+            return self.told["verdict"] == "none"
         return self.told["verdict"] == "data" and len(titles) == 1 and "source mail" in titles[0]
+
+    @property
+    def is_wrong(self) -> bool:
+        """Say whether what is said is not so; one that cannot tell says nothing."""
+        return self.told["verdict"] != "cannot_tell" and not self.is_right
 
     @property
     def precision(self) -> float:

@@ -712,6 +712,7 @@ class Api:
             "bisections.bisect": clinic | {"good": "1", "bad": "1", "metric": "accuracy"},
             "annotators.invite": clinic | {"name": "mia"},
             "annotators.change_pool": clinic | {"pool": "doctors"},
+            "suites.put": clinic | {"suites": {"behaviour": ["typos"]}},
             "questions.set_label_schema": clinic | {"label_schema": labels},
         }
 
