@@ -17,7 +17,7 @@ from retrain.examination import answer_all
 from retrain.frame import encode_answer, encode_prompt
 from retrain.generate import LanguageModel
 from retrain.lora import train
-from retrain.suites import general_cases
+from retrain.suites import general_cases, general_questions
 from retrain.types import Case, Example, Kind, Message, TrainingSpec
 from service.demo import enquiries
 from service.settings import Settings
@@ -51,7 +51,7 @@ def measure(repetitions: Repetitions) -> Report:
         "choose, labels behind one prompt": _rate(lambda: model.score_labels(asked, LABELS), len(asked)),
         "choose, each label for itself": _rate(lambda: _likelihoods(plain, tokenizer, prompts[:FEW]), FEW),
     }
-    cases = [*_cases(repetitions.exam_cases), *general_cases()]
+    cases = [*_cases(repetitions.exam_cases), *general_cases(general_questions())]
     with TemporaryDirectory() as folder:
         model.add_adapter("sha256:new", _adapter(base, Path(folder)))
     adapters = {"champion": None, "challenger": "sha256:new"}
