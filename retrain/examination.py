@@ -31,6 +31,7 @@ SAID_BESIDE = {
 }
 MAX_NEW_TOKENS = {"contains": 16}
 USUAL_NEW_TOKENS = 96
+PORTION = 240  # of cases, between two looks at how far it is
 NAMED = 3
 
 Answers = Mapping[str, Mapping[str, Answer]]
@@ -118,16 +119,27 @@ def answer_all(
     labels: Sequence[str],
     *,
     heard: Mapping[str | None, Mapping[str, Answer]] = MappingProxyType({}),
+    only: Mapping[str, Sequence[Case]] = MappingProxyType({}),
     report: Callable[..., None],
 ) -> Answers:
-    """Ask each model every case once, the base under None; what an adapter was heard to say is not asked again."""
+    """Ask each model every case once, the base under None; what an adapter was heard to say is not asked again.
+
+    A model that `only` names is asked those cases alone, unless it is the same as one that is asked all.
+    """
     unique = list({case.key: case for case in cases}.values())
+    asked = {adapter: list(only.get(who, unique)) for who, adapter in adapters.items()}
+    asked |= {adapter: unique for who, adapter in adapters.items() if who not in only}
     said = dict(heard)
-    for done, (who, adapter) in enumerate(adapters.items()):
-        report(step=done, steps=len(adapters), asking=who, cases=len(unique))
+    step, steps = 0, sum(len(own) for adapter, own in asked.items() if adapter not in said)
+    for who, adapter in adapters.items():
+        report(step=step, steps=steps, asking=who)
         if adapter not in said:
+            said[adapter] = own = dict[str, Answer]()
             with model.using(adapter):
-                said[adapter] = ask(model, unique, labels)
+                for answers in _in_portions(model, asked[adapter], labels):
+                    own |= answers
+                    step += len(answers)
+                    report(step=step, steps=steps, asking=who)
     return {who: said[adapter] for who, adapter in adapters.items()}
 
 
@@ -161,15 +173,27 @@ def ask(model: Model, cases: Sequence[Case], labels: Sequence[str]) -> dict[str,
     Raises:
         MetricFailed: a label's likelihood is no number; the case is named.
     """
-    chosen = [case for case in cases if case.is_labelled and labels]
-    likelihoods = model.score_labels([case.messages for case in chosen], labels) if chosen else []
-    answers = {case.key: _likeliest(case, row, labels) for case, row in zip(chosen, likelihoods, strict=True)}
-    written = [case for case in cases if case.key not in answers]
+    return {key: one for answers in _in_portions(model, cases, labels) for key, one in answers.items()}
+
+
+def _in_portions(model: Model, cases: Sequence[Case], labels: Sequence[str]) -> Iterator[dict[str, Answer]]:
+    """Yield answers a few batches at a time, so that somebody who waits sees how far it is; long cases come first."""
+    ordered = sorted(cases, key=lambda case: -sum(len(turn.content) for turn in case.messages))
+    chosen = [case for case in ordered if case.is_labelled and labels]
+    for portion in _parted(chosen):
+        likelihoods = model.score_labels([case.messages for case in portion], labels)
+        yield {
+            case.key: _likeliest(case, row, labels) for case, row in zip(portion, likelihoods, strict=True)
+        }
+    written = [case for case in ordered if not (case.is_labelled and labels)]
     for tokens in sorted({_tokens(case) for case in written}):
-        asked = [case for case in written if _tokens(case) == tokens]
-        said = model.answer([case.messages for case in asked], max_new_tokens=tokens)
-        answers |= {case.key: Answer(text) for case, text in zip(asked, said, strict=True)}
-    return answers
+        for portion in _parted([case for case in written if _tokens(case) == tokens]):
+            said = model.answer([case.messages for case in portion], max_new_tokens=tokens)
+            yield {case.key: Answer(text) for case, text in zip(portion, said, strict=True)}
+
+
+def _parted(cases: Sequence[Case]) -> Iterator[Sequence[Case]]:
+    return (cases[start : start + PORTION] for start in range(0, len(cases), PORTION))
 
 
 def _likeliest(case: Case, likelihoods: Sequence[float], labels: Sequence[str]) -> Answer:

@@ -19,8 +19,8 @@ from retrain.errors import WrongBaseModel
 from retrain.frame import encode_answer, encode_prompt, end_of_turn
 from retrain.types import Message
 
-BATCH_TOKENS = 2048
-MAX_BATCH = 48
+BATCH_TOKENS = 4096
+MAX_BATCH = 96
 
 
 class LanguageModel:
@@ -108,9 +108,12 @@ class LanguageModel:
             encode_prompt(self._tokenizer, messages, self._system_prompt) for messages in conversations
         ]
         answers = [""] * len(prompts)
+        shared = _shared_beginning(prompts)
         with self._lock, torch.inference_mode():
+            cache = self._read(prompts[0][:shared]) if shared else None
             for batch in _batches(prompts, extra_tokens=max_new_tokens):
-                for index, text in zip(batch, self._generate(batch, prompts, max_new_tokens), strict=True):
+                asked = [prompts[index] for index in batch]
+                for index, text in zip(batch, self._generate(asked, cache, max_new_tokens), strict=True):
                     answers[index] = text
         return answers
 
@@ -149,11 +152,15 @@ class LanguageModel:
                 tuner.enable_adapter_layers()
         self._used = name
 
-    def _generate(self, batch: list[int], prompts: list[list[int]], max_new_tokens: int) -> list[str]:
-        width = max(len(prompts[index]) for index in batch)
+    def _generate(self, prompts: list[list[int]], beginning: Cache | None, max_new_tokens: int) -> list[str]:
+        """Write behind prompts, whose beginning is read already where there is one; rows are padded behind it."""
+        cache, past = _repeated(beginning, len(prompts))
+        width = max(map(len, prompts))
         pad = int(self._tokenizer.pad_token_id)
-        ids = torch.tensor([[pad] * (width - len(prompts[i])) + prompts[i] for i in batch])
-        mask = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in batch])
+        ids = torch.tensor([[*one[:past], *[pad] * (width - len(one)), *one[past:]] for one in prompts])
+        mask = torch.ones_like(ids)
+        for row, one in enumerate(prompts):
+            mask[row, past : past + width - len(one)] = 0
         settings = GenerationConfig(
             do_sample=False,
             max_new_tokens=max_new_tokens,
@@ -164,6 +171,7 @@ class LanguageModel:
         output = model.generate(
             input_ids=ids.to(self._model.device),
             attention_mask=mask.to(self._model.device),
+            past_key_values=cache,
             generation_config=settings,
         )
         texts: list[str] = self._tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
@@ -179,11 +187,7 @@ class LanguageModel:
         self, prompts: list[list[int]], trie: "LabelTrie", beginning: Cache | None
     ) -> list[list[float]]:
         """Run the rest of each prompt once, all labels behind it, each label blind to the others."""
-        cache = copy.deepcopy(beginning)
-        past = 0
-        if cache is not None:
-            past = cache.get_seq_length()
-            cache.batch_repeat_interleave(len(prompts))
+        cache, past = _repeated(beginning, len(prompts))
         width = max(map(len, prompts))
         ids = torch.tensor([[*prompt, *[0] * (width - len(prompt)), *trie.tokens] for prompt in prompts])
         lengths = torch.tensor([[len(prompt)] for prompt in prompts])
@@ -253,6 +257,15 @@ def check_base(adapter: Path, base_sha256: str) -> None:
         raise WrongBaseModel(f"{adapter} does not say which base model it belongs to") from error
     if trained_on != base_sha256:
         raise WrongBaseModel(f"{adapter} was trained on {trained_on}, not on {base_sha256}")
+
+
+def _repeated(beginning: Cache | None, n: int) -> tuple[Cache | None, int]:
+    """Return a copy of what was read, for so many rows, and its length in tokens."""
+    if beginning is None:
+        return None, 0
+    cache = copy.deepcopy(beginning)
+    cache.batch_repeat_interleave(n)
+    return cache, cache.get_seq_length()
 
 
 def _batches(prompts: Sequence[Sequence[int]], *, extra_tokens: int) -> Iterator[list[int]]:

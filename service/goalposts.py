@@ -17,6 +17,7 @@ from service.errors import CriteriaMissing, Invalid, SamePerson
 from service.tables import Document, DocumentKind, Evaluation, ModelState, ModelVersion, Project, User
 
 FLAGGED, PROPOSED_FROM = "flagged", "proposed_from"  # fields of a suites document
+SUITE_FIELDS = {"behaviour", "own", "known", PROPOSED_FROM}  # what people write in it
 
 
 def set_criteria(
@@ -61,8 +62,7 @@ def set_suites(
     """
     wanted = content.get("behaviour", []) if isinstance(content, dict) else None
     own = content.get("own", []) if isinstance(content, dict) else None
-    fields = {"behaviour", "own", "known", PROPOSED_FROM}
-    if not isinstance(wanted, list) or not isinstance(own, list) or content.keys() - fields:
+    if not isinstance(wanted, list) or not isinstance(own, list) or content.keys() - SUITE_FIELDS:
         raise Invalid(
             'suites: an object with "behaviour", a list of names, "own", a list of suites, "known" and "proposed_from"'
         )

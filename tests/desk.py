@@ -81,10 +81,10 @@ class Parrot:
 class Desk:
     """A project whose settlements become sets."""
 
-    def __init__(self, runtime, kind: ProjectKind) -> None:
+    def __init__(self, runtime, kind: ProjectKind, *, labels: Sequence[str] = builders.LABELS) -> None:
         self.runtime, self.reviewer = runtime, Reviewer()
         with runtime.db.transaction() as session:
-            self.project = builders.add_project(session)
+            self.project = builders.add_project(session, labels=labels)
             self.project.kind = kind
             session.add(self.project)
             builders.add_criteria(session, self.project)

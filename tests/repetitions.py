@@ -25,13 +25,14 @@ class Repetitions:
     taught_seeds: int = 5  # six trainings each
     simulated: int = 200  # evaluations by people
     pasts: int = 8  # histories of each fault
+    spoiled_clinics: int = 0  # on SmolLM2
     scenario_seeds: int = 1  # on the tiny model
     real_questions: tuple[int, int] = (200, 400)  # to judge by and to learn from
     trials: int = 12  # of each search for settings
     killed_trainings: int = 2  # rounds, each in three ways
     trained_rows: int = 96  # by each way to train
     training_rounds: int = 1
-    exam_questions: int = 48
+    exam_questions: int = 96
     exam_cases: int = 1000
 
 
@@ -70,6 +71,7 @@ FULL = Repetitions(
     taught_seeds=20,
     simulated=2000,
     pasts=40,
+    spoiled_clinics=1,
     scenario_seeds=5,
     killed_trainings=167,
     trained_rows=192,

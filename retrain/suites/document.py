@@ -30,7 +30,8 @@ class Turn(_Part):
 class Item(_Part):
     """One sentence, or a template of many: `{city}` is any of the lexicon `city`, `{city.river}` a field of it.
 
-    `plain` is what an INV or DIR item varies; `about` is what the frame asks. What an item leaves out, its suite says.
+    `plain` is what an INV or DIR item varies; `about` is what the frame asks; `roles` say who is who, such as
+    `{"plaintiff": "{name}"}`, for `role_conflation`. What an item leaves out, its suite says.
     """
 
     said: str = Field(min_length=1)
@@ -41,6 +42,7 @@ class Item(_Part):
     accepted: list[str] = []
     forbidden: list[str] = []
     slices: dict[str, str] = {}
+    roles: dict[str, str] = {}
 
     def places(self) -> Iterator[tuple[str, str]]:
         """Yield the lexicons that it names, and their fields ("" for none), without the item's own words."""
@@ -53,6 +55,7 @@ class Item(_Part):
             *told,
             *self.accepted,
             *self.forbidden,
+            *self.roles.values(),
         ):
             yield from ((match[1], match[2] or "") for match in PLACE.finditer(text))
 

@@ -121,7 +121,8 @@ def _fill(item: Item, fills: Mapping[str, Fill]) -> Item:
     turns = [turn.model_copy(update={"content": put(turn.content)}) for turn in item.turns]
     texts = {name: put(getattr(item, name)) for name in ("said", "plain", "about", "expected")}
     words = {name: [put(word) for word in getattr(item, name)] for name in ("accepted", "forbidden")}
-    return item.model_copy(update={"turns": turns, **texts, **words})
+    roles = {role: put(name) for role, name in item.roles.items()}
+    return item.model_copy(update={"turns": turns, "roles": roles, **texts, **words})
 
 
 def _value(fill: Fill, name: str | None) -> str:
@@ -156,6 +157,7 @@ def _case(item: Item, document: SuiteDocument, *, has_labels: bool) -> tuple[Cas
         slices=item.slices,
         accepted=tuple(item.accepted or document.accepted),
         forbidden=tuple(item.forbidden or document.forbidden),
+        roles=item.roles,
     )
     if check == document.check:
         return case, None

@@ -1,19 +1,18 @@
 """Stage 6: judge a challenger against the champion on suites that nothing was trained on."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 from uuid import UUID
 
-import orjson
 import structlog
 from sqlmodel import Session, col, select
 
 from retrain import archive, gate
 from retrain.criteria import Criterion, Rules, read_criteria, read_rules
-from retrain.errors import BrokenArtifact, EmptySplit, MissingArtifact
+from retrain.errors import EmptySplit
 from retrain.examination import (
     REGRESSION,
     TEST,
@@ -24,22 +23,28 @@ from retrain.examination import (
     behaviour_suites,
     case_of,
     exam_of,
-    heard_in,
     known_of,
     known_to_base,
     report_of,
     scores,
     suite_answers,
 )
-from retrain.metrics.judged import Answer, Known
+from retrain.metrics.judged import Known
 from retrain.near_duplicates import text_of
 from retrain.suites import GENERAL, general_cases
 from retrain.suites.expansion import Suite
 from retrain.types import Case, Example, Split, canonical_json, content_hash, sha256_of
 from service import comparisons, projects, verdicts
 from service.answers import describe_evaluation, newest_evaluation
-from service.answers.consolidation import chain_of
-from service.answers.flagged import cases_of
+from service.answers.examinations import (
+    NOTHING,
+    About,
+    about_cases,
+    contaminated_rows,
+    earlier_evaluations,
+    flagged_rows,
+    heard_in_reports,
+)
 from service.answers.overview import Effort, effort
 from service.clock import utcnow
 from service.errors import CriteriaMissing, WrongState
@@ -48,7 +53,6 @@ from service.learning import environment, read_set
 from service.queue import Lease
 from service.runtime import Runtime
 from service.tables import (
-    AnnotationTask,
     Document,
     DocumentKind,
     Evaluation,
@@ -56,29 +60,12 @@ from service.tables import (
     ModelState,
     ModelVersion,
     Project,
-    Response,
     Score,
-    Settlement,
-    SplitAssignment,
     TrainingRun,
     TrainingSet,
-    TrainingSetExample,
 )
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class About:
-    """What the set, which holds content only, does not say of a case: its attributes, the context, and who is who."""
-
-    attributes: Mapping[str, str]
-    context: tuple[str, ...]
-    roles: Mapping[str, str]
-
-
-NOTHING = About({}, (), {})
-EXAMS_LOOKED_AT = 20
 
 
 class Examiner(Protocol):
@@ -179,9 +166,9 @@ def _asked(session: Session, evaluation_id: UUID) -> Asked:
         suite=suite,
         sets=sets,
         labels=projects.labels_to_choose(session, project.id),
-        about=_about(session, project.id, roles=suite.content.get("known", {}).get("roles", [])),
-        contaminated=_contaminated(session, sets[0], (champion, challenger)),
-        flagged=_flagged(session, sets[0], suite.content),
+        about=about_cases(session, project.id, roles=suite.content.get("known", {}).get("roles", [])),
+        contaminated=contaminated_rows(session, sets[0], (champion, challenger)),
+        flagged=flagged_rows(session, sets[0], suite.content),
         people=people,
     )
 
@@ -210,8 +197,19 @@ def _examine(runtime: Runtime, lease: Lease, examiner: Examiner, asked: Asked) -
         asked.labels,
         answered_by=[archive.sha256(), environment(runtime.settings)],
     )
-    heard = _heard(runtime, lease, asked, exam, cases)
-    answers = answer_all(model, asked.adapters, cases, asked.labels, heard=heard, report=lease.report)
+    with lease.transaction() as session:
+        earlier = earlier_evaluations(session, asked.project.id, exam)
+    heard = heard_in_reports(runtime.artifacts, earlier, cases)
+    # Of the base model only what can be forgotten is wanted.
+    answers = answer_all(
+        model,
+        asked.adapters,
+        cases,
+        asked.labels,
+        heard=heard,
+        only={"base": suites[GENERAL].cases},
+        report=lease.report,
+    )
     general = known_to_base(suites[GENERAL].cases, answers["base"])
     suites[GENERAL] = replace(suites[GENERAL], cases=general)
     everything = [*suites.values(), *behaviour]
@@ -226,37 +224,6 @@ def _examine(runtime: Runtime, lease: Lease, examiner: Examiner, asked: Asked) -
     people = asked.people
     judged = gate.with_effort(judged, rules, validating=people.validation, spent=people.total)
     return Examined(everything, answers, criteria, known, judged, exam)
-
-
-def _heard(
-    runtime: Runtime, lease: Lease, asked: Asked, exam: str, cases: Sequence[Case]
-) -> dict[str | None, Mapping[str, Answer]]:
-    """Return what the adapters answered to the very same exam before, as the champion did to each challenger's."""
-    with lease.transaction() as session:
-        earlier = session.exec(
-            select(Evaluation)
-            .where(Evaluation.project_id == asked.project.id, col(Evaluation.report).is_not(None))
-            .order_by(col(Evaluation.id).desc())
-            .limit(EXAMS_LOOKED_AT)
-        ).all()
-    heard: dict[str | None, Mapping[str, Answer]] = {}
-    for one in earlier:
-        if one.hashes.get("exam") != exam or one.report is None:
-            continue
-        try:
-            told = orjson.loads(runtime.artifacts.get_bytes(one.report))
-        except (MissingArtifact, BrokenArtifact):
-            continue  # then they are asked again
-        of_it = {
-            "base": None,
-            "champion": one.hashes["champion"] or None,
-            "challenger": one.hashes["adapter"],
-        }
-        for who, adapter in of_it.items():
-            said = heard_in(told, who, cases) if adapter not in heard else None
-            if said is not None:
-                heard[adapter] = said
-    return heard
 
 
 def _hashes(asked: Asked, examined: Examined) -> dict[str, str]:
@@ -359,52 +326,6 @@ def _sets_until(session: Session, set_id: UUID) -> list[TrainingSet]:
     return list(session.exec(older.order_by(col(TrainingSet.version).desc())))
 
 
-def _about(session: Session, project_id: UUID, *, roles: Collection[str]) -> dict[str, About]:
-    """Return, by content hash, what a set does not hold; attributes that say who is who tell no results apart."""
-    rows = session.exec(
-        select(TrainingSetExample.content_sha256, Response.attributes, Response.context)
-        .join(Settlement, col(TrainingSetExample.settlement_id) == Settlement.id)
-        .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
-        .join(Response, col(AnnotationTask.response_id) == Response.id)
-        .where(Settlement.project_id == project_id)
-        .where(col(TrainingSetExample.split).in_((Split.TEST, Split.REGRESSION)))
-    )
-    return {
-        name: About(
-            {key: value for key, value in attributes.items() if key not in roles},
-            tuple(passage["text"] for passage in context),
-            {key: value for key, value in attributes.items() if key in roles and value.strip()},
-        )
-        for name, attributes, context in rows
-    }
-
-
-def _contaminated(session: Session, training_set: TrainingSet, models: Iterable[ModelVersion]) -> set[str]:
-    """Return the contents of the test rows in whose group is one that a model learned before the group met the test."""
-    met = select(SplitAssignment.id).where(
-        SplitAssignment.project_id == training_set.project_id, col(SplitAssignment.is_contaminated)
-    )
-    if session.exec(met.limit(1)).first() is None:
-        return set()
-    runs = {one.training_run_id for model in models for one in chain_of(session, model)}
-    taught = (
-        select(TrainingSetExample.settlement_id)
-        .join(TrainingRun, col(TrainingRun.training_set_id) == TrainingSetExample.training_set_id)
-        .where(col(TrainingRun.id).in_(runs - {None}), TrainingSetExample.split == Split.TRAIN)
-    )
-    learned = {str(key) for key in session.exec(taught)}
-    # Of near-equal rows only one stands in the set.
-    twins = (why for key, why in training_set.dropped.items() if key in learned)
-    learned.update(why.removeprefix("duplicate of ") for why in twins)
-    test = session.exec(
-        select(TrainingSetExample).where(
-            TrainingSetExample.training_set_id == training_set.id, TrainingSetExample.split == Split.TEST
-        )
-    ).all()
-    groups = {row.group_name for row in test if str(row.settlement_id) in learned}
-    return {row.content_sha256 for row in test if row.group_name in groups}
-
-
 def _suites(runtime: Runtime, examiner: Examiner, asked: Asked) -> dict[str, Suite]:
     """Return the newest test split, every earlier one that differs from it, resolved flags and the general suite.
 
@@ -434,18 +355,6 @@ def _suites(runtime: Runtime, examiner: Examiner, asked: Asked) -> dict[str, Sui
         name: Suite(name, TITLES.get(name, name), "", [replace(case, suite=name) for case in cases])
         for name, cases in found.items()
     }
-
-
-def _flagged(session: Session, training_set: TrainingSet, suite: Mapping[str, Any]) -> dict[str, set[str]]:
-    """Return, by reason, which rows of a set are cases of the suite of flags with it, by content hash."""
-    rows = {
-        reason: select(TrainingSetExample.content_sha256).where(
-            TrainingSetExample.training_set_id == training_set.id,
-            col(TrainingSetExample.settlement_id).in_(keys),
-        )
-        for reason, keys in cases_of(session, suite).items()
-    }
-    return {reason: set(session.exec(of_reason)) for reason, of_reason in rows.items()}
 
 
 def _of_reasons(flagged: Mapping[str, set[str]], suites: Mapping[str, Suite]) -> Iterator[Suite]:

@@ -40,6 +40,7 @@ from service.web.api import (
     serving,
     signals,
     status,
+    suites,
     tunings,
 )
 from service.web.auth import Access, note_use
@@ -117,6 +118,7 @@ def create_app(runtime: Runtime) -> Flask:
         annotators.bp,
         corpus.bp,
         quarantines.bp,
+        suites.bp,
         lineage.bp,
         bisections.bp,
         tunings.bp,

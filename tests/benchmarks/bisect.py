@@ -1,10 +1,11 @@
-"""How well a search names what made a model worse: 40 histories on seeds that nothing was fixed on."""
+"""How well a search names what made a model worse: 40 histories on seeds that nothing was fixed on, and a clinic."""
 
 from collections.abc import Iterable
 
 from retrain.bisect.finding import Finding, Verdict
 from retrain.bisect.rules import Rules
 from retrain.bisect.search import find
+from tests.benchmarks import spoiled
 from tests.benchmarks.report import Aim, Report
 from tests.repetitions import Repetitions
 from tests.scenarios.flags import hidden_found
@@ -14,21 +15,26 @@ FLAG_SEEDS = 5
 
 
 def measure(repetitions: Repetitions) -> Report:
-    """Search every history, then rank flags by what they are worth."""
+    """Search every history, rank flags by what they are worth, and with `--full` bisect SmolLM2."""
     pasts = [past(fault, UNSEEN + seed) for fault in Fault for seed in range(repetitions.pasts)]
     found = [(one, find(one.history, one.train, harm=one.harm)) for one in pasts]
     precisions = [precision(one, finding) for one, finding in found if one.wrong and finding.causes]
     over = [finding.cost.configurations - Rules().allowed(len(one.history.changes)) for one, finding in found]
     lowest = min(hidden_found(UNSEEN + seed) for seed in range(FLAG_SEEDS))
     right = sum(is_right(one, finding) for one, finding in found) / len(found)
+    clinics = [spoiled.search() for _ in range(repetitions.spoiled_clinics)]
     return Report(
         columns=("fault", "right", "blamed wrongly", "cannot tell", "configurations", "most", "trainings"),
-        rows=[_row(fault, [pair for pair in found if pair[0].fault is fault]) for fault in Fault],
+        rows=[
+            *(_row(fault, [pair for pair in found if pair[0].fault is fault]) for fault in Fault),
+            *(row for pair in clinics for row in map(_row_of_clinic, ("poisoned batch", "nothing"), pair)),
+        ],
         figures={
             "histories": len(found),
             "trainings": sum(finding.cost.trainings for _, finding in found),
             "mean_configurations": round(sum(one.cost.configurations for _, one in found) / len(found), 2),
             "mean_row_precision": round(sum(precisions) / len(precisions), 3),
+            "smollm2_cpu_s": round(sum(one.cpu for pair in clinics for one in pair)),
         },
         aims={
             "right": Aim(aim=0.95, got=round(right, 3), at_least=True),
@@ -36,6 +42,7 @@ def measure(repetitions: Repetitions) -> Report:
             "configurations_over_2_log2_n_and_4": Aim(aim=0, got=max(over)),
             "lowest_row_precision_of_20": Aim(aim=0.8, got=round(min(precisions), 3), at_least=True),
             "valuable_flags_of_10_in_30": Aim(aim=8, got=lowest, at_least=True),
+            **{name: aim for pair in clinics for name, aim in _aims_of_clinic(*pair)},
         },
     )
 
@@ -52,3 +59,22 @@ def _row(fault: Fault, found: Iterable[tuple[Past, Finding]]) -> tuple[object, .
         max(configurations),
         f"{sum(finding.cost.trainings for _, finding in pairs) / len(pairs):.1f}",
     )
+
+
+def _row_of_clinic(fault: str, found: spoiled.Found) -> tuple[object, ...]:
+    cost = found.told["cost"]
+    return (
+        f"SmolLM2, {fault}",
+        f"{int(found.is_right)} of 1",
+        int(found.is_wrong),
+        int(found.told["verdict"] == "cannot_tell"),
+        cost["configurations"],
+        cost["configurations"],
+        cost["trainings"],
+    )
+
+
+def _aims_of_clinic(found: spoiled.Found, sound: spoiled.Found) -> Iterable[tuple[str, Aim]]:
+    yield "smollm2_right", Aim(aim=1, got=int(found.is_right), at_least=True)
+    yield "smollm2_row_precision_of_20", Aim(aim=0.8, got=round(found.precision, 3), at_least=True)
+    yield "smollm2_sound_ones_blamed", Aim(aim=0, got=len(sound.told["changes"]))

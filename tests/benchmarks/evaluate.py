@@ -1,5 +1,6 @@
 """How fast SmolLM2 sits an exam: in batches and one by one, labels behind one reading of a prompt and by themselves."""
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from retrain.examination import answer_all
 from retrain.frame import encode_answer, encode_prompt
 from retrain.generate import LanguageModel
 from retrain.lora import train
-from retrain.suites import general_cases
+from retrain.suites import general_cases, general_questions
 from retrain.types import Case, Example, Kind, Message, TrainingSpec
 from service.demo import enquiries
 from service.settings import Settings
@@ -26,6 +27,7 @@ from tests.repetitions import Repetitions
 TOKENS = 32
 FEW = 8  # of what is slow
 LABELS = enquiries.departments()
+NO_RIVAL = "no figure: it is not among what tests install"
 
 
 @dataclass(slots=True)
@@ -49,23 +51,27 @@ def measure(repetitions: Repetitions) -> Report:
         "choose, labels behind one prompt": _rate(lambda: model.score_labels(asked, LABELS), len(asked)),
         "choose, each label for itself": _rate(lambda: _likelihoods(plain, tokenizer, prompts[:FEW]), FEW),
     }
-    cases = [*_cases(repetitions.exam_cases), *general_cases()]
+    cases = [*_cases(repetitions.exam_cases), *general_cases(general_questions())]
     with TemporaryDirectory() as folder:
         model.add_adapter("sha256:new", _adapter(base, Path(folder)))
     adapters = {"champion": None, "challenger": "sha256:new"}
     with _spent() as exam:
-        answer_all(model, adapters, cases, LABELS, report=lambda **_: None)
+        answer_all(model, adapters, cases, LABELS, report=_tell)
     written = round(rates["write, in batches"] / rates["write, by generate one by one"], 1)
     chosen = round(rates["choose, labels behind one prompt"] / rates["choose, each label for itself"], 1)
     return Report(
         columns=("asked to", "questions a CPU second"),
-        rows=[(name, f"{rate:.2f}") for name, rate in rates.items()],
+        rows=[
+            *((name, f"{rate:.2f}") for name, rate in rates.items()),
+            ("the same, by lm-eval", NO_RIVAL),
+        ],
         figures={
             "questions": len(asked),
             "labels": len(LABELS),
             "cases_of_the_exam": len(cases),
             "exam_cpu_s": round(exam.cpu),
             "exam_s": round(exam.wall),
+            "threads": torch.get_num_threads(),
         },
         ratios={"write": written, "choose": chosen},
         aims={
@@ -73,6 +79,10 @@ def measure(repetitions: Repetitions) -> Report:
             "exam_of_two_models_s": Aim(aim=600, got=round(exam.wall)),
         },
     )
+
+
+def _tell(*, step: int, steps: int, asking: str) -> None:
+    sys.stderr.write(f"{asking}: {step} of {steps} answers\n")
 
 
 def _rate(act: Callable[[], object], count: int) -> float:

@@ -34,7 +34,7 @@ def measure(repetitions: Repetitions, data: str = "") -> Report:
         bank = Bank(
             runtime, create_app(runtime).test_client(), partial(do_all_due, runtime), tested + flagged
         )
-        with patch("service.jobs.labelling.connect", lambda runtime, tool: bank.connector):
+        with patch("service.jobs.labelling.connect", lambda *_: bank.connector):
             bank.have_judged(tested)
             bank.have_corrected(flagged)
             judged = bank.learn(**OPTIONS)

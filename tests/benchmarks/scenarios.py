@@ -11,7 +11,7 @@ from time import process_time
 from service.settings import Settings
 from tests.benchmarks.report import Aim, Report
 from tests.repetitions import Repetitions
-from tests.scenarios.catalogue import ELSEWHERE, SCENARIOS, UNSEEN, Line, lines, missed
+from tests.scenarios.catalogue import ELSEWHERE, SCENARIOS, UNSEEN, Line, Scenario, lines, missed
 from tests.scenarios.court import base, is_as_committed
 from tests.scenarios.taught import Learner
 
@@ -28,11 +28,7 @@ def measure(repetitions: Repetitions, out: str = "") -> Report:
         for scenario in SCENARIOS
         for model in scenario.models
         for seed in range(UNSEEN, UNSEEN + (repetitions.scenario_seeds if model == "tiny" else 1))
-        for learner in [Learner(model, cache, CASES[model])]
-        for line in [
-            *lines(scenario, model, scenario.run(seed, learner)),
-            *_of_control(missed(scenario, model, scenario.control(seed, learner))),
-        ]
+        for line in _found(scenario, seed, Learner(model, cache, CASES[model]))
     ]
     page = Path(out or mkdtemp(prefix="errata-scenarios-")) / "scenarios.html"
     page.parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +46,19 @@ def measure(repetitions: Repetitions, out: str = "") -> Report:
         },
         aims={name: Aim(aim=1, got=int(holds), at_least=True) for name, holds in held.items()},
     )
+
+
+def _found(scenario: Scenario, seed: int, learner: Learner) -> list[Line]:
+    begun = process_time()
+    found = [
+        *lines(scenario, learner.name, scenario.run(seed, learner)),
+        *_of_control(missed(scenario, learner.name, scenario.control(seed, learner))),
+    ]
+    held, took = sum(line.holds for line in found), process_time() - begun
+    sys.stderr.write(
+        f"{scenario.name}, {learner.name}, seed {seed}: {held} of {len(found)} hold, {took:.0f} CPU s\n"
+    )
+    return found
 
 
 def _of_control(found: Sequence[Line]) -> Iterator[Line]:

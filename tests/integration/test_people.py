@@ -733,6 +733,7 @@ class Api:
             "annotators.change_pool": clinic | {"pool": "doctors"},
             "annotators.answer": {"answer": "!"},
             "reports.report": clinic | {"question": "x", "complaint": "y", "channel": "phone"},
+            "suites.put": clinic | {"suites": {"behaviour": ["typos"]}},
             "questions.set_label_schema": clinic | {"label_schema": labels},
         }
 

@@ -6,7 +6,8 @@ from retrain.errors import WrongSuite
 from retrain.suites import GENERAL
 from service import goalposts, projects
 from service.errors import Invalid
-from service.tables import DocumentKind
+from service.tables import DocumentKind, Role
+from service.web.app import create_app
 from tests import builders
 
 OWN = {
@@ -56,3 +57,24 @@ def test_what_cannot_be_read_is_refused_and_nothing_changes(desk, content, error
     with pytest.raises(error, match=said):
         goalposts.set_suites(session, project, content, actor="olga")
     assert projects.current(session, project.id, DocumentKind.SUITE).version == 1
+
+
+def test_the_api_tells_and_sets_them_and_takes_back_what_it_told(runtime):
+    with runtime.db.transaction() as session:
+        builders.add_project(session)
+        _, token = builders.add_person(session, Role.OPERATOR)
+        _, reader = builders.add_person(session, Role.AUDITOR)
+    client = create_app(runtime).test_client()
+
+    def post(suites, by=token):
+        headers = {"Authorization": f"Bearer {by}"}
+        return client.post("/v1/suites", json={"project": "clinic", "suites": suites}, headers=headers)
+
+    assert post({"behaviour": ["typos", "ours"], "own": [OWN]}).status_code == 201
+    told = client.get("/v1/suites?project=clinic", headers={"Authorization": f"Bearer {reader}"}).json
+    assert (told["version"], told["suites"]) == (2, {"behaviour": ["ours", "typos"], "own": [OWN]})
+    assert "sarcasm" in {one["name"] for one in told["bundled"]}
+    assert post(told["suites"]).json["sha256"] == told["sha256"]
+    wrong = post({"behaviour": ["typoes"]})
+    assert (wrong.status_code, wrong.json["code"]) == (409, "wrong_suite")
+    assert post({}, by=reader).status_code == 403

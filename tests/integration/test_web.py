@@ -104,6 +104,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "serving.add": {"project": "clinic", "kind": "directory", "place": "memory://adapters"},
     "rights.erase": {"project": "clinic", "subject": "pat"},
     "rights.export": {"project": "clinic", "subject": "pat"},
+    "suites.put": {"project": "clinic", "suites": {"behaviour": ["typos"]}},
     "quarantines.impose": {"project": "clinic", "subject": "pat", "reason": "known"},
     "bisections.bisect": {"project": "clinic", "good": "1", "bad": "1", "metric": "accuracy"},
     "tunings.tune": {"project": "clinic"},

@@ -2,7 +2,8 @@
 
 A scenario runs on a model, returns figures between limits, and holds if the worse limit of each is past its threshold
 in `thresholds.json`, while the control misses those that it is to miss. Thresholds were set once by a first
-honest run, on seed 0, and are not moved to make a run hold; runs use seeds from `UNSEEN` on.
+honest run, on seed 0 (of SmolLM2 with 100 cases), with a margin beyond the worse limit, and are not moved to make a
+run hold; runs use seeds from `UNSEEN` on.
 """
 
 import json
@@ -17,6 +18,7 @@ from tests.scenarios.figures import Figures
 from tests.scenarios.taught import Learner
 
 UNSEEN = 10
+BOTH = ("tiny", "smollm2")
 THRESHOLDS: Mapping[str, Mapping[str, Any]] = json.loads(
     Path(__file__).with_name("thresholds.json").read_text()
 )
@@ -59,6 +61,7 @@ SCENARIOS = (
         "corrections stop a clerk from confusing plaintiff and defendant, and reversed ones are refused",
         correcting.conflation,
         correcting.reversed_conflation,
+        models=BOTH,
     ),
     Scenario(
         "three-cycles",
@@ -71,6 +74,7 @@ SCENARIOS = (
         "with replay corrections cost nothing of what was right; without, nearly all of it",
         correcting.forgetting,
         correcting.forgetting_without_replay,
+        # SmolLM2 loses nothing of this without replay either: of 95 briefs one.
     ),
     Scenario(
         "triage",
@@ -89,6 +93,7 @@ SCENARIOS = (
         "a model that is perfect on plain words falls apart on sarcasm, until flags of it are corrected",
         judging.sarcasm,
         judging.sarcasm_uncorrected,
+        models=BOTH,
     ),
     Scenario(
         "bias",

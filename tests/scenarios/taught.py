@@ -1,11 +1,14 @@
 """Teaches a small model rows, by the training that the service does, and hears what it answers."""
 
+import atexit
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import numpy as np
@@ -30,7 +33,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "smollm2": {"rank": 8, "alpha": 16, "learning_rate": 1e-3, "batch_size": 8},
 }
 
-_HEARD: dict[bytes, list[Judged]] = {}
+_HEARD: dict[str, list[Judged]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,7 @@ def hear(
 
     A scenario and its control often begin alike; what was heard once in a process is not trained again.
     """
-    told = [base.sha256, [asdict(one) for one in (*rows, *cases)], labels, seed, settings]
-    key = sha256(repr(told).encode()).digest()
+    key = _name_of([base.sha256, [asdict(one) for one in (*rows, *cases)], labels, seed, settings])
     if key not in _HEARD:
         _HEARD[key] = _hear(base, rows, cases, labels, seed=seed, **settings)
     return _HEARD[key]
@@ -128,9 +130,24 @@ def watched(
 
 
 def _teach(model: LanguageModel, base: BaseModel, rows: Sequence[Example], **settings: Any) -> None:
-    with TemporaryDirectory() as name:
-        said = {"probe": (), "report": lambda _: None, "is_cancelled": lambda: False}
-        model.add_adapter("taught", _train(base, rows, Path(name), **said, **settings))
+    """Put on what such rows teach; what scenarios of several seeds begin with is trained once in a process."""
+    folder = _kept() / _name_of([base.sha256, [asdict(one) for one in rows], settings])
+    if not folder.exists():
+        with TemporaryDirectory() as name:
+            said = {"probe": (), "report": lambda _: None, "is_cancelled": lambda: False}
+            _train(base, rows, Path(name), **said, **settings).rename(folder)
+    model.add_adapter("taught", folder)
+
+
+@cache
+def _kept() -> Path:
+    folder = Path(mkdtemp(prefix="errata-taught-"))
+    atexit.register(rmtree, folder)
+    return folder
+
+
+def _name_of(told: Any) -> str:
+    return sha256(repr(told).encode()).hexdigest()
 
 
 def _train(

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from retrain import examination
 from retrain.criteria import Criterion
 from retrain.errors import MetricFailed, WrongSuite
 from retrain.evidence import Role
@@ -87,7 +88,32 @@ def test_equal_adapters_are_asked_once_and_no_case_twice():
     )
     assert model.asked == [2, 2]
     assert answers["base"] is answers["champion"]
-    assert [each["asking"] for each in told] == list(adapters)
+    assert list(dict.fromkeys(each["asking"] for each in told)) == list(adapters)
+
+
+def test_somebody_who_waits_sees_how_far_it_is(monkeypatch):
+    monkeypatch.setattr(examination, "PORTION", 1)
+    told = []
+    answer_all(
+        Model(),
+        {"champion": None, "challenger": "sha256:1"},
+        TEST,
+        [],
+        report=lambda **facts: told.append(facts),
+    )
+    assert [each["step"] for each in told] == [0, 1, 2, 2, 3, 4]
+    assert {each["steps"] for each in told} == {4}
+
+
+@pytest.mark.parametrize(("champion", "asked"), [("sha256:2", [1, 2, 2]), (None, [2, 2])])
+def test_a_base_that_is_not_judged_is_asked_no_more_than_what_it_may_forget(champion, asked):
+    model = Model()
+    adapters = {"base": None, "champion": champion, "challenger": "sha256:1"}
+    answers = answer_all(model, adapters, TEST, ["billing"], only={"base": TEST[:1]}, report=lambda **_: None)
+    assert model.asked == asked
+    assert {who: len(said) for who, said in answers.items()} == dict(
+        zip(adapters, [asked[0], 2, 2], strict=True)
+    )
 
 
 def test_what_was_heard_to_the_same_exam_is_not_asked_again_and_is_the_same():

@@ -11,7 +11,7 @@ import torch
 from retrain import generate
 from retrain.base_models import BaseModel, load
 from retrain.errors import WrongBaseModel
-from retrain.frame import encode_example
+from retrain.frame import encode_example, encode_prompt, end_of_turn
 from retrain.generate import LanguageModel
 from retrain.types import Message, TrainedAdapter
 from tests.unit.retrain.conftest import SAID, SYSTEM_PROMPT, toy_rows
@@ -51,6 +51,24 @@ def naive_scores(base: BaseModel, messages: list[Message]) -> list[float]:
             chances = model.float()(torch.tensor([ids])).logits[0, start - 1 : -1].log_softmax(-1)
         scores.append(float(chances.gather(1, torch.tensor(ids[start:])[:, None]).sum()))
     return scores
+
+
+def naive_answer(base: BaseModel, messages: list[Message], n_tokens: int) -> str:
+    """Take the likeliest token again and again, by a forward pass over all that stands there."""
+    model, tokenizer = load(base.directory)
+    ids = encode_prompt(tokenizer, messages, SYSTEM_PROMPT)
+    start = len(ids)
+    for _ in range(n_tokens):
+        with torch.inference_mode():
+            ids.append(int(model.float()(torch.tensor([ids])).logits[0, -1].argmax()))
+        if ids[-1] in (end_of_turn(tokenizer), tokenizer.eos_token_id):
+            break
+    return tokenizer.decode(ids[start:], skip_special_tokens=True).strip()
+
+
+def test_answers_equal_those_of_single_forward_passes(tiny: BaseModel, exact: LanguageModel):
+    asked = [[*ASKED[0], Message("assistant", "Why?"), *ASKED[1]], *ASKED[:2]]
+    assert exact.answer(asked, max_new_tokens=12) == [naive_answer(tiny, one, 12) for one in asked]
 
 
 def test_label_scores_equal_those_of_single_forward_passes(tiny: BaseModel, exact: LanguageModel):

@@ -8,6 +8,7 @@ import pytest
 from retrain.errors import EmptySplit, WrongSuite
 from retrain.metrics import CHECKS, is_right
 from retrain.metrics.judged import Answer, judged_of
+from retrain.metrics.statistics import measure
 from retrain.near_duplicates import clusters, text_of
 from retrain.suites import general_questions, replay_prompts
 from retrain.suites.document import bundled_suites, read_suite, with_own
@@ -98,6 +99,19 @@ def test_templates_take_the_fields_of_one_entry_together():
         ("Which river flows through Paris?", "Seine"),
         ("Which river flows through Vienna?", "Danube"),
     }
+
+
+@pytest.mark.parametrize(("sued", "conflation"), [("Boyd", 0.0), ("Ames", 1.0)])
+def test_an_own_suite_says_who_is_who_in_each_of_its_cases(sued, conflation):
+    item = {
+        "said": "{p.name} sues {d.name}. Who is the defendant?",
+        "expected": "{d.name}",
+        "roles": {"plaintiff": "{p.name}", "defendant": "{d.name}"},
+    }
+    parties = {"p": [{"name": "Ames"}], "d": [{"name": "Boyd"}]}
+    suite = expand(read_suite(MFT | {"lexicons": parties, "items": [item]}), seed=0)
+    judged = judged_of(suite.cases, {suite.cases[0].key: Answer(f"the defendant {sued}")})
+    assert measure(judged, "role_conflation", seed=0).value == conflation
 
 
 def test_what_a_suite_draws_is_cut_off_at_what_it_takes_and_nearly_equal_cases_are_drawn_once():
