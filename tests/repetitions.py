@@ -29,6 +29,8 @@ class Repetitions:
     killed_trainings: int = 2  # rounds, each in three ways
     trained_rows: int = 96  # by each way to train
     training_rounds: int = 1
+    compared_rows: int = 64  # twice by each, to compare their losses
+    compared_seeds: int = 3
     exam_questions: int = 48
     exam_cases: int = 1000
 
@@ -70,6 +72,8 @@ FULL = Repetitions(
     killed_trainings=167,
     trained_rows=192,
     training_rounds=3,
+    compared_rows=160,
+    compared_seeds=5,
 )
 
 CHOSEN = {"ci": CI, "bench": BENCH, "full": FULL}[os.environ.get("REPETITIONS", "ci")]
