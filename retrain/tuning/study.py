@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -127,7 +127,7 @@ class Study:
     def _tell(self, trial: optuna.Trial, outcome: Outcome) -> None:
         kept = outcome.kept.value if outcome.kept else 1.0
         score = outcome.score.value if outcome.is_higher_better else -outcome.score.value
-        trial.set_user_attr("outcome", asdict(outcome))
+        trial.set_user_attr("outcome", asdict(replace(outcome, known=())))
         if self.plan.sampler is not Sampler.CMA_ES:  # which knows no constraints
             trial.set_constraint("forgotten", 1 - kept - self.plan.most_forgotten)
         self._study.tell(trial, [score, kept] if self._has_two_aims else score)

@@ -90,7 +90,8 @@ def _loop(client: httpx.Client, spent: Spent) -> Mapping[str, Any]:
     spent.note("waiting")
     asked = _post(client, "/v1/training-sets")
     _follow(client, asked["id"], spent)
-    trained = _follow(client, _post(client, "/v1/training-runs", options=OPTIONS)["item"]["job"], spent)
+    run = _post(client, "/v1/training-runs", options=OPTIONS, only_watch=True)["item"]
+    trained = _follow(client, run["job"], spent)
     return _follow(client, trained["evaluation_job"], spent)
 
 
@@ -99,6 +100,8 @@ def _follow(client: httpx.Client, job: str, spent: Spent) -> Mapping[str, Any]:
         found = client.get(f"/v1/jobs/{job}").raise_for_status().json()
         spent.note(_stage(found))
         if found["state"] in ENDED:
+            if found["state"] != "done":
+                raise RuntimeError(f"{found['kind']}: {found['failure']}")
             result: Mapping[str, Any] = found["result"]
             return result
         time.sleep(EVERY_SECONDS)
