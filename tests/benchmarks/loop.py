@@ -61,10 +61,13 @@ def measure(repetitions: Repetitions) -> Report:
         figures={
             "learned": LEARNED,
             "judging": JUDGING,
-            "cpu_s": round(cpu, 1),
             **{f"{name}_s": round(wall, 1) for name, wall in spent.wall.items()},
         },
-        aims={"settled_to_evaluated_s": Aim(aim=AIM_SECONDS, got=round(seconds, 1))},
+        aims={
+            "settled_to_evaluated_s": Aim(aim=AIM_SECONDS, got=round(seconds, 1)),
+            # What it would take on one core that nobody else uses.
+            "cpu_s": Aim(aim=AIM_SECONDS, got=round(cpu, 1)),
+        },
     )
 
 
