@@ -20,6 +20,7 @@ from retrain.tuning.plan import Found, GivenUp, Outcome, Plan, Pruner, Range, Ru
 
 LOST = "ended before it was done"
 RUNNING = "running"
+POINTS = 10  # of a run, at which trials are compared
 DRAWN_WITHIN = timedelta(seconds=1)
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -106,8 +107,8 @@ class Study:
             curve.append((share, loss))
             trial.set_user_attr("curve", curve)
             # With two aims nothing tells which trials are worse before they end.
-            if not self._has_two_aims:
-                trial.report(-loss, step=len(curve))
+            for point, passed in _passed(curve) if not self._has_two_aims else ():
+                trial.report(-passed, step=point)
                 if share < 1 and trial.should_prune():
                     raise GivenUp(f"worse than the others after {share:.0%} of the run")
 
@@ -157,6 +158,17 @@ def opened(url: str, schema: str | None = None) -> Iterator[RDBStorage]:
     finally:
         storage.remove_session()
         storage.engine.dispose()
+
+
+def _passed(curve: Sequence[tuple[float, float]]) -> Iterator[tuple[int, float]]:
+    """Yield the points that a run passed since the last look but one, and its loss there, as if it had gone straight.
+
+    Short runs are looked at seldom, and only like shares of two runs say which of them is worse.
+    """
+    share, loss = curve[-1]
+    before, known = curve[-2] if len(curve) > 1 else (0.0, loss)
+    for point in range(int(before * POINTS) + 1, int(share * POINTS) + 1):
+        yield point, known + (loss - known) * (point / POINTS - before) / (share - before)
 
 
 def _sampler(plan: Plan, *, seed: int) -> BaseSampler:
