@@ -47,7 +47,7 @@ class Batch:
     mean_weight: float
 
     def parted(self, count: int) -> list["Batch"]:
-        """Return the batch in so many parts, fewer if it is small; KTO tells a model's drift in each by itself."""
+        """Return the batch in so many parts, fewer if it is small."""
         size = -(-len(self.lessons) // count)
         return [
             replace(

@@ -35,9 +35,9 @@ def kto_loss(
     return 1 - torch.where(is_wanted, gain, -gain).sigmoid()
 
 
-def kto_drift(said: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
-    """Estimate the divergence from the model at the run's start by answers to other prompts; never below 0.
+def kto_drift(gains: torch.Tensor) -> torch.Tensor:
+    """Estimate the divergence from the model at the run's start by what answers to other prompts gained; at least 0.
 
     Source: Ethayarajh et al. (2024), section 4.1.
     """
-    return (said - before).mean().clamp(min=0).detach()
+    return gains.mean().clamp(min=0).detach()

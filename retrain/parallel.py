@@ -40,8 +40,7 @@ def train(
 ) -> TrainedAdapter:
     """Train as `lora.train` does, in so many processes of this machine; they end with this one.
 
-    The batch stays what the spec says, so that the curve is that of one process but for rounding, and of KTO's
-    drift, which each process tells of its share.
+    The batch stays what the spec says, so that the curve is that of one process but for rounding.
 
     Raises:
         RetrainError: as `lora.train`.
@@ -54,6 +53,7 @@ def train(
         "torch.distributed.run",
         "--standalone",
         f"--nproc-per-node={processes}",
+        f"--log-dir={output.with_name('launched')}",  # else it leaves a folder in the system's
         "-m",
         "retrain.again",
     ]

@@ -3,6 +3,8 @@
 import math
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 import torch
 from peft import PeftModel
@@ -15,6 +17,7 @@ from retrain.likelihood import Row, answer_losses, log_likelihoods, mixed_precis
 from retrain.losses import dpo_loss, kto_drift, kto_loss
 from retrain.types import Method, TrainingSpec
 
+T = TypeVar("T")
 OUT_OF_MEMORY = re.compile("allocate memory|could not create a primitive$")  # torch's allocator, oneDNN
 
 
@@ -42,18 +45,19 @@ def before_learning(
     return before
 
 
-def _losses(model: PeftModel, batch: Batch) -> torch.Tensor:
+def _losses(model: PeftModel, batch: Batch, drift: torch.Tensor) -> torch.Tensor:
     """Return each lesson's loss, shaped (n_lessons,); every wanted answer is learned, and DPO adds its pairs' margin.
 
     Source: Pang et al. (2024), "Iterative Reasoning Preference Optimization", equation 1.
     """
     lessons, before = batch.lessons, batch.before
+    rows = [lesson.row for lesson in lessons]
     if batch.method is Method.SFT:
-        return answer_losses(model, [lesson.row for lesson in lessons])
-    said, others = _likelihoods(model, lessons)
+        return answer_losses(model, rows)
     if batch.method is Method.KTO:
         is_wanted = torch.tensor([lesson.is_wanted for lesson in lessons], device=model.device)
-        return kto_loss(said, before[:, 0], is_wanted, kto_drift(others, before[:, 1]))
+        return kto_loss(log_likelihoods(model, rows), before[:, 0], is_wanted, drift)
+    said, others = _likelihoods(model, lessons)
     counts = said.new_tensor([len(lesson.row.ids) - lesson.row.answer_start for lesson in lessons])
     is_pair = said.new_tensor([lesson.other is not None for lesson in lessons])
     return -said / counts + is_pair * dpo_loss(torch.stack([said, others], dim=1), before)
@@ -77,17 +81,28 @@ def learn_from(
     Raises:
         OutOfMemory: half of it does not fit either.
     """
+    drift = torch.zeros(1, device=model.device)
+    if batch.method is Method.KTO:
+        # Told once for all, however many processes and parts the batch is learned in.
+        gain = _fitting(partial(_gain, model, batch), batch, state, seed=seed)
+        parallel.add_up([gain])
+        drift = kto_drift(gain)
+    step = partial(_step, model, batch, optimizer, drift)
+    return _fitting(step, batch, state, seed=seed)
+
+
+def _fitting(act: Callable[[int], T], batch: Batch, state: State, *, seed: int) -> T:
+    """Do with a batch what is to be done in one part, or in two where memory does not hold it."""
     refused, size = "", len(batch.lessons)
     for parts in (2,) if state.out_of_memory else (1, 2):
         torch.manual_seed(seed)
         try:
-            return _step(model, batch, optimizer, parts=parts)
+            return act(parts)
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
             refused = str(error).partition("\n")[0]
         # Outside of the handler, whose traceback would keep the tensors.
-        optimizer.zero_grad()
         torch.cuda.empty_cache()
         if parts == 1:
             state.out_of_memory = (
@@ -97,8 +112,24 @@ def learn_from(
     raise OutOfMemory(f"half a batch of {size} rows does not fit into memory: {refused}")
 
 
+def _own_parts(batch: Batch, parts: int) -> list[Batch]:
+    """Return this process's share of a batch in parts: each halves its own, whatever the others do."""
+    shares = batch.parted(parallel.processes())[parallel.rank() : parallel.rank() + 1]
+    return [part for share in shares for part in share.parted(parts)]
+
+
+def _gain(model: PeftModel, batch: Batch, parts: int) -> torch.Tensor:
+    """Return what this process's share adds to the mean gain of the lessons' other rows since the run began."""
+    total = torch.zeros(1, device=model.device)
+    for part in _own_parts(batch, parts):
+        others = [lesson.other for lesson in part.lessons if lesson.other is not None]
+        with torch.no_grad(), mixed_precision(model):
+            total += (log_likelihoods(model, others) - part.before[:, 1]).sum() / len(batch.lessons)
+    return total
+
+
 def _step(
-    model: PeftModel, batch: Batch, optimizer: torch.optim.Optimizer, *, parts: int
+    model: PeftModel, batch: Batch, optimizer: torch.optim.Optimizer, drift: torch.Tensor, parts: int
 ) -> tuple[float, float]:
     """Learn from one batch; return its loss and the gradient's norm before it was clipped.
 
@@ -106,11 +137,9 @@ def _step(
     """
     optimizer.zero_grad()
     total = torch.zeros(1, device=model.device)
-    # Each process halves its own share, whatever the others do.
-    shares = batch.parted(parallel.processes())[parallel.rank() : parallel.rank() + 1]
-    for part in (part for share in shares for part in share.parted(parts)):
+    for part in _own_parts(batch, parts):
         with mixed_precision(model):
-            losses = _losses(model, part)
+            losses = _losses(model, part, drift)
         weights = losses.new_tensor([lesson.row.weight for lesson in part.lessons])
         loss = (losses * weights).sum() / (len(batch.lessons) * batch.mean_weight)
         loss.backward()

@@ -22,7 +22,7 @@ class TrackedRun:
     """A finished training run; `tags` say what identifies it: tag, code, adapter. `training_set` is a fingerprint.
 
     `metrics` are of the verdict given when it was `judged`. `losses` has one entry per step. The adapter's files lie in
-    `adapter`; `alias` is what its model is now, if anything: `champion` or `challenger`.
+    `adapter`.
     """
 
     run: str
@@ -38,13 +38,12 @@ class TrackedRun:
     judged: datetime | None = None
     losses: Sequence[float] = ()
     adapter: Path | None = None
-    alias: str = ""
 
 
 def log_run(uri: str, run: TrackedRun) -> str:
     """Log a run to the tracker (`http…` or `sqlite:…`) and return its id there; a second time, the first one's.
 
-    Its adapter becomes a version of the project's registered model, which carries the alias while it is so.
+    Its adapter becomes a version of the project's registered model.
 
     Raises:
         TrackerRefused: the tracker said no, or nothing; another try completes what this one began.
@@ -87,25 +86,40 @@ def _files_of(uri: str) -> str | None:
 
 
 def _register(client: MlflowClient, logged: str, adapter: Path, run: TrackedRun) -> None:
-    """Keep the adapter with the run, as a version of the project's model, and move its alias."""
+    """Keep the adapter with the run, as a version of the project's model."""
     if not client.list_artifacts(logged, _ADAPTER):
         client.log_artifacts(logged, str(adapter), _ADAPTER)
     if not client.search_registered_models(f"name = '{run.project}'"):
         client.create_registered_model(run.project)
-    found = client.search_model_versions(f"run_id = '{logged}'")
-    version = (
-        found[0]
-        if found
-        else client.create_model_version(
-            run.project, f"runs:/{logged}/{_ADAPTER}", logged, tags=dict(run.tags)
-        )
-    ).version
-    held = client.get_registered_model(run.project).aliases
-    for alias in ALIASES:
-        if alias == run.alias:
-            client.set_registered_model_alias(run.project, alias, version)
-        elif str(held.get(alias)) == str(version):
-            client.delete_registered_model_alias(run.project, alias)
+    if not client.search_model_versions(f"run_id = '{logged}'"):
+        tags = {**run.tags, _OURS: run.run}
+        client.create_model_version(run.project, f"runs:/{logged}/{_ADAPTER}", logged, tags=tags)
+
+
+def set_aliases(uri: str, project: str, holders: Mapping[str, str]) -> None:
+    """Let the versions that came of these runs, by alias, carry the project's aliases, and no others.
+
+    Raises:
+        TrackerRefused: the tracker said no, or nothing.
+    """
+    try:
+        client = MlflowClient(tracking_uri=uri)
+        if not client.search_registered_models(f"name = '{project}'"):
+            return
+        versions = {
+            one.tags.get(_OURS): str(one.version)
+            for one in client.search_model_versions(f"name = '{project}'")
+        }
+        held = {alias: str(at) for alias, at in client.get_registered_model(project).aliases.items()}
+        wanted = {alias: versions.get(run) for alias, run in holders.items()}
+        for alias in ALIASES:
+            version = wanted.get(alias)
+            if version and held.get(alias) != version:
+                client.set_registered_model_alias(project, alias, version)
+            elif not version and alias in held:
+                client.delete_registered_model_alias(project, alias)
+    except (MlflowException, OSError) as error:
+        raise TrackerRefused(f"{uri}: {error}") from error
 
 
 def _input(run: TrackedRun) -> DatasetInput:

@@ -2,15 +2,17 @@
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from uuid import UUID
 
+import torch
 from sqlmodel import select
 
 from retrain import parquet
+from retrain.checkpoint import Checkpoint, State
 from retrain.types import Example, Kind, Message
 from service import jobs, logs, worker
 from service.jobs.torch_tools import TorchTools
@@ -23,6 +25,7 @@ from tests.waiting import eventually
 from tests.workers import Crew
 
 STEPS, EVERY = 200, 20
+STARTS = "starts"
 WORDS = {"Billing": "my bill is wrong", "Cardiology": "my heart hurts"}
 ROWS = [
     Example(
@@ -60,7 +63,13 @@ class Trainings:
 
     def killed(self, expected: str) -> list[Killed]:
         """Kill once in each way, each time after another checkpoint or before any, and check what is published."""
-        return [self._kill(what, expected) for what in KILLS]
+        return [self.kill(what, expected, after=self.random.randrange(STEPS // EVERY - 1)) for what in KILLS]
+
+    def killed_of(self, target: Callable[[Mapping[str, str], Path], None], expected: str) -> Killed:
+        """Kill a worker of another kind after the first checkpoints."""
+        self.crew.end()
+        self.crew.target = target
+        return self.kill("worker", expected, after=3)
 
     def adapters(self, run: UUID) -> list[str]:
         """Return what a run published."""
@@ -68,11 +77,12 @@ class Trainings:
             made = select(ModelVersion.adapter_sha256).where(ModelVersion.training_run_id == run)
             return [adapter or "" for adapter in session.exec(made)]
 
-    def _kill(self, what: str, expected: str) -> Killed:
+    def kill(self, what: str, expected: str, *, after: int) -> Killed:
+        """Kill when so many checkpoints were written, and check what is published and how it came about."""
         run, job = self.run()
         self.crew.staff(1)
         folder = self.crew.runtime.settings.work / str(run) / "checkpoints"
-        _wait_for_checkpoints(folder, self.random.randrange(STEPS // EVERY - 1))
+        _wait_for_checkpoints(folder, after)
         started = time.monotonic()
         [process] = [one for one in self.crew.workers if one.is_alive()]
         KILLS[what](process)
@@ -84,9 +94,15 @@ class Trainings:
             "not killed in its middle": fence < 2,
             "not one adapter": len(self.adapters(run)) != 1,
             "another adapter": self.adapters(run) != [expected],
+            # Its bytes do not tell: who begins anew comes to the same.
+            "trained anew": self._went_on_from(run) < after * EVERY,
         }
         problems = tuple(name for name, is_so in facts.items() if is_so)
         return Killed(what, time.monotonic() - started, problems)
+
+    def _went_on_from(self, run: UUID) -> int:
+        lines = (self.crew.folder / STARTS).read_text().splitlines()
+        return max(int(step) for name, step in map(str.split, lines) if name == str(run))
 
 
 def prepare(crew: Crew, seed: int) -> Trainings:
@@ -106,10 +122,35 @@ def trainer(environment: Mapping[str, str], folder: Path) -> None:
     """Be the product's own heavy worker, which judges nothing and looks at no adapter in a process more."""
     os.environ.update(environment | {"OMP_NUM_THREADS": "1", "ERRATA_TRAINING_THREADS": "1"})
     logs.configure()
+    Checkpoint.restore = _writing_down(Checkpoint.restore, folder / STARTS)
     train = jobs.performer(JobKind.TRAIN)
     TorchTools.reload_equals = staticmethod(lambda *_: True)
     jobs.performer = lambda kind: train if kind is JobKind.TRAIN else lambda *_: {}
     worker.work(HEAVY)
+
+
+def forgetful(environment: Mapping[str, str], folder: Path) -> None:
+    """Be a worker that reads no checkpoint."""
+    Checkpoint.restore = lambda *_: State()
+    trainer(environment, folder)
+
+
+def momentless(environment: Mapping[str, str], folder: Path) -> None:
+    """Be a worker that goes on with an optimizer that remembers nothing."""
+    torch.optim.AdamW.load_state_dict = lambda *_: None
+    trainer(environment, folder)
+
+
+def _writing_down(restore: Callable[..., State], file: Path) -> Callable[..., State]:
+    """Have each start of a run write down the step that it goes on from."""
+
+    def restored(checkpoint: Checkpoint, *given: object) -> State:
+        state = restore(checkpoint, *given)
+        with file.open("a") as out:
+            out.write(f"{checkpoint.path.parent.parent.name} {state.step}\n")
+        return state
+
+    return restored
 
 
 def _wait_for_checkpoints(folder: Path, count: int) -> None:

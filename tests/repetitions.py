@@ -33,6 +33,8 @@ class Repetitions:
     trained_rows: int = 96  # by each way to train
     training_rounds: int = 1
     exam_questions: int = 96
+    compared_rows: int = 64  # twice by each, to compare their losses
+    compared_seeds: int = 3
     exam_cases: int = 1000
 
 
@@ -78,6 +80,8 @@ FULL = Repetitions(
     training_rounds=3,
     races=1000,
     mutations=1000,
+    compared_rows=160,
+    compared_seeds=5,
 )
 
 CHOSEN = {"ci": CI, "bench": BENCH, "full": FULL}[os.environ.get("REPETITIONS", "ci")]

@@ -33,6 +33,7 @@ from retrain.steps import probe_loss
 from retrain.types import Message, TrainingSpec
 
 BATCH, RATE, LONGEST = 8, 1e-3, 512
+EPOCHS_OF_SAME = 2
 LORA = LoraConfig(r=8, lora_alpha=16, lora_dropout=0.0, target_modules=lora.TARGETS, task_type="CAUSAL_LM")
 USUAL = {
     "per_device_train_batch_size": BATCH,
@@ -46,6 +47,61 @@ USUAL = {
     "disable_tqdm": True,
     "logging_strategy": "no",
 }
+IN_OUR_ORDER = {"train_sampling_strategy": "sequential", "lr_scheduler_type": "constant", "warmup_steps": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What is learned: rows of a file, by each contender its own way, or the same by all.
+
+    Then all have our encoding, masks, order, schedule and start of the adapter, and a fair loss can be compared.
+    """
+
+    base: Path
+    file: Path
+    seed: int = 0
+    is_same: bool = False
+
+    @property
+    def spec(self) -> TrainingSpec:
+        return TrainingSpec(
+            str(self.base),
+            "",
+            "",
+            "",
+            rank=8,
+            alpha=16,
+            learning_rate=RATE,
+            epochs=EPOCHS_OF_SAME if self.is_same else 1,
+            max_tokens=LONGEST,
+            seed=self.seed,
+        )
+
+    def encoded(self, tokenizer: Any) -> datasets.Dataset:
+        """Return the rows as all trainers take them, in the order in which they are learned if that is given."""
+        rows = [_ids(one, tokenizer) for one in _rows(self.file)]
+        if self.is_same:
+            steps = lora._plan(self.spec, [len(ids) for ids, _ in rows])
+            rows = [rows[number] for step in steps for number in step]
+        return datasets.Dataset.from_list(
+            [
+                {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": [-100] * start + ids[start:]}
+                for ids, start in rows
+            ]
+        )
+
+    def settings(self, chosen: dict[str, Any]) -> dict[str, Any]:
+        return USUAL | chosen | (IN_OUR_ORDER if self.is_same else {})
+
+    def callbacks(self, clock: "Clock") -> list[TrainerCallback]:
+        return [clock, OurSchedule()] if self.is_same else [clock]
+
+
+class OurSchedule(TrainerCallback):
+    """Sets each step's learning rate to what it is in our runs."""
+
+    def on_step_begin(self, _args: Any, state: Any, _control: Any, *, optimizer: Any, **_: Any) -> None:
+        lora._set_rate(optimizer, RATE, state.global_step, state.max_steps)
 
 
 @dataclass(slots=True)
@@ -61,43 +117,34 @@ class Clock(TrainerCallback):
         self.tick()
 
 
-def ours(base: Path, file: Path, clock: Clock) -> torch.nn.Module:
+def ours(course: Course, clock: Clock) -> torch.nn.Module:
     """Train by `retrain.lora`, and load what it wrote."""
-    spec = TrainingSpec(
-        str(base), "", "", "", rank=8, alpha=16, learning_rate=RATE, epochs=1, max_tokens=LONGEST
-    )
     folder = Path(mkdtemp())
     trained = lora.train(
-        spec,
-        base=BaseModel(str(base), base, ""),
-        examples=file,
+        course.spec,
+        base=BaseModel(str(course.base), course.base, ""),
+        examples=course.file,
         replay=[],
         output=folder / "adapter",
         checkpoints=folder / "checkpoints",
         report=lambda _: clock.tick(),
         is_cancelled=lambda: False,
     )
-    return lora.PeftModel.from_pretrained(load(base)[0], trained.directory)
+    return lora.PeftModel.from_pretrained(load(course.base)[0], trained.directory)
 
 
-def sft(**chosen: Any) -> Callable[[Path, Path, Clock], torch.nn.Module]:
+def sft(**chosen: Any) -> Callable[[Course, Clock], torch.nn.Module]:
     """Return training by TRL's trainer, with its defaults but for what is chosen."""
 
-    def train(base: Path, file: Path, clock: Clock) -> torch.nn.Module:
-        model, tokenizer = _plain(base)
-        rows = datasets.Dataset.from_list(
-            [
-                {"prompt": one["messages"], "completion": [{"role": "assistant", "content": one["answer"]}]}
-                for one in _rows(file)
-            ]
-        )
+    def train(course: Course, clock: Clock) -> torch.nn.Module:
+        model, tokenizer = _plain(course.base)
+        rows = course.encoded(tokenizer) if course.is_same else _conversations(course.file)
         trainer = SFTTrainer(
-            model=model,
-            args=SFTConfig(output_dir=mkdtemp(), **USUAL | chosen),
+            model=_adapted(model, course),
+            args=SFTConfig(output_dir=mkdtemp(), **course.settings(chosen)),
             train_dataset=rows,
             processing_class=tokenizer,
-            peft_config=LORA,
-            callbacks=[clock],
+            callbacks=course.callbacks(clock),
         )
         trainer.train()
         return trainer.model
@@ -105,30 +152,35 @@ def sft(**chosen: Any) -> Callable[[Path, Path, Clock], torch.nn.Module]:
     return train
 
 
-def trainer(base: Path, file: Path, clock: Clock) -> torch.nn.Module:
+def trainer(course: Course, clock: Clock) -> torch.nn.Module:
     """Train by transformers' trainer in bfloat16."""
-    model, tokenizer = _plain(base)
+    model, tokenizer = _plain(course.base)
     work = Trainer(
-        model=get_peft_model(model, LORA),
-        args=TrainingArguments(output_dir=mkdtemp(), bf16=True, **USUAL),
-        train_dataset=_encoded(file, tokenizer),
+        model=_adapted(model, course),
+        args=TrainingArguments(output_dir=mkdtemp(), bf16=True, **course.settings({})),
+        train_dataset=course.encoded(tokenizer),
         data_collator=DataCollatorForSeq2Seq(tokenizer),
-        callbacks=[clock],
+        callbacks=course.callbacks(clock),
     )
     work.train()
     return work.model
 
 
-def naive(base: Path, file: Path, clock: Clock) -> torch.nn.Module:
+def naive(course: Course, clock: Clock) -> torch.nn.Module:
     """Train by the loop of any tutorial, in float32."""
-    model, tokenizer = _plain(base)
-    model = get_peft_model(model, LORA).train()
+    model, tokenizer = _plain(course.base)
+    model = _adapted(model, course).train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=RATE)
     loader = torch.utils.data.DataLoader(
-        _encoded(file, tokenizer), BATCH, shuffle=True, collate_fn=DataCollatorForSeq2Seq(tokenizer)
+        course.encoded(tokenizer),
+        BATCH,
+        shuffle=not course.is_same,
+        collate_fn=DataCollatorForSeq2Seq(tokenizer),
     )
     schedule = get_cosine_schedule_with_warmup(optimizer, lora.WARMUP_STEPS, len(loader))
-    for batch in loader:
+    for step, batch in enumerate(loader):
+        if course.is_same:
+            lora._set_rate(optimizer, RATE, step, len(loader))
         optimizer.zero_grad()
         model(**batch).loss.backward()
         optimizer.step()
@@ -137,7 +189,7 @@ def naive(base: Path, file: Path, clock: Clock) -> torch.nn.Module:
     return model
 
 
-CONTENDERS: dict[str, Callable[[Path, Path, Clock], torch.nn.Module]] = {
+CONTENDERS: dict[str, Callable[[Course, Clock], torch.nn.Module]] = {
     "ours": ours,
     "SFTTrainer, its defaults": sft(),
     "SFTTrainer, its best": sft(
@@ -157,12 +209,18 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     return datasets.Dataset.from_parquet(str(file), cache_dir=mkdtemp()).to_list()
 
 
-def _encoded(file: Path, tokenizer: Any) -> datasets.Dataset:
-    def encode(one: dict[str, Any]) -> dict[str, list[int]]:
-        ids, start = _ids(one, tokenizer)
-        return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": [-100] * start + ids[start:]}
+def _adapted(model: Any, course: Course) -> Any:
+    torch.manual_seed(course.seed)
+    return get_peft_model(model, LORA)
 
-    return datasets.Dataset.from_list([encode(one) for one in _rows(file)])
+
+def _conversations(file: Path) -> datasets.Dataset:
+    return datasets.Dataset.from_list(
+        [
+            {"prompt": one["messages"], "completion": [{"role": "assistant", "content": one["answer"]}]}
+            for one in _rows(file)
+        ]
+    )
 
 
 def _ids(one: dict[str, Any], tokenizer: Any) -> tuple[list[int], int]:
@@ -176,22 +234,24 @@ def _loss(model: Any, base: Path, file: Path) -> float:
     return probe_loss(model.to(torch.bfloat16), rows, BATCH)
 
 
-def main(name: str, base: Path, file: Path) -> None:
-    """Train once and print what it took, as JSON."""
+def main(name: str, course: Course, held_out: Path) -> None:
+    """Train once and print what it took and came to, as JSON."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    torch.manual_seed(0)
+    torch.manual_seed(course.seed)
     clock = Clock()
-    model = CONTENDERS[name](base, file, clock)
+    model = CONTENDERS[name](course, clock)
     steps = len(clock.at) - 1  # the first also made everything ready
     (cpu, wall), (cpu_end, wall_end) = clock.at[0], clock.at[-1]
     told = {
         "cpu_seconds_a_step": (cpu_end - cpu) / steps,
         "seconds_a_step": (wall_end - wall) / steps,
+        "steps": len(clock.at),
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "loss": _loss(model, base, file),
+        "loss": _loss(model, course.base, held_out),
     }
     sys.stdout.write(f"\n{json.dumps(told)}\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(Path, sys.argv[2:]))
+    who, base, file, held_out, seed, is_same = sys.argv[1:]
+    main(who, Course(Path(base), Path(file), int(seed), is_same == "same"), Path(held_out))

@@ -130,7 +130,8 @@ class GivenUp(Exception):
 class Outcome:
     """What a whole trial came to: its score, of which more is better if `is_higher_better`, and what it kept and cost.
 
-    `kept` is None where the base model knows nothing that could be forgotten.
+    `kept` is None where the base model knows nothing that could be forgotten, and `known` names the general questions
+    that it answers rightly, so that it is asked them once a search.
     """
 
     score: Interval
@@ -138,6 +139,7 @@ class Outcome:
     kept: Interval | None
     seconds: float
     cpu_seconds: float
+    known: Sequence[str] = ()
 
 
 Watch = Callable[[float, float], None]

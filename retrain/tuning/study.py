@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,6 +20,7 @@ from retrain.tuning.plan import Found, GivenUp, Outcome, Plan, Pruner, Range, Ru
 
 LOST = "ended before it was done"
 RUNNING = "running"
+POINTS = 10  # of a run, at which trials are compared
 DRAWN_WITHIN = timedelta(seconds=1)
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -106,8 +107,8 @@ class Study:
             curve.append((share, loss))
             trial.set_user_attr("curve", curve)
             # With two aims nothing tells which trials are worse before they end.
-            if not self._has_two_aims:
-                trial.report(-loss, step=len(curve))
+            for point, passed in _passed(curve) if not self._has_two_aims else ():
+                trial.report(-passed, step=point)
                 if share < 1 and trial.should_prune():
                     raise GivenUp(f"worse than the others after {share:.0%} of the run")
 
@@ -127,7 +128,7 @@ class Study:
     def _tell(self, trial: optuna.Trial, outcome: Outcome) -> None:
         kept = outcome.kept.value if outcome.kept else 1.0
         score = outcome.score.value if outcome.is_higher_better else -outcome.score.value
-        trial.set_user_attr("outcome", asdict(outcome))
+        trial.set_user_attr("outcome", asdict(replace(outcome, known=())))
         if self.plan.sampler is not Sampler.CMA_ES:  # which knows no constraints
             trial.set_constraint("forgotten", 1 - kept - self.plan.most_forgotten)
         self._study.tell(trial, [score, kept] if self._has_two_aims else score)
@@ -157,6 +158,17 @@ def opened(url: str, schema: str | None = None) -> Iterator[RDBStorage]:
     finally:
         storage.remove_session()
         storage.engine.dispose()
+
+
+def _passed(curve: Sequence[tuple[float, float]]) -> Iterator[tuple[int, float]]:
+    """Yield the points that a run passed since the last look but one, and its loss there, as if it had gone straight.
+
+    Short runs are looked at seldom, and only like shares of two runs say which of them is worse.
+    """
+    share, loss = curve[-1]
+    before, known = curve[-2] if len(curve) > 1 else (0.0, loss)
+    for point in range(int(before * POINTS) + 1, int(share * POINTS) + 1):
+        yield point, known + (loss - known) * (point / POINTS - before) / (share - before)
 
 
 def _sampler(plan: Plan, *, seed: int) -> BaseSampler:

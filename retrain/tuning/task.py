@@ -1,7 +1,7 @@
 """All that a trial of a search can know, and what its adapter comes to on that."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from retrain.errors import RetrainError
@@ -24,6 +24,8 @@ class UnseenRows(RetrainError):
 class Task:
     """Rows to learn from and to be judged by, the `earlier` contents among them, and general questions.
 
+    `is_known` says that the base model was heard to answer all of these rightly.
+
     Raises:
         UnseenRows: a row is of another split than train or validation.
     """
@@ -34,6 +36,7 @@ class Task:
     metric: str
     labels: Sequence[str]
     known: Known
+    is_known: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what a search must not see."""
@@ -45,16 +48,21 @@ class Task:
         """The validation rows whose right answer is known."""
         return [row for row in self.rows if row.split is Split.VALIDATION and row.is_wanted]
 
-    def score(self, model: Model, adapter: Path) -> tuple[Interval, Interval | None]:
-        """Return an adapter's score on the validation split, and the share of general knowledge that it keeps.
+    def knowing(self, keys: Collection[str]) -> "Task":
+        """Return the task for later trials, which need not ask the base model what it knows."""
+        return replace(self, general=[case for case in self.general if case.key in keys], is_known=True)
+
+    def score(self, model: Model, adapter: Path) -> tuple[Interval, Interval | None, list[str]]:
+        """Return an adapter's score on the validation split, the share of general knowledge kept, and what that was.
 
         Raises:
             EmptySplit: the metric judges no validation row.
         """
         cases = [case_of(row) for row in self.judging]
-        known = known_to_base(self.general, ask(model, self.general, ()))
+        known = self.general if self.is_known else known_to_base(self.general, ask(model, self.general, ()))
         model.add_adapter(TRIED, adapter)
         with model.using(TRIED):
             said = {**ask(model, cases, self.labels), **ask(model, known, ())}
         score = measure(judged_of(cases, said), self.metric, seed=0, known=self.known)
-        return score, measure(judged_of(known, said), CHECKS[known[0].check], seed=0) if known else None
+        kept = measure(judged_of(known, said), CHECKS[known[0].check], seed=0) if known else None
+        return score, kept, [case.key for case in known]

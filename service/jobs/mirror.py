@@ -8,6 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from sqlmodel import col, select
+
 from retrain import parquet, tracking, wandb_runs
 from retrain.remotes import Remote
 from retrain.versions import DataRepository
@@ -15,7 +17,7 @@ from service.queue import Lease
 from service.runtime import Runtime
 from service.settings import Settings
 from service.stages import mirroring
-from service.tables import ModelVersion
+from service.tables import ModelState, ModelVersion, Project
 
 # MLflow would try a dead server for a quarter of an hour; the job itself is tried again.
 for name, value in (("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1"), ("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")):
@@ -60,8 +62,6 @@ def _to_mlflow(runtime: Runtime, judged: mirroring.Judged, commit: str) -> None:
     with TemporaryDirectory(dir=runtime.settings.work) as folder:
         if model.adapter_sha256:
             runtime.artifacts.fetch_directory(model.adapter_sha256, Path(folder) / "adapter")
-        with runtime.db.reading() as session:  # a push may have taken long
-            state = session.get_one(ModelVersion, model.id).state.value
         tracking.log_run(
             runtime.settings.mlflow_url,
             tracking.TrackedRun(
@@ -78,9 +78,33 @@ def _to_mlflow(runtime: Runtime, judged: mirroring.Judged, commit: str) -> None:
                 judged=evaluation.finished_at or evaluation.created_at,
                 losses=run.report.get("losses", ()),
                 adapter=Path(folder) / "adapter" if model.adapter_sha256 else None,
-                alias=state if state in tracking.ALIASES else "",
             ),
         )
+    _set_aliases(runtime, judged.project)
+
+
+def _set_aliases(runtime: Runtime, project: Project) -> None:
+    """Have MLflow's aliases say what our tables do, looked at again after each writing.
+
+    So that of several at it the last to write knows of every promotion before.
+    """
+    written = None
+    while (holders := _holders(runtime, project)) != written:
+        tracking.set_aliases(runtime.settings.mlflow_url, project.slug, holders)
+        written = holders
+
+
+def _holders(runtime: Runtime, project: Project) -> dict[str, str]:
+    """Return the run that champion and newest challenger came of, by alias."""
+    states = [ModelState(alias) for alias in tracking.ALIASES]
+    models = select(ModelVersion).where(
+        ModelVersion.project_id == project.id,
+        col(ModelVersion.state).in_(states),
+        col(ModelVersion.training_run_id).is_not(None),
+    )
+    with runtime.db.reading() as session:
+        found = session.exec(models.order_by(col(ModelVersion.number))).all()
+    return {one.state.value: str(one.training_run_id) for one in found}
 
 
 def _shown(judged: mirroring.Judged) -> wandb_runs.Shown:

@@ -111,7 +111,7 @@ def _outcome(pipe: Connection, settings: Settings, spec: TrainingSpec, task: Tas
         report=tell,
         is_cancelled=lambda: False,
     )
-    score, kept = task.score(tools.open(spec.base_model, spec.system_prompt), Path(learned.directory))
+    score, kept, known = task.score(tools.open(spec.base_model, spec.system_prompt), Path(learned.directory))
     used = resource.getrusage(resource.RUSAGE_SELF)
     return Outcome(
         score=score,
@@ -119,6 +119,7 @@ def _outcome(pipe: Connection, settings: Settings, spec: TrainingSpec, task: Tas
         kept=kept,
         seconds=time.monotonic() - began,
         cpu_seconds=used.ru_utime + used.ru_stime,
+        known=known,
     )
 
 

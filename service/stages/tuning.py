@@ -102,7 +102,7 @@ class _Search:
         return self.tuner.search(name, self.plan, self._run, owner=owner, told=self._tell)
 
     def _run(self, settings: Mapping[str, Number], watch: Watch, seconds: float | None) -> Outcome:
-        return self.tuner.run(
+        outcome = self.tuner.run(
             TrainingSpec.from_json(self.spec.to_json() | dict(settings)),
             self.task,
             folder=self.runtime.settings.work / str(self.lease.job_id),
@@ -110,6 +110,8 @@ class _Search:
             seconds=seconds,
             is_cancelled=self._is_cancelled,
         )
+        self.task = self.task.knowing(outcome.known)
+        return outcome
 
     def _is_cancelled(self) -> bool:
         with self.runtime.db.reading() as session:

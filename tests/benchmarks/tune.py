@@ -1,22 +1,26 @@
 """From a rate ten times too high: what a search finds on the demo's enquiries with SmolLM2, chance beside it."""
 
 from retrain import parquet
+from retrain.suites import GENERAL, general_questions
 from retrain.tuning.plan import Sampler
 from retrain.types import Example, Kind, Message, Split
 from service import tunings
 from service.demo import enquiries
-from service.projects import NewProject, create
+from service.projects import NewProject, add_document, create
 from service.runtime import Runtime
 from service.settings import Settings
-from service.tables import ConnectorKind, ProjectKind, TrainingSet, Tuning
+from service.tables import ConnectorKind, DocumentKind, ProjectKind, TrainingSet, Tuning
 from tests import builders
 from tests.benchmarks.installation import installation
 from tests.benchmarks.report import Aim, Report
 from tests.due import do_all_due
 from tests.repetitions import Repetitions
 
-COUNTS = {Split.TRAIN: 160, Split.VALIDATION: 60}
-START = {"learning_rate": 5e-3, "epochs": 1, "replay_general": 10}
+COUNTS = {Split.TRAIN: 72, Split.VALIDATION: 40}
+GENERAL_QUESTIONS = 24  # so many, for they take long to ask
+START = {"learning_rate": 5e-3, "epochs": 2, "replay_general": 0}
+# Scores alone are compared: where nothing is replayed, the start forgets all.
+RULES = {"max_loss": {GENERAL: 1.0}}
 SEARCHED = ("learning_rate", "batch_size", "rank", "alpha")
 SAMPLERS = (Sampler.TPE, Sampler.RANDOM)
 
@@ -26,8 +30,18 @@ def measure(repetitions: Repetitions) -> Report:
     with installation(cache_dir=Settings().cache_dir) as runtime:
         found = {sampler: _searched(runtime, sampler, repetitions.trials) for sampler in SAMPLERS}
     better = {sampler: one["better"] for sampler, one in found.items()}
+    columns = (
+        "sampler",
+        "better by",
+        "best trial",
+        "learning rate",
+        "keeps",
+        "trials",
+        "ended early",
+        "seconds",
+    )
     return Report(
-        columns=("sampler", "better by", "best trial", "learning rate", "trials", "ended early", "seconds"),
+        columns=columns,
         rows=[_row(sampler, one) for sampler, one in found.items()],
         figures={
             "watt_hours": sum(one["watt_hours"] for one in found.values()),
@@ -40,7 +54,8 @@ def measure(repetitions: Repetitions) -> Report:
 def _row(sampler: Sampler, found: dict) -> tuple[object, ...]:
     ended = sum(one["state"] == "pruned" for one in found["trials"])
     rate = f"{found['settings']['learning_rate']:.2g}"
-    shares = (sampler.value, f"{found['better']:.0%}", found["best"], rate)
+    kept = found["trials"][found["best"]]["kept"]
+    shares = (sampler.value, f"{found['better']:.0%}", found["best"], rate, f"{kept['value']:.0%}")
     return (*shares, len(found["trials"]), ended, found["seconds"])
 
 
@@ -67,6 +82,9 @@ def _set(runtime: Runtime, session, name: str):
     )
     project = create(session, new, actor="bench")
     builders.add_criteria(session, project)
+    general = {GENERAL: general_questions()[:GENERAL_QUESTIONS]}
+    for kind, content in ((DocumentKind.SUITE, general), (DocumentKind.GATE_RULES, RULES)):
+        add_document(session, project, kind, content, actor="bench")
     made = builders.add_set(session, project)
     drawn, file = iter(enquiries.load(0)), runtime.settings.data_dir / "set.parquet"
     parquet.write(

@@ -11,7 +11,7 @@ from redis import Redis
 from service.runtime import Runtime, build
 from service.settings import Settings
 from service.tables import JobState
-from tests.killed_runs import prepare
+from tests.killed_runs import forgetful, momentless, prepare
 from tests.kills import KILLS, round_of_kills
 from tests.repetitions import CHOSEN
 from tests.servers import start_valkey
@@ -52,12 +52,15 @@ def test_a_job_whose_worker_is_killed_is_done_once_in_effect(workers):
     assert [kill.problems for kill in killed] == [()] * len(killed)
 
 
-def test_a_run_whose_worker_is_killed_publishes_one_adapter_of_the_same_bytes(workers):
+def test_a_run_whose_worker_is_killed_goes_on_and_publishes_one_adapter_of_the_same_bytes(workers):
     trainings = prepare(workers, seed=0)
     expected = trainings.undisturbed()
     killed = [one for _ in range(CHOSEN.killed_trainings) for one in trainings.killed(expected)]
     assert len(killed) == 6
     assert [one.problems for one in killed] == [()] * len(killed)
+    # What would not be told by one that finishes: no checkpoint read, or only half of one.
+    assert trainings.killed_of(forgetful, expected).problems == ("trained anew",)
+    assert trainings.killed_of(momentless, expected).problems == ("another adapter",)
 
 
 def test_a_work_horse_dies_with_its_worker_at_once(workers):

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from sqlmodel import select
 
 from annotation.types import Verdict
-from retrain import export, parquet
+from retrain import export, parquet, tracking
 from retrain.audit import Repair, RepairKind, Severity
 from retrain.base_models import locate
 from retrain.types import Example, Split
@@ -137,7 +137,7 @@ class Team(Desk):
             model = session.exec(
                 select(ModelVersion).where(ModelVersion.state == ModelState.CHALLENGER)
             ).one()
-            user, _ = builders.add_person(session, Role.OPERATOR)
+            user, _ = builders.add_person(session, Role.OPERATOR, f"for-v{model.number}")
             champions.switch(session, project, model, PromotionKind.PROMOTION, user=user, reason="better")
 
     def pending(self, kind: JobKind) -> int:
@@ -292,6 +292,35 @@ def test_trackers_follow_what_a_model_is_and_one_that_was_down_is_caught_up_with
     assert team.pending(JobKind.MIRROR) == 1
     team.mirror(training_set)
     assert client.get_registered_model("clinic").aliases.keys() == {"champion"}
+
+
+def test_of_two_mirrors_side_by_side_the_one_that_knew_less_leaves_no_older_champion(team, monkeypatch):
+    team.settle("who?", "Ann")
+    team.judged(first := team.curate(), number=7)
+    team.promote()
+    team.settle("where?", "there")
+    team.judged(second := team.curate(), number=9)
+    client, write = MlflowClient(team.tracker.args[0].settings.mlflow_url), tracking.set_aliases
+    seen = []
+
+    def champion() -> str:
+        return client.get_model_version_by_alias("clinic", "champion").tags["model_version"]
+
+    def write_late(*said) -> None:
+        if not seen:
+            seen.append("asleep between reading and writing")
+            team.promote()
+            team.mirror(second)
+            seen.append(champion())
+            write(*said)
+            seen.append(champion())
+        else:
+            write(*said)
+
+    monkeypatch.setattr(tracking, "set_aliases", write_late)
+    team.mirror(first)
+    assert seen[1:] == ["v9", "v7"]  # one look alone would have left it there
+    assert champion() == "v9"
 
 
 def test_a_file_that_an_erasure_replaced_meanwhile_is_looked_for_again(team):

@@ -18,6 +18,7 @@ from retrain import parquet
 from retrain.audit import Finding, Severity
 from retrain.errors import EmptySplit
 from retrain.intervals import wilson
+from retrain.suites import general_questions
 from retrain.tuning.plan import Budget, Outcome, Plan, WrongPlan
 from retrain.tuning.task import Task, UnseenRows
 from retrain.types import Example, Kind, Message, Method, Split, TrainingSpec
@@ -174,7 +175,8 @@ class Watching(Tuner):
         self.seen.append(task)
         self.specs.append(spec)
         score = wilson(20, 40)
-        return Outcome(score, is_higher_better=True, kept=None, seconds=1.0, cpu_seconds=1.0)
+        known = [case.key for case in task.general[:3]]
+        return Outcome(score, is_higher_better=True, kept=None, seconds=1.0, cpu_seconds=1.0, known=known)
 
 
 def test_a_search_reads_no_row_of_the_test(workshop):
@@ -187,11 +189,14 @@ def test_a_search_reads_no_row_of_the_test(workshop):
         replace(task, rows=tools.read(workshop.file))
 
 
-def test_a_trial_is_trained_by_the_method_and_the_layers_that_were_asked_for(workshop):
-    tuning_id = workshop.request(start=QUICK | {"method": "dpo", "targets": ["q_proj"]}, trials=1)
+def test_a_trial_is_trained_by_what_was_asked_for_and_the_base_is_asked_once_what_it_knows(workshop):
+    tuning_id = workshop.request(start=QUICK | {"method": "dpo", "targets": ["q_proj"]}, trials=2)
     tools = Watching(workshop.runtime.settings, workshop.runtime)
     tuning.perform(workshop.runtime, workshop.lease(tuning_id), tuning_id, tools)
     assert (Watching.specs[-1].method is Method.DPO, Watching.specs[-1].targets) == (True, ("q_proj",))
+    first, second = Watching.seen[-2:]
+    assert (first.is_known, len(first.general)) == (False, len(general_questions()))
+    assert (second.is_known, second.general) == (True, first.general[:3])
 
 
 def test_a_cancelled_search_ends_its_trial_and_goes_on_when_it_is_tried_again(workshop, work):

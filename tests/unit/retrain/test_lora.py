@@ -129,7 +129,7 @@ def test_two_halves_have_the_gradient_of_the_whole(spec: TrainingSpec, tiny: Bas
     gradients = []
     for parts in (1, 2):
         standing_still = torch.optim.SGD(weights, lr=0.0)
-        _step(adapted, batch, standing_still, parts=parts)
+        _step(adapted, batch, standing_still, torch.zeros(1), parts)
         gradients.append(torch.cat([weight.grad.flatten() for weight in weights]))
     assert gradients[0].abs().max() > 0.01
     torch.testing.assert_close(*gradients)

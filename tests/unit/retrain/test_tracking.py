@@ -8,7 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 from retrain.errors import TrackerRefused
-from retrain.tracking import TrackedRun, log_run
+from retrain.tracking import TrackedRun, log_run, set_aliases
 from tests.mlflow_server import running_mlflow
 from tests.storage import running_storage
 
@@ -77,13 +77,14 @@ def test_its_adapter_is_a_version_that_carries_what_the_model_is_now(uri, tmp_pa
         held = client.get_registered_model("registered").aliases
         return {alias: str(version) for alias, version in held.items()}
 
-    log_run(uri, replace(first, alias="challenger"))
-    assert aliases() == {"challenger": "1"}
-    log_run(uri, replace(first, alias="champion"))
-    logged = log_run(uri, replace(second, alias="challenger"))
-    assert aliases() == {"champion": "1", "challenger": "2"}
-    log_run(uri, replace(second, alias="champion"))
+    set_aliases(uri, "registered", {"champion": first.run})
     log_run(uri, first)
+    set_aliases(uri, "registered", {"challenger": first.run})
+    assert aliases() == {"challenger": "1"}
+    logged = log_run(uri, second)
+    set_aliases(uri, "registered", {"champion": first.run, "challenger": second.run})
+    assert aliases() == {"champion": "1", "challenger": "2"}
+    set_aliases(uri, "registered", {"champion": second.run, "challenger": "never shown"})
     assert aliases() == {"champion": "2"}
     kept = Path(client.download_artifacts(logged, "adapter", tmp_path))
     assert (kept / "adapter_model.safetensors").read_bytes() == b"weights"

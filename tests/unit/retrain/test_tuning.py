@@ -117,6 +117,21 @@ def test_a_trial_that_is_worse_than_the_others_is_ended_early(trials, pruner):
     assert ended and all("worse than the others" in one.failure and len(one.curve) < 3 for one in ended)
 
 
+@pytest.mark.parametrize("pruner", [Pruner.MEDIAN, Pruner.ASHA])
+def test_a_trial_that_is_looked_at_more_often_is_compared_where_the_others_were(trials, pruner):
+    seldom, often = (0.0, 0.4, 0.8), (0.0, 0.1, 0.2, 0.21, 0.3, 0.4, 0.8)
+    runs = iter([(seldom, 1.0)] * 5 + [(often, 0.9)])  # the last is the best, and looked at when it is young
+
+    def learning(settings, watch, seconds) -> Outcome:
+        shares, beginning = next(runs)
+        for share in shares:
+            watch(share, beginning - 0.8 * share)
+        return outcome(0.5)
+
+    found = trials.search(replace(PLAN, pruner=pruner, budget=Budget(trials=6)), learning)
+    assert found.tried[-1].state == "complete"
+
+
 def test_without_a_pruner_every_trial_goes_to_its_end(trials):
     assert {one.state for one in trials.search().tried} == {"complete"}
 
