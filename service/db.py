@@ -1,19 +1,36 @@
 """Engine, transactions and the column types that every table shares."""
 
 import json
+import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect, Engine, Enum, TypeDecorator, event, func, select
+from sqlalchemy import (
+    JSON,
+    Connection,
+    DateTime,
+    Dialect,
+    Engine,
+    Enum,
+    TypeDecorator,
+    event,
+    func,
+    make_url,
+    select,
+)
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, SQLModel, create_engine
 
 from service.clock import utcnow
+from service.commits import Commits, Member
 
 # Alembic can only drop or alter a constraint that has a name.
 SQLModel.metadata.naming_convention = {
@@ -65,11 +82,17 @@ def _loaded(text: str) -> Any:
 
 
 class Database:
-    """Hands out transactions: `transaction()` to write, `reading()` to look."""
+    """Hands out transactions: `transaction()` to write, `reading()` to look.
+
+    On SQLite those who write wait `busy_seconds` for each other and for other processes.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.is_sqlite = url.startswith("sqlite")
+        self.busy_seconds: float = BUSY_SECONDS
+        self._writer: tuple[int, Commits, Engine] | None = None
+        self._opening = Lock()
         self.engine = self._engine()
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_writer)
@@ -82,7 +105,39 @@ class Database:
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
 
-    def _engine(self) -> Engine:
+    @property
+    def writer(self) -> Engine:
+        """The engine of `transaction()`: on SQLite its sessions write through one connection in turn."""
+        return self._shared()[1] if self.is_sqlite else self.engine
+
+    def commits(self) -> Commits:
+        """Return the connection through which this process's threads write to SQLite."""
+        return self._shared()[0]
+
+    def _shared(self) -> tuple[Commits, Engine]:
+        with self._opening:
+            # A connection of SQLite's must not be used in a fork.
+            if self._writer is None or self._writer[0] != os.getpid():
+                commits = Commits(self._connect)
+                writer = self._engine(creator=partial(Member, commits))
+                event.listen(writer, "begin", self._enter)
+                self._writer = os.getpid(), commits, writer
+            return self._writer[1:]
+
+    def _connect(self) -> sqlite3.Connection:
+        path = make_url(self.url).database or ""
+        connection = sqlite3.connect(path, timeout=self.busy_seconds, check_same_thread=False)
+        _prepare_writer(connection, None)
+        return connection
+
+    def _enter(self, connection: Connection) -> None:
+        member: Any = connection.connection.driver_connection
+        try:
+            member.begin(self.busy_seconds)
+        except sqlite3.OperationalError as error:
+            raise OperationalError("BEGIN IMMEDIATE", None, error) from error
+
+    def _engine(self, **chosen: Any) -> Engine:
         # Parameters are users' texts, and an error's message ends up in a log.
         # JSON is kept as people write it, so that a search finds every script's letters on SQLite too.
         options: dict[str, Any] = {
@@ -91,6 +146,7 @@ class Database:
             "max_overflow": 32,
             "json_serializer": partial(json.dumps, ensure_ascii=False),
             "json_deserializer": _loaded,
+            **chosen,
         }
         if not self.is_sqlite:
             return create_engine(self.url, pool_pre_ping=True, **options)
@@ -100,7 +156,7 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """Commit when the block ends, roll back when it raises."""
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+        with Session(self.writer, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
@@ -129,6 +185,10 @@ class Database:
         return not busy
 
     def close(self) -> None:
+        if self._writer:
+            self._writer[2].dispose()
+            self._writer[1].close()
+            self._writer = None
         self.engine.dispose()
         self.reader.dispose()
 
