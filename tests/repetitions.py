@@ -31,6 +31,13 @@ class Repetitions:
     training_rounds: int = 1
     exam_questions: int = 48
     exam_cases: int = 1000
+    server_kills: int = 4  # under clients that try again, on each kind of database
+    stored_flags: int = 10_000  # beside an empty installation
+    load_rounds: int = 1
+    load_seconds: float = 1
+    slow_bodies: int = 20
+    slow_headers: int = 50
+    slow_seconds: float = 4
 
 
 CI = Repetitions(
@@ -50,6 +57,13 @@ BENCH = Repetitions(
     tool_stories=1000,
     simulated=2000,
     killed_trainings=20,
+    server_kills=1000,
+    stored_flags=100_000,
+    load_rounds=5,
+    load_seconds=3,
+    slow_bodies=200,
+    slow_headers=1000,
+    slow_seconds=60,
 )
 FULL = Repetitions(
     kill_rounds=200,
@@ -70,6 +84,13 @@ FULL = Repetitions(
     killed_trainings=167,
     trained_rows=192,
     training_rounds=3,
+    server_kills=1000,
+    stored_flags=1_000_000,
+    load_rounds=9,
+    load_seconds=5,
+    slow_bodies=200,
+    slow_headers=1000,
+    slow_seconds=60,
 )
 
 CHOSEN = {"ci": CI, "bench": BENCH, "full": FULL}[os.environ.get("REPETITIONS", "ci")]

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import structlog
 from flask import g, request
+from sqlalchemy import bindparam
 from sqlmodel import Session, SQLModel, col, select
 
 from service import people, projects, tokens
@@ -15,6 +16,12 @@ from service.tables import ApiKey, KeyKind, Project, Role, User
 
 log = structlog.get_logger()
 T = TypeVar("T", bound=SQLModel)
+# Every request asks it, and to build a statement costs more than to ask it.
+LIVE_KEY = (
+    select(ApiKey, Project)
+    .join(Project, col(ApiKey.project_id) == Project.id)
+    .where(ApiKey.sha256 == bindparam("sha256"), col(ApiKey.revoked_at).is_(None))
+)
 
 
 class Access(StrEnum):
@@ -146,11 +153,7 @@ def is_page_of_any_key(session: Session, origin: str) -> bool:
 
 
 def _program(session: Session, access: Access, secret: str) -> Caller:
-    found = session.exec(
-        select(ApiKey, Project)
-        .join(Project, col(ApiKey.project_id) == Project.id)
-        .where(ApiKey.sha256 == tokens.hashed(secret), col(ApiKey.revoked_at).is_(None))
-    ).first()
+    found = session.exec(LIVE_KEY, params={"sha256": tokens.hashed(secret)}).first()
     if found is None:
         raise Unauthenticated("the key or token is unknown or revoked")
     key, project = found

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def running(argv: Sequence[str], environment: Mapping[str, str]) -> Iterator[None]:
+def running(argv: Sequence[str], environment: Mapping[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a command until the block ends."""
     with subprocess.Popen(
         argv, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         try:
-            yield
+            yield process
         finally:
             process.terminate()

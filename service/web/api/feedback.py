@@ -165,14 +165,17 @@ class PageQuery(Schema):
 
 
 @bp.post("")
-@endpoint(access=Access.WIDGET, body=FeedbackIn, returns=FeedbackOut, status=201, limit=LIMIT)
+@endpoint(
+    access=Access.WIDGET, body=FeedbackIn, returns=FeedbackOut, status=201, limit=LIMIT, known_before=True
+)
 def give(session: Session, caller: Caller, body: FeedbackIn) -> tuple[FeedbackOut, int]:
     """Give feedback on an answer.
 
     The same `event_id` with the same body returns the first answer with status 200, with another body 409.
     """
     feedback, is_new = _record(session, caller, body)
-    return _told(session, feedback), 201 if is_new else 200
+    state = "received" if is_new else states.state_of(session, feedback)
+    return _told(feedback, state), 201 if is_new else 200
 
 
 @bp.post("/import")
@@ -240,7 +243,7 @@ def change(session: Session, caller: Caller, body: FeedbackChange, event_id: UUI
     if body.rating:
         said["rating"] = Rating(body.rating)
     intake.change(session, feedback, said)
-    return _told(session, feedback)
+    return _told(feedback, states.state_of(session, feedback))
 
 
 @bp.delete("/<uuid:event_id>")
@@ -249,7 +252,7 @@ def withdraw(session: Session, caller: Caller, body: Credential, event_id: UUID)
     """Take a feedback back: its words are erased, and no expert is asked about it."""
     feedback = _own(session, caller, body, event_id)
     intake.withdraw(session, feedback)
-    return _told(session, feedback)
+    return _told(feedback, states.state_of(session, feedback))
 
 
 @bp.get("")
@@ -345,7 +348,7 @@ def _status(session: Session, feedback: Feedback) -> StatusOut:
     )
 
 
-def _told(session: Session, feedback: Feedback) -> FeedbackOut:
+def _told(feedback: Feedback, state: str) -> FeedbackOut:
     signature = tokens.sign_status(str(feedback.id), runtime().secrets)
     url = f"{runtime().settings.own_url}/v1/feedback/{feedback.id}/status/{signature}"
-    return FeedbackOut(id=feedback.id, state=states.state_of(session, feedback), status_url=url)
+    return FeedbackOut(id=feedback.id, state=state, status_url=url)
