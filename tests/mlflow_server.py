@@ -26,7 +26,7 @@ def running_mlflow(folder: Path, *, workers: int = 1) -> Iterator[tuple[str, int
     with (folder / "mlflow.log").open("wb") as log:
         server = subprocess.Popen([sys.executable, *command, *places], stdout=log, stderr=log, cwd=folder)
         try:
-            eventually(lambda: _answers(url), 90)
+            eventually(lambda: _answers(url), 300)
             yield url, server.pid
         finally:
             server.terminate()

@@ -19,21 +19,19 @@ from sqlalchemy import insert
 from service.clock import utcnow
 from service.runtime import Runtime
 from service.supervisor import commands
-from service.tables import Feedback, KeyKind, Project, Rating, uuid7
-from service.web.app import create_app
-from tests import builders
+from service.tables import Feedback, Project, Rating, uuid7
 from tests.benchmarks import rivals
 from tests.benchmarks.installation import installation
 from tests.benchmarks.load import Served, Target, load
 from tests.benchmarks.processes import running
 from tests.benchmarks.report import Aim, Report, percentile
 from tests.repetitions import Repetitions
+from tests.server_kills import PAGE, what_flags_say
 from tests.servers import free_port
 from tests.waiting import eventually
 
 CONCURRENCIES = (1, 8, 32, 128)
 OURS, STORED, BARE, PHOENIX, MLFLOW = "Errata", "Errata, rows stored", "bare Flask", "Phoenix", "MLflow"
-PAGE = "https://clinic.example"
 ROWS_AT_ONCE = 10_000
 
 Rounds = Mapping[tuple[str, int], Sequence[Served]]
@@ -66,15 +64,8 @@ def _ours(stored: int) -> Iterator[rivals.Place]:
 
 def intake_target(runtime: Runtime, *, stored: int = 0) -> Target:
     """Make a project with a public key and a logged response, and return where flags of it go."""
-    with runtime.db.transaction() as session:
-        project = builders.add_project(session)
-        host = builders.add_key(session, project)
-        key = builders.add_key(session, project, KeyKind.PUBLIC, [PAGE])
-    answer = {"messages": [{"role": "user", "content": "When?"}], "response": "On Thursday."}
-    logged = create_app(runtime).test_client()
-    sent = logged.post("/v1/responses", json=answer, headers={"Authorization": f"Bearer {host}"})
-    said = {"rating": "down", "key": key, "feedback_token": sent.json["feedback_token"]}
-    said |= {"comment": rivals.COMMENT, "reasons": ["wrong"]}
+    project, flag = what_flags_say(runtime)
+    said = flag | {"comment": rivals.COMMENT, "reasons": ["wrong"]}
     _store(runtime, project, stored)
     url = f"http://127.0.0.1:{runtime.settings.port}/v1/feedback"
     return Target(url, {"Origin": PAGE}, lambda: orjson.dumps(said | {"event_id": str(uuid4())}))
