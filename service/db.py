@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -22,11 +22,14 @@ from sqlalchemy import (
     TypeDecorator,
     event,
     func,
+    insert,
+    inspect,
     make_url,
     select,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import make_transient_to_detached
 from sqlmodel import Session, SQLModel, create_engine
 
 from service.clock import utcnow
@@ -191,6 +194,21 @@ class Database:
             self._writer = None
         self.engine.dispose()
         self.reader.dispose()
+
+
+def insert_now(session: Session, row: SQLModel) -> None:
+    """Insert a row as `add` and `flush` do, without what the unit of work costs: several times as much as the rest."""
+    session.flush()
+    mapper = inspect(type(row))
+    values = {each.key: getattr(row, each.key) for each in mapper.column_attrs}
+    session.connection().execute(_inserted(mapper.local_table), values)
+    make_transient_to_detached(row)
+    session.add(row)
+
+
+@cache
+def _inserted(table: Any) -> Any:
+    return insert(table)
 
 
 def _prepare_writer(connection: Any, _record: Any) -> None:

@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import exists, func, update
+from sqlalchemy import bindparam, exists, func, update
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from retrain.types import sha256_of
 from service import projects, tokens
 from service.clock import utcnow
+from service.db import insert_now
 from service.errors import EventConflict, NotFound, WrongState
 from service.secrets import Secrets
 from service.tables import (
@@ -35,6 +36,16 @@ from service.tokens import FeedbackToken
 
 T = TypeVar("T", Feedback, Signal, Outcome)
 MAX_DIGITS = 9
+# Built once, for each flag asks them, and to build a statement costs more than to ask it.
+OF_EVENT: dict[Any, Any] = {
+    table: select(table).where(
+        col(table.project_id) == bindparam("project_id"), col(table.event_id) == bindparam("event_id")
+    )
+    for table in (Feedback, Signal, Outcome)
+}
+BY_EXTERNAL_ID = select(Response).where(
+    Response.project_id == bindparam("project_id"), Response.external_id == bindparam("external_id")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +194,7 @@ def record_feedback(
         trace_id=new.trace_id,
         span_id=new.span_id,
     )
-    session.add(feedback)
-    session.flush()
+    insert_now(session, feedback)
     return feedback, True
 
 
@@ -306,9 +316,7 @@ def _reasons(session: Session, project_id: UUID) -> Document:
 
 def _of_event(session: Session, table: type[T], project: Project, event_id: UUID) -> T | None:
     """Return what was recorded under an id that its sender made."""
-    return session.exec(
-        select(table).where(col(table.project_id) == project.id, col(table.event_id) == event_id)
-    ).first()
+    return session.exec(OF_EVENT[table], params={"project_id": project.id, "event_id": event_id}).first()
 
 
 def _own_id(ref: str) -> UUID | None:
@@ -320,9 +328,8 @@ def _own_id(ref: str) -> UUID | None:
 
 
 def _by_external_id(session: Session, project: Project, external_id: str) -> Response | None:
-    return session.exec(
-        select(Response).where(Response.project_id == project.id, Response.external_id == external_id)
-    ).first()
+    named = {"project_id": project.id, "external_id": external_id}
+    return session.exec(BY_EXTERNAL_ID, params=named).first()
 
 
 def _source(session: Session, project: Project, name: str | None) -> Source:
