@@ -316,7 +316,9 @@ def _reasons(session: Session, project_id: UUID) -> Document:
 
 def _of_event(session: Session, table: type[T], project: Project, event_id: UUID) -> T | None:
     """Return what was recorded under an id that its sender made."""
-    return session.exec(OF_EVENT[table], params={"project_id": project.id, "event_id": event_id}).first()
+    named = {"project_id": project.id, "event_id": event_id}
+    found: T | None = session.exec(OF_EVENT[table], params=named).first()
+    return found
 
 
 def _own_id(ref: str) -> UUID | None:

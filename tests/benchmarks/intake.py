@@ -103,15 +103,25 @@ def _rounds(places: Mapping[str, rivals.Place], repetitions: Repetitions) -> Rou
     for number in range(repetitions.load_rounds):
         order = list(places.items())[:: -1 if number % 2 else 1]
         for concurrency in CONCURRENCIES:
-            for name, (_, target) in order:
+            for name, (pid, target) in order:
+                before = _cpu_seconds(pid)
                 served = load(target, concurrency=concurrency, seconds=repetitions.load_seconds)
+                served.cpu_seconds = _cpu_seconds(pid) - before
                 found.setdefault((name, concurrency), []).append(served)
     return found
 
 
 def _megabytes(pid: int) -> int:
+    return round(sum(one.memory_full_info().pss for one in _tree(pid)) / 2**20)
+
+
+def _cpu_seconds(pid: int) -> float:
+    return sum(one.cpu_times().user + one.cpu_times().system for one in _tree(pid))
+
+
+def _tree(pid: int) -> list[psutil.Process]:
     root = psutil.Process(pid)
-    return round(sum(one.memory_full_info().pss for one in (root, *root.children(recursive=True))) / 2**20)
+    return [root, *root.children(recursive=True)]
 
 
 def _report(rounds: Rounds, memory: Mapping[str, int], repetitions: Repetitions) -> Report:
@@ -122,6 +132,7 @@ def _report(rounds: Rounds, memory: Mapping[str, int], repetitions: Repetitions)
             f"{_rate(served):.0f}",
             f"{_milliseconds(served, 50):.1f}",
             f"{_milliseconds(served, 99):.1f}",
+            f"{_cpu(served):.2f}",
             sum(one.errors for one in served),
             memory[name],
             f"{_times(rounds, OURS, name, concurrency):.2f}",
@@ -145,12 +156,27 @@ def _report(rounds: Rounds, memory: Mapping[str, int], repetitions: Repetitions)
         0, sum(one.errors for (name, _), all_ in rounds.items() if name == OURS for one in all_)
     )
     return Report(
-        columns=("what", "at once", "requests/s", "p50 ms", "p99 ms", "errors", "MB", "Errata / this"),
+        columns=(
+            "what",
+            "at once",
+            "requests/s",
+            "p50 ms",
+            "p99 ms",
+            "CPU ms",
+            "errors",
+            "MB",
+            "Errata / this",
+        ),
         rows=sorted(rows, key=lambda row: row[1]),
         figures={"stored": repetitions.stored_flags}
         | {f"{_key(name)}_rps_at_{at}": round(_rate(served)) for (name, at), served in rounds.items()},
         aims=aims,
-        ratios={name: aim.got for name, aim in aims.items() if name != "errors"},
+        ratios={name: aim.got for name, aim in aims.items() if name != "errors"}
+        | {
+            f"cpu_of_{_key(rival)}_at_{at}": round(_cpu(rounds[rival, at]) / _cpu(rounds[OURS, at]), 2)
+            for rival in (PHOENIX, MLFLOW, BARE)
+            for at in (8, 32)
+        },
     )
 
 
@@ -166,6 +192,10 @@ def _times(rounds: Rounds, one: str, other: str, concurrency: int) -> float:
 
 def _milliseconds(served: Sequence[Served], percent: int) -> float:
     return median(percentile(one.milliseconds or [float("inf")], percent) for one in served)
+
+
+def _cpu(served: Sequence[Served]) -> float:
+    return median(one.cpu_milliseconds for one in served)
 
 
 def _key(name: str) -> str:

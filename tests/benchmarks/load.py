@@ -31,11 +31,17 @@ class Served:
     seconds: float
     milliseconds: list[float] = field(default_factory=list)
     errors: int = 0
+    cpu_seconds: float = 0  # of the server's processes
 
     @property
     def per_second(self) -> float:
         """How many requests were granted in a second."""
         return len(self.milliseconds) / self.seconds
+
+    @property
+    def cpu_milliseconds(self) -> float:
+        """What a granted request cost the server, which says more than the clock where others work too."""
+        return 1000 * self.cpu_seconds / max(1, len(self.milliseconds))
 
 
 class _Connection(asyncio.Protocol):
