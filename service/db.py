@@ -94,7 +94,7 @@ class Database:
         self.url = url
         self.is_sqlite = url.startswith("sqlite")
         self.busy_seconds: float = BUSY_SECONDS
-        self._writer: tuple[int, Commits, Engine] | None = None
+        self._writers: dict[int, tuple[Commits, Engine]] = {}  # by process
         self._opening = Lock()
         self.engine = self._engine()
         if self.is_sqlite:
@@ -119,13 +119,13 @@ class Database:
 
     def _shared(self) -> tuple[Commits, Engine]:
         with self._opening:
-            # A connection of SQLite's must not be used in a fork.
-            if self._writer is None or self._writer[0] != os.getpid():
+            # A fork must neither use nor close its parent's connection, so it is kept.
+            if os.getpid() not in self._writers:
                 commits = Commits(self._connect)
                 writer = self._engine(creator=partial(Member, commits))
                 event.listen(writer, "begin", self._enter)
-                self._writer = os.getpid(), commits, writer
-            return self._writer[1:]
+                self._writers[os.getpid()] = commits, writer
+            return self._writers[os.getpid()]
 
     def _connect(self) -> sqlite3.Connection:
         path = make_url(self.url).database or ""
@@ -188,10 +188,9 @@ class Database:
         return not busy
 
     def close(self) -> None:
-        if self._writer:
-            self._writer[2].dispose()
-            self._writer[1].close()
-            self._writer = None
+        if shared := self._writers.pop(os.getpid(), None):
+            shared[1].dispose()
+            shared[0].close()
         self.engine.dispose()
         self.reader.dispose()
 

@@ -208,6 +208,13 @@ class TestLocks:
                 pool.submit(_within, db, _add, "impatient").result()
         assert _names(db) == {"slow"}
 
+    def test_who_calls_is_found_out_while_others_write(self, site):
+        with site.runtime.db.transaction() as session:
+            _add(session, "slow")
+            site.runtime.db.busy_seconds = 0.05
+            assert site.flag(key="epk_unknown").status_code == 401
+            assert site.flag().status_code == 503
+
     def test_whoever_reads_long_keeps_nobody_from_flagging(self, site):
         with site.runtime.db.reading() as session:
             assert session.exec(select(Feedback.id)).all() == []
@@ -254,6 +261,20 @@ class TestSlowClients:
         with crawling(bare, bodies=CHOSEN.slow_bodies, headers=0):
             assert not bare.post(said, seconds=2)
         eventually(lambda: bare.post(said, seconds=60), 60)
+
+
+class TestForks:
+    def test_a_fork_writes_through_a_connection_of_its_own(self, db, monkeypatch):
+        parents = db.commits()
+        _within(db, _add, "parent")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: -1)
+            assert db.commits().connection is not parents.connection
+            _within(db, _add, "child")
+            db.close()
+        assert db.commits() is parents
+        _within(db, _add, "parent again")
+        assert _names(db) == {"parent", "child", "parent again"}
 
 
 @contextmanager
