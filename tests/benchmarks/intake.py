@@ -58,7 +58,7 @@ def _ours(stored: int) -> Iterator[rivals.Place]:
         environment = {**os.environ, "ERRATA_DATA_DIR": str(runtime.settings.data_dir)}
         environment |= {"ERRATA_PORT": str(runtime.settings.port)}
         server = stack.enter_context(running(commands(runtime.settings)["web"], environment))
-        eventually(lambda: rivals.is_granted(target), 60)
+        eventually(lambda: rivals.is_granted(target), 300)
         yield server.pid, target
 
 

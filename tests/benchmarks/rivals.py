@@ -17,6 +17,7 @@ from service import tool_server
 from service.settings import Settings
 from service.supervisor import commands
 from tests.benchmarks.load import Target
+from tests.benchmarks.processes import end
 from tests.mlflow_server import running_mlflow
 from tests.servers import cache_dir, free_port
 from tests.waiting import eventually
@@ -127,7 +128,7 @@ def _process(
         try:
             yield server
         finally:
-            server.terminate()
+            end(server)
 
 
 def _wait(check: Callable[[], bool]) -> None:
