@@ -1,19 +1,39 @@
 """Engine, transactions and the column types that every table shares."""
 
 import json
+import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect, Engine, Enum, TypeDecorator, event, func, select
+from sqlalchemy import (
+    JSON,
+    Connection,
+    DateTime,
+    Dialect,
+    Engine,
+    Enum,
+    TypeDecorator,
+    event,
+    func,
+    insert,
+    inspect,
+    make_url,
+    select,
+)
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import make_transient_to_detached
 from sqlmodel import Session, SQLModel, create_engine
 
 from service.clock import utcnow
+from service.commits import Commits, Member
 
 # Alembic can only drop or alter a constraint that has a name.
 SQLModel.metadata.naming_convention = {
@@ -65,11 +85,17 @@ def _loaded(text: str) -> Any:
 
 
 class Database:
-    """Hands out transactions: `transaction()` to write, `reading()` to look."""
+    """Hands out transactions: `transaction()` to write, `reading()` to look.
+
+    On SQLite those who write wait `busy_seconds` for each other and for other processes.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.is_sqlite = url.startswith("sqlite")
+        self.busy_seconds: float = BUSY_SECONDS
+        self._writers: dict[int, tuple[Commits, Engine]] = {}  # by process
+        self._opening = Lock()
         self.engine = self._engine()
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_writer)
@@ -82,7 +108,39 @@ class Database:
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
 
-    def _engine(self) -> Engine:
+    @property
+    def writer(self) -> Engine:
+        """The engine of `transaction()`: on SQLite its sessions write through one connection in turn."""
+        return self._shared()[1] if self.is_sqlite else self.engine
+
+    def commits(self) -> Commits:
+        """Return the connection through which this process's threads write to SQLite."""
+        return self._shared()[0]
+
+    def _shared(self) -> tuple[Commits, Engine]:
+        with self._opening:
+            # A fork must neither use nor close its parent's connection, so it is kept.
+            if os.getpid() not in self._writers:
+                commits = Commits(self._connect)
+                writer = self._engine(creator=partial(Member, commits))
+                event.listen(writer, "begin", self._enter)
+                self._writers[os.getpid()] = commits, writer
+            return self._writers[os.getpid()]
+
+    def _connect(self) -> sqlite3.Connection:
+        path = make_url(self.url).database or ""
+        connection = sqlite3.connect(path, timeout=self.busy_seconds, check_same_thread=False)
+        _prepare_writer(connection, None)
+        return connection
+
+    def _enter(self, connection: Connection) -> None:
+        member: Any = connection.connection.driver_connection
+        try:
+            member.begin(self.busy_seconds)
+        except sqlite3.OperationalError as error:
+            raise OperationalError("BEGIN IMMEDIATE", None, error) from error
+
+    def _engine(self, **chosen: Any) -> Engine:
         # Parameters are users' texts, and an error's message ends up in a log.
         # JSON is kept as people write it, so that a search finds every script's letters on SQLite too.
         options: dict[str, Any] = {
@@ -91,6 +149,7 @@ class Database:
             "max_overflow": 32,
             "json_serializer": partial(json.dumps, ensure_ascii=False),
             "json_deserializer": _loaded,
+            **chosen,
         }
         if not self.is_sqlite:
             return create_engine(self.url, pool_pre_ping=True, **options)
@@ -100,7 +159,7 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """Commit when the block ends, roll back when it raises."""
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+        with Session(self.writer, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
@@ -129,8 +188,26 @@ class Database:
         return not busy
 
     def close(self) -> None:
+        if shared := self._writers.pop(os.getpid(), None):
+            shared[1].dispose()
+            shared[0].close()
         self.engine.dispose()
         self.reader.dispose()
+
+
+def insert_now(session: Session, row: SQLModel) -> None:
+    """Insert a row as `add` and `flush` do, without what the unit of work costs: several times as much as the rest."""
+    session.flush()
+    mapper = inspect(type(row))
+    values = {each.key: getattr(row, each.key) for each in mapper.column_attrs}
+    session.connection().execute(_inserted(mapper.local_table), values)
+    make_transient_to_detached(row)
+    session.add(row)
+
+
+@cache
+def _inserted(table: Any) -> Any:
+    return insert(table)
 
 
 def _prepare_writer(connection: Any, _record: Any) -> None:

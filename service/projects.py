@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import update
+from sqlalchemy import bindparam, update
 from sqlmodel import Session, col, select
 
 from annotation.label_schema import default_guidelines, from_json, to_json, validate
@@ -37,6 +37,13 @@ PRODUCTION = "production"
 PLAYGROUND = "playground"  # the source of answers that operators asked for
 MAX_REPEAT_WEEKS = 520
 MAX_PERSONS = 9
+# Built once, for to build a statement costs more than to ask it, and each flag asks for its project's reasons.
+NEWEST = (
+    select(Document)
+    .where(Document.project_id == bindparam("project_id"), Document.kind == bindparam("kind"))
+    .order_by(col(Document.version).desc())
+    .limit(1)
+)
 Check = Callable[[str, Any], Any]  # of a value by its name; returns it or raises Invalid
 DEFAULT_REASONS = {
     "wrong": {"severity": 3},
@@ -223,8 +230,7 @@ def change(session: Session, project: Project, *, actor: str, **wanted: Any) -> 
 
 def document(session: Session, project_id: UUID, kind: DocumentKind) -> Document | None:
     """Return the newest version of a project's document."""
-    newest = select(Document).where(Document.project_id == project_id, Document.kind == kind)
-    return session.exec(newest.order_by(col(Document.version).desc()).limit(1)).first()
+    return session.exec(NEWEST, params={"project_id": project_id, "kind": kind}).first()
 
 
 def current(session: Session, project_id: UUID, kind: DocumentKind) -> Document:

@@ -1,9 +1,9 @@
 """What was received so far, found by the names that its senders gave it."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import func
+from sqlalchemy import bindparam, func
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
@@ -12,6 +12,16 @@ from service.errors import NotFound
 from service.tables import Feedback, Outcome, Project, Response, Signal
 
 T = TypeVar("T", Feedback, Signal, Outcome)
+# Built once, for each flag asks them, and to build a statement costs more than to ask it.
+OF_EVENT: dict[Any, Any] = {
+    table: select(table).where(
+        col(table.project_id) == bindparam("project_id"), col(table.event_id) == bindparam("event_id")
+    )
+    for table in (Feedback, Signal, Outcome)
+}
+BY_EXTERNAL_ID = select(Response).where(
+    Response.project_id == bindparam("project_id"), Response.external_id == bindparam("external_id")
+)
 
 
 def find_response(session: Session, project: Project, ref: str) -> Response | None:
@@ -54,16 +64,15 @@ def take_turns(session: Session, *names: str) -> None:
 
 def of_event(session: Session, table: type[T], project: Project, event_id: UUID) -> T | None:
     """Return what was recorded under an id that its sender made."""
-    return session.exec(
-        select(table).where(col(table.project_id) == project.id, col(table.event_id) == event_id)
-    ).first()
+    named = {"project_id": project.id, "event_id": event_id}
+    found: T | None = session.exec(OF_EVENT[table], params=named).first()
+    return found
 
 
 def by_external_id(session: Session, project: Project, external_id: str) -> Response | None:
     """Return the project's response by the host's own id."""
-    return session.exec(
-        select(Response).where(Response.project_id == project.id, Response.external_id == external_id)
-    ).first()
+    named = {"project_id": project.id, "external_id": external_id}
+    return session.exec(BY_EXTERNAL_ID, params=named).first()
 
 
 def _own_id(ref: str) -> UUID | None:

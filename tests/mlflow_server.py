@@ -13,10 +13,10 @@ from tests.waiting import eventually
 
 
 @contextmanager
-def running_mlflow(folder: Path) -> Iterator[str]:
-    """Serve, and keep everything below a folder, until the block ends."""
+def running_mlflow(folder: Path, *, workers: int = 1) -> Iterator[tuple[str, int]]:
+    """Serve, and keep everything below a folder, until the block ends; yield the address and the process."""
     url = f"http://127.0.0.1:{(port := free_port())}"
-    command = ["-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    command = ["-m", "mlflow", "server", "--port", str(port), "--workers", str(workers)]
     places = [
         "--backend-store-uri",
         f"sqlite:///{folder / 'mlflow.db'}",
@@ -26,8 +26,8 @@ def running_mlflow(folder: Path) -> Iterator[str]:
     with (folder / "mlflow.log").open("wb") as log:
         server = subprocess.Popen([sys.executable, *command, *places], stdout=log, stderr=log, cwd=folder)
         try:
-            eventually(lambda: _answers(url), 90)
-            yield url
+            eventually(lambda: _answers(url), 300)
+            yield url, server.pid
         finally:
             server.terminate()
             server.wait()

@@ -36,6 +36,13 @@ class Repetitions:
     compared_rows: int = 64  # twice by each, to compare their losses
     compared_seeds: int = 3
     exam_cases: int = 1000
+    server_kills: int = 10  # under clients that try again, on each kind of database
+    stored_flags: int = 10_000  # beside an empty installation
+    load_rounds: int = 1
+    load_seconds: float = 1
+    slow_bodies: int = 20
+    slow_headers: int = 50
+    slow_seconds: float = 4
 
 
 CI = Repetitions(
@@ -57,6 +64,13 @@ BENCH = Repetitions(
     killed_trainings=20,
     races=100,
     mutations=1000,
+    server_kills=1000,
+    stored_flags=100_000,
+    load_rounds=5,
+    load_seconds=3,
+    slow_bodies=200,
+    slow_headers=1000,
+    slow_seconds=60,
 )
 FULL = Repetitions(
     kill_rounds=200,
@@ -82,6 +96,13 @@ FULL = Repetitions(
     mutations=1000,
     compared_rows=160,
     compared_seeds=5,
+    server_kills=1000,
+    stored_flags=1_000_000,
+    load_rounds=9,
+    load_seconds=5,
+    slow_bodies=200,
+    slow_headers=1000,
+    slow_seconds=60,
 )
 
 CHOSEN = {"ci": CI, "bench": BENCH, "full": FULL}[os.environ.get("REPETITIONS", "ci")]

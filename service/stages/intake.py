@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 
 from retrain.types import sha256_of
 from service import projects, signing, taking_back, tokens
+from service.db import insert_now
 from service.errors import EventConflict, NotFound, ResponseMismatch
 from service.masking import Masking
 from service.received import by_external_id, find_response, of_event, take_turns, text_sha256_of, word_of
@@ -215,8 +216,7 @@ def record_feedback(
         trace_id=new.trace_id,
         span_id=new.span_id,
     )
-    session.add(feedback)
-    session.flush()
+    insert_now(session, feedback)
     return feedback, True
 
 

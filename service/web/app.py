@@ -64,6 +64,9 @@ SECURITY_HEADERS = {
     "Cache-Control": "no-store",
 }
 
+# A request that waited longer for its turn to write would keep a thread from others; its sender tries again.
+PATIENCE_SECONDS = 3.0
+
 log = structlog.get_logger()
 
 
@@ -162,6 +165,7 @@ def from_environment_app() -> Flask:
     """Build the application of this process's environment; the server calls it."""
     logs.configure()
     runtime = from_environment()
+    runtime.db.busy_seconds = PATIENCE_SECONDS
     migrations.check(runtime.db)
     return create_app(runtime)
 

@@ -1,6 +1,7 @@
 """Reads a request's JSON body, refusing what parsers disagree about."""
 
 import json
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -11,6 +12,7 @@ from service.web.problems import Malformed
 
 MAX_DEPTH = 32
 MAX_INTEGER = 2**63
+SURROGATE = re.compile("[\ud800-\udfff]")
 NOTHING = b"{}"  # what a DELETE whose credential is a header says
 
 
@@ -82,7 +84,7 @@ def check_text(text: str) -> None:
     """Refuse what one of our databases cannot hold."""
     if "\0" in text:
         raise _ambiguous("a text holds the NUL character")
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
+    if SURROGATE.search(text):
         raise _ambiguous("a text holds half of a surrogate pair")
 
 

@@ -30,7 +30,8 @@ class Endpoint:
     """A view `(session, caller, body?, query?, **path)` that answers with `returns` as JSON, or bytes of that type.
 
     The view's transaction commits before the answer is sent. A view that does not take `session` opens its
-    own: one that waits for something must hold none meanwhile. A view may answer `(model, status)`.
+    own: one that waits for something must hold none meanwhile. A view may answer `(model, status)`. Where the caller
+    is `known_before`, their rows are only read: others write while it is found out who calls.
     """
 
     def __init__(
@@ -43,26 +44,35 @@ class Endpoint:
         returns: type[BaseModel] | str,
         status: int,
         limit: str,
+        known_before: bool,
     ) -> None:
         self.view, self.access, self.body, self.query = view, access, body, query
         self.returns, self.status, self.limit = returns, status, limit
         self.takes_session = "session" in signature(view).parameters
+        self.known_before = known_before or not self.takes_session
         update_wrapper(self, view)
 
     def __call__(self, **arguments: Any) -> Response:
         self._parse(arguments)
-        key = getattr(arguments.get("body"), "key", None)
-        with self._session() as session:
-            caller = authenticate(session, self.access, body_key=key)
-            if self.takes_session:
-                answer = self.view(session=session, caller=caller, **arguments)
-        if not self.takes_session:
-            answer = self.view(caller=caller, **arguments)
+        answer = self._answer(arguments, key=getattr(arguments.get("body"), "key", None))
         answer, status = answer if isinstance(answer, tuple) else (answer, self.status)
         if isinstance(self.returns, str):
             return Response(answer, status, content_type=self.returns)
         document = self.returns.model_validate(answer, from_attributes=True)
         return Response(document.model_dump_json(by_alias=True), status, content_type=JSON)
+
+    def _answer(self, arguments: dict[str, Any], *, key: str | None) -> Any:
+        db = runtime().db
+        if self.known_before:
+            with db.reading() as session:
+                caller = authenticate(session, self.access, body_key=key)
+            if not self.takes_session:
+                return self.view(caller=caller, **arguments)
+            with db.transaction() as session:
+                return self.view(session=session, caller=caller, **arguments)
+        with db.reading() if request.method in ("GET", "HEAD") else db.transaction() as session:
+            caller = authenticate(session, self.access, body_key=key)
+            return self.view(session=session, caller=caller, **arguments)
 
     def models(self) -> set[type[BaseModel]]:
         return {
@@ -81,10 +91,6 @@ class Endpoint:
         except ValidationError as error:
             raise InvalidRequest(error) from error
 
-    def _session(self) -> Any:
-        is_reading = request.method in ("GET", "HEAD") or not self.takes_session
-        return runtime().db.reading() if is_reading else runtime().db.transaction()
-
 
 def endpoint(
     *,
@@ -94,14 +100,14 @@ def endpoint(
     query: type[Schema] | None = None,
     status: int = 200,
     limit: str = "max_body_bytes",
+    known_before: bool = False,
 ) -> Callable[[Callable[..., Any]], Endpoint]:
     """Make a view typed and guarded: a request that does not fit never reaches it.
 
     `returns` is a schema, or the media type of a file; `limit` names a setting.
     """
-    return lambda view: Endpoint(
-        view, access=access, body=body, query=query, returns=returns, status=status, limit=limit
-    )
+    options: dict[str, Any] = {"status": status, "limit": limit, "known_before": known_before}
+    return lambda view: Endpoint(view, access=access, body=body, query=query, returns=returns, **options)
 
 
 def declared(access: Access) -> Callable[[View], View]:

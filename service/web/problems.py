@@ -1,7 +1,9 @@
 """Errors as RFC 9457 problem documents: the only place where an error meets a status code."""
 
+import sqlite3
 from http import HTTPStatus
 
+import psycopg
 import structlog
 from flask import Flask, Response, render_template, request
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -29,6 +31,9 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     RetrainError: HTTPStatus.CONFLICT,
     errors.ServiceError: HTTPStatus.CONFLICT,
 }
+
+# What may be over when the same is asked again.
+PASSING = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.BAD_GATEWAY, HTTPStatus.INSUFFICIENT_STORAGE)
 
 log = structlog.get_logger()
 
@@ -100,7 +105,7 @@ def problem(status: int, code: str, detail: str, fields: list[FieldProblem] | No
         errors=fields or [],
     )
     response = Response(document.model_dump_json(), status, content_type=PROBLEM)
-    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.BAD_GATEWAY):
+    if status in PASSING:
         response.headers["Retry-After"] = "5"
     return response
 
@@ -122,6 +127,11 @@ def _known(error: Exception) -> Response:
 
 def _no_database(error: OperationalError) -> Response:
     log.error("database_unavailable", error=str(error.orig))
+    is_full = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    if is_full or isinstance(error.orig, psycopg.errors.DiskFull):
+        return problem(
+            HTTPStatus.INSUFFICIENT_STORAGE, "disk_full", "the database's disk is full; try again later"
+        )
     return problem(
         HTTPStatus.SERVICE_UNAVAILABLE, "database_unavailable", "the database did not take this; try again"
     )

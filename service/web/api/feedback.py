@@ -153,14 +153,16 @@ class PageQuery(Credential):
 
 
 @bp.post("")
-@endpoint(access=Access.WIDGET, body=FeedbackIn, returns=FeedbackOut, status=201, limit=LIMIT)
+@endpoint(
+    access=Access.WIDGET, body=FeedbackIn, returns=FeedbackOut, status=201, limit=LIMIT, known_before=True
+)
 def give(session: Session, caller: Caller, body: FeedbackIn) -> tuple[FeedbackOut, int]:
     """Give feedback on an answer.
 
     The same `event_id` with the same body returns the first answer with status 200, with another body 409.
     """
     feedback, is_new = record(session, caller, body)
-    return told(session, feedback), 201 if is_new else 200
+    return told(session, feedback, state="received" if is_new else None), 201 if is_new else 200
 
 
 @bp.post("/import")
@@ -317,8 +319,8 @@ def _of_token(session: Session, caller: Caller, project: Project, query: PageQue
     return [row | {"status_url": told(session, own).status_url}]
 
 
-def told(session: Session, feedback: Feedback) -> FeedbackOut:
-    """Say what became of a feedback, and where to ask again."""
+def told(session: Session, feedback: Feedback, *, state: str | None = None) -> FeedbackOut:
+    """Say what became of a feedback, its `state` if that is known, and where to ask again."""
     signature = tokens.sign_status(str(feedback.id), runtime().secrets)
     url = f"{runtime().settings.own_url}/v1/feedback/{feedback.id}/status/{signature}"
-    return FeedbackOut(id=feedback.id, state=states.state_of(session, feedback), status_url=url)
+    return FeedbackOut(id=feedback.id, state=state or states.state_of(session, feedback), status_url=url)

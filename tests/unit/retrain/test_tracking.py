@@ -35,7 +35,7 @@ def uri(request, tmp_path_factory):
     if request.param == "a database":
         yield f"sqlite:///{folder}/runs.db"
     else:
-        with running_mlflow(folder) as url:
+        with running_mlflow(folder) as (url, _):
             yield url
 
 
