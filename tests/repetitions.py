@@ -31,7 +31,7 @@ class Repetitions:
     training_rounds: int = 1
     exam_questions: int = 48
     exam_cases: int = 1000
-    server_kills: int = 10  # under clients that try again, on each kind of database
+    server_kills: int = 30  # under clients that try again, on each kind of database
     stored_flags: int = 10_000  # beside an empty installation
     load_rounds: int = 1
     load_seconds: float = 1
