@@ -36,7 +36,7 @@ class Repetitions:
     compared_rows: int = 64  # twice by each, to compare their losses
     compared_seeds: int = 3
     exam_cases: int = 1000
-    server_kills: int = 10  # under clients that try again, on each kind of database
+    server_kills: int = 30  # under clients that try again, on each kind of database
     stored_flags: int = 10_000  # beside an empty installation
     load_rounds: int = 1
     load_seconds: float = 1

@@ -139,22 +139,7 @@ def _report(rounds: Rounds, memory: Mapping[str, int], repetitions: Repetitions)
         )
         for (name, concurrency), served in rounds.items()
     ]
-    aims = {
-        f"of_{_key(rival)}_at_{concurrency}": Aim(
-            least, _times(rounds, OURS, rival, concurrency), at_least=True
-        )
-        for rival, concurrency, least in (
-            *((PHOENIX, 8, 10), (PHOENIX, 32, 10), (MLFLOW, 8, 20), (MLFLOW, 32, 20)),
-            *((BARE, 8, 0.15), (BARE, 32, 0.25)),
-        )
-    }
-    for concurrency in (8, 32):
-        ours, theirs = (_milliseconds(rounds[name, concurrency], 50) for name in (OURS, PHOENIX))
-        aims[f"p50_of_phoenix_at_{concurrency}"] = Aim(0.1, round(ours / theirs, 3))
-    aims["of_empty_with_rows_at_8"] = Aim(0.9, _times(rounds, STORED, OURS, 8), at_least=True)
-    aims["errors"] = Aim(
-        0, sum(one.errors for (name, _), all_ in rounds.items() if name == OURS for one in all_)
-    )
+    aims = _aims(rounds)
     return Report(
         columns=(
             "what",
@@ -192,6 +177,26 @@ def _times(rounds: Rounds, one: str, other: str, concurrency: int) -> float:
 
 def _milliseconds(served: Sequence[Served], percent: int) -> float:
     return median(percentile(one.milliseconds or [float("inf")], percent) for one in served)
+
+
+def _aims(rounds: Rounds) -> dict[str, Aim]:
+    aims = {
+        f"of_{_key(rival)}_at_{concurrency}": Aim(
+            least, _times(rounds, OURS, rival, concurrency), at_least=True
+        )
+        for rival, concurrency, least in (
+            *((PHOENIX, 8, 10), (PHOENIX, 32, 10), (MLFLOW, 8, 20), (MLFLOW, 32, 20)),
+            *((BARE, 8, 0.15), (BARE, 32, 0.25)),
+        )
+    }
+    for concurrency in (8, 32):
+        ours, theirs = (_milliseconds(rounds[name, concurrency], 50) for name in (OURS, PHOENIX))
+        aims[f"p50_of_phoenix_at_{concurrency}"] = Aim(0.1, round(ours / theirs, 3))
+    aims["of_empty_with_rows_at_8"] = Aim(0.9, _times(rounds, STORED, OURS, 8), at_least=True)
+    aims["errors"] = Aim(
+        0, sum(one.errors for (name, _), all_ in rounds.items() if name == OURS for one in all_)
+    )
+    return aims
 
 
 def _cpu(served: Sequence[Served]) -> float:
