@@ -27,7 +27,7 @@ from service.tables import Feedback, JobKind, KeyKind, Project, TaskFlag
 from service.web.app import create_app, from_environment_app
 from tests import builders
 from tests.due import do_all_due
-from tests.servers import free_port
+from tests.servers import NO_LIMITS_SET, free_port
 from tests.waiting import eventually
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -55,7 +55,7 @@ class Site:
         """Start the server and wait until it listens."""
         chosen = self.runtime.settings
         names = ("data_dir", "cache_dir", "database_url", "redis_url")
-        environment = {f"ERRATA_{name.upper()}": str(getattr(chosen, name)) for name in names}
+        environment = {f"ERRATA_{name.upper()}": str(getattr(chosen, name)) for name in names} | NO_LIMITS_SET
         self.process = CONTEXT.Process(target=self.target, args=(environment, self.port), daemon=True)
         self.process.start()
         eventually(self._listens, 60)

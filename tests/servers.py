@@ -25,6 +25,13 @@ class RunningTool:
     process: "subprocess.Popen[bytes]"
 
 
+# For whoever measures what a server can do, or sends more than one person would.
+NO_LIMITS_SET = dict.fromkeys(
+    (f"ERRATA_{name}" for name in ("KEY_RATE", "TOKEN_RATE", "SUBJECT_RATE", "ADDRESS_RATE", "KEY_QUOTA")),
+    "0",
+)
+
+
 def start_valkey(data_dir: Path) -> "subprocess.Popen[bytes]":
     """Start the bundled Valkey of this data directory as `errata up` does, and wait until it answers."""
     server = subprocess.Popen(valkey.command(data_dir))

@@ -27,7 +27,7 @@ from tests.benchmarks.processes import running
 from tests.benchmarks.report import Aim, Report, percentile
 from tests.repetitions import Repetitions
 from tests.server_kills import PAGE, what_flags_say
-from tests.servers import free_port
+from tests.servers import NO_LIMITS_SET, free_port
 from tests.waiting import eventually
 
 CONCURRENCIES = (1, 8, 32, 128)
@@ -56,7 +56,7 @@ def _ours(stored: int) -> Iterator[rivals.Place]:
         runtime = stack.enter_context(installation(port=free_port()))
         target = intake_target(runtime, stored=stored)
         environment = {**os.environ, "ERRATA_DATA_DIR": str(runtime.settings.data_dir)}
-        environment |= {"ERRATA_PORT": str(runtime.settings.port)}
+        environment |= {"ERRATA_PORT": str(runtime.settings.port), **NO_LIMITS_SET}
         server = stack.enter_context(running(commands(runtime.settings)["web"], environment))
         eventually(lambda: rivals.is_granted(target), 300)
         yield server.pid, target

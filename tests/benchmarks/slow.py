@@ -9,7 +9,7 @@ from tests.benchmarks.processes import running
 from tests.benchmarks.report import Aim, MissingData, Report
 from tests.repetitions import Repetitions
 from tests.server_kills import what_flags_say
-from tests.servers import free_port
+from tests.servers import NO_LIMITS_SET, free_port
 from tests.slow_clients import Door, allow_connections, crawling, flag_for, in_front_of, nginx
 from tests.waiting import eventually
 
@@ -38,7 +38,7 @@ def _rows(repetitions: Repetitions) -> Iterator[Row]:
     allow_connections(4 * (bodies + headers))
     with installation(port=free_port()) as runtime:
         _, said = what_flags_say(runtime)
-        environment = {**os.environ, "ERRATA_DATA_DIR": str(runtime.settings.data_dir)}
+        environment = {**os.environ, "ERRATA_DATA_DIR": str(runtime.settings.data_dir), **NO_LIMITS_SET}
         with running(commands(runtime.settings)["web"], environment):
             bare = Door(runtime.settings.port)
             eventually(lambda: bare.post(said, seconds=60), 60)

@@ -35,7 +35,7 @@ from tests.server_kills import (
     serve_hastily,
     what_flags_say,
 )
-from tests.servers import free_port
+from tests.servers import NO_LIMITS_SET, free_port
 from tests.slow_clients import Door, crawling, flag_for, in_front_of, nginx
 from tests.waiting import eventually
 
@@ -72,7 +72,7 @@ def served(runtime) -> Iterator[tuple[dict[str, str], Door]]:
     """What a flag says, and the web server that takes it, as `errata up` starts it."""
     _, said = what_flags_say(runtime)
     settings = runtime.settings.model_copy(update={"port": free_port()})
-    environment = {**os.environ, "ERRATA_DATA_DIR": str(settings.data_dir)}
+    environment = {**os.environ, "ERRATA_DATA_DIR": str(settings.data_dir), **NO_LIMITS_SET}
     with running(supervisor.commands(settings)["web"], environment):
         door = Door(settings.port)
         eventually(lambda: door.post(said, seconds=60), 60)
