@@ -12,7 +12,8 @@ from flask.testing import FlaskClient
 from playwright.sync_api import Locator, Page, expect
 from sqlmodel import col, select
 
-from service import signing, tokens
+from service import tokens
+from service.client import signing
 from service.runtime import Runtime
 from service.tables import Feedback, KeyKind, Rating
 from service.web import widget

@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import col, select
 
-from service import cli, label_studio_server, runtime, signing, supervisor, tool_server
+from service import cli, label_studio_server, runtime, supervisor, tool_server
 from service.cli import console, loop
+from service.client import signing
 from service.errors import Invalid, JobFailed
 from service.tables import ApiKey, ConnectorKind, JobKind
 from service.tool_server import Account, Running, Secrets

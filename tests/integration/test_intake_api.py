@@ -17,7 +17,8 @@ from sqlmodel import func, select
 
 from annotation.types import Cause, Verdict
 from retrain.types import Split
-from service import api_keys, projects, signing, tokens
+from service import api_keys, projects, tokens
+from service.client import signing
 from service.clock import utcnow
 from service.runtime import Runtime
 from service.stages import triage

@@ -15,10 +15,10 @@ from annotation.types import Cause
 from retrain.types import sha256_of
 from service import api_keys, received, taking_back, tokens
 from service.answers import states
+from service.client.signing import FeedbackToken
 from service.clock import utcnow
 from service.errors import Forbidden, NotFound, ResponseMismatch, TokenInvalid, Unauthenticated
 from service.settlements import is_handed_over
-from service.signing import FeedbackToken
 from service.stages import intake
 from service.tables import Feedback, KeyKind, Project, Rating, Response
 from service.web import limits
