@@ -14,7 +14,7 @@ from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
 from annotation.types import Abstention
-from service import ledger, projects, tool_state
+from service import ledger, projects, reasons, tool_state
 from service.answers.states import joined_to_state, told_state
 from service.answers.story import story
 from service.answers.tools import in_tools
@@ -70,14 +70,26 @@ def _says(text: str) -> Any:
     return or_(answer_says(text), *(each.icontains(text, autoescape=True) for each in told))
 
 
+def _given(desk: Desk, rows: Sequence[Feedback]) -> dict[UUID, str]:
+    """Return each feedback's reasons by the version of its time, which may not know all of them."""
+    versions = select(Document.id, Document.content).where(
+        col(Document.id).in_({row.reasons_id for row in rows})
+    )
+    known: dict[UUID | None, Any] = dict(desk.session.exec(versions).all())
+    return {
+        row.id: ", ".join(reasons.told(known.get(row.reasons_id, row.reasons), row.reasons)) for row in rows
+    }
+
+
 def _feedback_cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
+    given = _given(desk, [feedback for feedback, _, _ in rows])
     return [
         {
             "given": feedback.created_at,
             "asked": Link(_asked(response), url_for(".story_of", slug=desk.project.slug, row_id=feedback.id)),
             "answer": response.text if response else None,
             "rating": Badge(feedback.rating.value),
-            "reasons": ", ".join(feedback.reasons),
+            "reasons": given[feedback.id],
             "comment": feedback.comment,
             "correction": feedback.correction,
             "version": response.model_version if response else None,
@@ -175,7 +187,12 @@ def story_of(desk: Desk, row_id: UUID) -> str:
     statement = joined_to_state(select_columns(told_state()).select_from(Feedback))
     state = desk.session.execute(statement.where(col(Feedback.id) == found.id)).scalar_one()
     return desk.show(
-        "story.html", feedback=found, response=response, state=state, events=story(desk.session, found)
+        "story.html",
+        feedback=found,
+        reasons=_given(desk, [found])[found.id],
+        response=response,
+        state=state,
+        events=story(desk.session, found),
     )
 
 
@@ -251,16 +268,18 @@ def task(desk: Desk, row_id: UUID) -> str:
     counted = select(SettlementAnnotation).where(
         SettlementAnnotation.settlement_id == (settlement.id if settlement else None)
     )
+    flagged = desk.session.exec(flags.limit(FLAGS_SHOWN)).all()
     return desk.show(
         "task.html",
         task=found,
+        reasons=_given(desk, flagged),
         tool=tool_state.find(desk.session, desk.project.id, found.connector),
         schema_document=desk.session.get_one(Document, found.schema_id),
         guidelines=desk.session.get_one(Document, found.guidelines_id),
         schema=schema_of(desk.session, found),
         response=desk.session.get_one(Response, found.response_id),
         answers=desk.session.exec(answers).all(),
-        flags=desk.session.exec(flags.limit(FLAGS_SHOWN)).all(),
+        flags=flagged,
         settlement=settlement,
         handed_over=settlement and is_handed_over(settlement),
         trusted={each.annotation_id: each.accuracy for each in desk.session.exec(counted) if each.accuracy},
