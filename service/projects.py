@@ -298,6 +298,7 @@ SWITCHES: dict[str, Check] = {
     "needs_token": _any,
     "masks_personal": _any,
     "presumes_consent": _any,
+    "wave_voices": _amount,
 }
 """What of a project's work can be changed, and what checks each new value."""
 

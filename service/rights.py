@@ -35,7 +35,15 @@ CERTIFICATE = "errata erasure certificate 1"
 CERTIFIED = "erasure_certified"
 ATTEMPTS = 12  # half a day, for a training that reads the rows or a tool that is away
 # A settlement's explanation names experts.
-INTERNAL = {"body_sha256", "annotator_id", "reasons_id", "schema_id", "guidelines_id", "explanation"}
+INTERNAL = {
+    "body_sha256",
+    "case_id",
+    "annotator_id",
+    "reasons_id",
+    "schema_id",
+    "guidelines_id",
+    "explanation",
+}
 
 
 def preview(session: Session, secrets: Secrets, subject: str, project: Project | None) -> dict[str, Any]:

@@ -292,7 +292,7 @@ def _asked_and_flagged(model: ModelVersion) -> tuple[ScalarSelect[Any], ScalarSe
         select_columns(func.count(func.distinct(Feedback.response_id)))
         .join(newest, newest.c.id == Feedback.response_id)
         .where(col(Feedback.rating) == Rating.DOWN, col(Feedback.withdrawn_at).is_(None))
-        .where(col(Feedback.is_trusted))
+        .where(col(Feedback.is_trusted), col(Feedback.held_for).is_(None))
     )
     return select_columns(func.count()).select_from(newest).scalar_subquery(), flagged.scalar_subquery()
 

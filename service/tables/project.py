@@ -76,7 +76,7 @@ class Project(Row, table=True):
 
     In a comparison's project people judge what two models of the project `compares_id` answered. An expert is asked
     for at most `daily_capacity` answers a day, and counts once `qualifying_answers` of theirs were known beforehand and
-    that share was right; 0 of either demands nothing.
+    that share was right; 0 of either demands nothing. What `wave_voices` people say nearly alike within a day is held.
     `token_keys` are the keys that sign feedback tokens, by their ids: the first one signs, others hold until a time.
     """
 
@@ -105,6 +105,7 @@ class Project(Row, table=True):
     needs_token: bool = True
     masks_personal: bool = True
     presumes_consent: bool = False
+    wave_voices: int = 10
     token_keys: list[dict[str, Any]] = Field(default_factory=first_token_key, sa_type=Json)
 
 

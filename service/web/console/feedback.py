@@ -14,7 +14,7 @@ from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
 from annotation.types import Abstention
-from service import ledger, projects, reasons, tool_state
+from service import ledger, projects, reasons, tool_state, waves
 from service.answers.states import joined_to_state, told_state
 from service.answers.story import story
 from service.answers.tools import in_tools
@@ -104,6 +104,9 @@ _ORPHANED = timedelta(days=1)
 _CAME: dict[str, Callable[[], Any]] = {
     "with a token": lambda: col(Feedback.is_trusted),
     "without a token": lambda: ~col(Feedback.is_trusted),
+    "in a wave, which is held back": lambda: (
+        col(Feedback.held_for).is_not(None) & (col(Feedback.id) == col(Feedback.case_id))
+    ),
     "by phone, mail or ticket": lambda: col(Response.channel).is_not(None),
     "for another text": lambda: col(Feedback.is_mismatched),
     "for an answer that never came": lambda: (
@@ -176,6 +179,15 @@ def take_in(desk: Desk, row_id: UUID) -> WebResponse:
         project_id=desk.project.id,
     )
     return desk.done("It is looked at as every flag is.", "console.story_of", row_id=found.id)
+
+
+@bp.post("/p/<slug>/feedback/<uuid:row_id>/release")
+@page(Access.OPERATOR)
+def release(desk: Desk, row_id: UUID) -> WebResponse:
+    """Let the whole case of a flag that is held back go."""
+    case_id = desk.row(Feedback, row_id).case_id or row_id
+    count = waves.release(desk.session, desk.project, case_id, actor=desk.user.name)
+    return desk.done(f"{count} flags are looked at as every flag is.", "console.story_of", row_id=row_id)
 
 
 @bp.get("/p/<slug>/feedback/<uuid:row_id>")
