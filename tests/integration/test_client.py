@@ -192,6 +192,7 @@ def test_what_the_client_does_not_understand_breaks_no_answer_either(caplog):
         said = client.chat.completions.create(messages=messages, errata=facts)
         assert (said.choices[0].message.content, said.feedback_token) == ("Cardiology", None)
         assert "an answer was not logged" in caplog.text
+    assert client._errata.log_response(ASKED, object()) is None
     strange = SimpleNamespace(chat=SimpleNamespace(completions=SimpleNamespace(create=lambda **asked: 5)))
     answer = wrap(strange, client._errata).chat.completions.create(messages=ASKED)
     assert (answer.answer, answer.feedback_token, copy(answer).answer) == (5, None, 5)
