@@ -7,6 +7,7 @@ from typing import Any
 from annotation.errors import InvalidAnswer
 from annotation.questions import BEST_RATING, Question, QuestionType, labels_in, questions
 from annotation.types import Abstention, Answer, Cause, LabelSchema, Span, Verdict
+from annotation.visible import places, visible
 
 MAX_CORRECTION_CHARS = 100_000
 MAX_SPANS = 200
@@ -132,17 +133,29 @@ _CHECKS: dict[QuestionType, Callable[[Question, Any], None]] = {
 
 
 def _inside(span: Span, response: str) -> Span:
-    """Return the span in characters; a browser counts one beyond U+FFFF twice, which the marked text shows."""
-    if span.start >= 0 and span.text and response[span.start : span.end] != span.text:
-        units = response.encode(*_UNITS)
-        if units[2 * span.start : 2 * span.end] == span.text.encode(*_UNITS):
-            start = len(units[: 2 * span.start].decode(*_UNITS))
-            span = replace(span, start=start, end=start + len(span.text))
+    """Return the span in characters of the response, not of what tools show of it, as the marked text tells."""
+    if span.start >= 0 and span.text:
+        for text, origins in ((response, range(len(response))), (visible(response), places(response))):
+            start = _start(span, text)
+            if start is not None:
+                last = origins[start + len(span.text) - 1]
+                span = replace(span, start=origins[start], end=last + 1)
+                break
     if not 0 <= span.start < span.end <= len(response):
         raise InvalidAnswer(
             f"a span from {span.start} to {span.end} lies outside the response's {len(response)} characters"
         )
     return span
+
+
+def _start(span: Span, text: str) -> int | None:
+    """Return where in a text a span's own text starts, if it is there; browsers count a character over U+FFFF twice."""
+    if text[span.start : span.end] == span.text:
+        return span.start
+    units = text.encode(*_UNITS)
+    if units[2 * span.start : 2 * span.end] != span.text.encode(*_UNITS):
+        return None
+    return len(units[: 2 * span.start].decode(*_UNITS))
 
 
 def _verdict(value: Any) -> Verdict | Abstention:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -352,17 +353,19 @@ def _held(record: Mapping[str, Any], names: Mapping[str, str]) -> HeldTask:
     return HeldTask(
         external_id=str(record["id"]),
         key=key,
-        annotations=tuple(_pulled(key, response, names) for response in given),
+        annotations=tuple(_pulled(key, response, names, record["fields"]) for response in given),
         shown=texts(record["fields"]),
         changed_at=max((time_of(response["updated_at"]) for response in given), default=None),
     )
 
 
-def _pulled(key: str, response: Mapping[str, Any], names: Mapping[str, str]) -> PulledAnnotation:
+def _pulled(
+    key: str, response: Mapping[str, Any], names: Mapping[str, str], fields: Mapping[str, Any]
+) -> PulledAnnotation:
     # Whom an answer belongs to may change it, and so may an owner; Argilla does not say who did.
     known = names.get(response["user_id"])
     who = known or f"user {response['user_id']}"
-    answer, problem = _answer(response) if known else (None, UNKNOWN_ACCOUNT)
+    answer, problem = _answer(response, str(fields.get("response"))) if known else (None, UNKNOWN_ACCOUNT)
     return PulledAnnotation(
         task_key=key,
         external_id=str(response["id"]),
@@ -385,8 +388,16 @@ def _exported(record: Mapping[str, Any]) -> dict[str, Any]:
     return {"id": record["external_id"] or record["id"], "fields": record["fields"], "responses": said}
 
 
-def _answer(response: Mapping[str, Any]) -> tuple[Answer | None, str | None]:
+def _answer(response: Mapping[str, Any], judged: str) -> tuple[Answer | None, str | None]:
     # A discarded answer keeps what was prefilled.
     if response["status"] != "submitted":
         return None, None
-    return answer_or_problem(from_values, response.get("values"))
+    answer, problem = answer_or_problem(from_values, response.get("values"))
+    # Argilla tells where a mark is, not what it marks: of what hides in a response it shows more than that holds.
+    marked = (
+        replace(span, text=judged[span.start : span.end])
+        if 0 <= span.start <= span.end <= len(judged)
+        else span
+        for span in (answer.spans if answer else ())
+    )
+    return answer and replace(answer, spans=tuple(marked)), problem

@@ -8,6 +8,7 @@ from typing import Any
 
 from annotation.errors import InvalidAnswer, ToolRefused, ToolUnavailable
 from annotation.types import Answer, NewTask
+from annotation.visible import visible
 
 # A writer's clock, and a write that was stamped before the last pull and committed after it.
 MARGIN = timedelta(minutes=1)
@@ -38,11 +39,11 @@ def time_of(value: str) -> datetime:
 
 
 def shown(task: NewTask) -> dict[str, str]:
-    """Return what the page shows; its texts must not be empty."""
+    """Return what the page shows; its texts must not be empty, and nothing in them hides."""
     found = {"prompt": task.prompt, "response": task.response, "context": task.context}
     # Readers said what they said about one answer, not about two.
     found |= {"reasons": task.reasons} if task.rival is None else {"rival": task.rival}
-    return {name: text or _NOTHING for name, text in found.items()}
+    return {name: visible(text) or _NOTHING for name, text in found.items()}
 
 
 def without_nul(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """Projects, their keys, and the versioned documents that decisions name."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +14,7 @@ from annotation.settlement import BEST, BY_CHANCE
 from annotation.types import LabelSchema, TaskKind
 from retrain.suites import GENERAL, general_questions
 from retrain.types import sha256_of
-from service import ledger
+from service import ledger, reasons
 from service.errors import AlreadyExists, Invalid, NotFound
 from service.tables import (
     AnnotationTask,
@@ -45,14 +44,7 @@ NEWEST = (
     .limit(1)
 )
 Check = Callable[[str, Any], Any]  # of a value by its name; returns it or raises Invalid
-DEFAULT_REASONS = {
-    "wrong": {"severity": 3},
-    "unsafe": {"severity": 5},
-    "incomplete": {"severity": 2},
-    "off_topic": {"severity": 2},
-    "style": {"severity": 1},
-    "other": {"severity": 1},
-}
+DEFAULT_REASONS = reasons.default_reasons()
 # Resolved flags are few at first: they are shown, and a project says when they decide.
 DEFAULT_RULES = {
     "max_loss": {"general": 0.15, "regression": 1.0},
@@ -160,19 +152,12 @@ def add_document(
 
 
 def set_reasons(session: Session, project: Project, content: Any, *, actor: str) -> Document:
-    """Say what users may give as reasons: an object of codes, each with its `severity`.
+    """Say what users may give as reasons; what was given before keeps the version of its time.
 
     Raises:
-        Invalid: a code or a severity cannot be used.
+        Invalid: a code or what stands under it cannot be used.
     """
-    if not isinstance(content, dict) or not content:
-        raise Invalid("reasons: an object of at least one code is needed")
-    for code, reason in content.items():
-        severity = reason.get("severity") if isinstance(reason, dict) else None
-        if not re.fullmatch("[a-z][a-z0-9_]{0,63}", code):
-            raise Invalid(f"reasons: {code!r} may hold lower-case letters, digits and underscores only")
-        if isinstance(severity, bool) or not isinstance(severity, int | float) or not 0 <= severity <= 10:
-            raise Invalid(f"reasons: {code} needs a severity from 0 to 10")
+    reasons.check(content)
     return add_document(session, project, DocumentKind.REASONS, content, actor=actor)
 
 
@@ -320,6 +305,7 @@ SWITCHES: dict[str, Check] = {
     "needs_token": _any,
     "masks_personal": _any,
     "presumes_consent": _any,
+    "wave_voices": _amount,
 }
 """What of a project's work can be changed, and what checks each new value."""
 

@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, func
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
-from service import signing
+from service.client import signing
 from service.errors import NotFound
 from service.tables import Feedback, Outcome, Project, Response, Signal
 

@@ -39,6 +39,7 @@ ATTEMPTS = 12  # half a day, for a training that reads the rows or a tool that i
 INTERNAL = {
     *("body_sha256", "annotator_id", "reasons_id", "schema_id", "guidelines_id", "explanation"),
     *("user_id", "answered_by"),
+    "case_id",
 }
 
 

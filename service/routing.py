@@ -1,7 +1,7 @@
 """In which tool a project's experts are asked, of how many and of whom: its rules, a versioned document."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -29,21 +29,24 @@ TOOLS = tuple(kind.value for kind in ConnectorKind if kind is not ConnectorKind.
 class Routing:
     """A project's rules, where a case goes that fits none, and how severe each reason is.
 
-    With `needs_argilla` what would be asked in Label Studio is asked in Argilla.
+    Where a project has no rules, `tool_of` says where the worst reason given leads. With `needs_argilla` what would be
+    asked in Label Studio is asked in Argilla.
     """
 
     rules: Sequence[Rule]
     default: ConnectorKind
     kind: str
-    severity: dict[str, float]
+    severity: Mapping[str, float]
+    tool_of: Mapping[str, ConnectorKind] = field(default_factory=dict)
     needs_argilla: bool = False
 
     def place(
         self, *, reasons: Iterable[str] = (), severity: float = 0.0, language: str | None = None
     ) -> dict[str, Any]:
         """Return a task's `connector`, `overlap` and `pool`."""
-        rule = route(self.rules, Asked(frozenset(reasons), severity, language, self.kind))
-        chosen = self.default if rule is None else ConnectorKind(rule.tool)
+        reasons = frozenset(reasons)
+        rule = route(self.rules, Asked(reasons, severity, language, self.kind))
+        chosen = self._tool_of_worst(reasons) if rule is None else ConnectorKind(rule.tool)
         # Every Argilla keeps experts from reading each other's answers, not every Label Studio does.
         is_moved = self.needs_argilla and chosen is ConnectorKind.LABEL_STUDIO
         return {
@@ -51,6 +54,10 @@ class Routing:
             "overlap": rule and rule.overlap,
             "pool": rule and rule.pool,
         }
+
+    def _tool_of_worst(self, reasons: Iterable[str]) -> ConnectorKind:
+        worst = sorted(reasons, key=lambda code: (-self.severity.get(code, 1.0), code))
+        return self.tool_of.get(worst[0], self.default) if worst else self.default
 
     def place_of(self, session: Session, response_id: UUID, flags: Sequence[Feedback]) -> dict[str, Any]:
         """Return where a flagged response is asked: by all reasons given, the worst of them, and its language."""
@@ -75,15 +82,27 @@ def routing_of(session: Session, project: Project) -> Routing:
     """Return what the newest version of a project's rules says."""
     found = projects.document(session, project.id, DocumentKind.ROUTING)
     rules = read_rules(found.content, tools=TOOLS) if found else []
-    reasons = projects.current(session, project.id, DocumentKind.REASONS).content
-    tools = {*tool_state.tools_of(session, project.id), *(ConnectorKind(rule.tool) for rule in rules)}
+    written = projects.current(session, project.id, DocumentKind.REASONS)
+    used = tool_state.tools_of(session, project.id)
+    tools = {*used, *(ConnectorKind(rule.tool) for rule in rules)}
     return Routing(
         rules,
         default=project.connector,
         kind=projects.label_schema(session, project).kind,
-        severity={code: float(reason.get("severity", 1.0)) for code, reason in reasons.items()},
+        severity={code: float(reason.get("severity", 1.0)) for code, reason in written.content.items()},
+        tool_of={} if rules else _tools_of_reasons(written, project, used),
         needs_argilla=project.needs_blindness and ConnectorKind.ARGILLA in tools,
     )
+
+
+def _tools_of_reasons(
+    written: Document, project: Project, used: Collection[ConnectorKind]
+) -> dict[str, ConnectorKind]:
+    """Return where each reason leads: to a tool that the project uses, or that somebody wrote down for it."""
+    if project.connector is ConnectorKind.NONE:
+        return {}
+    named = {code: ConnectorKind(each["tool"]) for code, each in written.content.items() if "tool" in each}
+    return {code: tool for code, tool in named.items() if tool in used or written.version > 1}
 
 
 def set_routing(session: Session, project: Project, content: Any, *, actor: str) -> Document:

@@ -30,7 +30,7 @@ def withdraw(session: Session, feedback: Feedback) -> None:
     feedback.withdrawn_at = feedback.withdrawn_at or utcnow()
     session.add(feedback)
     session.flush()
-    _let_go(session, feedback)
+    let_go(session, feedback)
 
 
 def change(session: Session, feedback: Feedback, said: Mapping[str, Any]) -> None:
@@ -58,18 +58,18 @@ def change(session: Session, feedback: Feedback, said: Mapping[str, Any]) -> Non
     session.add(feedback)
     session.flush()
     if feedback.rating is Rating.UP:
-        _let_go(session, feedback)
+        let_go(session, feedback)
 
 
-def _let_go(session: Session, feedback: Feedback) -> None:
-    """Withdraw unsettled tasks behind which no other flag stands; praise belongs to no task."""
+def let_go(session: Session, feedback: Feedback) -> None:
+    """Withdraw unsettled tasks behind which no other flag stands; praise, and what is held back, belongs to none."""
     # Locked first: triage may be adding a flag to it at this moment.
     of_flag = select(TaskFlag.task_id).where(TaskFlag.feedback_id == feedback.id)
     tasks = select(AnnotationTask).where(col(AnnotationTask.id).in_(of_flag))
     for task in session.exec(tasks.with_for_update()).all():
         if task.state not in UNSETTLED:
             continue
-        if feedback.rating is Rating.UP:
+        if feedback.rating is Rating.UP or feedback.held_for:
             session.exec(delete(TaskFlag).where(col(TaskFlag.feedback_id) == feedback.id))
         flags = col(TaskFlag.task_id) == task.id, col(TaskFlag.feedback_id) == Feedback.id
         standing = select(exists().where(*flags, col(Feedback.withdrawn_at).is_(None)))

@@ -6,10 +6,10 @@ import hmac
 import secrets
 from collections.abc import Mapping
 
-from service import signing
+from service.client import signing
+from service.client.signing import FeedbackToken, encode
 from service.errors import TokenExpired, TokenInvalid
 from service.secrets import Secrets
-from service.signing import FeedbackToken, encode
 
 CLOCK_SKEW_SECONDS = 300
 

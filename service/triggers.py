@@ -206,6 +206,7 @@ def _flagged(session: Session, project_id: UUID, since: datetime, until: datetim
         select(Feedback.id)
         .where(Feedback.response_id == Response.id, Feedback.rating == Rating.DOWN)
         .where(col(Feedback.withdrawn_at).is_(None), col(Feedback.is_trusted))
+        .where(col(Feedback.held_for).is_(None))
         .exists()
     )
     shown = (

@@ -73,8 +73,12 @@ def newest_answers(model: ModelVersion, *, most: int | None = None) -> Subquery:
 
 
 def is_flag() -> tuple[Any, ...]:
-    """Say in SQL that a `Feedback` says something is wrong, was not taken back, and is not of the untrusted pile."""
-    is_kept = (col(Feedback.withdrawn_at).is_(None), col(Feedback.is_trusted))
+    """Say in SQL that a `Feedback` says something is wrong, was not taken back, and is neither untrusted nor held."""
+    is_kept = (
+        col(Feedback.withdrawn_at).is_(None),
+        col(Feedback.is_trusted),
+        col(Feedback.held_for).is_(None),
+    )
     return (col(Feedback.rating) == Rating.DOWN, *is_kept)
 
 

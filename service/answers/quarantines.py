@@ -32,8 +32,9 @@ def is_held() -> Any:
 
 
 def is_feedback_held() -> Any:
-    """Say which feedback, joined with its response, is in quarantine: its response is, or whoever gave it."""
-    return _held(_is_of_response() | (col(Quarantine.subject) == Feedback.subject))
+    """Say which feedback, joined with its response, waits: it is held back, or its response or giver in quarantine."""
+    in_quarantine = _held(_is_of_response() | (col(Quarantine.subject) == Feedback.subject))
+    return in_quarantine | col(Feedback.held_for).is_not(None)
 
 
 def held_settlements(session: Session, project_id: UUID, *conditions: Any) -> dict[str, str]:

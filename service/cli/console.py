@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
 from annotation.errors import ToolUnavailable
+from annotation.visible import visible, written
 from service import errors, migrations, people, projects
 from service.errors import (
     ApprovalStale,
@@ -30,7 +31,6 @@ from service.queue import QUEUE_OF
 from service.runtime import Runtime, from_environment
 from service.tables import Job, JobKind, JobState, User
 from service.tables import Project as ProjectRow
-from service.visible import visible, written
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
 Project = Annotated[str, typer.Option("--project", "-p", help="The project's slug.")]

@@ -4,10 +4,10 @@ import sys
 
 import typer
 
+from annotation.visible import written
 from service import ledger
 from service.answers import states
 from service.cli.console import ACTOR, Project, find_project
-from service.visible import written
 
 app = typer.Typer()
 feedback_app = typer.Typer(no_args_is_help=True)

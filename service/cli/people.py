@@ -170,6 +170,10 @@ def change_project(
             help="Whether people's data is masked before it is stored; masked answers are not learned."
         ),
     ] = None,
+    wave_voices: Annotated[
+        int | None,
+        typer.Option(help="How many people may not say nearly the same within a day; 0 for no limit."),
+    ] = None,
     presumed_consent: Annotated[
         bool | None,
         typer.Option(help="Whether a user's words may be learned who did not say that they may not."),
@@ -197,6 +201,7 @@ def change_project(
             needs_token=token,
             masks_personal=masking,
             presumes_consent=presumed_consent,
+            wave_voices=wave_voices,
             actor=ACTOR,
         )
         document = {"project": project.slug} | {name: getattr(project, name) for name in projects.SWITCHES}

@@ -9,13 +9,14 @@ from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from retrain.types import sha256_of
-from service import projects, signing, taking_back, tokens
+from service import projects, taking_back, tokens
+from service.client import signing
+from service.client.signing import FeedbackToken
 from service.db import insert_now
 from service.errors import EventConflict, NotFound, ResponseMismatch
 from service.masking import Masking
 from service.received import by_external_id, find_response, of_event, take_turns, text_sha256_of, word_of
 from service.secrets import Secrets
-from service.signing import FeedbackToken
 from service.tables import (
     Document,
     DocumentKind,

@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 
 from annotation.suggestions import SuggestionSource, is_blind, suggested
 from annotation.types import Connector, NewTask
+from annotation.visible import visible
 from service import capacity, experts, tool_state
 from service.clock import utcnow
 from service.queue import Lease
@@ -128,7 +129,9 @@ def _suggest(session: Session, chosen: Sequence[tuple[AnnotationTask, Response, 
         may_show = (
             flag for flag in flags if flag.consent or (project.presumes_consent and flag.consent is None)
         )
-        corrections = [flag.correction for flag in may_show if flag.correction]
+        said = (flag.correction for flag in may_show if flag.correction)
+        # An expert who accepts one could not see what hides in it.
+        corrections = [text for text in said if visible(text) == text]
         own = project.suggestion is SuggestionSource.RESPONSE
         text = response.text if own else corrections[-1] if corrections else ""
         task.suggestion = suggested(text, schema_of(session, task))

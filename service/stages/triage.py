@@ -12,7 +12,7 @@ from annotation.triage import Flag, expected_values, prioritise, random_share, w
 from annotation.types import Cause, Verdict
 from retrain.near_duplicates import clusters
 from retrain.types import sha256_of
-from service import projects, routing
+from service import projects, routing, waves
 from service.answers.quarantines import is_feedback_held, is_held
 from service.clock import utcnow
 from service.db import Database
@@ -51,17 +51,22 @@ class Batch:
 def run(lease: Lease, project_id: UUID) -> dict[str, Any]:
     """Turn flags nobody looked at into tasks, near-equal ones into one, and draw the random share.
 
-    What is in quarantine waits, as if it had not been looked at, until that is lifted.
+    What is in quarantine, or part of a wave, waits as if it had not been looked at until that is lifted.
     Works in batches of `BATCH`, each in one transaction, until nothing is left.
     """
-    flagged = drawn = 0
+    flagged = drawn = held = 0
+    with lease.queue.db.reading() as session:
+        found = waves.find(session, session.get_one(Project, project_id))
+    for wave in found:
+        with lease.transaction() as session:
+            held += waves.hold(session, wave)
     while batch := _read(lease.queue.db, project_id):
         with lease.transaction() as session:
             project = session.get_one(Project, project_id)
             flagged += _select_flagged(session, project, batch)
             drawn += _draw(session, project, batch)
-    log.info("triage_finished", tasks_from_flags=flagged, tasks_drawn=drawn)
-    return {"tasks_from_flags": flagged, "tasks_drawn": drawn}
+    log.info("triage_finished", tasks_from_flags=flagged, tasks_drawn=drawn, held=held)
+    return {"tasks_from_flags": flagged, "tasks_drawn": drawn, "held": held}
 
 
 def preview(session: Session, project_id: UUID) -> dict[str, Any]:

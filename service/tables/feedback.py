@@ -155,7 +155,8 @@ class Feedback(Row, table=True):
     arrived. `event_id` is made by the sender, so that a repeated request adds nothing; of one subject's word on one
     response the newest event counts, and `earlier_events` are those before it, each with its `body_sha256`.
     `text_sha256` is the response's text as the sender's token names it: one that says another is never joined.
-    Nobody is asked about what is not trusted until an operator takes it in.
+    Nobody is asked about what is not trusted until an operator takes it in, nor about what is `held_for` a reason as
+    part of the case `case_id`, which is the id of its first flag, until an operator lets that go.
     """
 
     __tablename__ = "feedback"
@@ -164,6 +165,13 @@ class Feedback(Row, table=True):
         Index("ix_feedback_project_id_id", "project_id", "id"),
         Index("ix_feedback_project_id_triaged_at_id", "project_id", "triaged_at", "id"),
         Index("ix_feedback_project_id_response_ref", "project_id", "response_ref"),
+        # Few flags are of a case: the others are recorded no slower for it.
+        Index(
+            "ix_feedback_case_id",
+            "case_id",
+            sqlite_where=text("case_id IS NOT NULL"),
+            postgresql_where=text("case_id IS NOT NULL"),
+        ),
     )
 
     project_id: UUID = Field(foreign_key="project.id")
@@ -186,6 +194,8 @@ class Feedback(Row, table=True):
     text_sha256: str | None = Field(default=None, max_length=71)
     is_mismatched: bool = False
     is_trusted: bool = True
+    held_for: str | None = Field(default=None, max_length=200)
+    case_id: UUID | None = None
     masked: dict[str, int] = Field(default_factory=dict, sa_type=Json)
     triaged_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     withdrawn_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

@@ -78,7 +78,8 @@ class Project(Row, table=True):
     In a comparison's project people judge what two models of the project `compares_id` answered. At least
     `persons_needed` persons stand behind what goes live: who asked for its training, and each who approved it.
     An expert is asked for at most `daily_capacity` answers a day, and counts once `qualifying_answers` of theirs were
-    known beforehand and that share was right; 0 of either demands nothing.
+    known beforehand and that share was right; 0 of either demands nothing. What
+    `wave_voices` people say nearly alike within a day is held.
     `token_keys` are the keys that sign feedback tokens, by their ids: the first one signs, others hold until a time.
     """
 
@@ -107,6 +108,7 @@ class Project(Row, table=True):
     needs_token: bool = True
     masks_personal: bool = True
     presumes_consent: bool = False
+    wave_voices: int = 10
     token_keys: list[dict[str, Any]] = Field(default_factory=first_token_key, sa_type=Json)
 
 

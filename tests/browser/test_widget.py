@@ -8,7 +8,8 @@ from uuid import UUID
 import pytest
 from playwright.sync_api import expect
 
-from service import signing, tokens
+from service import tokens
+from service.client import signing
 from service.tables import Rating
 from tests.browser.stranger import BAD, GOOD, WAITING
 

@@ -1,12 +1,17 @@
 """What the README tells people to copy works as it stands there."""
 
+import json
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import httpx
 import pytest
 from flask import Flask
 from sqlmodel import select
 
+from service import client
 from service.tables import Response
 from service.web.app import create_app
 from tests import builders
@@ -16,7 +21,21 @@ from tests.servers import free_port
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 
 
-def test_ten_lines_put_any_openai_compatible_model_under_feedback(runtime, model):
+class OpenAI:
+    """What the README's lines need of OpenAI's own client."""
+
+    def __init__(self, *, base_url, api_key):
+        self.url = f"{base_url}/chat/completions"
+        self.chat = SimpleNamespace(completions=self)
+
+    def create(self, **asked):
+        found = httpx.post(self.url, json=asked, timeout=60)
+        return json.loads(found.text, object_hook=lambda members: SimpleNamespace(**members))
+
+
+def test_ten_lines_put_any_openai_compatible_model_under_feedback(runtime, model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "errata_client", client)
+    monkeypatch.setitem(sys.modules, "openai", SimpleNamespace(OpenAI=OpenAI))
     with runtime.db.transaction() as session:
         key = builders.add_key(session, builders.add_project(session))
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

@@ -13,7 +13,8 @@ import pytest
 from flask.testing import FlaskClient
 from sqlmodel import SQLModel, func, select
 
-from service import migrations, signing, tokens
+from service import migrations, tokens
+from service.client import signing
 from service.clock import utcnow
 from service.runtime import Runtime, build
 from service.settings import Settings

@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import col, select
 
-from service import cli, label_studio_server, runtime, signing, supervisor, tool_server
+from service import cli, label_studio_server, runtime, supervisor, tool_server
 from service.cli import console, loop
+from service.client import signing
 from service.clock import utcnow
 from service.errors import Invalid, JobFailed
 from service.tables import ApiKey, ConnectorKind, Job, JobKind, JobState, uuid7
@@ -261,7 +262,7 @@ def test_accounts_in_an_argilla_of_ones_own_are_its_owners(errata, monkeypatch):
 
 def test_without_a_live_worker_a_job_runs_in_a_child(errata, project):
     status, document = errata("triage", "--project", project)
-    assert (status, document) == (0, {"tasks_from_flags": 0, "tasks_drawn": 0})
+    assert (status, document) == (0, {"tasks_from_flags": 0, "tasks_drawn": 0, "held": 0})
 
 
 def test_no_child_is_started_before_a_job_is_due(errata, project, monkeypatch, capsys):

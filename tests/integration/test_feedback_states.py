@@ -14,7 +14,8 @@ from hypothesis.stateful import (
 )
 from sqlmodel import select
 
-from service import signing, tokens
+from service import tokens
+from service.client import signing
 from service.tables import AnnotationTask, Feedback, Rating, TaskFlag, TaskState
 from tests.integration.test_intake_api import PAGE, Site, open_site, sign
 

@@ -17,13 +17,15 @@ from sqlmodel import func, select
 
 from annotation.types import Cause, Verdict
 from retrain.types import Split
-from service import api_keys, projects, signing, tokens
+from service import api_keys, projects, reasons, tokens
+from service.client import signing
 from service.clock import utcnow
 from service.runtime import Runtime
 from service.stages import triage
 from service.tables import (
     AnnotationTask,
     ApiKey,
+    Document,
     DocumentKind,
     Feedback,
     JobKind,
@@ -523,6 +525,22 @@ def test_other_reasons_are_of_their_own_version_and_weighed_again(site):
     with site.runtime.db.reading() as session:
         assert session.get_one(AnnotationTask, task_id).urgency["severity"] == 5
     assert (site.count(AnnotationTask), site.feedback(given).triaged_at is not None) == (1, True)
+
+
+def test_a_flag_keeps_the_reasons_of_its_time_and_those_that_nobody_knows_are_told_so(site):
+    of_old, of_new = (site.log(external_id=name).json["feedback_token"] for name in ("chat-1", "chat-2"))
+    old = site.feedback(site.flag(of_old, reasons=["invented", "ghost"]))
+    with site.runtime.db.transaction() as session:
+        project = session.get_one(Project, site.project.id)
+        newer = projects.set_reasons(session, project, {"ghost": {"severity": 1}}, actor="test")
+    new = site.feedback(site.flag(of_new, reasons=["invented", "ghost"]))
+    with site.runtime.db.reading() as session:
+        told = [
+            reasons.told(session.get_one(Document, row.reasons_id).content, row.reasons) for row in (old, new)
+        ]
+        assert session.get_one(Document, old.reasons_id).version == newer.version - 1
+    assert new.reasons_id == newer.id
+    assert told == [["invented", "ghost (unknown)"], ["invented (unknown)", "ghost"]]
 
 
 def test_a_public_key_without_pages_is_for_ours_alone(site):

@@ -365,3 +365,9 @@ def test_feedback_whose_answer_has_not_arrived_is_listed(any_lists):
 
 def test_lists_need_no_more_than_a_reader(lists):
     assert create_app(lists.runtime).test_client().get("/p/clinic/feedback?format=csv").status_code == 303
+
+
+def test_reasons_that_the_project_does_not_know_are_shown_as_unknown(lists):
+    flag = lists.flag("wrong", "ghost")
+    for page in (lists.page(""), lists.page(f"/{flag}")):
+        assert "wrong, ghost (unknown)" in page.text

@@ -275,6 +275,14 @@ def test_a_users_words_are_suggested_with_their_consent_alone(writing):
     assert [suggested(consent) for consent in (True, None, False)] == [True, True, False]
 
 
+@pytest.mark.parametrize(("words", "is_suggested"), [("See a\u200b doctor.", False), ("See a doctor.", True)])
+def test_words_in_which_something_hides_are_not_suggested(writing, words, is_suggested):
+    writing.change(suggestion=SuggestionSource.CORRECTION, blind_share=0.0)
+    task = writing.add("Paint it.", flag={"correction": words, "consent": True})
+    writing.send()
+    assert bool(writing.sent(task).suggestion) is is_suggested
+
+
 def test_the_tool_forgets_what_only_flags_led_to_that_were_taken_back(writing):
     tasks = [writing.add("Paint it.", flag={"comment": "no"}) for _ in range(3)]
     writing.send()

@@ -661,6 +661,28 @@ class TestRules:
         assert len(project.tasks) == 2
 
     @pytest.mark.parametrize(
+        ("chosen", "rules", "tools"),
+        [
+            ({}, None, (LABEL_STUDIO, LABEL_STUDIO)),  # nobody has set an Argilla up
+            ({"style": "argilla"}, None, (ARGILLA, LABEL_STUDIO)),
+            ({"style": "argilla", "wrong": "argilla"}, None, (ARGILLA, ARGILLA)),
+            ({"style": "argilla"}, RULES, (LABEL_STUDIO, LABEL_STUDIO)),
+        ],
+    )
+    def test_without_rules_the_worst_reason_says_where_its_case_is_asked(self, office, chosen, rules, tools):
+        with office.runtime.db.transaction() as session:
+            written = projects.DEFAULT_REASONS | {
+                code: {"severity": projects.DEFAULT_REASONS[code]["severity"], "tool": tool}
+                for code, tool in chosen.items()
+            }
+            projects.set_reasons(session, office.project, written, actor="test")
+            if rules:
+                routing.set_routing(session, office.project, rules, actor="test")
+            asked = routing.routing_of(session, office.project)
+            given = (["style"], ["style", "wrong"])
+            assert tuple(asked.place(reasons=codes)["connector"] for codes in given) == tools
+
+    @pytest.mark.parametrize(
         ("needs_blindness", "rules", "tool"),
         [(True, RULES, ARGILLA), (False, RULES, LABEL_STUDIO), (True, {"rules": []}, LABEL_STUDIO)],
     )

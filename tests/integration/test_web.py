@@ -16,7 +16,8 @@ import pytest
 from flask import Blueprint
 from structlog.testing import capture_logs
 
-from service import migrations, projects, signing, supervisor, tokens
+from service import migrations, projects, supervisor, tokens
+from service.client import signing
 from service.runtime import build
 from service.settings import Settings
 from service.tables import KeyKind, Role

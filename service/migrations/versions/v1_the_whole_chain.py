@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "v1_75d2a27b"  # after its tables: a test says what it is to be
+revision = "v1_15e29477"  # after its tables: a test says what it is to be
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -79,6 +79,7 @@ def upgrade() -> None:
         sa.Column("needs_token", sa.Boolean(), nullable=False),
         sa.Column("masks_personal", sa.Boolean(), nullable=False),
         sa.Column("presumes_consent", sa.Boolean(), nullable=False),
+        sa.Column("wave_voices", sa.Integer(), nullable=False),
         sa.Column("token_keys", JSON, nullable=False),
         sa.ForeignKeyConstraint(["compares_id"], ["project.id"], name=op.f("fk_project_compares_id_project")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_project")),
@@ -1202,6 +1203,8 @@ def upgrade() -> None:
         sa.Column("text_sha256", sa.String(length=71), nullable=True),
         sa.Column("is_mismatched", sa.Boolean(), nullable=False),
         sa.Column("is_trusted", sa.Boolean(), nullable=False),
+        sa.Column("held_for", sa.String(length=200), nullable=True),
+        sa.Column("case_id", sa.Uuid(), nullable=True),
         sa.Column("masked", JSON, nullable=False),
         sa.Column("triaged_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("withdrawn_at", sa.DateTime(timezone=True), nullable=True),
@@ -1222,6 +1225,14 @@ def upgrade() -> None:
     )
     op.create_index(
         "ix_feedback_project_id_triaged_at_id", "feedback", ["project_id", "triaged_at", "id"], unique=False
+    )
+    op.create_index(
+        "ix_feedback_case_id",
+        "feedback",
+        ["case_id"],
+        unique=False,
+        sqlite_where=sa.text("case_id IS NOT NULL"),
+        postgresql_where=sa.text("case_id IS NOT NULL"),
     )
     op.create_index(op.f("ix_feedback_response_id"), "feedback", ["response_id"], unique=False)
     op.create_index(op.f("ix_feedback_subject"), "feedback", ["subject"], unique=False)
@@ -2041,6 +2052,7 @@ def downgrade() -> None:
     op.drop_table("score")
     op.drop_index(op.f("ix_feedback_subject"), table_name="feedback")
     op.drop_index(op.f("ix_feedback_response_id"), table_name="feedback")
+    op.drop_index("ix_feedback_case_id", table_name="feedback")
     op.drop_index("ix_feedback_project_id_triaged_at_id", table_name="feedback")
     op.drop_index("ix_feedback_project_id_response_ref", table_name="feedback")
     op.drop_index("ix_feedback_project_id_id", table_name="feedback")

@@ -14,9 +14,9 @@ from werkzeug.datastructures import HeaderSet
 from retrain.types import sha256_of
 from service import api_keys, received, taking_back, tokens
 from service.answers import states
+from service.client.signing import FeedbackToken
 from service.clock import utcnow
 from service.errors import Forbidden, NotFound, ResponseMismatch, TokenInvalid, Unauthenticated
-from service.signing import FeedbackToken
 from service.stages import intake
 from service.tables import Feedback, KeyKind, Project, Rating, Response
 from service.web import limits

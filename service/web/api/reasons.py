@@ -7,6 +7,7 @@ from pydantic import Field
 from sqlmodel import Session
 
 from service import projects
+from service import reasons as taxonomy
 from service.tables import DocumentKind
 from service.web.api import feedback
 from service.web.auth import Access, Caller
@@ -43,14 +44,7 @@ def reasons(session: Session, caller: Caller, query: ReasonsQuery) -> dict[str, 
     project = caller.of_project(session, None)
     document = projects.current(session, project.id, DocumentKind.REASONS)
     listed = [
-        {"code": code, "label": _label(code, each, query.language)} for code, each in document.content.items()
+        {"code": code, "label": taxonomy.label(document.content, code, query.language)}
+        for code in document.content
     ]
     return {"version": document.version, "reasons": listed}
-
-
-def _label(code: str, reason: dict[str, Any], language: str) -> str:
-    labels = reason.get("labels") or {}
-    for known in (language, language.partition("-")[0], "en"):
-        if known in labels:
-            return str(labels[known])
-    return code.replace("_", " ").capitalize()

@@ -15,7 +15,7 @@ from sqlmodel import col, select
 
 from annotation.questions import verdicts
 from annotation.types import Abstention
-from service import ledger, projects, tool_state
+from service import ledger, projects, reasons, tool_state, waves
 from service.answers.annotators import is_left_alone
 from service.answers.states import joined_to_state, told_state
 from service.answers.story import story
@@ -72,14 +72,26 @@ def _says(text: str) -> Any:
     return or_(answer_says(text), *(each.icontains(text, autoescape=True) for each in told))
 
 
+def _given(desk: Desk, rows: Sequence[Feedback]) -> dict[UUID, str]:
+    """Return each feedback's reasons by the version of its time, which may not know all of them."""
+    versions = select(Document.id, Document.content).where(
+        col(Document.id).in_({row.reasons_id for row in rows})
+    )
+    known: dict[UUID | None, Any] = dict(desk.session.exec(versions).all())
+    return {
+        row.id: ", ".join(reasons.told(known.get(row.reasons_id, row.reasons), row.reasons)) for row in rows
+    }
+
+
 def _feedback_cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
+    given = _given(desk, [feedback for feedback, _, _ in rows])
     return [
         {
             "given": feedback.created_at,
             "asked": Link(_asked(response), url_for(".story_of", slug=desk.project.slug, row_id=feedback.id)),
             "answer": response.text if response else None,
             "rating": Badge(feedback.rating.value),
-            "reasons": ", ".join(feedback.reasons),
+            "reasons": given[feedback.id],
             "comment": feedback.comment,
             "correction": feedback.correction,
             "version": response.model_version if response else None,
@@ -94,6 +106,9 @@ _ORPHANED = timedelta(days=1)
 _CAME: dict[str, Callable[[], Any]] = {
     "with a token": lambda: col(Feedback.is_trusted),
     "without a token": lambda: ~col(Feedback.is_trusted),
+    "in a wave, which is held back": lambda: (
+        col(Feedback.held_for).is_not(None) & (col(Feedback.id) == col(Feedback.case_id))
+    ),
     "by phone, mail or ticket": lambda: col(Response.channel).is_not(None),
     "for another text": lambda: col(Feedback.is_mismatched),
     "for an answer that never came": lambda: (
@@ -168,6 +183,15 @@ def take_in(desk: Desk, row_id: UUID) -> WebResponse:
     return desk.done("It is looked at as every flag is.", "console.story_of", row_id=found.id)
 
 
+@bp.post("/p/<slug>/feedback/<uuid:row_id>/release")
+@page(Access.OPERATOR)
+def release(desk: Desk, row_id: UUID) -> WebResponse:
+    """Let the whole case of a flag that is held back go."""
+    case_id = desk.row(Feedback, row_id).case_id or row_id
+    count = waves.release(desk.session, desk.project, case_id, actor=desk.user.name)
+    return desk.done(f"{count} flags are looked at as every flag is.", "console.story_of", row_id=row_id)
+
+
 @bp.get("/p/<slug>/feedback/<uuid:row_id>")
 @page(Access.READER)
 def story_of(desk: Desk, row_id: UUID) -> str:
@@ -177,7 +201,12 @@ def story_of(desk: Desk, row_id: UUID) -> str:
     statement = joined_to_state(select_columns(told_state()).select_from(Feedback))
     state = desk.session.execute(statement.where(col(Feedback.id) == found.id)).scalar_one()
     return desk.show(
-        "story.html", feedback=found, response=response, state=state, events=story(desk.session, found)
+        "story.html",
+        feedback=found,
+        reasons=_given(desk, [found])[found.id],
+        response=response,
+        state=state,
+        events=story(desk.session, found),
     )
 
 
@@ -254,9 +283,11 @@ def task(desk: Desk, row_id: UUID) -> str:
         SettlementAnnotation.settlement_id == (settlement.id if settlement else None)
     )
     schema = schema_of(desk.session, found)
+    flagged = desk.session.exec(flags.limit(FLAGS_SHOWN)).all()
     return desk.show(
         "task.html",
         task=found,
+        reasons=_given(desk, flagged),
         tool=tool_state.find(desk.session, desk.project.id, found.connector),
         schema_document=desk.session.get_one(Document, found.schema_id),
         guidelines=desk.session.get_one(Document, found.guidelines_id),
@@ -266,7 +297,7 @@ def task(desk: Desk, row_id: UUID) -> str:
         is_left_alone=is_left_alone(desk.session, desk.project, found),
         verdicts=verdicts(schema),
         answers=desk.session.exec(answers).all(),
-        flags=desk.session.exec(flags.limit(FLAGS_SHOWN)).all(),
+        flags=flagged,
         settlement=settlement,
         handed_over=settlement and is_handed_over(settlement),
         trusted={each.annotation_id: each.accuracy for each in desk.session.exec(counted) if each.accuracy},

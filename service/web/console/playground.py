@@ -12,7 +12,7 @@ from pydantic import Field
 from sqlmodel import Session, col, select
 
 from retrain.types import sha256_of
-from service import api_keys, ledger, projects
+from service import api_keys, ledger, projects, reasons
 from service.clock import utcnow
 from service.errors import WrongState
 from service.stages import intake
@@ -67,7 +67,7 @@ def playground(desk: Desk) -> str:
         .where(ModelVersion.project_id == desk.project.id, ModelVersion.state != ModelState.CHAMPION)
         .order_by(col(ModelVersion.number).desc())
     )
-    reasons = projects.current(desk.session, desk.project.id, DocumentKind.REASONS).content
+    chosen = projects.current(desk.session, desk.project.id, DocumentKind.REASONS).content
     attack = _attack(desk.session, desk)
     return desk.show(
         "playground.html",
@@ -76,7 +76,7 @@ def playground(desk: Desk) -> str:
         last=None if conversation else _last_conversation(desk),
         versions=desk.session.exec(versions.limit(TURNS)).all(),
         beside=request.args.get("beside", type=int),
-        reasons={code: code.replace("_", " ").capitalize() for code in reasons},
+        reasons={code: reasons.label(chosen, code) for code in chosen},
         key=api_keys.of_playground(runtime().secrets, desk.project.id),
         attack=attack,
         cases=_cases(desk, attack) if attack else [],

@@ -78,6 +78,7 @@ class SwitchesForm(Form):
     repeat_weeks: int | None = Field(default=None, ge=1, le=projects.MAX_REPEAT_WEEKS)
     daily_capacity: int | None = None
     qualifying_answers: int | None = None
+    wave_voices: int | None = None
     qualifying_accuracy: float | None = None
     needs_token: bool = False
     masks_personal: bool = False

@@ -8,8 +8,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from annotation.visible import visible
 from service.clock import utcnow
-from service.visible import visible
 
 MAX_WORDS = 2000
 MAX_LINE = 160

@@ -8,6 +8,7 @@ from annotation.label_schema import doubt, from_json, to_json, validate
 from annotation.questions import SPANS, default_ratings, questions
 from annotation.settlement import Contested, Settled, Waiting, settle
 from annotation.types import Abstention, Answer, Cause, LabelSchema, Span, TaskKind, Verdict
+from annotation.visible import visible
 
 RESPONSE = "Put \U0001f9ca on it, it always helps."
 TEXT = LabelSchema(TaskKind.GENERATION, spans=SPANS)
@@ -79,6 +80,22 @@ def test_a_browser_counts_what_lies_beyond_its_units_twice():
     [span] = check(Answer(Verdict.CORRECT, spans=(marked,)), TEXT, RESPONSE).spans
     assert RESPONSE[span.start : span.end] == "it"
     assert (span.start, span.end) == (9, 11)
+
+
+@pytest.mark.parametrize(
+    ("marked", "raw"),
+    [("Ice", "Ice"), ("⟦U+202E⟧it", "\u202eit"), ("helps", "helps"), ("2E⟧it", "\u202eit"), ("🧊", "🧊")],
+)
+@pytest.mark.parametrize("unit", [1, 2], ids=["characters", "as browsers count"])
+def test_a_mark_lies_in_the_response_and_not_in_what_is_shown_of_it(marked, raw, unit):
+    response = "Ice 🧊 on \u202eit helps."
+    shown = visible(response)
+    before = shown[: shown.index(marked)]
+    start = len(before) if unit == 1 else len(before.encode("utf-16-le")) // 2
+    length = len(marked) if unit == 1 else len(marked.encode("utf-16-le")) // 2
+    span = Span(start, start + length, "unsafe", text=marked)
+    [kept] = check(Answer(Verdict.CORRECT, spans=(span,)), TEXT, response).spans
+    assert response[kept.start : kept.end] == raw
 
 
 @pytest.mark.parametrize("why", list(Abstention))

@@ -3,9 +3,19 @@
 import pytest
 
 from annotation.errors import ToolRefused
-from annotation.exchange import refusal, without_secrets
+from annotation.exchange import refusal, shown, without_secrets
+from annotation.types import NewTask
 
+HIDDEN = "pay\u202e \x1b]52;c;eA==\x07\u200b"
 SECRET = "9MzvlPgLYizsjEi55HPZUwFN6udXSG91"
+
+
+def test_experts_see_what_hides_in_a_task():
+    seen = shown(NewTask("1", prompt=HIDDEN, response=HIDDEN, context=HIDDEN, reasons=f"wrong · {HIDDEN}"))
+    for text in seen.values():
+        assert "pay⟦U+202E⟧ ⟦U+001B⟧]52;c;eA==⟦U+0007⟧⟦U+200B⟧" in text
+    plain = NewTask("1", prompt="Ärztin, 👩‍⚕️", response="می\u200cکنم\n\tx")
+    assert (shown(plain)["prompt"], shown(plain)["response"]) == (plain.prompt, plain.response)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
+from annotation.visible import places, visible
 from service.clock import utcnow
-from service.visible import visible
 from service.web.console.listing import FORMULA, Badge, Link, _harmless, plain
 from service.web.console.text import (
     MAX_LINE,
@@ -79,6 +79,13 @@ def test_a_joiner_between_ascii_letters_is_shown():
 
 def test_a_text_that_hides_in_an_emoji_s_selectors_is_shown():
     assert visible("👍\ufe0f\ufe01\ufe02") == "👍\ufe0f⟦U+FE01⟧⟦U+FE02⟧"
+
+
+@given(texts)
+def test_each_character_shown_tells_where_it_comes_from(text):
+    origins = places(text)
+    assert len(origins) == len(visible(text)) and sorted(origins) == origins
+    assert sorted(set(origins)) == list(range(len(text)))
 
 
 @given(texts)

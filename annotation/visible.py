@@ -1,4 +1,4 @@
-"""Shows what hides in a text, on pages and in terminals."""
+"""Shows what hides in a text, on pages, in tools and in terminals."""
 
 import json
 import unicodedata
@@ -29,6 +29,11 @@ def visible(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(_shown(text, place, letter) for place, letter in enumerate(text))
+
+
+def places(text: str) -> list[int]:
+    """Return, for each character of `visible(text)`, where in the text it comes from."""
+    return [place for place, letter in enumerate(text) for _ in range(len(_shown(text, place, letter)))]
 
 
 def _shown(text: str, place: int, letter: str) -> str:
