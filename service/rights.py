@@ -236,14 +236,23 @@ def lift(session: Session, secrets: Secrets, subject: str, project: Project, *, 
     return len(found)
 
 
-def refuse_hold(session: Session, subject: str, project_id: UUID | None) -> None:
-    """Raise OnHold while a person's words must be kept."""
-    in_force = select(LegalHold).where(
-        of_subject(LegalHold, subject, project_id),
+def holds(session: Session, project: Project) -> list[LegalHold]:
+    """Return a project's holds in force, oldest first."""
+    found = _in_force().where(LegalHold.project_id == project.id)
+    return list(session.exec(found.order_by(col(LegalHold.id))))
+
+
+def _in_force() -> Any:
+    return select(LegalHold).where(
+        col(LegalHold.subject).is_not(None),
         col(LegalHold.lifted_at).is_(None),
         col(LegalHold.until).is_(None) | (col(LegalHold.until) > utcnow()),
     )
-    if found := session.exec(in_force).first():
+
+
+def refuse_hold(session: Session, subject: str, project_id: UUID | None) -> None:
+    """Raise OnHold while a person's words must be kept."""
+    if found := session.exec(_in_force().where(of_subject(LegalHold, subject, project_id))).first():
         until = f"until {found.until.date()}" if found.until else "until it is lifted"
         raise OnHold(f"subject: under a legal hold by {found.actor} {until}")
 

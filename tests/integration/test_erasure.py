@@ -26,11 +26,12 @@ from retrain.versions import DataRepository
 from service import db, ledger, orphans, revisions, rights
 from service.answers import describe_evaluation
 from service.answers.erasures import erased_rows, learned_from_erased
+from service.answers.next_step import next_step
 from service.clock import utcnow
 from service.db import Database
 from service.errors import NotFound, TryAgain
 from service.jobs.erasure import forget
-from service.stages import curation, erasure, labelling, mirroring
+from service.stages import curation, erasure, labelling, mirroring, training
 from service.tables import (
     Annotation,
     AnnotationTask,
@@ -43,6 +44,7 @@ from service.tables import (
     JobKind,
     ModelState,
     ModelVersion,
+    Project,
     Quarantine,
     Response,
     Role,
@@ -495,6 +497,33 @@ def test_sets_and_the_models_that_learned_from_them_are_marked(clinic):
     auditor = person(clinic.runtime, Role.AUDITOR, password="")
     assert "<dt>erased</dt><dd>3</dd>" in auditor.get(f"/p/clinic/sets/{clinic.second.id}").text
     assert auditor.get("/p/clinic/models").text.count("learned from rows erased since") == 2
+
+
+def test_the_next_step_after_an_erasure_is_to_train_without_its_rows(clinic):
+    clinic.judged(clinic.second)
+    clinic.promote()
+
+    def step() -> tuple[str, UUID | None]:
+        with clinic.runtime.db.reading() as session:
+            found = next_step(session, session.get_one(Project, clinic.project.id))
+        return found.button, found.row_id
+
+    with clinic.runtime.db.transaction() as session:
+        builders.add_key(session, clinic.project)
+        for row in session.exec(select(TrainingSetExample)):
+            row.split = Split.TRAIN
+    assert step()[0] != "Train without them"
+    clinic.erase()
+    third = clinic.curate()
+    assert step() == ("Train without them", third.id)
+    with clinic.runtime.db.transaction() as session:  # goes on from what had learned from them
+        continued = training.request(clinic.runtime, session, third, {"mode": "continue"})
+    assert step()[0] == "Train without them"
+    operator = person(clinic.runtime, Role.OPERATOR, name="ann", password="")
+    assert "Train without the erased rows" in operator.get("/p/clinic/models").text
+    assert operator.post(f"/p/clinic/sets/{third.id}/train").status_code == 303
+    assert step()[0] != "Train without them" and continued.spec["mode"] == "continue"
+    assert "Train without the erased rows" not in operator.get("/p/clinic/models").text
 
 
 def test_the_rows_of_others_keep_group_and_split(clinic):

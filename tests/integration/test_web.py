@@ -105,6 +105,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "serving.add": {"project": "clinic", "kind": "directory", "place": "memory://adapters"},
     "rights.erase": {"project": "clinic", "subject": "pat"},
     "rights.export": {"project": "clinic", "subject": "pat"},
+    "rights.hold": {"project": "clinic", "subject": "pat", "reason": "a court", "until": "2999-01-01"},
+    "rights.lift": {"project": "clinic", "subject": "pat"},
     "quarantines.impose": {"project": "clinic", "subject": "pat", "reason": "known"},
     "bisections.bisect": {"project": "clinic", "good": "1", "bad": "1", "metric": "accuracy"},
     "tunings.tune": {"project": "clinic"},
