@@ -35,6 +35,7 @@ from service.tables import (
     TaskState,
     TrainingRun,
     TrainingSet,
+    TrainingSetExample,
 )
 from service.tables.base import first_id
 
@@ -78,9 +79,8 @@ def relearning(session: Session, project: Project) -> tuple[ModelVersion, Traini
     runs = select(TrainingRun.spec, TrainingRun.created_at).where(
         TrainingRun.training_set_id == newest.id, col(TrainingRun.state).in_(asked)
     )
-    erased_at = session.exec(
-        select(func.max(Response.erased_at)).where(Response.project_id == project.id)
-    ).one()
+    lost = select(func.max(TrainingSetExample.erased_at)).join(TrainingSet)
+    erased_at = session.exec(lost.where(TrainingSet.project_id == project.id)).one() or champion.created_at
     is_asked_for = any(
         at > erased_at and spec.get("mode") != Mode.CONTINUE for spec, at in session.exec(runs).all()
     )

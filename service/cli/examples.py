@@ -64,6 +64,8 @@ repairs accept {ROW} -p clinic
 repairs list clinic/v1
 repairs undo {ROW} -p clinic
 restore errata.backup
+retention set clinic retention.json
+retention show clinic
 rollback -p clinic --reason "complaints about billing"
 rules set clinic rules.json
 runs list -p clinic

@@ -63,6 +63,7 @@ class DocumentKind(StrEnum):
     ROUTING = "routing"
     TRIGGERS = "triggers"
     DECLINED_SUITES = "declined_suites"
+    RETENTION = "retention"
 
 
 class Project(Row, table=True):

@@ -190,6 +190,7 @@ def upgrade() -> None:
                 "routing",
                 "triggers",
                 "declined_suites",
+                "retention",
                 name="documentkind",
                 native_enum=False,
                 create_constraint=True,

@@ -89,8 +89,15 @@ def erase(desk: Desk, form: PersonForm) -> str | Response:
 def hold(desk: Desk, form: HoldForm) -> Response:
     """Keep a person's words from being erased."""
     until = datetime.combine(form.until, time(), UTC) if form.until else None
-    told = {"reason": form.reason, "until": until, "actor": desk.user.name}
-    rights.hold(desk.session, runtime().secrets, form.subject, desk.project, **told)
+    rights.hold(
+        desk.session,
+        runtime().secrets,
+        form.subject,
+        desk.project,
+        reason=form.reason,
+        until=until,
+        actor=desk.user.name,
+    )
     return desk.done("Nothing of that person is erased meanwhile.", "console.erasures", _anchor="holds")
 
 
