@@ -82,6 +82,7 @@ sets export clinic/v1 --format parquet --to clinic-v1
 sets list -p clinic
 sets mirror clinic/v1
 sets show clinic/v1
+subject reads patient-7
 subject export patient-7
 suites accept clinic wrong
 suites decline clinic wrong

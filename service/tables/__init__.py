@@ -45,7 +45,7 @@ from service.tables.promotion import (
     SuiteCandidate,
     TimeEntry,
 )
-from service.tables.rights import Erasure, LegalHold, Signal, SignalKind
+from service.tables.rights import Erasure, LegalHold, Signal, SignalKind, TextRead
 from service.tables.serving import ServingKind, ServingState, ServingTarget
 from service.tables.system import (
     InboxEvent,
@@ -138,6 +138,7 @@ __all__ = [
     "TaskFlag",
     "TaskPurpose",
     "TaskState",
+    "TextRead",
     "TimeEntry",
     "ToolProject",
     "TrainingRun",

@@ -5,13 +5,16 @@ from collections.abc import Callable, Iterator
 from functools import update_wrapper
 from inspect import getdoc, signature
 from typing import Any, TypeVar
+from uuid import UUID
 
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
-from service.web.auth import Access, authenticate
+from service import text_reads
+from service.clock import utcnow
+from service.web.auth import Access, Caller, authenticate
 from service.web.body import check_text, read_json
 from service.web.problems import PROBLEM, InvalidRequest, Problem
 from service.web.state import runtime
@@ -43,9 +46,11 @@ class Endpoint:
         returns: type[BaseModel] | str,
         status: int,
         limit: str,
+        shows_text: bool,
     ) -> None:
         self.view, self.access, self.body, self.query = view, access, body, query
         self.returns, self.status, self.limit = returns, status, limit
+        self.shows_text = shows_text
         self.takes_session = "session" in signature(view).parameters
         update_wrapper(self, view)
 
@@ -58,11 +63,25 @@ class Endpoint:
                 answer = self.view(session=session, caller=caller, **arguments)
         if not self.takes_session:
             answer = self.view(caller=caller, **arguments)
+        self._note_reading(caller, arguments)
         answer, status = answer if isinstance(answer, tuple) else (answer, self.status)
         if isinstance(self.returns, str):
             return Response(answer, status, content_type=self.returns)
         document = self.returns.model_validate(answer, from_attributes=True)
         return Response(document.model_dump_json(by_alias=True), status, content_type=JSON)
+
+    def _note_reading(self, caller: Caller, arguments: dict[str, Any]) -> None:
+        """Note a person who reads what end users said; a program's key is its project's own."""
+        if self.shows_text and caller.user and (project_id := g.get("project_id")):
+            rows = [value for value in arguments.values() if isinstance(value, UUID)]
+            text_reads.note(
+                runtime().db,
+                user_id=caller.user.id,
+                project_id=project_id,
+                page=str(request.endpoint),
+                row_id=rows[0] if rows else None,
+                now=utcnow(),
+            )
 
     def models(self) -> set[type[BaseModel]]:
         return {
@@ -94,13 +113,22 @@ def endpoint(
     query: type[Schema] | None = None,
     status: int = 200,
     limit: str = "max_body_bytes",
+    shows_text: bool = False,
 ) -> Callable[[Callable[..., Any]], Endpoint]:
     """Make a view typed and guarded: a request that does not fit never reaches it.
 
-    `returns` is a schema, or the media type of a file; `limit` names a setting.
+    `returns` is a schema, or the media type of a file; `limit` names a setting. With `shows_text` it is noted which
+    person read what end users said.
     """
     return lambda view: Endpoint(
-        view, access=access, body=body, query=query, returns=returns, status=status, limit=limit
+        view,
+        access=access,
+        body=body,
+        query=query,
+        returns=returns,
+        status=status,
+        limit=limit,
+        shows_text=shows_text,
     )
 
 

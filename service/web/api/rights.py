@@ -110,7 +110,7 @@ def erasure(session: Session, caller: Caller, erasure_id: UUID) -> ErasureOut:
 
 
 @bp.post("/subjects/export")
-@endpoint(access=Access.OPERATOR, body=SubjectIn, returns=Document)
+@endpoint(access=Access.OPERATOR, body=SubjectIn, returns=Document, shows_text=True)
 def export(session: Session, caller: Caller, body: SubjectIn) -> dict[str, Any]:
     """Return everything that is kept of a person; the ledger notes that it was handed out."""
     project = caller.of_project(session, body.project)

@@ -110,14 +110,14 @@ FEEDBACK = Listing(
 
 
 @bp.get("/p/<slug>/feedback")
-@page(Access.READER)
+@page(Access.READER, shows_text=True)
 def feedback(desk: Desk) -> str | WebResponse:
     """List what users said."""
     return FEEDBACK.answer(desk)
 
 
 @bp.get("/p/<slug>/feedback/<uuid:row_id>")
-@page(Access.READER)
+@page(Access.READER, shows_text=True)
 def story_of(desk: Desk, row_id: UUID) -> str:
     """Tell one feedback's whole story."""
     found = desk.row(Feedback, row_id)
@@ -175,14 +175,14 @@ TASKS = Listing(
 
 
 @bp.get("/p/<slug>/tasks")
-@page(Access.READER)
+@page(Access.READER, shows_text=True)
 def tasks(desk: Desk) -> str | WebResponse:
     """List what experts are asked."""
     return TASKS.answer(desk, "tasks.html", tools=in_tools(desk.session, desk.project, now=utcnow()))
 
 
 @bp.get("/p/<slug>/tasks/<uuid:row_id>")
-@page(Access.READER)
+@page(Access.READER, shows_text=True)
 def task(desk: Desk, row_id: UUID) -> str:
     """Show one task, each answer to it, and what they come to."""
     found = desk.row(AnnotationTask, row_id)

@@ -10,7 +10,7 @@ from pydantic import Field
 from sqlalchemy import select as select_columns
 from sqlmodel import col
 
-from service import rights
+from service import rights, text_reads
 from service.tables import Erasure
 from service.web.auth import Access
 from service.web.console.listing import Badge, Cell, Listing
@@ -68,7 +68,8 @@ ERASURES = Listing(
 def erasures(desk: Desk) -> str | Response:
     """List who was forgotten, by digest."""
     held = rights.holds(desk.session, desk.project) if desk.may(Access.APPROVER) else []
-    return ERASURES.answer(desk, "erasures.html", held=held)
+    reads = text_reads.newest(desk.session, desk.project) if desk.may(Access.APPROVER) else []
+    return ERASURES.answer(desk, "erasures.html", held=held, reads=reads)
 
 
 @bp.post("/p/<slug>/erasures")
@@ -110,7 +111,7 @@ def lift_hold(desk: Desk, form: LiftForm) -> Response:
 
 
 @bp.post("/p/<slug>/subjects/export")
-@page(Access.OPERATOR, form=LiftForm)
+@page(Access.OPERATOR, form=LiftForm, shows_text=True)
 def export_subject(desk: Desk, form: LiftForm) -> Response:
     """Hand out everything that is kept of a person, as one JSON document; the ledger notes it."""
     told = rights.export(desk.session, runtime().secrets, form.subject, desk.project, actor=desk.user.name)
