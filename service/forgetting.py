@@ -18,6 +18,7 @@ from service.clock import utcnow
 from service.tables import (
     Annotation,
     AnnotationTask,
+    Document,
     Erasure,
     Evaluation,
     Feedback,
@@ -104,7 +105,7 @@ def _empty(session: Session, wish: Erasure, own: Any, said: Any, at: datetime) -
     for again in (AnnotationTask.rechecks_id, AnnotationTask.gold_of_id):  # suggests what the first one did
         prefilled |= col(again).in_(flagged)
     change(session, AnnotationTask, prefilled, {"suggestion": {}})
-    judged = dict.fromkeys(("correction", "problem", "reason"))
+    judged = {**dict.fromkeys(("correction", "problem", "reason")), "spans": []}
     change(session, Annotation, col(Annotation.task_id).in_(tasks), judged)
     asked = col(GuidelineQuestion.task_id).in_(tasks) | col(GuidelineQuestion.task_id).in_(flagged)
     change(session, GuidelineQuestion, asked, {"text": "", "answer": None})
@@ -114,6 +115,7 @@ def _empty(session: Session, wish: Erasure, own: Any, said: Any, at: datetime) -
     unsettled = col(AnnotationTask.id).in_(tasks) & col(AnnotationTask.state).in_(UNSETTLED)
     change(session, AnnotationTask, unsettled, {"state": TaskState.WITHDRAWN})
     _erase_figures(session, at)
+    _erase_unknown_reasons(session, said)
     # Last, for who said what is how the others were found.
     feedback = change(session, Feedback, said, said_nothing(at))
     change(session, Response, col(Response.erased_at) == at, answered_nothing(at))
@@ -143,6 +145,16 @@ def _erase_figures(session: Session, at: datetime) -> None:
     for project_id, name in made[True] - made[False]:
         evaluations = select(Evaluation.id).where(Evaluation.project_id == project_id)
         session.exec(delete(Score).where(col(Score.slice) == name, col(Score.evaluation_id).in_(evaluations)))
+
+
+def _erase_unknown_reasons(session: Session, said: Any) -> None:
+    """Keep of these flags' reasons those that could be chosen: any other is what somebody wrote."""
+    offered: dict[UUID | None, Collection[str]] = {None: ()}
+    for flag in session.exec(select(Feedback).where(said)):
+        if flag.reasons_id not in offered:
+            offered[flag.reasons_id] = session.get_one(Document, flag.reasons_id).content
+        flag.reasons = [code for code in flag.reasons if code in offered[flag.reasons_id]]
+    session.flush()
 
 
 def _erase_imported_answers(session: Session, responses: Collection[UUID]) -> None:
