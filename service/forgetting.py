@@ -105,7 +105,7 @@ def _empty(session: Session, wish: Erasure, own: Any, said: Any, at: datetime) -
     for again in (AnnotationTask.rechecks_id, AnnotationTask.gold_of_id):  # suggests what the first one did
         prefilled |= col(again).in_(flagged)
     change(session, AnnotationTask, prefilled, {"suggestion": {}})
-    judged = {**dict.fromkeys(("correction", "problem", "reason")), "spans": []}
+    judged: dict[str, Any] = {**dict.fromkeys(("correction", "problem", "reason")), "spans": []}
     change(session, Annotation, col(Annotation.task_id).in_(tasks), judged)
     asked = col(GuidelineQuestion.task_id).in_(tasks) | col(GuidelineQuestion.task_id).in_(flagged)
     change(session, GuidelineQuestion, asked, {"text": "", "answer": None})

@@ -11,6 +11,7 @@ from sqlmodel import Session, col, select
 from retrain.types import canonical_json, sha256_of
 from service import ledger, tokens
 from service.answers.erasures import is_of, of_subject, reach
+from service.backups import BACKED_UP
 from service.clock import utcnow
 from service.errors import Invalid, NotFound, OnHold, PreviewStale
 from service.queue import JobQueue
@@ -115,12 +116,25 @@ def certify(
         "responses": sorted(secrets.salted(str(key)) for key in ids),
         "sets": reached["sets"],
         "models": reached["models"],
+        "backups": _backups(session, now),
         "key_id": secrets.key_id,
     }
     told["signature"] = tokens.seal(canonical_json(told).decode(), secrets)
     note(session, wish, CERTIFIED, {"certificate": sha256_of(told)})
     wish.certificate = told
     return told
+
+
+def _backups(session: Session, now: datetime) -> dict[str, Any]:
+    """Say by which day no backup can be read any more that may hold the words: None if one was made without a key."""
+    made = select(LedgerEntry).where(LedgerEntry.action == BACKED_UP)
+    days = [entry.facts["readable_until"] for entry in session.exec(made)]
+    open_for_ever = days.count(None)
+    readable = [day for day in days if day and day > now.date().isoformat()]
+    return {
+        "unreadable_by": None if open_for_ever else max(readable, default=now.date().isoformat()),
+        "without_key": open_for_ever,
+    }
 
 
 def note(session: Session, wish: Erasure, action: str, facts: Mapping[str, Any]) -> None:

@@ -16,7 +16,8 @@ from annotation.argilla import ArgillaConnector
 from annotation.label_studio import LabelStudioConnector
 from annotation.types import LabelSchema, NewTask, TaskKind
 from retrain.types import Case, Message
-from service import comparisons, ledger, reading, rights
+from service import backups, comparisons, ledger, reading, rights
+from service.backup_keys import Key
 from service.clock import utcnow
 from service.errors import Invalid, OnHold, PreviewStale, TryAgain
 from service.jobs.erasure import forget
@@ -189,6 +190,17 @@ class TestCertificate:
             session.flush()
             with pytest.raises(Invalid, match="the ledger does not know it"):
                 rights.verify_certificate(session, secrets, certificate)
+
+    @pytest.mark.parametrize("days", [(5, 90, -3), (5, None)])
+    def test_it_names_the_day_by_which_no_backup_can_be_read(self, clinic, tmp_path, days):
+        for number, each in enumerate(days):
+            dies = each and utcnow().date() + timedelta(days=each)
+            key = Key("k", dies, b"0" * 32) if each else None
+            backups.write(clinic.runtime, tmp_path / f"backup {number}", with_secrets=False, key=key)
+        told = clinic.do(clinic.wish())["backups"]
+        last = (utcnow().date() + timedelta(days=90)).isoformat()
+        is_open = None in days
+        assert told == {"unreadable_by": None if is_open else last, "without_key": int(is_open)}
 
     def test_a_job_that_breaks_off_after_any_step_is_completed_with_the_same_counts(
         self, clinic, monkeypatch
