@@ -453,7 +453,7 @@ def test_what_a_job_at_work_has_not_named_yet_stays_until_it_ends(clinic):
 @pytest.mark.parametrize(
     ("step", "places"),
     [
-        ("_erase_words", {"errata.db", "response.text", "feedback.comment", "artifacts", "data-repository"}),
+        ("erase_words", {"errata.db", "response.text", "feedback.comment", "artifacts", "data-repository"}),
         ("_erase_findings", {"audit_finding.evidence", "audit_finding.proposals", "job.result", "errata.db"}),
         ("_empty_sets", {"artifacts", "data-repository", "remote"}),
         ("_empty_reports", {"artifacts"}),
@@ -467,7 +467,7 @@ def test_each_step_of_an_erasure_is_needed(clinic, monkeypatch, step, places):
     if step == "vacuum":
         monkeypatch.setattr(Database, step, lambda db: True)
     else:
-        monkeypatch.setattr(erasure, step, lambda *_, **__: {} if step == "_erase_words" else 0)
+        monkeypatch.setattr(erasure, step, lambda *_, **__: {} if step == "erase_words" else 0)
     clinic.erase()
     assert clinic.holding() >= places
 
