@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlmodel import select
 
-from service import ledger, retention, rights
+from service import ledger, retention, rights, schedule
 from service.clock import utcnow
 from service.errors import Invalid
 from service.tables import (
@@ -30,6 +30,11 @@ LONG_AGO = timedelta(days=1000)
 def clinic(runtime, tmp_path) -> Clinic:
     (tmp_path / "remote").mkdir()
     return Clinic(runtime, str(tmp_path / "remote"))
+
+
+@pytest.fixture
+def any_clinic(any_runtime, tmp_path) -> Clinic:
+    return Clinic(any_runtime, str(tmp_path / "remote"))
 
 
 def keep(clinic: Clinic, **days: int | None) -> None:
@@ -67,6 +72,7 @@ def test_what_nobody_spoke_of_goes_after_two_years_and_nothing_else(clinic):
     said(clinic, "old")
     said(clinic, "young")
     age(clinic, "old", "long", f"which {MARKER}?")
+    assert "end_retention" in {tick.__name__ for tick, _ in schedule.ticks(clinic.runtime)}
     assert expire(clinic) == 1
     assert left(clinic) == {"young", "long", f"which {MARKER}?"}
     assert expire(clinic) == 0
@@ -90,21 +96,21 @@ def test_rows_that_taught_go_only_by_their_own_deadline_and_then_from_sets_and_m
     assert clinic.rebuild(clinic.second)["equal"]
 
 
-def test_a_legal_hold_keeps_what_is_due_and_only_that(clinic):
-    with clinic.runtime.db.transaction() as session:
+def test_a_legal_hold_keeps_what_is_due_and_only_that(any_clinic):
+    with any_clinic.runtime.db.transaction() as session:
         about = {"reason": "a court", "until": None, "actor": "olga"}
-        rights.hold(session, clinic.runtime.secrets, PATIENT, clinic.project, **about)
-        judged = builders.add_response(session, clinic.project, "Ben's", subject="Ben")
-        builders.add_flag(session, clinic.project, judged).subject = PATIENT
-    age(clinic)
-    keep(clinic, feedback=1, taught=1)
-    assert expire(clinic) == 1
-    assert left(clinic) == {f"which {MARKER}?", "Ben's"}
-    with clinic.runtime.db.transaction() as session:
-        rights.lift(session, clinic.runtime.secrets, PATIENT, clinic.project, actor="olga")
+        rights.hold(session, any_clinic.runtime.secrets, PATIENT, any_clinic.project, **about)
+        judged = builders.add_response(session, any_clinic.project, "Ben's", subject="Ben")
+        builders.add_flag(session, any_clinic.project, judged).subject = PATIENT
+    age(any_clinic)
+    keep(any_clinic, feedback=1, taught=1)
+    assert expire(any_clinic) == 1
+    assert left(any_clinic) == {f"which {MARKER}?", "Ben's"}
+    with any_clinic.runtime.db.transaction() as session:
+        rights.lift(session, any_clinic.runtime.secrets, PATIENT, any_clinic.project, actor="olga")
         session.exec(select(Erasure)).one().created_at -= retention.EVERY
-    assert expire(clinic) == 4
-    assert left(clinic) == set()
+    assert expire(any_clinic) == 4
+    assert left(any_clinic) == set()
 
 
 def test_what_experts_are_asked_about_waits_and_what_is_flagged_anew_stays(clinic):
