@@ -20,7 +20,8 @@ from sqlmodel import Session, SQLModel, col, select
 
 from retrain.artifacts import name_of
 from retrain.errors import BrokenArtifact, MissingArtifact
-from service import ledger, migrations
+from service import backup_keys, ledger, migrations
+from service.backup_keys import Key
 from service.clock import utcnow
 from service.db import Database
 from service.errors import Invalid, TryAgain, WrongState
@@ -28,6 +29,7 @@ from service.runtime import Runtime
 from service.tables import Evaluation, ModelVersion, TrainingRun, TrainingSet
 
 FORMAT = "errata backup 1"
+BACKED_UP = "backed_up"
 MANIFEST, ROWS, SECRETS, OBJECTS = "manifest.json", "errata.db", "secrets.json", "objects/"
 BATCH = 1000
 DIRECTORY: Any = ModelVersion.adapter_sha256
@@ -37,8 +39,10 @@ NAMES: tuple[Any, ...] = (
 )
 
 
-def write(runtime: Runtime, file: Path, *, with_secrets: bool) -> dict[str, Any]:
+def write(runtime: Runtime, file: Path, *, with_secrets: bool, key: Key | None = None) -> dict[str, Any]:
     """Back everything up into one file, which appears whole or not at all; return its manifest.
+
+    The ledger notes until when it can be read: of one that no key seals, for ever.
 
     Raises:
         Invalid: the file cannot be written, or there is one.
@@ -46,6 +50,10 @@ def write(runtime: Runtime, file: Path, *, with_secrets: bool) -> dict[str, Any]
     """
     if file.exists():
         raise Invalid(f"{file}: there is one already")
+    dies = key.dies.isoformat() if key else None
+    with runtime.db.transaction() as session:  # first, for the copy's ledger is to end with it
+        facts = {"key": key.id if key else None, "readable_until": dies}
+        ledger.append(session, actor="operator", action=BACKED_UP, subject="installation", facts=facts)
     try:
         with TemporaryDirectory(dir=file.absolute().parent) as folder:
             rows, whole = Path(folder) / ROWS, Path(folder) / "whole"
@@ -61,16 +69,19 @@ def write(runtime: Runtime, file: Path, *, with_secrets: bool) -> dict[str, Any]
                     _add(tar, OBJECTS + name.removeprefix("sha256:"), runtime.artifacts.get_bytes(name))
                 if with_secrets:
                     _add(tar, SECRETS, (runtime.settings.data_dir / SECRETS).read_bytes())
+            if key:
+                plain, whole = whole, Path(folder) / "sealed"
+                backup_keys.seal(plain, whole, key)
             whole.chmod(0o600)
             whole.rename(file)
     except OSError as error:
         raise Invalid(f"{file}: {error.strerror or error}") from error
     except (MissingArtifact, BrokenArtifact) as error:
         raise TryAgain(f"{error}; back up again, or see errata verify") from error
-    return manifest
+    return manifest | ({"key": key.id, "readable_until": dies} if key else {})
 
 
-def restore(runtime: Runtime, file: Path) -> dict[str, Any]:
+def restore(runtime: Runtime, file: Path, *, key: Key | None = None) -> dict[str, Any]:
     """Bring a backup into an empty installation; rows come last, so that one that broke off may be begun again.
 
     Raises:
@@ -79,7 +90,7 @@ def restore(runtime: Runtime, file: Path) -> dict[str, Any]:
     """
     if migrations.revision(runtime.db) is not None:
         raise WrongState("this installation is not empty: restore into a fresh data directory and database")
-    with TemporaryDirectory(dir=runtime.settings.data_dir) as folder, _opened(file) as (tar, manifest):
+    with TemporaryDirectory(dir=runtime.settings.data_dir) as folder, _opened(file, key) as (tar, manifest):
         rows = Path(folder) / ROWS
         rows.write_bytes(_content(tar, ROWS).read())
         if name_of(rows) != manifest["rows_sha256"]:
@@ -98,9 +109,9 @@ def restore(runtime: Runtime, file: Path) -> dict[str, Any]:
     return manifest
 
 
-def manifest_of(file: Path) -> dict[str, Any]:
+def manifest_of(file: Path, *, key: Key | None = None) -> dict[str, Any]:
     """Return what a backup says of itself; raises Invalid for another file."""
-    with _opened(file) as (_, manifest):
+    with _opened(file, key) as (_, manifest):
         return manifest
 
 
@@ -198,7 +209,20 @@ def _copy_rows(from_db: Database, to_db: Database) -> None:
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[tuple[tarfile.TarFile, dict[str, Any]]]:
+def _opened(file: Path, key: Key | None) -> Iterator[tuple[tarfile.TarFile, dict[str, Any]]]:
+    if not backup_keys.is_sealed(file):
+        with _opened_plain(file) as found:
+            yield found
+        return
+    with TemporaryDirectory(dir=file.absolute().parent) as folder:
+        plain = Path(folder) / file.name
+        backup_keys.unseal(file, plain, key)
+        with _opened_plain(plain) as found:
+            yield found
+
+
+@contextmanager
+def _opened_plain(file: Path) -> Iterator[tuple[tarfile.TarFile, dict[str, Any]]]:
     no_backup = f"{file}: no backup, or not a whole one"
     try:
         opened = file.open("rb")

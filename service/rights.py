@@ -11,6 +11,7 @@ from sqlmodel import Session, col, select
 from retrain.types import canonical_json, sha256_of
 from service import ledger, tokens
 from service.answers.erasures import is_of, of_subject, reach
+from service.backups import BACKED_UP
 from service.clock import utcnow
 from service.errors import Invalid, NotFound, OnHold, PreviewStale
 from service.queue import JobQueue
@@ -116,12 +117,25 @@ def certify(
         "responses": sorted(secrets.salted(str(key)) for key in ids),
         "sets": reached["sets"],
         "models": reached["models"],
+        "backups": _backups(session, now),
         "key_id": secrets.key_id,
     }
     told["signature"] = tokens.seal(canonical_json(told).decode(), secrets)
     note(session, wish, CERTIFIED, {"certificate": sha256_of(told)})
     wish.certificate = told
     return told
+
+
+def _backups(session: Session, now: datetime) -> dict[str, Any]:
+    """Say by which day no backup can be read any more that may hold the words: None if one was made without a key."""
+    made = select(LedgerEntry).where(LedgerEntry.action == BACKED_UP)
+    days = [entry.facts["readable_until"] for entry in session.exec(made)]
+    open_for_ever = days.count(None)
+    readable = [day for day in days if day and day > now.date().isoformat()]
+    return {
+        "unreadable_by": None if open_for_ever else max(readable, default=now.date().isoformat()),
+        "without_key": open_for_ever,
+    }
 
 
 def note(session: Session, wish: Erasure, action: str, facts: Mapping[str, Any]) -> None:
@@ -237,14 +251,23 @@ def lift(session: Session, secrets: Secrets, subject: str, project: Project, *, 
     return len(found)
 
 
-def refuse_hold(session: Session, subject: str, project_id: UUID | None) -> None:
-    """Raise OnHold while a person's words must be kept."""
-    in_force = select(LegalHold).where(
-        of_subject(LegalHold, subject, project_id),
+def holds(session: Session, project: Project) -> list[LegalHold]:
+    """Return a project's holds in force, oldest first."""
+    found = _in_force().where(LegalHold.project_id == project.id)
+    return list(session.exec(found.order_by(col(LegalHold.id))))
+
+
+def _in_force() -> Any:
+    return select(LegalHold).where(
+        col(LegalHold.subject).is_not(None),
         col(LegalHold.lifted_at).is_(None),
         col(LegalHold.until).is_(None) | (col(LegalHold.until) > utcnow()),
     )
-    if found := session.exec(in_force).first():
+
+
+def refuse_hold(session: Session, subject: str, project_id: UUID | None) -> None:
+    """Raise OnHold while a person's words must be kept."""
+    if found := session.exec(_in_force().where(of_subject(LegalHold, subject, project_id))).first():
         until = f"until {found.until.date()}" if found.until else "until it is lifted"
         raise OnHold(f"subject: under a legal hold by {found.actor} {until}")
 

@@ -11,7 +11,7 @@ from rq.cron import CronJob, CronScheduler
 from rq.job import Job as RqJob
 from sqlmodel import col, exists, or_, select
 
-from service import comparisons, logs, reading, serving, tool_state, tools, triggers
+from service import comparisons, logs, reading, retention, serving, tool_state, tools, triggers
 from service.answers.quarantines import is_feedback_held, is_held
 from service.clock import utcnow
 from service.digests import tell_experts
@@ -75,6 +75,7 @@ def ticks(runtime: Runtime) -> list[tuple[Callable[[], None], int]]:
         (ask_for_serving, chosen.serving_seconds),
         (tell_waiting_experts, min(chosen.digest_seconds, LOOKED_FOR_DIGESTS)),
         (prune, chosen.sync_seconds),
+        (end_retention, LOOKED_FOR_DIGESTS),
     ]
     return [(_tick(do, runtime), seconds) for do, seconds in every]
 
@@ -102,6 +103,11 @@ def tell_waiting_experts(runtime: Runtime) -> None:
 def prune(runtime: Runtime) -> None:
     """Drop the webhooks that were read long ago."""
     reading.prune(runtime.db, before=utcnow() - timedelta(days=runtime.settings.inbox_days))
+
+
+def end_retention(runtime: Runtime) -> None:
+    """Ask for what is to be kept no longer to be erased."""
+    retention.ask_due(runtime.db, runtime.queue, now=utcnow())
 
 
 def ask_for_triage(runtime: Runtime) -> None:

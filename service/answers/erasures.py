@@ -204,6 +204,21 @@ def _contents(session: Session, set_id: UUID) -> set[str]:
     return set(session.exec(of_set))
 
 
+def set_before(session: Session, training_set: TrainingSet) -> UUID | None:
+    """Return the set whose rows are earlier ones to a training on this set.
+
+    One that an erasure left with just this set's rows is none: had nobody been erased, it would not be another set.
+    """
+    left = _contents(session, training_set.id) - {""}
+    before_id = training_set.parent_id
+    while before_id:
+        before = session.get_one(TrainingSet, before_id)
+        if not erased_rows(session, before) or _contents(session, before_id) - {""} != left:
+            break
+        before_id = before.parent_id
+    return before_id
+
+
 def revision_of(session: Session, training_set: TrainingSet) -> int:
     """Count what a set was: once new, once more for each time it got rows after an erasure, or another audit."""
     return int(session.exec(select(REVISION).where(TrainingSet.id == training_set.id)).one())

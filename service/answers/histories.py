@@ -18,7 +18,7 @@ from retrain.bisect.changes import BrokenHistory, Change, ChangeKind, Configurat
 from retrain.errors import EmptySplit
 from retrain.types import Example, Split, TrainingSpec, content_hash, sha256_of
 from service.answers.changes import compare
-from service.answers.erasures import erased_rows
+from service.answers.erasures import erased_rows, set_before
 from service.answers.examples import LOOKED_UP, contents, examples_of
 from service.errors import Invalid, NoCommonAncestor, RowsGone
 from service.tables import (
@@ -117,7 +117,7 @@ def between(
     cases = _test_rows(session, sets[1])
     if len(cases) < FEWEST_CASES:
         raise EmptySplit(f"set v{sets[1].version}: a test split of {FEWEST_CASES} rows or more is needed")
-    earlier = [frozenset(contents(session, one.parent_id, Split.TRAIN)) for one in sets]
+    earlier = [frozenset(contents(session, set_before(session, one), Split.TRAIN)) for one in sets]
     settings = dict(_settings(specs))
     changes += [Change(name, ChangeKind.CONFIGURATION, _told(specs, of)) for name, of in settings.items()]
     if earlier[0] != earlier[1] and min(spec.replay_earlier for spec in specs) < 1:

@@ -8,9 +8,11 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from retrain.amounts import how_many
+from retrain.types import Mode
 from service import projects
 from service.answers import newest_set
 from service.answers.audits import blocking
+from service.answers.erasures import learned_from_erased
 from service.answers.overview import undecided
 from service.clock import utcnow
 from service.settlements import MAY_SETTLE
@@ -28,9 +30,12 @@ from service.tables import (
     ModelVersion,
     Project,
     Response,
+    RunState,
     Settlement,
     TaskState,
     TrainingRun,
+    TrainingSet,
+    TrainingSetExample,
 )
 from service.tables.base import first_id
 
@@ -50,11 +55,36 @@ class NextStep:
 
 def next_step(session: Session, project: Project) -> NextStep:
     """Return what matters most now: what broke, then decisions, then what the loop lacks to go on."""
-    steps = (_broken, _to_decide, _to_prepare, _to_learn)
+    steps = (_broken, _to_decide, _to_relearn, _to_prepare, _to_learn)
     return next(
         (step for find in steps if (step := find(session, project))),
         NextStep("Nothing waits for you.", "Ask the champion", "playground"),
     )
+
+
+def relearning(session: Session, project: Project) -> tuple[ModelVersion, TrainingSet] | None:
+    """Return the champion that learned from rows erased since, and the set to train on afresh without them.
+
+    None if there is none, or if somebody has asked for such a training.
+    """
+    newest = newest_set(session, project.id)
+    champion = session.exec(
+        select(ModelVersion).where(
+            ModelVersion.project_id == project.id, ModelVersion.state == ModelState.CHAMPION
+        )
+    ).first()
+    if not newest or not champion or champion.id not in learned_from_erased(session, project.id):
+        return None
+    asked = (RunState.REQUESTED, RunState.RUNNING, RunState.FINISHED)
+    runs = select(TrainingRun.spec, TrainingRun.created_at).where(
+        TrainingRun.training_set_id == newest.id, col(TrainingRun.state).in_(asked)
+    )
+    lost = select(func.max(TrainingSetExample.erased_at)).join(TrainingSet)
+    erased_at = session.exec(lost.where(TrainingSet.project_id == project.id)).one() or champion.created_at
+    is_asked_for = any(
+        at > erased_at and spec.get("mode") != Mode.CONTINUE for spec, at in session.exec(runs).all()
+    )
+    return None if is_asked_for else (champion, newest)
 
 
 def _broken(session: Session, project: Project) -> NextStep | None:
@@ -95,6 +125,20 @@ def _to_decide(session: Session, project: Project) -> NextStep | None:
     if approved:
         return NextStep(f"Version {approved.number} is approved and not live yet.", "Promote", "models")
     return None
+
+
+def _to_relearn(session: Session, project: Project) -> NextStep | None:
+    """Models do not unlearn: what an erased person's rows taught goes by a training without them."""
+    found = relearning(session, project)
+    if found is None:
+        return None
+    champion, newest = found
+    return NextStep(
+        f"Version {champion.number} is live and learned from rows that were erased since.",
+        "Train without them",
+        "training_set",
+        newest.id,
+    )
 
 
 def _to_prepare(session: Session, project: Project) -> NextStep | None:

@@ -1,4 +1,4 @@
-"""What a project is run by besides its goalposts: reasons, guidelines and glossary, each a document with versions."""
+"""What a project is run by besides its goalposts: reasons, guidelines, glossary, retention, in versions."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +10,20 @@ from service import projects
 from service.cli.console import ACTOR, AsJson, connect, show
 from service.cli.people import read_json, read_text
 from service.glossary import set_glossary
+from service.retention import DEFAULT, set_retention
 from service.tables import Document, DocumentKind
 
 app = typer.Typer()
 
 
 def _offer(
-    noun: str, about: str, kind: DocumentKind, put: Callable[..., Document], read: Callable[[Path], Any]
+    noun: str,
+    about: str,
+    kind: DocumentKind,
+    put: Callable[..., Document],
+    read: Callable[[Path], Any],
+    *,
+    first: dict[str, Any] | None = None,
 ) -> None:
     """Add `errata NOUN set PROJECT FILE` and `errata NOUN show PROJECT`."""
     of_noun = typer.Typer(no_args_is_help=True)
@@ -38,9 +45,17 @@ def _offer(
         document = (
             {"version": found.version, "author": found.author, "content": found.content} if found else {}
         )
-        show(document or {"version": 0, "author": None, "content": {}}, as_json=as_json)
+        show(document or {"version": 0, "author": None, "content": first or {}}, as_json=as_json)
 
 
 _offer("reasons", "What users may say is wrong.", DocumentKind.REASONS, projects.set_reasons, read_json)
 _offer("guidelines", "How experts are to judge.", DocumentKind.GUIDELINES, projects.set_guidelines, read_text)
 _offer("glossary", "What the project calls things.", DocumentKind.GLOSSARY, set_glossary, read_json)
+_offer(
+    "retention",
+    "How many days each kind of text is kept.",
+    DocumentKind.RETENTION,
+    set_retention,
+    read_json,
+    first=DEFAULT,
+)

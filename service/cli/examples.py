@@ -70,6 +70,8 @@ repairs accept {ROW} -p clinic
 repairs list clinic/v1
 repairs undo {ROW} -p clinic
 restore errata.backup
+retention set clinic retention.json
+retention show clinic
 rollback -p clinic --reason "complaints about billing"
 rules set clinic rules.json
 runs list -p clinic
@@ -86,6 +88,7 @@ sets export clinic/v1 --format parquet --to clinic-v1
 sets list -p clinic
 sets mirror clinic/v1
 sets show clinic/v1
+subject reads patient-7
 subject export patient-7
 suites accept clinic wrong
 suites decline clinic wrong

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from service import projects, rights
+from service import projects, rights, text_reads
 from service.cli.console import ACTOR, AsJson, NoWait, connect, show, wait
 from service.errors import Invalid
 from service.tables import Erasure
@@ -86,6 +86,15 @@ def export_subject(subject: str, project: InProject = "", as_json: AsJson = Fals
         row = projects.find(session, project) if project else None
         document = rights.export(session, runtime.secrets, subject, row, actor=ACTOR)
     show(document, as_json=True)
+
+
+@subject_app.command("reads")
+def show_reads(subject: str, project: InProject = "", as_json: AsJson = False) -> None:
+    """Tell who looked at pages about what a person asked or said, and on which day."""
+    _check(subject)
+    with connect().db.reading() as session:
+        row = projects.find(session, project) if project else None
+        show({"reads": text_reads.of_person(session, subject, row)}, as_json=as_json)
 
 
 def _check(subject: str) -> None:

@@ -6,62 +6,48 @@ before. Every step starts from what the database says is erased: one that broke 
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from sqlite3 import OperationalError
 from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import case, delete, func, null, update
-from sqlalchemy import select as select_columns
+from sqlalchemy import case
 from sqlalchemy.exc import DBAPIError
-from sqlmodel import Session, SQLModel, col, select
+from sqlmodel import Session, col, select
 
 from annotation.types import Connector
 from retrain.errors import RemoteRefused
-from retrain.examination import report_without, slice_named
-from retrain.types import Split, canonical_json
-from service import ledger, notices, orphans, reading, rights
+from retrain.examination import report_without
+from retrain.types import canonical_json
+from service import ledger, orphans, reading, rights
 from service.answers import newest_set
 from service.answers.erasures import (
     ERASED_SETS,
     Repository,
     RowFiles,
-    answered_nothing,
     erased_shards,
-    is_of,
-    of_subject,
-    said_nothing,
 )
 from service.clock import utcnow
 from service.errors import TryAgain
+from service.forgetting import change, erase_words
 from service.queue import Lease
 from service.runtime import Runtime
 from service.secrets import Secrets
 from service.tables import (
-    Annotation,
     AnnotationTask,
     AuditFinding,
     ConnectorKind,
     Erasure,
     Evaluation,
-    Feedback,
-    GuidelineQuestion,
     Job,
     JobKind,
     JobState,
     LedgerEntry,
-    LegalHold,
-    Outcome,
-    Quarantine,
     Response,
-    Score,
     Settlement,
     SplitAssignment,
-    TaskFlag,
-    TaskState,
     TrainingSet,
     TrainingSetExample,
 )
@@ -73,7 +59,6 @@ READERS = (
     *(JobKind.REPRODUCE, JobKind.RECHECK),
 )
 STORING = frozenset({*READERS, JobKind.ERASE})
-UNSETTLED = (TaskState.SELECTED, TaskState.SENT, TaskState.CONTESTED)
 ERASED_PROJECTS = select(Response.project_id).where(col(Response.erased_at).is_not(None))
 ERASED_SETTLEMENTS = (
     select(Settlement.id)
@@ -96,6 +81,8 @@ def run(
 ) -> dict[str, Any]:
     """Erase what a person asked, was answered and said, what experts made of it, and each copy of that in a set.
 
+    An erasure of nobody's takes what the project's retention lets be kept no longer.
+
     The lease's row is the `Erasure`; returns its certificate. `forget` clears what tools and Redis keep of it. Safe to
     repeat: each step goes by what the database says is erased. A job builds the set that follows one which lost rows
     and was the newest. What exports and backups hold is not erased here.
@@ -105,7 +92,7 @@ def run(
         TryAgain: a job, a reader, the remote or a tool is in the way; what could be erased is.
     """
     with lease.transaction() as session:
-        _erase_words(session, session.get_one(Erasure, lease.row_id))
+        erase_words(session, session.get_one(Erasure, lease.row_id))
     with lease.transaction() as session:
         _refuse_readers(session)
         _erase_findings(session)
@@ -143,95 +130,6 @@ def _do_all(*steps: Callable[[], None]) -> None:
         raise TryAgain("; ".join(failures))
 
 
-def _erase_words(session: Session, wish: Erasure) -> None:
-    """Empty the rows that hold the person's words, or what experts wrote instead, once, and note how many."""
-    if wish.subject is None:
-        return
-    at, subject, project_id = utcnow(), str(wish.subject), wish.project_id
-    # First, for what follows changes who said what, and waits there for an import that holds such a row.
-    responses = _change(session, Response, is_of(subject, project_id), {"erased_at": at})
-    rights.refuse_hold(session, subject, project_id)
-    own = select(Response.id).where(Response.erased_at == at)
-    tasks = select(AnnotationTask.id).where(col(AnnotationTask.response_id).in_(own))
-    _erase_imported_answers(session, set(session.exec(own)))
-    session.exec(delete(Outcome).where(col(Outcome.response_id).in_(own)))
-    # What comes from them later is a stranger's: the quarantine ends with what it knew them by.
-    known = {"subject": None, "reason": "", "lifted_at": func.coalesce(Quarantine.lifted_at, at)}
-    _change(session, Quarantine, of_subject(Quarantine, subject, project_id), known)
-    _change(session, LegalHold, of_subject(LegalHold, subject, project_id), {"subject": None, "reason": ""})
-    of_person = of_subject(Feedback, subject, project_id) | col(Feedback.response_id).in_(own)
-    flagged = (
-        select(TaskFlag.task_id).join(Feedback, col(Feedback.id) == TaskFlag.feedback_id).where(of_person)
-    )
-    about_others = col(AnnotationTask.id).in_(flagged) & col(AnnotationTask.id).not_in(tasks)
-    wish.recalled = [str(key) for key in session.exec(select(AnnotationTask.id).where(about_others))]
-    session.flush()
-    prefilled = col(AnnotationTask.id).in_(tasks) | col(AnnotationTask.id).in_(flagged)
-    for again in (AnnotationTask.rechecks_id, AnnotationTask.gold_of_id):  # suggests what the first one did
-        prefilled |= col(again).in_(flagged)
-    _change(session, AnnotationTask, prefilled, {"suggestion": {}})
-    feedback = _change(session, Feedback, of_person, said_nothing(at))
-    judged = dict.fromkeys(("correction", "problem", "reason"))
-    _change(session, Annotation, col(Annotation.task_id).in_(tasks), judged)
-    asked = col(GuidelineQuestion.task_id).in_(tasks) | col(GuidelineQuestion.task_id).in_(flagged)
-    _change(session, GuidelineQuestion, asked, {"text": "", "answer": None})
-    about_task = col(Settlement.task_id).in_(tasks)
-    _change(session, Settlement, about_task, {"correction": None, "ticket_url": None})
-    told = select(Feedback.id).where(of_person).union_all(tasks)
-    notices.forget(session, told, "erased")
-    unsettled = col(AnnotationTask.id).in_(tasks) & col(AnnotationTask.state).in_(UNSETTLED)
-    _change(session, AnnotationTask, unsettled, {"state": TaskState.WITHDRAWN})
-    _erase_figures(session, at)
-    _change(session, Response, col(Response.erased_at) == at, answered_nothing(at))
-    in_sets = col(TrainingSetExample.settlement_id).in_(ERASED_SETTLEMENTS)
-    _change(session, TrainingSetExample, in_sets, {"consent": null()})
-    done = {"subject": None, "erased_at": at, "counts": {"responses": responses, "feedback": feedback}}
-    # Whoever asked twice is forgotten once, and no wish goes on naming them.
-    _change(session, Erasure, of_subject(Erasure, subject, project_id), done)
-    session.refresh(wish)
-    rights.note(session, wish, "subject_erased", wish.counts)
-
-
-def _erase_figures(session: Session, at: datetime) -> None:
-    """Delete figures of slices that test rows erased at this moment made alone: their names tell attributes."""
-    judged = (
-        select_columns(col(Response.project_id), col(Response.attributes), col(Response.erased_at))
-        .join(AnnotationTask, col(AnnotationTask.response_id) == Response.id)
-        .join(Settlement, col(Settlement.task_id) == AnnotationTask.id)
-        .join(TrainingSetExample, col(TrainingSetExample.settlement_id) == Settlement.id)
-        .where(col(TrainingSetExample.split) == Split.TEST, col(Response.project_id).in_(ERASED_PROJECTS))
-    )
-    made: defaultdict[bool, set[tuple[UUID, str]]] = defaultdict(set)
-    for project_id, attributes, erased_at in session.execute(judged):
-        made[erased_at == at].update((project_id, slice_named(*each)) for each in attributes.items())
-    for project_id, name in made[True] - made[False]:
-        evaluations = select(Evaluation.id).where(Evaluation.project_id == project_id)
-        session.exec(delete(Score).where(col(Score.slice) == name, col(Score.evaluation_id).in_(evaluations)))
-
-
-def _erase_imported_answers(session: Session, responses: Collection[UUID]) -> None:
-    """Take answers about these responses out of the files that jobs were asked to import."""
-    for job in session.exec(select(Job).where(Job.kind == JobKind.IMPORT)):
-        answers = job.options.get("answers", [])
-        others = [one for one in answers if _response_of(one) not in responses]
-        if len(others) < len(answers):
-            job.options = job.options | {"answers": others}
-            job.failure = job.failure and "erased, with answers that it was about"
-
-
-def _response_of(answer: Mapping[str, Any]) -> UUID | None:
-    """Read an answer's id as the import does, in all its spellings; one that cannot be read is no response's."""
-    try:
-        return UUID(str(answer.get("response_id")))
-    except ValueError:
-        return None
-
-
-def _change(session: Session, table: type[SQLModel], condition: Any, values: Mapping[str, Any]) -> int:
-    changed = update(table).where(condition).values(values)
-    return int(session.exec(changed.execution_options(synchronize_session=False)).rowcount)
-
-
 def _refuse_readers(session: Session) -> None:
     """Refuse to go on while a job may hold rows that it read before they were erased."""
     of_project = (col(Job.project_id).in_(ERASED_PROJECTS), Job.state == JobState.LEASED)
@@ -256,7 +154,7 @@ def _erase_findings(session: Session) -> None:
             finding.evidence, finding.repair = "erased, with rows that it was about", ""
             finding.proposals = [_wordless(proposal, erased) for proposal in finding.proposals]
     told = col(Job.project_id).in_(ERASED_PROJECTS) & col(Job.kind).in_((JobKind.CURATE, JobKind.CORPUS))
-    _change(session, Job, told & (col(Job.state) != JobState.LEASED), {"result": {}})
+    change(session, Job, told & (col(Job.state) != JobState.LEASED), {"result": {}})
 
 
 def _wordless(proposal: dict[str, Any], erased: Collection[str]) -> dict[str, Any]:
@@ -293,7 +191,7 @@ def _empty_set(runtime: Runtime, set_id: UUID, rows: Sequence[TrainingSetExample
         _refuse_readers(session)
         _replace(session, training_set, "artifact", name, rows=len(rows))
         ids = col(TrainingSetExample.id).in_([row.id for row in rows])
-        _change(session, TrainingSetExample, ids, {"content_sha256": "", "erased_at": utcnow()})
+        change(session, TrainingSetExample, ids, {"content_sha256": "", "erased_at": utcnow()})
         _salt_groups(session, runtime.secrets, training_set.project_id, {row.group_name for row in rows})
 
 
@@ -303,7 +201,7 @@ def _salt_groups(session: Session, secrets: Secrets, project_id: UUID, names: Co
     salted = {name: f"salted:{secrets.salted(name)}" for name in names}
     for table in (TrainingSetExample, SplitAssignment):
         of_project = col(table.training_set_id).in_(sets) & col(table.group_name).in_(salted)
-        _change(session, table, of_project, {"group_name": case(salted, value=col(table.group_name))})
+        change(session, table, of_project, {"group_name": case(salted, value=col(table.group_name))})
 
 
 def _empty_reports(runtime: Runtime, hashes: set[str]) -> None:

@@ -13,7 +13,7 @@ from retrain import archive
 from retrain.types import Split, TrainingSpec
 from service import ledger
 from service.answers import made_by
-from service.answers.erasures import erased_rows
+from service.answers.erasures import erased_rows, set_before
 from service.answers.examples import contents
 from service.clock import utcnow
 from service.learning import environment, learn, read_set
@@ -38,7 +38,7 @@ def perform(runtime: Runtime, lease: Lease, run_id: UUID, bench: Bench) -> dict[
         run = session.get_one(TrainingRun, run_id)
         was = str(made_by(session, run).adapter_sha256)
         training_set = session.get_one(TrainingSet, run.training_set_id)
-        earlier = set(contents(session, training_set.parent_id, Split.TRAIN))
+        earlier = set(contents(session, set_before(session, training_set), Split.TRAIN))
         differs = list(_differences(runtime, session, run, training_set))
     made = _train(runtime, lease, run, training_set, earlier=earlier, bench=bench)
     if made is None:

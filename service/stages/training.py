@@ -22,6 +22,7 @@ from retrain.types import Method, Mode, Progress, Split, TrainingSpec
 from service import goalposts, ledger
 from service.answers import consolidation
 from service.answers.audits import refuse_blocked
+from service.answers.erasures import set_before
 from service.answers.examples import contents
 from service.clock import utcnow
 from service.errors import Invalid
@@ -160,7 +161,7 @@ def perform(runtime: Runtime, lease: Lease, run_id: UUID, trainer: Trainer) -> d
         run.state, run.started_at = RunState.RUNNING, run.started_at or utcnow()
         project = session.get_one(Project, run.project_id)
         training_set = session.get_one(TrainingSet, run.training_set_id)
-        earlier = set(contents(session, training_set.parent_id, Split.TRAIN))
+        earlier = set(contents(session, set_before(session, training_set), Split.TRAIN))
         champion = champion_of(session, project.id)
         watch = Watch(lease, is_only_watched=run.is_only_watched)
     base = trainer.locate(project.base_model)

@@ -18,6 +18,7 @@ from retrain.tuning.plan import Found, Number, Outcome, Plan, Run, Tried, Watch,
 from retrain.tuning.task import SEEN, Task
 from retrain.types import Example, Split, TrainingSpec
 from service import projects, tunings
+from service.answers.erasures import set_before
 from service.answers.examples import contents
 from service.clock import utcnow
 from service.learning import Located, read_set
@@ -131,7 +132,7 @@ def _task(
     learned = [row for row in rows if row.split is Split.TRAIN]
     return Task(
         rows=rows,
-        earlier=frozenset(contents(session, training_set.parent_id, Split.TRAIN)),
+        earlier=frozenset(contents(session, set_before(session, training_set), Split.TRAIN)),
         general=general_cases(suite[GENERAL]),
         metric=metric,
         labels=projects.labels_to_choose(session, project.id),

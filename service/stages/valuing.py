@@ -16,6 +16,7 @@ from retrain.bisect.value import Value, check, estimate
 from retrain.errors import EmptySplit
 from retrain.types import Example, Split, TrainingSpec, content_hash
 from service import projects
+from service.answers.erasures import set_before
 from service.answers.examples import LOOKED_UP, contents, examples_of
 from service.answers.flags import ANSWERED, FLAG
 from service.answers.histories import FEWEST_CASES
@@ -168,7 +169,7 @@ def _taught(session: Session, model: ModelVersion) -> Taught:
         adapter=spec.parent_adapter or model.adapter_sha256,
         rows=rows,
         cases=cases,
-        earlier=contents(session, training_set.parent_id, Split.TRAIN),
+        earlier=contents(session, set_before(session, training_set), Split.TRAIN),
         groups=groups,
         hours=hours,
     )

@@ -46,7 +46,7 @@ from service.tables.promotion import (
     SuiteCandidate,
     TimeEntry,
 )
-from service.tables.rights import Erasure, LegalHold, Signal, SignalKind
+from service.tables.rights import Erasure, LegalHold, Signal, SignalKind, TextRead
 from service.tables.serving import ServingKind, ServingState, ServingTarget
 from service.tables.system import (
     InboxEvent,
@@ -142,6 +142,7 @@ __all__ = [
     "TaskFlag",
     "TaskPurpose",
     "TaskState",
+    "TextRead",
     "TimeEntry",
     "ToolProject",
     "TrainingRun",

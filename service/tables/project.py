@@ -65,6 +65,7 @@ class DocumentKind(StrEnum):
     TRIGGERS = "triggers"
     DECLINED_SUITES = "declined_suites"
     RATES = "rates"
+    RETENTION = "retention"
 
 
 def first_token_key() -> list[dict[str, Any]]:

@@ -1,11 +1,11 @@
 """What people whose words are kept here may ask for, and what they do without words."""
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import UniqueConstraint
+from sqlalchemy import Index, UniqueConstraint
 from sqlmodel import Field
 
 from service.db import Json, UtcDateTime, text_enum
@@ -44,6 +44,25 @@ class LegalHold(Row, table=True):
     actor: str = Field(max_length=200)
     lifted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     lifted_by: str | None = Field(default=None, max_length=200)
+
+
+class TextRead(Row, table=True):
+    """That a person looked at what end users said, on a page or through the API, on one day (UTC).
+
+    `row_id` is what the page was about: a row, or the project for a list.
+    """
+
+    __tablename__ = "text_read"
+    __table_args__ = (
+        UniqueConstraint("user_id", "page", "row_id", "day"),
+        Index("ix_text_read_project_id_id", "project_id", "id"),
+    )
+
+    project_id: UUID = Field(foreign_key="project.id")
+    user_id: UUID = Field(foreign_key="user.id")
+    page: str = Field(max_length=64)
+    row_id: UUID = Field(index=True)
+    day: date
 
 
 class SignalKind(StrEnum):

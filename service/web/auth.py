@@ -141,6 +141,7 @@ class Caller:
             role = people.role_in(session, self.user, project_id) if project_id else self.user.role
             if role not in PEOPLE[self.access]:
                 raise Forbidden(f"role {role} may not do this")
+            g.project_id = project_id
 
 
 def authenticate(session: Session, access: Access, *, body_key: str | None = None) -> Caller:

@@ -5,13 +5,16 @@ from collections.abc import Callable, Iterator
 from functools import update_wrapper
 from inspect import getdoc, signature
 from typing import Any, TypeVar
+from uuid import UUID
 
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
-from service.web.auth import Access, authenticate
+from service import text_reads
+from service.clock import utcnow
+from service.web.auth import Access, Caller, authenticate
 from service.web.body import check_text, read_json
 from service.web.problems import PROBLEM, InvalidRequest, Problem
 from service.web.state import runtime
@@ -45,34 +48,50 @@ class Endpoint:
         status: int,
         limit: str,
         known_before: bool,
+        shows_text: bool,
     ) -> None:
         self.view, self.access, self.body, self.query = view, access, body, query
         self.returns, self.status, self.limit = returns, status, limit
+        self.shows_text = shows_text
         self.takes_session = "session" in signature(view).parameters
         self.known_before = known_before or not self.takes_session
         update_wrapper(self, view)
 
     def __call__(self, **arguments: Any) -> Response:
         self._parse(arguments)
-        answer = self._answer(arguments, key=getattr(arguments.get("body"), "key", None))
+        caller, answer = self._answer(arguments, key=getattr(arguments.get("body"), "key", None))
+        self._note_reading(caller, arguments)
         answer, status = answer if isinstance(answer, tuple) else (answer, self.status)
         if isinstance(self.returns, str):
             return Response(answer, status, content_type=self.returns)
         document = self.returns.model_validate(answer, from_attributes=True)
         return Response(document.model_dump_json(by_alias=True), status, content_type=JSON)
 
-    def _answer(self, arguments: dict[str, Any], *, key: str | None) -> Any:
+    def _answer(self, arguments: dict[str, Any], *, key: str | None) -> tuple[Caller, Any]:
         db = runtime().db
         if self.known_before:
             with db.reading() as session:
                 caller = authenticate(session, self.access, body_key=key)
             if not self.takes_session:
-                return self.view(caller=caller, **arguments)
+                return caller, self.view(caller=caller, **arguments)
             with db.transaction() as session:
-                return self.view(session=session, caller=caller, **arguments)
+                return caller, self.view(session=session, caller=caller, **arguments)
         with db.reading() if request.method in ("GET", "HEAD") else db.transaction() as session:
             caller = authenticate(session, self.access, body_key=key)
-            return self.view(session=session, caller=caller, **arguments)
+            return caller, self.view(session=session, caller=caller, **arguments)
+
+    def _note_reading(self, caller: Caller, arguments: dict[str, Any]) -> None:
+        """Note a person who reads what end users said; a program's key is its project's own."""
+        if self.shows_text and caller.user and (project_id := g.get("project_id")):
+            rows = [value for value in arguments.values() if isinstance(value, UUID)]
+            text_reads.note(
+                runtime().db,
+                user_id=caller.user.id,
+                project_id=project_id,
+                page=str(request.endpoint),
+                row_id=rows[0] if rows else None,
+                now=utcnow(),
+            )
 
     def models(self) -> set[type[BaseModel]]:
         return {
@@ -101,12 +120,19 @@ def endpoint(
     status: int = 200,
     limit: str = "max_body_bytes",
     known_before: bool = False,
+    shows_text: bool = False,
 ) -> Callable[[Callable[..., Any]], Endpoint]:
     """Make a view typed and guarded: a request that does not fit never reaches it.
 
-    `returns` is a schema, or the media type of a file; `limit` names a setting.
+    `returns` is a schema, or the media type of a file; `limit` names a setting. With `shows_text` it is noted which
+    person read what end users said.
     """
-    options: dict[str, Any] = {"status": status, "limit": limit, "known_before": known_before}
+    options: dict[str, Any] = {
+        "status": status,
+        "limit": limit,
+        "known_before": known_before,
+        "shows_text": shows_text,
+    }
     return lambda view: Endpoint(view, access=access, body=body, query=query, returns=returns, **options)
 
 

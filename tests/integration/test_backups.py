@@ -3,6 +3,8 @@
 import json
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import date
 from errno import ENOSPC
 from pathlib import Path
 from uuid import UUID
@@ -10,7 +12,7 @@ from uuid import UUID
 import pytest
 from sqlmodel import SQLModel, col, func, select
 
-from service import backups, ledger, migrations
+from service import backup_keys, backups, ledger, migrations
 from service import runtime as runtimes
 from service.errors import Invalid, TryAgain, WrongState
 from service.runtime import Runtime, build
@@ -184,6 +186,39 @@ def test_no_file_is_overwritten_and_none_is_left_half_written(runtime, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} >= {"backup"} and not (tmp_path / "another").exists()
 
 
+def test_what_a_key_sealed_comes_back_with_it_alone_while_it_lives(runtime, settings, tmp_path, monkeypatch):
+    desk, today = _filled(runtime), date(2027, 1, 1)
+    monkeypatch.setattr(backup_keys, "CHUNK", 1000)
+    key = backup_keys.read_or_make(tmp_path / "key", days=30, today=today)
+    file, plain = tmp_path / "backup", tmp_path / "plain"
+    told = backups.write(runtime, file, with_secrets=True, key=key)
+    assert told["readable_until"] == "2027-01-31" and (tmp_path / "key").stat().st_mode & 0o077 == 0
+    backups.write(runtime, plain, with_secrets=True)
+    shown = runtime.secrets.signing_key.encode()
+    assert shown in plain.read_bytes() and shown not in file.read_bytes()
+    other = backup_keys.read_or_make(tmp_path / "other key", days=30, today=today)
+    empty = build(settings.model_copy(update={"data_dir": tmp_path / "other"}))
+    for wrong in (None, other, replace(other, id=key.id)):
+        with pytest.raises(Invalid, match="sealed with"):
+            backups.restore(empty, file, key=wrong)
+    sealed = file.read_bytes()
+    start = sealed.index(b"\n", len(backup_keys.MAGIC)) + 1 + backup_keys.SALT_BYTES
+    first, second = sealed[start : start + 1016], sealed[start + 1016 : start + 2032]
+    whole_chunks = sealed[: start + 2032]
+    swapped = sealed[:start] + second + first + sealed[start + 2032 :]
+    for damaged in (sealed[:-1], whole_chunks, swapped, sealed.replace(b"2027-01-31", b"2099-01-31")):
+        (tmp_path / "damaged").write_bytes(damaged)
+        with pytest.raises(Invalid, match="damaged"):
+            backups.restore(empty, tmp_path / "damaged", key=key)
+    backups.restore(empty, file, key=backup_keys.read(tmp_path / "key", today=today))
+    with empty.db.reading() as session:
+        assert len(session.exec(select(Response)).all()) == 2
+    empty.db.close()
+    with pytest.raises(Invalid, match="it died on 2027-01-31"):
+        backup_keys.read(tmp_path / "key", today=date(2027, 1, 31))
+    assert desk.runtime is runtime
+
+
 class TestVerify:
     @pytest.fixture
     def desk(self, errata, runtime, tmp_path) -> Desk:
@@ -229,6 +264,12 @@ class TestVerify:
             session.delete(session.exec(select(LedgerEntry).where(LedgerEntry.seq == newest)).one())
         assert self.failed(errata) == {}
         assert f"entry {newest}" in self.failed(errata, "--backup", str(tmp_path / "backup"))["ledger"]
+
+    def test_a_sealed_backup_is_looked_at_with_its_key(self, desk, errata, tmp_path):
+        sealed, key = str(tmp_path / "sealed"), str(tmp_path / "key")
+        assert errata("backup", sealed, "--key", key, "--key-days", "7")[1]["readable_until"]
+        assert errata("verify", "--backup", sealed)[0] != 0
+        assert self.failed(errata, "--backup", sealed, "--key", key) == {}
 
     def test_the_command_restores(self, desk, errata, tmp_path, monkeypatch):
         assert errata("restore", str(tmp_path / "backup"))[1]["code"] == "wrong_state"

@@ -11,9 +11,9 @@ from uuid import UUID, uuid4
 
 import pyarrow.parquet as pq
 import pytest
-from sqlalchemy import inspect, text
+from sqlalchemy import JSON, Enum, String, inspect, text
 from sqlalchemy.exc import OperationalError
-from sqlmodel import col, select
+from sqlmodel import SQLModel, col, select
 
 from annotation.types import TaskKind, Verdict
 from retrain import parquet
@@ -26,23 +26,32 @@ from retrain.versions import DataRepository
 from service import db, ledger, orphans, revisions, rights
 from service.answers import describe_evaluation
 from service.answers.erasures import erased_rows, learned_from_erased
+from service.answers.next_step import next_step
 from service.clock import utcnow
 from service.db import Database
 from service.errors import NotFound, TryAgain
 from service.jobs.erasure import forget
-from service.stages import curation, erasure, labelling, mirroring
+from service.stages import curation, erasure, labelling, mirroring, training
 from service.tables import (
     Annotation,
     AnnotationTask,
     Annotator,
     ConnectorKind,
     DocumentKind,
+    Erasure,
     Evaluation,
+    Feedback,
     GuidelineQuestion,
     Job,
     JobKind,
+    LegalHold,
     ModelState,
     ModelVersion,
+    Notice,
+    NoticeKind,
+    NoticeTarget,
+    Outcome,
+    Project,
     Quarantine,
     Response,
     Role,
@@ -80,9 +89,76 @@ COLUMNS = {
         "audit_finding.repair",
     ),
     *("guideline_question.answer", "guideline_question.text"),
+    *(
+        "annotation.reason",
+        "annotation.spans",
+        "annotation_task.suggestion",
+        "erasure.subject",
+        "feedback.reasons",
+    ),
+    *(
+        "job.failure",
+        "legal_hold.reason",
+        "legal_hold.subject",
+        "notice.facts",
+        "outcome.name",
+        "outcome.unit",
+    ),
+    "settlement.ticket_url",
     *("response.legal_basis", "training_set_example.consent"),
     *("quarantine.reason", "quarantine.subject"),
     *("response.messages", "response.subject", "response.text", "score.slice", "settlement.correction"),
+}
+BY_OPERATORS = "what operators and experts decide on, whose words are theirs"
+BY_MACHINES = "numbers, ids, digests and words of ours"
+# Every other column that can hold text is seeded: a new one is found, or somebody says here why it needs no erasure.
+EXEMPT = {
+    BY_OPERATORS: {
+        *(
+            "accepted_repair.reason",
+            "annotator.account",
+            "api_key.name",
+            "api_key.origins",
+            "approval.reason",
+        ),
+        *("document.author", "document.content", "document.name", "erasure.actor", "job.lease_owner"),
+        *("legal_hold.actor", "legal_hold.lifted_by", "notice_target.kinds", "notice_target.url"),
+        *("pool_member.pool", "annotation_task.pool", "project.base_model", "project.slug"),
+        *("project.system_prompt", "promotion.reason", "quality_report.content", "settlement.explanation"),
+        *("source.author", "source.licence", "source.name", "time_entry.note", "time_entry.who", "user.name"),
+        *("annotation.label", "annotation.labels", "settlement.label", "settlement.labels"),
+        *("model_version.base_model", "tool_project.external_id", "tool_project.url", "user_session.browser"),
+        *("response.model_version", "user.password", "tool_project.hook_secret"),
+        *(f"serving_target.{name}" for name in ("base_name", "place", "seen_as", "served", "told", "url")),
+    },
+    BY_MACHINES: {
+        *(
+            "annotation.external_id",
+            "annotation.ratings",
+            "annotation.tool_task",
+            "annotation_task.external_id",
+        ),
+        *("annotation_task.urgency", "approval.hashes", "audit_finding.check", "audit_finding.check_version"),
+        *("audit_finding.keys", "audit_finding.name", "audit_finding.severity", "erasure.certificate"),
+        *("erasure.counts", "erasure.recalled", "erasure.salted", "job.failure_code", "job.progress"),
+        *("job.unique_key", "ledger_entry.action", "ledger_entry.actor", "ledger_entry.facts"),
+        *("ledger_entry.previous", "ledger_entry.subject", "mirror.failure", "mirror.git_commit"),
+        *("notice.failure", "notice_target.problem", "response.set_aside", "score.metric", "score.suite"),
+        *("split_assignment.group_name", "text_read.page", "tool_project.problem", "training_run.failure"),
+        *("training_run.code_archive", "training_run.environment", "training_run.package_lock"),
+        *("training_run.report", "training_run.spec", "training_set_example.group_name"),
+        *(
+            "training_set_example.repairs",
+            "inbox_event.facts",
+            "inbox_event.natural_key",
+            "inbox_event.source",
+        ),
+        *(f"training_set.{name}" for name in ("artifact", "audit_report", "card", "counts", "dropped")),
+        *("training_set.fingerprint", "training_set.recipe"),
+        *(f"bisection.{name}" for name in ("failure", "metric", "progress", "result", "trainings")),
+        *(f"evaluation.{name}" for name in ("failure", "hashes", "people", "reasons", "report", "sentence")),
+        *(f"tuning.{name}" for name in ("failure", "metric", "plan", "result", "trials")),
+    },
 }
 FILES = {"artifacts", "data-repository", "errata.db", "remote", "work"}
 
@@ -150,9 +226,12 @@ class Clinic(Team):
                     revised_at=utcnow(),
                     correction=f"your {MARKER} is well",
                     problem=f"no label {MARKER}",
+                    reason=f"the {MARKER} is well",
+                    spans=[{"start": 0, "end": 2, "label": "x", "text": MARKER}],
                 )
             )
             spellings = (str(response.id), str(response.id).upper(), response.id.hex)
+            self.remember(session, settlement, response, flag)
             held = {"project_id": self.project.id, "user_id": self.olga.id}
             doubt = {"task_id": settlement.task_id, "text": f"a {MARKER}?", "answer": f"yes, a {MARKER}"}
             guidelines_id = builders.newest(session, self.project, DocumentKind.GUIDELINES)
@@ -166,6 +245,7 @@ class Clinic(Team):
                 project_id=self.project.id,
                 options={"answers": answers},
             )
+            session.exec(select(Job).where(Job.kind == JobKind.IMPORT)).one().failure = f"no label {MARKER}"
             evaluation = session.exec(select(Evaluation)).one()
             rows = session.exec(select(TrainingSetExample)).all()
             hashes = [row.content_sha256 for row in rows if str(row.settlement_id) in self.own]
@@ -178,6 +258,23 @@ class Clinic(Team):
         work = self.runtime.settings.work / str(failed.id)
         work.mkdir(parents=True)
         (work / "train.parquet").write_bytes(self.runtime.artifacts.get_bytes(self.second.artifact))
+
+    def remember(self, session, settlement: Settlement, response: Response, flag: Feedback) -> None:
+        """Leave the patient's words in what was decided, told and found about their answer."""
+        of_project, of_answer = {"project_id": self.project.id}, {"response_id": response.id}
+        settlement.ticket_url = f"https://tickets.example/{MARKER}"
+        session.get_one(AnnotationTask, settlement.task_id).suggestion = {"correction": MARKER}
+        flag.reasons = ["wrong", MARKER]
+        over = {"subject": PATIENT, "reason": f"that {MARKER}", "until": utcnow(), "actor": "olga"}
+        target = NoticeTarget(**of_project, url="https://hooks.example", kinds=[])
+        session.add_all([target, LegalHold(**of_project, **over)])
+        session.flush()
+        told = {"kind": NoticeKind.FLAG_ANSWERED, "facts": {"said": MARKER}, "about_id": flag.id}
+        known = {"event_id": uuid4(), "name": MARKER, "unit": MARKER, "value": 1, "body_sha256": ""}
+        session.add_all(
+            [Notice(**of_project, target_id=target.id, **told), Outcome(**of_project, **of_answer, **known)]
+        )
+        session.add(Erasure(**of_project, subject=PATIENT, salted="", actor="olga"))
 
     def leave_behind(self) -> None:
         """Leave the patient's rows where killed jobs leave theirs."""
@@ -296,6 +393,26 @@ def test_after_an_erasure_no_word_is_left_anywhere(clinic):
     assert clinic.holding() == set()
 
 
+def test_every_column_that_can_hold_words_is_looked_at_or_exempt_for_a_reason():
+    texts = {
+        f"{table.name}.{column.name}"
+        for table in SQLModel.metadata.sorted_tables
+        for column in table.columns
+        if isinstance(kind := getattr(column.type, "impl", column.type), String | JSON)
+        and not isinstance(kind, Enum)
+    }
+    digests = {name for name in texts if name.endswith("sha256")}
+    exempt = set().union(*EXEMPT.values())
+    assert texts - digests == COLUMNS | exempt
+    assert not COLUMNS & exempt
+
+
+def test_reasons_that_could_be_chosen_outlive_an_erasure(clinic):
+    clinic.erase()
+    with clinic.runtime.db.reading() as session:
+        assert session.exec(select(Feedback.reasons)).all() == [["wrong"]] * 4
+
+
 def test_a_slice_that_a_host_names_would_stay_in_git(clinic, monkeypatch):
     told = lambda session, project, evaluation: describe_evaluation(session, evaluation)  # noqa: E731
     monkeypatch.setattr(mirroring, "_verdict", told)
@@ -336,7 +453,7 @@ def test_what_a_job_at_work_has_not_named_yet_stays_until_it_ends(clinic):
 @pytest.mark.parametrize(
     ("step", "places"),
     [
-        ("_erase_words", {"errata.db", "response.text", "feedback.comment", "artifacts", "data-repository"}),
+        ("erase_words", {"errata.db", "response.text", "feedback.comment", "artifacts", "data-repository"}),
         ("_erase_findings", {"audit_finding.evidence", "audit_finding.proposals", "job.result", "errata.db"}),
         ("_empty_sets", {"artifacts", "data-repository", "remote"}),
         ("_empty_reports", {"artifacts"}),
@@ -350,7 +467,7 @@ def test_each_step_of_an_erasure_is_needed(clinic, monkeypatch, step, places):
     if step == "vacuum":
         monkeypatch.setattr(Database, step, lambda db: True)
     else:
-        monkeypatch.setattr(erasure, step, lambda *_, **__: {} if step == "_erase_words" else 0)
+        monkeypatch.setattr(erasure, step, lambda *_, **__: {} if step == "erase_words" else 0)
     clinic.erase()
     assert clinic.holding() >= places
 
@@ -495,6 +612,33 @@ def test_sets_and_the_models_that_learned_from_them_are_marked(clinic):
     auditor = person(clinic.runtime, Role.AUDITOR, password="")
     assert "<dt>erased</dt><dd>3</dd>" in auditor.get(f"/p/clinic/sets/{clinic.second.id}").text
     assert auditor.get("/p/clinic/models").text.count("learned from rows erased since") == 2
+
+
+def test_the_next_step_after_an_erasure_is_to_train_without_its_rows(clinic):
+    clinic.judged(clinic.second)
+    clinic.promote()
+
+    def step() -> tuple[str, UUID | None]:
+        with clinic.runtime.db.reading() as session:
+            found = next_step(session, session.get_one(Project, clinic.project.id))
+        return found.button, found.row_id
+
+    with clinic.runtime.db.transaction() as session:
+        builders.add_key(session, clinic.project)
+        for row in session.exec(select(TrainingSetExample)):
+            row.split = Split.TRAIN
+    assert step()[0] != "Train without them"
+    clinic.erase()
+    third = clinic.curate()
+    assert step() == ("Train without them", third.id)
+    with clinic.runtime.db.transaction() as session:  # goes on from what had learned from them
+        continued = training.request(clinic.runtime, session, third, {"mode": "continue"})
+    assert step()[0] == "Train without them"
+    operator = person(clinic.runtime, Role.OPERATOR, name="ann", password="")
+    assert "Train without the erased rows" in operator.get("/p/clinic/models").text
+    assert operator.post(f"/p/clinic/sets/{third.id}/train").status_code == 303
+    assert step()[0] != "Train without them" and continued.spec["mode"] == "continue"
+    assert "Train without the erased rows" not in operator.get("/p/clinic/models").text
 
 
 def test_the_rows_of_others_keep_group_and_split(clinic):

@@ -728,6 +728,8 @@ class Api:
             "quarantines.impose": clinic | {"subject": "pat", "reason": "known"},
             "rights.erase": clinic | {"subject": "pat"},
             "rights.export": clinic | {"subject": "pat"},
+            "rights.hold": clinic | {"subject": "pat", "reason": "a court"},
+            "rights.lift": clinic | {"subject": "pat"},
             "bisections.bisect": clinic | {"good": "1", "bad": "1", "metric": "accuracy"},
             "annotators.invite": clinic | {"name": "mia"},
             "annotators.change_pool": clinic | {"pool": "doctors"},

@@ -16,7 +16,8 @@ from annotation.argilla import ArgillaConnector
 from annotation.label_studio import LabelStudioConnector
 from annotation.types import LabelSchema, NewTask, TaskKind
 from retrain.types import Case, Message
-from service import comparisons, ledger, reading, rights
+from service import backups, comparisons, ledger, reading, rights
+from service.backup_keys import Key
 from service.clock import utcnow
 from service.errors import Invalid, OnHold, PreviewStale, TryAgain
 from service.jobs.erasure import forget
@@ -189,6 +190,17 @@ class TestCertificate:
             session.flush()
             with pytest.raises(Invalid, match="the ledger does not know it"):
                 rights.verify_certificate(session, secrets, certificate)
+
+    @pytest.mark.parametrize("days", [(5, 90, -3), (5, None)])
+    def test_it_names_the_day_by_which_no_backup_can_be_read(self, clinic, tmp_path, days):
+        for number, each in enumerate(days):
+            dies = each and utcnow().date() + timedelta(days=each)
+            key = Key("k", dies, b"0" * 32) if each else None
+            backups.write(clinic.runtime, tmp_path / f"backup {number}", with_secrets=False, key=key)
+        told = clinic.do(clinic.wish())["backups"]
+        last = (utcnow().date() + timedelta(days=90)).isoformat()
+        is_open = None in days
+        assert told == {"unreadable_by": None if is_open else last, "without_key": int(is_open)}
 
     def test_a_job_that_breaks_off_after_any_step_is_completed_with_the_same_counts(
         self, clinic, monkeypatch
@@ -381,6 +393,41 @@ class TestFaces:
         assert (found["state"], found["certificate"]) == ("asked", {})
         exported = client.post("/v1/subjects/export", json=body, headers=headers).json["item"]
         assert exported["responses"][0]["text"] == MARKER
+
+    def test_the_api_holds_lists_and_lifts(self, runtime):
+        with runtime.db.transaction() as session:
+            builders.add_response(session, builders.add_project(session), MARKER, subject=PATIENT)
+            _, token = builders.add_person(session, Role.APPROVER, "olga")
+        client, headers = create_app(runtime).test_client(), {"Authorization": f"Bearer {token}"}
+        body = {"project": "clinic", "subject": PATIENT}
+        told = {"reason": "a court", "until": "2999-01-01"}
+        held = client.post("/v1/holds", json=body | told, headers=headers)
+        assert (held.status_code, held.json["until"]) == (201, "2999-01-01T00:00:00Z")
+        assert client.post("/v1/erasures", json=body, headers=headers).json["code"] == "legal_hold"
+        listed = client.get("/v1/holds?project=clinic", headers=headers).json["items"]
+        assert listed == [held.json]
+        assert client.post("/v1/holds/lift", json=body, headers=headers).json == {"lifted": 1}
+        assert client.get("/v1/holds?project=clinic", headers=headers).json["items"] == []
+        assert client.post("/v1/holds/lift", json=body, headers=headers).status_code == 404
+        assert client.post("/v1/erasures", json=body, headers=headers).status_code == 200
+
+    def test_the_page_hands_out_holds_and_lifts(self, runtime):
+        with runtime.db.transaction() as session:
+            project = builders.add_project(session)
+            builders.add_response(session, project, MARKER, subject=PATIENT)
+        approver, auditor = (person(runtime, role, password="") for role in (Role.APPROVER, Role.AUDITOR))
+        named, why = {"subject": PATIENT}, {"reason": "a court", "until": "2999-01-01"}
+        for path in ("holds", "holds/lift", "subjects/export"):
+            assert auditor.post(f"/p/clinic/{path}", **named, reason="x").status_code == 403
+        exported = approver.post("/p/clinic/subjects/export", **named)
+        assert exported.json["responses"][0]["text"] == MARKER
+        assert "attachment" in exported.headers["Content-Disposition"]
+        assert approver.post("/p/clinic/holds", **named, **why).status_code == 303
+        assert "until 2999-01-01" in approver.get("/p/clinic/erasures").text
+        assert PATIENT not in auditor.get("/p/clinic/erasures").text
+        assert approver.post("/p/clinic/erasures", **named).status_code == 409
+        assert approver.post("/p/clinic/holds/lift", **named).status_code == 303
+        assert approver.post("/p/clinic/erasures", **named).status_code == 200
 
     def test_the_page_shows_what_would_go_and_a_second_button_erases(self, runtime, work):
         with runtime.db.transaction() as session:

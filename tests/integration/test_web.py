@@ -106,6 +106,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "rights.erase": {"project": "clinic", "subject": "pat"},
     "rights.export": {"project": "clinic", "subject": "pat"},
     "suites.put": {"project": "clinic", "suites": {"behaviour": ["typos"]}},
+    "rights.hold": {"project": "clinic", "subject": "pat", "reason": "a court", "until": "2999-01-01"},
+    "rights.lift": {"project": "clinic", "subject": "pat"},
     "quarantines.impose": {"project": "clinic", "subject": "pat", "reason": "known"},
     "bisections.bisect": {"project": "clinic", "good": "1", "bad": "1", "metric": "accuracy"},
     "tunings.tune": {"project": "clinic"},

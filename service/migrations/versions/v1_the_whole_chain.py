@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "v1_15e29477"  # after its tables: a test says what it is to be
+revision = "v1_c22afd6b"  # after its tables: a test says what it is to be
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -198,6 +198,7 @@ def upgrade() -> None:
                 "triggers",
                 "declined_suites",
                 "rates",
+                "retention",
                 name="documentkind",
                 native_enum=False,
                 create_constraint=True,
@@ -393,6 +394,25 @@ def upgrade() -> None:
     op.create_index(op.f("ix_legal_hold_created_at"), "legal_hold", ["created_at"], unique=False)
     op.create_index(op.f("ix_legal_hold_project_id"), "legal_hold", ["project_id"], unique=False)
     op.create_index(op.f("ix_legal_hold_subject"), "legal_hold", ["subject"], unique=False)
+    op.create_table(
+        "text_read",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("project_id", sa.Uuid(), nullable=False),
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("page", sa.String(length=64), nullable=False),
+        sa.Column("row_id", sa.Uuid(), nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.ForeignKeyConstraint(["project_id"], ["project.id"], name=op.f("fk_text_read_project_id_project")),
+        sa.ForeignKeyConstraint(["user_id"], ["user.id"], name=op.f("fk_text_read_user_id_user")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_text_read")),
+        sa.UniqueConstraint(
+            "user_id", "page", "row_id", "day", name=op.f("uq_text_read_user_id_page_row_id_day")
+        ),
+    )
+    op.create_index(op.f("ix_text_read_created_at"), "text_read", ["created_at"], unique=False)
+    op.create_index("ix_text_read_project_id_id", "text_read", ["project_id", "id"], unique=False)
+    op.create_index(op.f("ix_text_read_row_id"), "text_read", ["row_id"], unique=False)
     op.create_table(
         "membership",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -2154,6 +2174,10 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_membership_project_id"), table_name="membership")
     op.drop_index(op.f("ix_membership_created_at"), table_name="membership")
     op.drop_table("membership")
+    op.drop_index(op.f("ix_text_read_row_id"), table_name="text_read")
+    op.drop_index("ix_text_read_project_id_id", table_name="text_read")
+    op.drop_index(op.f("ix_text_read_created_at"), table_name="text_read")
+    op.drop_table("text_read")
     op.drop_index(op.f("ix_legal_hold_subject"), table_name="legal_hold")
     op.drop_index(op.f("ix_legal_hold_project_id"), table_name="legal_hold")
     op.drop_index(op.f("ix_legal_hold_created_at"), table_name="legal_hold")

@@ -139,7 +139,7 @@ def change_pool(session: Session, caller: Caller, body: PoolIn) -> dict[str, Any
 
 
 @bp.get("/questions")
-@endpoint(access=Access.READER, query=ListQuery, returns=QuestionPage)
+@endpoint(access=Access.READER, query=ListQuery, returns=QuestionPage, shows_text=True)
 def questions(session: Session, caller: Caller, query: ListQuery) -> dict[str, Any]:
     """List what experts ask about the guidelines."""
     project = caller.of_project(session, query.project)

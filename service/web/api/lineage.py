@@ -67,7 +67,7 @@ def where(session: Session, caller: Caller, feedback_id: UUID) -> dict[str, Any]
 
 
 @bp.get("/models/<uuid:model_id>/evidence")
-@endpoint(access=Access.READER, returns="application/zip")
+@endpoint(access=Access.READER, returns="application/zip", shows_text=True)
 def evidence(session: Session, caller: Caller, model_id: UUID) -> bytes:
     """Pack all that the decision on a model version rests on into one archive."""
     return pack(runtime(), session, caller.row(session, ModelVersion, model_id))

@@ -1,5 +1,6 @@
-"""People's rights about their own words: erasure in two steps, and export."""
+"""People's rights about their own words: erasure in two steps, what stands against it, and export."""
 
+from datetime import UTC, date, datetime, time
 from typing import Any, Literal
 from uuid import UUID
 
@@ -9,8 +10,8 @@ from sqlmodel import Session
 
 from service import rights
 from service.errors import NotFound
-from service.tables import Erasure
-from service.web.api.loop import Document
+from service.tables import Erasure, LegalHold
+from service.web.api.loop import Document, ListQuery
 from service.web.auth import Access, Caller
 from service.web.endpoint import Schema, endpoint
 from service.web.state import runtime
@@ -29,6 +30,36 @@ class ErasureIn(SubjectIn):
     """Without `confirm` nothing is erased: the answer shows what would be, and the `confirm` to send with it."""
 
     confirm: str | None = Field(default=None, max_length=200)
+
+
+class HoldIn(SubjectIn):
+    """Whose words must be kept, why, and until which day (UTC); without one until it is lifted."""
+
+    reason: str = Field(min_length=1, max_length=2000)
+    until: date | None = Field(default=None, strict=False)
+
+
+class HoldOut(Schema):
+    """A legal hold."""
+
+    id: UUID
+    subject: str
+    reason: str
+    until: datetime | None
+    actor: str
+
+
+class HoldPage(Schema):
+    """All holds in force."""
+
+    items: list[HoldOut]
+    next_cursor: None = None
+
+
+class LiftedOut(Schema):
+    """How many holds on the person there were."""
+
+    lifted: int
 
 
 class ErasureOut(Schema):
@@ -79,9 +110,48 @@ def erasure(session: Session, caller: Caller, erasure_id: UUID) -> ErasureOut:
 
 
 @bp.post("/subjects/export")
-@endpoint(access=Access.OPERATOR, body=SubjectIn, returns=Document)
+@endpoint(access=Access.OPERATOR, body=SubjectIn, returns=Document, shows_text=True)
 def export(session: Session, caller: Caller, body: SubjectIn) -> dict[str, Any]:
     """Return everything that is kept of a person; the ledger notes that it was handed out."""
     project = caller.of_project(session, body.project)
     actor = caller.person.name
     return {"item": rights.export(session, runtime().secrets, body.subject, project, actor=actor)}
+
+
+@bp.post("/holds")
+@endpoint(access=Access.APPROVER, body=HoldIn, returns=HoldOut, status=201)
+def hold(session: Session, caller: Caller, body: HoldIn) -> dict[str, Any]:
+    """Keep a person's words from being erased, by anybody and by any deadline."""
+    project = caller.of_project(session, body.project)
+    row = rights.hold(
+        session,
+        runtime().secrets,
+        body.subject,
+        project,
+        reason=body.reason,
+        until=datetime.combine(body.until, time(), UTC) if body.until else None,
+        actor=caller.person.name,
+    )
+    return _told(row)
+
+
+@bp.get("/holds")
+@endpoint(access=Access.APPROVER, query=ListQuery, returns=HoldPage)
+def holds(session: Session, caller: Caller, query: ListQuery) -> dict[str, Any]:
+    """List the holds in force."""
+    project = caller.of_project(session, query.project)
+    return {"items": [_told(row) for row in rights.holds(session, project)]}
+
+
+@bp.post("/holds/lift")
+@endpoint(access=Access.APPROVER, body=SubjectIn, returns=LiftedOut)
+def lift(session: Session, caller: Caller, body: SubjectIn) -> dict[str, Any]:
+    """Lift every hold on a person."""
+    project = caller.of_project(session, body.project)
+    return {
+        "lifted": rights.lift(session, runtime().secrets, body.subject, project, actor=caller.person.name)
+    }
+
+
+def _told(row: LegalHold) -> dict[str, Any]:
+    return row.model_dump(include={"id", "subject", "reason", "until", "actor"})

@@ -70,7 +70,7 @@ class AnswerForm(Form):
 
 
 @bp.get("/p/<slug>/annotators")
-@page(Access.READER)
+@page(Access.READER, shows_text=True)
 def annotators(desk: Desk) -> str:
     """Show who answers, how far they agree and can be trusted, what waits, and how much effort goes into data."""
     report = answers.report_of(desk.session, desk.project)
@@ -165,7 +165,7 @@ def report_on_annotators(desk: Desk) -> Response:
 
 
 @bp.get("/p/<slug>/annotators/<uuid:row_id>")
-@page(Access.PERSON)
+@page(Access.PERSON, shows_text=True)
 def annotator(desk: Desk, row_id: UUID) -> str:
     """Show one annotator what their answers achieved; who only annotates sees their own page alone."""
     found = desk.session.get(Annotator, row_id)

@@ -113,7 +113,7 @@ def ask_audit(desk: Desk) -> Response:
 
 
 @bp.get("/p/<slug>/audits/<uuid:row_id>")
-@page(Access.READER)
+@page(Access.READER, shows_text=True)
 def audit(desk: Desk, row_id: UUID) -> str:
     """Show what an audit of all data said."""
     job = desk.row(Job, row_id)

@@ -104,7 +104,7 @@ def bisect(desk: Desk, form: BisectForm, row_id: UUID) -> Response:
 
 
 @bp.get("/p/<slug>/bisections/<uuid:row_id>")
-@page(Access.READER)
+@page(Access.READER, shows_text=True)
 def bisection(desk: Desk, row_id: UUID) -> str:
     """Show a bisection: its answer, what is to blame, and what can be done about it."""
     facts = _facts(desk, row_id)
@@ -112,7 +112,7 @@ def bisection(desk: Desk, row_id: UUID) -> str:
 
 
 @bp.get("/p/<slug>/bisections/<uuid:row_id>/part")
-@page(Access.READER)
+@page(Access.READER, shows_text=True)
 def bisection_part(desk: Desk, row_id: UUID) -> str:
     """Show the part of a bisection that changes while it goes on."""
     return desk.show("_bisection.html", **_facts(desk, row_id))

@@ -180,7 +180,7 @@ def _rows_of(source: Source) -> Listing:
 
 
 @bp.get("/p/<slug>/corpora/<uuid:row_id>")
-@page(Access.READER)
+@page(Access.READER, shows_text=True)
 def corpus_rows(desk: Desk, row_id: UUID) -> str | WebResponse:
     """Show a corpus: how far it is, what may be done with it, and its rows."""
     source = _source(desk, row_id)

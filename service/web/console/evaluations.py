@@ -91,7 +91,7 @@ def evaluations(desk: Desk) -> str | WebResponse:
 
 
 @bp.get("/p/<slug>/evaluations/<uuid:row_id>")
-@page(Access.READER)
+@page(Access.READER, shows_text=True)
 def evaluation(desk: Desk, row_id: UUID) -> str:
     """Show a verdict, its reasons, and the models side by side; and the form with which a person decides."""
     found = desk.row(Evaluation, row_id)

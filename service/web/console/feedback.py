@@ -151,7 +151,7 @@ class ReportForm(Form):
 
 
 @bp.get("/p/<slug>/feedback")
-@page(Access.READER)
+@page(Access.READER, shows_text=True)
 def feedback(desk: Desk) -> str | WebResponse:
     """List what users said."""
     return FEEDBACK.answer(desk, "feedback.html", event=uuid4())
@@ -193,7 +193,7 @@ def release(desk: Desk, row_id: UUID) -> WebResponse:
 
 
 @bp.get("/p/<slug>/feedback/<uuid:row_id>")
-@page(Access.READER)
+@page(Access.READER, shows_text=True)
 def story_of(desk: Desk, row_id: UUID) -> str:
     """Tell one feedback's whole story."""
     found = desk.row(Feedback, row_id)
@@ -256,14 +256,14 @@ TASKS = Listing(
 
 
 @bp.get("/p/<slug>/tasks")
-@page(Access.READER)
+@page(Access.READER, shows_text=True)
 def tasks(desk: Desk) -> str | WebResponse:
     """List what experts are asked."""
     return TASKS.answer(desk, "tasks.html", tools=in_tools(desk.session, desk.project, now=utcnow()))
 
 
 @bp.get("/p/<slug>/tasks/<uuid:row_id>")
-@page(Access.READER)
+@page(Access.READER, shows_text=True)
 def task(desk: Desk, row_id: UUID) -> str:
     """Show one task, each answer to it, and what they come to."""
     found = desk.row(AnnotationTask, row_id)

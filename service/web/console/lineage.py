@@ -29,7 +29,7 @@ class Picture(NamedTuple):
 
 
 @bp.get("/p/<slug>/lineage/why/<uuid:row_id>")
-@page(Access.READER)
+@page(Access.READER, shows_text=True)
 def why(desk: Desk, row_id: UUID) -> str:
     """Show what a response goes back to."""
     found = graph.why(desk.session, desk.row(Response, row_id))
@@ -37,7 +37,7 @@ def why(desk: Desk, row_id: UUID) -> str:
 
 
 @bp.get("/p/<slug>/lineage/where/<uuid:row_id>")
-@page(Access.READER)
+@page(Access.READER, shows_text=True)
 def where(desk: Desk, row_id: UUID) -> str:
     """Show what a feedback led to."""
     found = graph.where(desk.session, desk.row(Feedback, row_id))
@@ -45,7 +45,7 @@ def where(desk: Desk, row_id: UUID) -> str:
 
 
 @bp.get("/p/<slug>/models/<uuid:row_id>/evidence")
-@page(Access.READER)
+@page(Access.READER, shows_text=True)
 def evidence_part(desk: Desk, row_id: UUID) -> WebResponse:
     """Send the archive of what the decision on a version rests on."""
     model = desk.row(ModelVersion, row_id)

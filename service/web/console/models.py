@@ -11,6 +11,7 @@ from sqlmodel import col, select
 from service.answers import newest_set
 from service.answers.consolidation import proposal
 from service.answers.erasures import learned_from_erased
+from service.answers.next_step import relearning
 from service.answers.outcomes import outcomes_of
 from service.champions import persons_missing
 from service.clock import utcnow
@@ -99,6 +100,7 @@ def models(desk: Desk) -> str:
             proposal(desk.session, each) for each in versions if each.state is ModelState.CHAMPION
         ),
         learned_from_erased=learned_from_erased(desk.session, desk.project.id),
+        relearning=relearning(desk.session, desk.project),
     )
 
 

@@ -15,7 +15,8 @@ from sqlmodel import Session, SQLModel
 
 from annotation.errors import AnnotationError
 from retrain.errors import RetrainError
-from service import people, projects, tokens
+from service import people, projects, text_reads, tokens
+from service.clock import utcnow
 from service.errors import Forbidden, NotFound, ServiceError
 from service.queue import JobQueue
 from service.tables import JobKind, Project, Role, User, UserSession
@@ -116,8 +117,10 @@ class Page:
     everything that was typed.
     """
 
-    def __init__(self, view: Callable[..., Any], *, access: Access, form: type[Form] | None) -> None:
-        self.view, self.access, self.form = view, access, form
+    def __init__(
+        self, view: Callable[..., Any], *, access: Access, form: type[Form] | None, shows_text: bool
+    ) -> None:
+        self.view, self.access, self.form, self.shows_text = view, access, form, shows_text
         update_wrapper(self, view)
 
     def __call__(self, slug: str | None = None, **arguments: Any) -> ResponseReturnValue:
@@ -134,12 +137,25 @@ class Page:
                 desk = self._desk(session, *here, slug, sent)
                 if self.form:
                     arguments["form"] = _parsed(self.form, sent)
-                return make_response(self.view(desk, **arguments))
+                answer = make_response(self.view(desk, **arguments))
+            self._note_reading(desk, arguments.get("row_id"))
         except (ServiceError, AnnotationError, RetrainError, InvalidRequest) as error:
             if not is_post or isinstance(error, NotFound):
                 raise
             status = 422 if isinstance(error, InvalidRequest) else status_of(error)
             return self._again(_sentence(error), status, here, slug, sent)
+        return answer
+
+    def _note_reading(self, desk: Desk, row_id: UUID | None) -> None:
+        if self.shows_text and desk.found:
+            text_reads.note(
+                runtime().db,
+                user_id=desk.user.id,
+                project_id=desk.found.id,
+                page=self.view.__name__,
+                row_id=row_id,
+                now=utcnow(),
+            )
 
     def _desk(
         self, session: Session, user: User, browser: UserSession, slug: str | None, sent: dict[str, str]
@@ -162,9 +178,11 @@ class Page:
             return shown_again(why, status, sent, action=request.path, desk=desk)
 
 
-def page(access: Access, *, form: type[Form] | None = None) -> Callable[[Callable[..., Any]], Page]:
-    """Make a view a page of the console for people with a role."""
-    return lambda view: Page(view, access=access, form=form)
+def page(
+    access: Access, *, form: type[Form] | None = None, shows_text: bool = False
+) -> Callable[[Callable[..., Any]], Page]:
+    """Make a view a page of the console for people with a role; who reads what end users said there is noted."""
+    return lambda view: Page(view, access=access, form=form, shows_text=shows_text)
 
 
 def who_is_here() -> tuple[User, UserSession] | None:

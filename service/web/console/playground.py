@@ -58,7 +58,7 @@ class Turn:
 
 
 @bp.get("/p/<slug>/playground")
-@page(Access.READER)
+@page(Access.READER, shows_text=True)
 def playground(desk: Desk) -> str:
     """Show the conversation, and what may be asked next."""
     conversation = request.args.get("conversation", type=UUID)

@@ -144,7 +144,7 @@ def build_set(desk: Desk) -> Response | tuple[str | Response, int]:
 
 
 @bp.get("/p/<slug>/sets/<uuid:row_id>")
-@page(Access.READER)
+@page(Access.READER, shows_text=True)
 def training_set(desk: Desk, row_id: UUID) -> str | Response:
     """Show what a set holds, what its audit found, and what was trained on it."""
     found, today = desk.row(TrainingSet, row_id), utcnow().date()
@@ -171,7 +171,7 @@ def training_set(desk: Desk, row_id: UUID) -> str | Response:
 
 
 @bp.get("/p/<slug>/sets/<uuid:row_id>/diff")
-@page(Access.READER)
+@page(Access.READER, shows_text=True)
 def set_diff(desk: Desk, row_id: UUID) -> str:
     """Show how a set differs from another, the one before by default."""
     found = desk.row(TrainingSet, row_id)

@@ -19,6 +19,9 @@ from service.answers.outdated import doubtful
 from service.errors import AlreadyDecided, Invalid
 from service.glossary import set_glossary
 from service.rates import set_rates
+from service.retention import DEFAULT as FIRST_RETENTION
+from service.retention import KINDS as KEPT
+from service.retention import set_retention
 from service.routing import set_routing
 from service.stages import asking
 from service.tables import ApiKey, Document, DocumentKind, KeyKind
@@ -38,6 +41,7 @@ EDITED: dict[str, tuple[DocumentKind, Callable[..., Document]]] = {
     "routing": (DocumentKind.ROUTING, set_routing),
     "triggers": (DocumentKind.TRIGGERS, set_triggers),
     "rates": (DocumentKind.RATES, set_rates),
+    "retention": (DocumentKind.RETENTION, set_retention),
     "questions": (DocumentKind.LABEL_SCHEMA, projects.set_schema),
     "guidelines": (DocumentKind.GUIDELINES, projects.set_guidelines),
 }
@@ -114,6 +118,7 @@ def settings(desk: Desk) -> str:
     shown["routing"] = shown["routing"] or FIRST_ROUTING
     shown["triggers"] = shown["triggers"] or FIRST_TRIGGERS
     shown["rates"] = shown["rates"] or FIRST_RATES
+    shown["retention"] = shown["retention"] or FIRST_RETENTION
     keys = select(ApiKey).where(ApiKey.project_id == desk.project.id).order_by(col(ApiKey.id).desc())
     return desk.show(
         "settings.html",
@@ -129,6 +134,7 @@ def settings(desk: Desk) -> str:
         kinds=list(KeyKind),
         metrics=sorted(METRIC_NAMES),
         suites=bundled_suites().values(),
+        kept="; ".join(f"{name} ({means})" for name, means in KEPT.items()),
         conditions=", ".join(f"{name} ({means})" for name, means in CONDITIONS.items()),
     )
 
