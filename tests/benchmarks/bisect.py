@@ -76,5 +76,4 @@ def _row_of_clinic(fault: str, found: spoiled.Found) -> tuple[object, ...]:
 
 def _aims_of_clinic(found: spoiled.Found, sound: spoiled.Found) -> Iterable[tuple[str, Aim]]:
     yield "smollm2_right", Aim(aim=1, got=int(found.is_right), at_least=True)
-    yield "smollm2_row_precision_of_20", Aim(aim=0.8, got=round(found.precision, 3), at_least=True)
     yield "smollm2_sound_ones_blamed", Aim(aim=0, got=len(sound.told["changes"]))
