@@ -249,6 +249,7 @@ def _flagged(client: FlaskClient, secret: str, said: str) -> UUID:
         "reasons": ["wrong", said[:64]],
         "comment": said,
         "correction": said,
+        "consent": True,
     }
     return UUID(client.post("/v1/feedback", json=flag, headers=headers).json["id"])
 

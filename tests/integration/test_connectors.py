@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import httpx
 import pytest
@@ -699,7 +700,7 @@ def test_what_postgresql_does_not_keep_is_left_out_of_answers():
     assert label_studio._pulled("k-1", sent, {7: ANN}).problem == "verdict was answered twice"
     values = to_values(replace(WRONG, label="Bil\0ling"))
     sent = {"id": "r", "user_id": "7", "updated_at": AT, "status": "submitted", "values": values}
-    assert argilla_connector._pulled("k-1", sent, {"7": "ann"}).answer.label == "Billing"
+    assert argilla_connector._pulled("k-1", sent, {"7": "ann"}, {}).answer.label == "Billing"
 
 
 AT = "2026-01-02T03:04:05.678901"
@@ -714,7 +715,7 @@ AT = "2026-01-02T03:04:05.678901"
             {7: ANN},
         ),
         (
-            argilla_connector._pulled,
+            partial(argilla_connector._pulled, fields={}),
             {"id": "r", "user_id": "7", "updated_at": AT, "status": "submitted", "values": to_values(RIGHT)},
             {"7": "ann"},
         ),

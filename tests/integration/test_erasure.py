@@ -129,6 +129,7 @@ EXEMPT = {
         *("annotation.label", "annotation.labels", "settlement.label", "settlement.labels"),
         *("model_version.base_model", "tool_project.external_id", "tool_project.url", "user_session.browser"),
         *("response.model_version", "user.password", "tool_project.hook_secret"),
+        *("api_key.scopes", "response.channel"),
         *(f"serving_target.{name}" for name in ("base_name", "place", "seen_as", "served", "told", "url")),
     },
     BY_MACHINES: {
@@ -155,6 +156,8 @@ EXEMPT = {
         ),
         *(f"training_set.{name}" for name in ("artifact", "audit_report", "card", "counts", "dropped")),
         *("training_set.fingerprint", "training_set.recipe"),
+        *("feedback.earlier_events", "feedback.held_for", "feedback.masked", "response.masked"),
+        *("influence.rows", "project.token_keys", "recheck.reason"),
         *(f"bisection.{name}" for name in ("failure", "metric", "progress", "result", "trainings")),
         *(f"evaluation.{name}" for name in ("failure", "hashes", "people", "reasons", "report", "sentence")),
         *(f"tuning.{name}" for name in ("failure", "metric", "plan", "result", "trials")),

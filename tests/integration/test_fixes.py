@@ -27,6 +27,7 @@ class Taught:
     def __init__(self, runtime) -> None:
         self.runtime = runtime
         with runtime.db.transaction() as session:
+            builders.forget_history(session.connection())
             history = History(session)
             self.project = history.project
             known, taught = history.settle("who bills me?"), [history.settle(f"ward {n}?") for n in range(3)]

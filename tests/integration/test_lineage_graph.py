@@ -11,9 +11,9 @@ from sqlalchemy import event
 from sqlmodel import SQLModel, col, select
 
 from retrain.types import Split
+from service import forgetting
 from service.answers import graph, nodes
 from service.cli import lineage
-from service.stages import erasure
 from service.tables import (
     AnnotationTask,
     Feedback,
@@ -390,7 +390,7 @@ class TestFaces:
         with runtime.db.transaction() as session:
             session.get_one(Response, told.flagged).subject = "pat"
         with runtime.db.transaction() as session:
-            erasure._erase_words(session, builders.add_erasure(session, "pat"))
+            forgetting.erase_words(session, builders.add_erasure(session, "pat"))
         with runtime.db.reading() as session:
             found = graph.why(session, session.get_one(Response, told.answer.id))
             words = nodes.words_of(session, found.nodes)

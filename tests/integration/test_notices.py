@@ -16,12 +16,12 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from annotation.types import Cause, Verdict
 from retrain.types import Split
-from service import experts, ledger, notice_targets, notices, settlements, standing, tool_state
+from service import experts, forgetting, ledger, notice_targets, notices, settlements, standing, tool_state
 from service.clock import utcnow
 from service.digests import tell_experts
 from service.queue import NOTICES, QUEUE_OF
 from service.schedule import ask_for_notices
-from service.stages import erasure, notifying, promotion
+from service.stages import notifying, promotion
 from service.tables import (
     AnnotationTask,
     Annotator,
@@ -546,7 +546,7 @@ def test_an_erasure_takes_back_what_was_to_be_told_of_a_person(post):
             settlement = session.get_one(Settlement, row.id)
             settlements.link_ticket(session, settlement, f"https://t.example/{MARKER}", actor="ada")
     with post.runtime.db.transaction() as session:
-        erasure._erase_words(session, builders.add_erasure(session, "pat"))
+        forgetting.erase_words(session, builders.add_erasure(session, "pat"))
     post.deliver()
     told = {each["data"].get("settlement") for each in host.heard()} - {None}
     assert told == {str(other.id)}

@@ -5,9 +5,8 @@ from uuid import uuid4
 import pytest
 from sqlmodel import select
 
-from service import rights
+from service import forgetting, rights
 from service.answers.outcomes import FEWEST
-from service.stages import erasure
 from service.tables import Outcome, Role
 from tests import builders
 from tests.console import person
@@ -106,7 +105,7 @@ def test_an_outcome_is_handed_out_and_erased_with_its_person(business, runtime):
         told = rights.export(session, runtime.secrets, "pat", business.project, actor="olga")
     assert [each["value"] for each in told["outcomes"]] == [7.5]
     with runtime.db.transaction() as session:
-        erasure._erase_words(session, builders.add_erasure(session, "pat"))
+        forgetting.erase_words(session, builders.add_erasure(session, "pat"))
     with runtime.db.reading() as session:
         assert [str(row.response_id) for row in session.exec(select(Outcome))] == [other]
     assert business.report(response_id=mine).status_code == 404

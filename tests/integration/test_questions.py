@@ -10,14 +10,14 @@ from sqlmodel import select
 from annotation.suggestions import SuggestionSource
 from annotation.types import Abstention, Answer, Cause, Span, Verdict
 from retrain.types import Mending, Split
-from service import projects, taking_back, tool_state
+from service import forgetting, projects, taking_back, tool_state
 from service.answers.examples import settled_answers
 from service.answers.outdated import doubtful, is_superseded
 from service.answers.states import settlement_of, state_of
 from service.answers.story import story
 from service.clock import utcnow
 from service.queue import Lease
-from service.stages import erasure, labelling, sending
+from service.stages import labelling, sending
 from service.stages.asking import ask_again
 from service.tables import (
     Annotation,
@@ -448,7 +448,7 @@ def test_erasure_forgets_what_a_person_had_suggested(writing):
     writing.send()
     assert writing.row(AnnotationTask, task).suggestion == {"correction": "Call Bob Miller."}
     with writing.runtime.db.transaction() as session:
-        erasure._erase_words(session, builders.add_erasure(session, "patient-7"))
+        forgetting.erase_words(session, builders.add_erasure(session, "patient-7"))
     assert writing.row(AnnotationTask, task).suggestion == {}
 
 

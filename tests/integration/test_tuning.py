@@ -175,7 +175,7 @@ class Watching(Tuner):
         self.seen.append(task)
         self.specs.append(spec)
         score = wilson(20, 40)
-        known = [case.key for case in task.general[:3]]
+        known = [case.key for case in task.general[:3]] if task else []
         return Outcome(score, is_higher_better=True, kept=None, seconds=1.0, cpu_seconds=1.0, known=known)
 
 

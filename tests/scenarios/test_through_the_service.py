@@ -30,7 +30,7 @@ def story(cache_dir) -> Iterator[SimpleNamespace]:
         pytest.MonkeyPatch.context() as patch,
     ):
         asked: list[int] = []
-        patch.setattr(examination, "ask", counting(asked))
+        patch.setattr(examination, "_in_portions", counting(asked))
         client = create_app(runtime).test_client()
         ward = joined(Ward(runtime, client, partial(do_all_due, runtime)), patch)
         ward.judge_by(60)
@@ -118,7 +118,7 @@ def test_flags_that_paraphrase_test_cases_are_never_trained_on(ward):
 
 def counting(asked: list[int]):
     """Ask as usual, and write down how many cases."""
-    ask = examination.ask
+    ask = examination._in_portions
 
     def counted(model, cases, labels):
         asked.append(len(cases))
