@@ -54,9 +54,16 @@ def earlier_evaluations(session: Session, project_id: UUID, exam: str) -> list[E
 
 
 def heard_in_reports(
-    artifacts: ArtifactStore, evaluations: Iterable[Evaluation], cases: Sequence[Case]
+    artifacts: ArtifactStore,
+    evaluations: Iterable[Evaluation],
+    cases: Sequence[Case],
+    *,
+    of_base: Sequence[Case],
 ) -> dict[str | None, Mapping[str, Answer]]:
-    """Return what adapters answered to these cases, by adapter, the base's under None; no transaction is needed."""
+    """Return what adapters answered to these cases, by adapter; under None what the base did to those it is asked.
+
+    No transaction is needed.
+    """
     heard: dict[str | None, Mapping[str, Answer]] = {}
     for one in evaluations:
         try:
@@ -69,7 +76,8 @@ def heard_in_reports(
             "challenger": one.hashes["adapter"],
         }
         for who, adapter in of_it.items():
-            said = heard_in(told, who, cases) if adapter not in heard else None
+            wanted = cases if adapter else of_base
+            said = heard_in(told, who, wanted) if adapter not in heard else None
             if said is not None:
                 heard[adapter] = said
     return heard

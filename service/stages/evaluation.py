@@ -199,8 +199,10 @@ def _examine(runtime: Runtime, lease: Lease, examiner: Examiner, asked: Asked) -
     )
     with lease.transaction() as session:
         earlier = earlier_evaluations(session, asked.project.id, exam)
-    heard = heard_in_reports(runtime.artifacts, earlier, cases)
-    # Of the base model only what can be forgotten is wanted.
+    # Of a base model that is not judged only what can be forgotten is wanted.
+    is_judged = None in (adapter for who, adapter in asked.adapters.items() if who != "base")
+    of_base = cases if is_judged else suites[GENERAL].cases
+    heard = heard_in_reports(runtime.artifacts, earlier, cases, of_base=of_base)
     answers = answer_all(
         model,
         asked.adapters,

@@ -196,8 +196,7 @@ class TestTraining:
 
     def test_what_the_audit_blocks_is_built_and_not_trained_on(self, ward):
         ward.triggers(LEARNS)
-        with ward.runtime.db.transaction() as session:
-            session.exec(select(Project)).one().masks_personal = False
+        ward.project.masks_personal = False
         ward.some(1)
         ward.settle("what is it?", "log in with password: hunter2-4711-Qx")
         assert ward.starts()
