@@ -123,6 +123,7 @@ def crawling(door: Door, *, bodies: int, headers: int) -> Iterator[Crawlers]:
 def _run(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[None]") -> None:
     with suppress(asyncio.CancelledError):
         loop.run_until_complete(task)
+    loop.run_until_complete(asyncio.sleep(0.1))  # what was closed lets its socket go in the loop's next turns
 
 
 def flag_for(door: Door, said: dict[str, str], seconds: float) -> tuple[int, int]:
