@@ -1,4 +1,4 @@
-"""What a project is run by besides its goalposts: reasons, guidelines, glossary, retention, in versions."""
+"""What a project is run by besides its goalposts: reasons, guidelines, glossary, rates, retention, in versions."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +10,7 @@ from service import projects
 from service.cli.console import ACTOR, AsJson, connect, show
 from service.cli.people import read_json, read_text
 from service.glossary import set_glossary
+from service.rates import set_rates
 from service.retention import DEFAULT, set_retention
 from service.tables import Document, DocumentKind
 
@@ -51,6 +52,7 @@ def _offer(
 _offer("reasons", "What users may say is wrong.", DocumentKind.REASONS, projects.set_reasons, read_json)
 _offer("guidelines", "How experts are to judge.", DocumentKind.GUIDELINES, projects.set_guidelines, read_text)
 _offer("glossary", "What the project calls things.", DocumentKind.GLOSSARY, set_glossary, read_json)
+_offer("rates", "What an hour costs and an outcome is worth.", DocumentKind.RATES, set_rates, read_json)
 _offer(
     "retention",
     "How many days each kind of text is kept.",

@@ -29,6 +29,7 @@ evidence clinic/v2 --to evidence.zip
 feedback export -p clinic
 fixes clinic
 rates set clinic rates.json
+rates show clinic
 worth clinic
 glossary set clinic glossary.json
 glossary show clinic

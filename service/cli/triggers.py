@@ -1,6 +1,5 @@
 """What starts a project's next training by itself."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,8 +7,8 @@ import typer
 
 from service import triggers
 from service.cli.console import AsJson, Project, find_project, show
+from service.cli.people import read_json
 from service.clock import utcnow
-from service.errors import Invalid
 from service.tables import Project as ProjectRow
 
 ACTOR = "operator"
@@ -22,10 +21,7 @@ app.add_typer(triggers_app, name="triggers", help="What starts the next training
 @triggers_app.command("set")
 def set_triggers(project: str, file: Path, as_json: AsJson = False) -> None:
     """Set the rules from a JSON file; an earlier version is kept."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise Invalid(f"{file}: {error}") from error
+    content = read_json(file)
     runtime, row = find_project(project)
     with runtime.db.transaction() as session:
         document = triggers.set_triggers(session, session.get_one(ProjectRow, row.id), content, actor=ACTOR)

