@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -14,7 +13,7 @@ from argilla._exceptions import ArgillaAPIError, ArgillaCredentialsError, Argill
 from argilla._models import RecordModel
 
 from annotation.argilla_page import asked_sha256, settings_of
-from annotation.argilla_results import from_values
+from annotation.argilla_results import from_values, with_marked_text
 from annotation.errors import ToolRefused, ToolUnavailable
 from annotation.exchange import (
     MARGIN,
@@ -393,11 +392,4 @@ def _answer(response: Mapping[str, Any], judged: str) -> tuple[Answer | None, st
     if response["status"] != "submitted":
         return None, None
     answer, problem = answer_or_problem(from_values, response.get("values"))
-    # Argilla tells where a mark is, not what it marks: of what hides in a response it shows more than that holds.
-    marked = (
-        replace(span, text=judged[span.start : span.end])
-        if 0 <= span.start <= span.end <= len(judged)
-        else span
-        for span in (answer.spans if answer else ())
-    )
-    return answer and replace(answer, spans=tuple(marked)), problem
+    return answer and with_marked_text(answer, judged), problem

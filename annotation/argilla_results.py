@@ -1,6 +1,7 @@
 """How an answer is written in Argilla's responses and suggestions; no SDK needed."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from annotation.answers import answer_of, values_of
@@ -27,3 +28,17 @@ def from_values(values: Any) -> Answer:
 def to_values(answer: Answer) -> dict[str, dict[str, Any]]:
     """Return the `values` that Argilla's page would send for this answer."""
     return {name: {"value": value} for name, value in values_of(answer).items()}
+
+
+def with_marked_text(answer: Answer, judged: str) -> Answer:
+    """Return an answer whose marks hold the part of the judged response that they mark.
+
+    Argilla tells where a mark is, not what it marks: of what hides in a response it shows more than that holds.
+    """
+    marked = (
+        replace(span, text=judged[span.start : span.end])
+        if 0 <= span.start <= span.end <= len(judged)
+        else span
+        for span in answer.spans
+    )
+    return replace(answer, spans=tuple(marked))
