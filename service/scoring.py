@@ -23,7 +23,7 @@ class Bench(Trainer, Protocol):
     def open(self, base_model: str, system_prompt: str) -> Model: ...
     def harms(
         self, spec: TrainingSpec, adapter: Path, rows: Sequence[Example], cases: Sequence[Example],
-        weights: Sequence[float], *, is_cancelled: Callable[[], bool],
+        weights: Sequence[float], *, labels: Sequence[str], is_cancelled: Callable[[], bool],
     ) -> list[float]: ...  # fmt: skip
     def archived(self, code: bytes) -> "Archived": ...
 

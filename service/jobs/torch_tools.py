@@ -1,7 +1,7 @@
 """What training, evaluation and bisecting need of torch, the tokenizers and `datasets`, as the stages ask for it."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -65,13 +65,38 @@ class TorchTools:
         cases: Sequence[Example],
         weights: Sequence[float],
         *,
+        labels: Sequence[str],
         is_cancelled: Callable[[], bool],
     ) -> list[float]:
-        """Estimate by how much learning each row raises the weighed cases' loss."""
-        base = self.locate(spec.base_model).directory
-        found = gradients(base, adapter, [*rows, *cases], spec=spec, is_cancelled=is_cancelled)
-        of_rows, of_cases = found[: len(rows)], np.asarray(weights) @ found[len(rows) :]
-        return [float(harm) for harm in harms(of_rows, of_cases)]
+        """Estimate by how much learning each row raises the weighed cases' loss, or draws them to another label."""
+        judged = [(case, weight) for case, weight in zip(cases, weights, strict=True) if weight]
+        chosen = [case for case, _ in judged]
+        found = gradients(
+            self.locate(spec.base_model).directory,
+            adapter,
+            [*rows, *chosen],
+            spec=spec,
+            rivals={len(rows) + place: rival for place, rival in self._rivals(spec, adapter, chosen, labels)},
+            is_cancelled=is_cancelled,
+        )
+        of_rows, of_cases = found[: len(rows)], found[len(rows) :]
+        raised = np.array([weight for _, weight in judged]) @ of_cases
+        return [float(harm) for harm in harms(of_rows, raised)]
+
+    def _rivals(
+        self, spec: TrainingSpec, adapter: Path, cases: Sequence[Example], labels: Sequence[str]
+    ) -> Iterator[tuple[int, str]]:
+        """Yield the places of cases that are answered by a label, and which other one the model comes nearest to."""
+        places = [place for place, case in enumerate(cases) if case.answer in labels and len(labels) > 1]
+        if not places:
+            return
+        model = self.open(spec.base_model, spec.system_prompt)
+        model.add_adapter("judged", adapter)
+        with model.using("judged"):
+            scores = model.score_labels([cases[place].messages for place in places], labels)
+        for place, row in zip(places, scores, strict=True):
+            others = [pair for pair in zip(row, labels, strict=True) if pair[1] != cases[place].answer]
+            yield place, max(others)[1]
 
     def archived(self, code: bytes) -> "ArchivedTools":
         return ArchivedTools(self.settings, code)

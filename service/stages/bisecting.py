@@ -60,9 +60,14 @@ def perform(
 
     def harm(names: Sequence[str], weights: Sequence[float]) -> Mapping[str, float]:
         runtime.artifacts.fetch_directory(str(good.adapter_sha256), trial.work / "good")
-        rows, cases = [past.rows[name] for name in names], trial.examined.rows
         found = bench.harms(
-            past.specs[0], trial.work / "good", rows, cases, weights, is_cancelled=lease.is_lost
+            past.specs[0],
+            trial.work / "good",
+            [past.rows[name] for name in names],
+            trial.examined.rows,
+            weights,
+            labels=labels,
+            is_cancelled=lease.is_lost,
         )
         shutil.rmtree(trial.work / "good")
         return dict(zip(names, found, strict=True))

@@ -54,6 +54,7 @@ class Taught:
     adapter: str
     rows: Sequence[Example]
     cases: Sequence[Example]
+    labels: Sequence[str]
     earlier: Collection[str]
     groups: Mapping[str, Groups]
     hours: Mapping[str, float]
@@ -79,7 +80,13 @@ def perform(
     runtime.artifacts.fetch_directory(taught.adapter, work / "adapter")
     weights = [1 / len(taught.cases)] * len(taught.cases)
     found = bench.harms(
-        taught.spec, work / "adapter", taught.rows, taught.cases, weights, is_cancelled=lease.is_lost
+        taught.spec,
+        work / "adapter",
+        taught.rows,
+        taught.cases,
+        weights,
+        labels=taught.labels,
+        is_cancelled=lease.is_lost,
     )
     harm = dict(zip((row.key for row in taught.rows), found, strict=True))
     with lease.transaction() as session:
@@ -123,10 +130,7 @@ def _checked(
     work: Path,
 ) -> tuple[list[Value], float]:
     """Train without the best source, the worst and some between."""
-    with runtime.db.reading() as session:
-        project_id = session.get_one(ModelVersion, lease.row_id).project_id
-        labels = projects.labels_to_choose(session, project_id)
-    asked = examined("accuracy" if labels else "exact_match", taught.cases, labels)
+    asked = examined("accuracy" if taught.labels else "exact_match", taught.cases, taught.labels)
     model = bench.open(taught.spec.base_model, taught.spec.system_prompt)
 
     def train(left_out: str | None, seed: int) -> Scores:
@@ -169,6 +173,7 @@ def _taught(session: Session, model: ModelVersion) -> Taught:
         adapter=spec.parent_adapter or model.adapter_sha256,
         rows=rows,
         cases=cases,
+        labels=projects.labels_to_choose(session, model.project_id),
         earlier=contents(session, set_before(session, training_set), Split.TRAIN),
         groups=groups,
         hours=hours,

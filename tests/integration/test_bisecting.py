@@ -112,7 +112,7 @@ class CountingBench:
     def open(self, base_model: str, system_prompt: str) -> CountingModel:
         return CountingModel()
 
-    def harms(self, spec, adapter, rows, cases, weights, *, is_cancelled):
+    def harms(self, spec, adapter, rows, cases, weights, *, labels, is_cancelled):
         lost = Counter()
         for case, weight in zip(cases, weights, strict=True):
             lost[case.prompt.split()[0]] += weight

@@ -1,4 +1,7 @@
-"""Faults put into histories are found by training, on seeds that nothing was fixed on; the bench runs 40 of them."""
+"""Faults put into histories are found by training, on seeds that nothing was fixed on; the bench runs 40 of them.
+
+On a language model a sample: the bench bisects it with a change of code and of a setting as well.
+"""
 
 import pytest
 
@@ -7,6 +10,7 @@ from retrain.bisect.finding import Verdict
 from retrain.bisect.rules import Rules
 from retrain.bisect.search import find
 from retrain.bisect.value import check
+from tests.benchmarks import spoiled
 from tests.scenarios.flags import flagged, hidden_found
 from tests.scenarios.histories import UNSEEN, Fault, blamed, is_right, past, precision, restless
 
@@ -61,6 +65,14 @@ def test_without_repeats_chance_is_taken_for_a_regression():
     once = [find(one.history, lambda made, _, one=one: one.train(made, 0), rules=brief) for one in pasts]
     assert not any(finding.drop.low > 0 for finding in repeated)
     assert any(finding.drop.low > 0 for finding in once)
+
+
+def test_on_a_language_model_a_poisoned_batch_and_its_wrong_rows_are_named_and_without_it_nothing():
+    sound, poisoned = spoiled.search(spoiled.TINY, [Fault.NONE, Fault.POISON])
+    assert sound.is_right, sound.told["sentence"]
+    assert poisoned.is_right, poisoned.told["sentence"]
+    assert poisoned.precision >= 0.8
+    assert poisoned.told["cost"]["configurations"] <= Rules().allowed(4)
 
 
 def test_hidden_valuable_flags_stand_among_the_first():

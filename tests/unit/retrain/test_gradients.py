@@ -20,8 +20,10 @@ def example(text, label):
     )
 
 
-def pulled(tiny, taught, spec, rows):
-    return gradients(tiny.directory, taught.directory, rows, spec=spec, is_cancelled=lambda: False)
+def pulled(tiny, taught, spec, rows, rivals=None):
+    return gradients(
+        tiny.directory, taught.directory, rows, spec=spec, rivals=rivals, is_cancelled=lambda: False
+    )
 
 
 def test_a_wrongly_labelled_batch_ranks_first_for_the_cases_that_it_makes_worse(tiny, taught, spec):
@@ -33,6 +35,14 @@ def test_a_wrongly_labelled_batch_ranks_first_for_the_cases_that_it_makes_worse(
     harm = harms(found[:24], found[24:].sum(axis=0))
     assert len(set(np.argsort(-harm)[:6].tolist()) & set(range(18, 24))) >= 5
     assert np.mean([harm[place] for place, row in enumerate(sound) if row.answer == "Billing"]) < 0
+
+
+def test_where_labels_are_chosen_what_they_share_does_not_count(tiny, taught, spec):
+    asked, rival = example("my bill is wrong", "Billing"), example("my bill is wrong", "Cardiology")
+    plain = pulled(tiny, taught, spec, [asked, rival])
+    for_rival, for_asked = pulled(tiny, taught, spec, [asked, rival], {0: "Cardiology", 1: "Billing"})
+    assert np.allclose(for_rival, -for_asked, atol=1e-3)
+    assert for_rival @ plain[0] > 0 > for_rival @ plain[1]
 
 
 def test_equal_rows_have_equal_gradients_and_one_that_is_too_long_has_none(tiny, taught, spec):
