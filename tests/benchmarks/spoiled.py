@@ -159,9 +159,9 @@ class Clinic(Desk):
             options = self.scale.options | {"learning_rate": rate}
             run = training.request(self.runtime, session, on, options)
         if code:
-            tools = TorchTools(self.runtime.settings).archived(code)
+            tools, lease = TorchTools(self.runtime.settings).archived(code), self._lease(JobKind.TRAIN, run.id)
             with patch.object(archive, "make", lambda _: code):
-                training.perform(self.runtime, self._lease(JobKind.TRAIN, run.id), run.id, tools)
+                lease.finish(training.perform(self.runtime, lease, run.id, tools))
         else:
             jobs.perform(self.runtime, self._lease(JobKind.TRAIN, run.id))
         with self.runtime.db.reading() as session:
