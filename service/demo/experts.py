@@ -122,20 +122,25 @@ class Panel:
 
     def answer_all(self, project: str, advance: Callable[[], None]) -> int:
         """Answer every task that waits for its first answer; return how many tasks that were."""
-        with self.desk.client(self.experts[0].token) as http:
-            sheets = self.desk.waiting(http, project)
+        # Everybody looks before anybody answers: Argilla shows each only what they have not answered themselves.
+        waiting = {expert.name: self._waiting(expert, project) for expert in self.experts}
 
         def work(expert: Expert) -> None:
             with self.desk.client(expert.token) as http:
-                for sheet in sheets:
-                    if expert in self._pair(sheet.prompt):
-                        answer = self._judge(expert, sheet.prompt, sheet.response)
-                        self.desk.answer(http, sheet, answer, 5 + 20 * self._chance(expert, sheet).random())
-                        advance()
+                for sheet in waiting[expert.name]:
+                    answer = self._judge(expert, sheet.prompt, sheet.response)
+                    self.desk.answer(http, sheet, answer, 5 + 20 * self._chance(expert, sheet).random())
+                    advance()
 
         with ThreadPoolExecutor(len(self.experts)) as pool:
             list(pool.map(work, self.experts))
-        return len(sheets)
+        return len({sheet.id for sheets in waiting.values() for sheet in sheets})
+
+    def _waiting(self, expert: Expert, project: str) -> list[Sheet]:
+        """Return what waits for this expert's answer."""
+        with self.desk.client(expert.token) as http:
+            sheets = self.desk.waiting(http, project)
+        return [sheet for sheet in sheets if expert in self._pair(sheet.prompt)]
 
     def _judge(self, expert: Expert, prompt: str, response: str) -> Answer:
         """Return what this expert says: what they know, unless their attention slips."""
