@@ -8,18 +8,25 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 
+from retrain.errors import Cancelled
+
 LOCK = "packages.lock"
+CANCEL_SECONDS = 1.0
 _PACKAGE = "retrain"
 
 
 def make(root: Path) -> bytes:
     """Archive the package `retrain` below `root` and the installed packages' versions; equal ones give equal bytes."""
-    sources = {path.relative_to(root).as_posix(): path.read_bytes() for path in _sources(root)}
-    return zipped({LOCK: lock().encode()} | sources)
+    return zipped({LOCK: lock().encode()} | sources(root))
+
+
+def sources(root: Path = Path(__file__).parents[1]) -> dict[str, bytes]:
+    """Return the files of the package `retrain` below `root`, by name: of the code that runs here unless told else."""
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in _sources(root)}
 
 
 def sha256() -> str:
@@ -48,20 +55,42 @@ def lock() -> str:
     return "".join(f"{name}=={version}\n" for name, version in sorted(pins))
 
 
-def run(archive: bytes, arguments: Sequence[str], *, workdir: Path) -> subprocess.CompletedProcess[str]:
+def run(
+    archive: bytes,
+    arguments: Sequence[str],
+    *,
+    workdir: Path,
+    is_cancelled: Callable[[], bool] = lambda: False,
+) -> subprocess.CompletedProcess[str]:
     """Run `python -m ARGUMENTS` in `workdir` with the archive's `retrain` in place of this one.
 
     Installed packages are this environment's; compare the archive's lock with `lock()` where that matters.
     The caller judges the return code, and vouches for the archive: it runs with all rights of this process.
+
+    Raises:
+        Cancelled: `is_cancelled` said so; it is asked every second.
     """
     with tempfile.TemporaryDirectory(dir=workdir, prefix=".code-") as code:
         with zipfile.ZipFile(io.BytesIO(archive)) as source:
             source.extractall(code)
         environment = {**os.environ, "PYTHONPATH": code, "PYTHONSAFEPATH": "1"}
         command = [sys.executable, "-m", *arguments]
-        return subprocess.run(  # noqa: S603 - no shell, and the archive is ours, fetched by its hash
-            command, cwd=workdir, env=environment, capture_output=True, text=True, check=False
-        )
+        with subprocess.Popen(  # noqa: S603 - no shell, and the archive is ours, fetched by its hash
+            command,
+            cwd=workdir,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as running:
+            while True:
+                try:
+                    said = running.communicate(timeout=CANCEL_SECONDS)
+                    return subprocess.CompletedProcess(command, running.returncode, *said)
+                except subprocess.TimeoutExpired:
+                    if is_cancelled():
+                        running.kill()
+                        raise Cancelled("archived code was running") from None
 
 
 def _sources(root: Path) -> Iterator[Path]:

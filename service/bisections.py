@@ -1,14 +1,16 @@
 """Bisections: asking for one, with its cost told beforehand, and what came of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from retrain.bisect.rules import Rules, expect
 from retrain.errors import UnknownMetric
+from retrain.types import Split
 from service import answers
 from service.answers.histories import Past, between
 from service.errors import DifferentProjects
@@ -26,6 +28,7 @@ from service.tables import (
     Settlement,
     Source,
     TrainingRun,
+    TrainingSetExample,
     User,
 )
 
@@ -36,19 +39,21 @@ SHARES = (
     *("role_conflation", "toxicity"),
 )
 NOTHING_FOUND = (None, "none", "cannot_tell")
+TAKES_ROWS = ("ask_again", "quarantine", "undo_repair", "lift")  # of which the next set takes notice
+Proposal = Mapping[str, Any]
 GOES_ON = (RunState.REQUESTED, RunState.RUNNING)
 
 
 def find_versions(session: Session, project: Project, *names: str) -> list[ModelVersion]:
-    """Return model versions by number, `PROJECT/vN` or id.
+    """Return model versions by number, with a `v` before it or without, `PROJECT/vN` or id.
 
     Raises:
         NotFound: there is no such version.
         DifferentProjects: one is another project's.
     """
     found = [
-        answers.find_model(session, project, int(name))
-        if name.isdecimal() and len(name) <= answers.MAX_DIGITS
+        answers.find_model(session, project, int(name.removeprefix("v")))
+        if name.removeprefix("v").isdecimal() and len(name) <= answers.MAX_DIGITS
         else answers.find_version(session, name)
         for name in names
     ]
@@ -89,6 +94,7 @@ def plan(
         "expected": asdict(likely),
         "at_most": asdict(most),
         "untried": past.untried,
+        "learned_cases": past.known,
         "changes": told(past),
     }
 
@@ -96,7 +102,7 @@ def plan(
 def told(past: Past) -> list[dict[str, Any]]:
     """Tell all changes of a history."""
     return [
-        {"id": one.id, "kind": one.kind.value, "title": one.title}
+        {"id": one.id, "kind": one.kind.value, "title": one.title, "about": one.about}
         | {"added": len(one.added), "removed": len(one.removed)}
         for one in past.history.changes
     ]
@@ -129,7 +135,7 @@ def request(
         bad_id=bad.id,
         metric=metric,
         budget=budget,
-        progress={name: planned[name] for name in ("expected", "at_most", "untried")},
+        progress={name: planned[name] for name in ("expected", "at_most", "untried", "learned_cases")},
         trainings=before.trainings if before else {},
     )
     session.add(found)
@@ -144,7 +150,6 @@ def describe(session: Session, found: Bisection) -> dict[str, Any]:
     jobs = select(Job.id).where(Job.project_id == found.project_id, Job.kind == JobKind.BISECT)
     job = session.exec(jobs.where(Job.row_id == found.id).order_by(col(Job.id).desc())).first()
     nothing: dict[str, Any] = {"verdict": None, "sentence": "", "changes": [], "rows": [], "confidence": 0.0}
-    of_rows = [UUID(row["row"]) for row in found.result.get("rows", [])]
     return {
         "id": str(found.id),
         "good": good.number,
@@ -155,32 +160,71 @@ def describe(session: Session, found: Bisection) -> dict[str, Any]:
         **nothing,
         "trainings": len(found.trainings),
         **found.result,
-        "proposals": [*_roll_back(found, bad), *_proposals(session, of_rows)],
+        "proposals": _proposals(session, found, bad),
         "progress": found.progress,
         "job": str(job) if job else None,
         "failure": found.failure,
     }
 
 
-def _roll_back(found: Bisection, bad: ModelVersion) -> list[Mapping[str, str | int]]:
-    """Propose to take a version off that is live and was found to be worse."""
-    is_worse = found.result.get("verdict") not in NOTHING_FOUND
-    return (
-        [{"action": "roll_back", "version": bad.number}]
-        if is_worse and bad.state is ModelState.CHAMPION
-        else []
-    )
+def _proposals(session: Session, found: Bisection, bad: ModelVersion) -> list[Proposal]:
+    """Return what a person may do about what is to blame, as their console's buttons do it."""
+    if found.result.get("verdict") in NOTHING_FOUND:
+        return []
+    rows, changes = found.result.get("rows", []), found.result.get("changes", [])
+    proposals: list[Proposal] = []
+    if bad.state is ModelState.CHAMPION:
+        proposals.append({"action": "roll_back", "version": bad.number})
+    if rows:
+        proposals.append({"action": "ask_again", "rows": len(rows)})
+    proposals += [one for change in changes for one in _undoing(session, bad, change)]
+    if settings := _better_settings(session, found, changes):
+        proposals.append(
+            {"action": "train_again", "set": str(run_of(session, bad.id).training_set_id), **settings}
+        )
+    if any(one["action"] in TAKES_ROWS for one in proposals):
+        proposals.append({"action": "build"})
+    return proposals
 
 
-def _proposals(session: Session, rows: list[UUID]) -> list[Mapping[str, str | int]]:
-    """Return what a person may do about rows that are to blame."""
-    sources = (
-        select(Source.name)
-        .join(Response, col(Response.source_id) == Source.id)
-        .join(AnnotationTask, col(AnnotationTask.response_id) == Response.id)
-        .join(Settlement, col(Settlement.task_id) == AnnotationTask.id)
-        .where(col(Settlement.id).in_(rows))
+def _undoing(session: Session, bad: ModelVersion, change: Mapping[str, Any]) -> Iterator[Proposal]:
+    """Yield how what a change is about is undone; a source most of whose rows are sound is not given up."""
+    kind, _, name = change["about"].partition(" ")
+    if kind == "repair":
+        yield {"action": "undo_repair", "repair": name}
+    elif kind == "quarantine":
+        yield {"action": "lift", "quarantine": name}
+    elif kind == "source" and 2 * change["added"] >= _rows_of(session, bad, name):
+        yield {"action": "quarantine", "source": name}
+
+
+def _rows_of(session: Session, model: ModelVersion, source: str) -> int:
+    """Return how many rows of a source a model learned."""
+    rows = (
+        select(func.count())
+        .select_from(TrainingSetExample)
+        .join(Settlement, col(Settlement.id) == TrainingSetExample.settlement_id)
+        .join(AnnotationTask, col(AnnotationTask.id) == Settlement.task_id)
+        .join(Response, col(Response.id) == AnnotationTask.response_id)
+        .join(Source, col(Source.id) == Response.source_id)
+        .where(
+            TrainingSetExample.training_set_id == run_of(session, model.id).training_set_id,
+            TrainingSetExample.split == Split.TRAIN,
+            Source.name == source,
+        )
     )
-    named = sorted(session.exec(sources.distinct())) if rows else []
-    again: list[Mapping[str, str | int]] = [{"action": "ask_again", "rows": len(rows)}] if rows else []
-    return [*again, *({"action": "quarantine", "source": name} for name in named)]
+    return session.exec(rows).one()
+
+
+def _better_settings(
+    session: Session, found: Bisection, changes: Iterable[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return the good model's values of the settings that are to blame."""
+    spec = run_of(session, found.good_id).spec
+    named = [one["id"].removeprefix("configuration ") for one in changes if one["kind"] == "configuration"]
+    return {name: spec[name] for name in named if isinstance(spec.get(name), int | float)}
+
+
+def run_of(session: Session, version_id: UUID) -> TrainingRun:
+    """Return the run that made a model version."""
+    return session.get_one(TrainingRun, session.get_one(ModelVersion, version_id).training_run_id)

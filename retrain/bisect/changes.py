@@ -41,8 +41,8 @@ class ChangeKind(StrEnum):
 class Change:
     """One change: `added` and `removed` name rows; a changed row is one of each.
 
-    `needs` are the changes without which it cannot be made: the revision of the code before, or the batch whose
-    rows a repair drops.
+    `about` is what people can do something about, as `KIND NAME`: a source, a repair, a quarantine. `needs` are the
+    changes without which it cannot be made: the revision of the code before, or the batch whose rows a repair drops.
     """
 
     id: str
@@ -51,6 +51,7 @@ class Change:
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     needs: frozenset[str] = frozenset()
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from enum import StrEnum
 from retrain.bisect.changes import Change
 from retrain.intervals import Interval
 
+SURE = 0.99  # more than that is not said: it would be of the model of chance, not of the world
+
 
 class Verdict(StrEnum):
     """What is to blame: a part, several changes only together, nothing, or what no one can tell yet."""
@@ -32,12 +34,13 @@ class Cost:
 class RowBlame:
     """A row of a cause; `harm` is the estimated rise of the loss on lost cases by having it so.
 
-    The rows that are `reproducing` bring the drop about by themselves: a training showed it.
+    The rows that are `reproducing` bring the drop about together, without the others: a training showed it. Where no
+    training showed how few do, it is None.
     """
 
     key: str
     harm: float
-    reproducing: bool
+    reproducing: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +70,24 @@ class Finding:
 
 
 def blaming(causes: Sequence[Cause], drop: Interval, *, cost: Cost, confidence: float) -> Finding:
-    """Say what is to blame: the first cause's part, or an interaction if a cause is more than one change."""
+    """Say what is to blame: a part, or an interaction if a cause is more than one change.
+
+    Of causes in several parts the verdict is that of the first; the sentence names each.
+    """
     verdict = Verdict(causes[0].changes[0].kind.part)
     if any(len(cause.changes) > 1 for cause in causes):
         verdict = Verdict.INTERACTION
-    told = ", and by itself ".join(_told(cause) for cause in causes)
-    sentence = f"{told} made the model worse by {_points(drop)}: {confidence:.0%} sure"
+    sure = f"{confidence:.0%}" if confidence < SURE else f"over {SURE:.0%}"
+    sentence = f"{_all_told(causes)} made the model worse by {_points(drop)}: {sure} sure"
     return Finding(verdict, sentence, drop, cost, tuple(causes), confidence)
 
 
 def excluding(drop: Interval, smallest: float, *, cost: Cost, confidence: float) -> Finding:
     """Say that nothing is to blame, as far as it matters."""
-    sentence = f"no significant regression: a drop of {smallest * 100:g} points is excluded ({_points(drop)})"
+    excluded = f"a drop of {smallest * 100:g} points is excluded ({_points(drop)})"
+    sentence = f"no significant regression: {excluded}"
+    if drop.low > 0:
+        sentence = f"worse, but by too little to be searched: {excluded}"
     return Finding(Verdict.NONE, sentence, drop, cost, confidence=confidence)
 
 
@@ -86,11 +95,16 @@ def not_telling(
     drop: Interval, why: str, *, cost: Cost, needs: str, suspects: Sequence[Change], causes: Sequence[Cause]
 ) -> Finding:
     """Say what is not known, what is, and what it would take."""
-    left = f"; to blame is one or more of {_listed(suspects)}" if suspects else ""
-    sentence = f"cannot tell: {why} ({_points(drop)}){left}; it would take {needs}"
+    seen = f"; {_all_told(causes)} was found" if causes else ""
+    left = f"; to blame is one or more of: {_listed(suspects)}" if suspects else ""
+    sentence = f"cannot tell: {why} ({_points(drop)}){seen}{left}; it would take {needs}"
     return Finding(
         Verdict.CANNOT_TELL, sentence, drop, cost, tuple(causes), suspects=tuple(suspects), needs=needs
     )
+
+
+def _all_told(causes: Sequence[Cause]) -> str:
+    return ", and by itself ".join(_told(cause) for cause in causes)
 
 
 def _told(cause: Cause) -> str:

@@ -148,6 +148,7 @@ class _Search:
             if high - low > 1:
                 middle = _middle(weights, low, high)
                 low, high = (low, middle) if self._is_bad(firsts[middle]) else (middle, high)
+        self.trials.n_suspects = len(found) + 1
         return high - 1
 
     def _of_one_part(self, changes: Sequence[Change]) -> list[Change]:
@@ -186,12 +187,16 @@ class _Search:
         return added | {row: -self.harm.get(row, 0.0) for row in change.removed}
 
     def _rows(self, cause: Cause) -> tuple[RowBlame, ...]:
-        """Return the rows that harm, worst first, after trying how few of them bring the drop about."""
+        """Return the rows that harm, worst first, after trying how few of them bring the drop about.
+
+        All that the cause's changes touch do: that was confirmed.
+        """
         harms = {row: harm for one in cause.changes for row, harm in self._harms(one).items() if harm > 0}
         ranked = sorted(harms, key=lambda row: (-harms[row], row))
         given = {row for one in cause.changes for row in (*one.added, *one.removed)}
         needed = {row for one in self.history.changes for row in (*one.added, *one.removed)} - given
-        low, high, enough = 0, len(ranked), 0
+        low, high = 0, len(ranked)
+        enough = high if given == set(ranked) else None
         for _ in range(_ROW_STEPS if len(ranked) > 1 else 0):
             middle = _middle([harms[row] for row in ranked], low, high)
             try:
@@ -203,7 +208,10 @@ class _Search:
             low, high, enough = (low, middle, middle) if is_enough else (middle, high, enough)
             if high - low < 2:
                 break
-        return tuple(RowBlame(row, harms[row], place < enough) for place, row in enumerate(ranked))
+        return tuple(
+            RowBlame(row, harms[row], None if enough is None else place < enough)
+            for place, row in enumerate(ranked)
+        )
 
 
 def _changes(causes: Sequence[Cause]) -> list[Change]:

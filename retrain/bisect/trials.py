@@ -36,12 +36,13 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One configuration tried: the share of what the bad model lost that it still has, 1 for the good model.
+    """One configuration tried: its score, and the share of what the bad model lost that it still has, 1 for the good.
 
     `kept` is None while good and bad are trained, which gives the scale. `n_suspects` changes may be to blame.
     """
 
     configuration: Configuration
+    score: Interval
     kept: Interval | None
     n_suspects: int
     cost: Cost
@@ -192,7 +193,10 @@ class Trials:
                 self._shares.setdefault(configuration, []).append(share)
 
     def _tell(self, configuration: Configuration, kept: Interval | None) -> None:
-        self._progress(Step(configuration, kept, self.n_suspects, self.cost))
+        cases = np.array([scores.cases for scores in self._tried[configuration]]).mean(axis=0)
+        value, half = float(cases.mean()), 1.96 * float(cases.std()) / sqrt(len(cases))
+        score = Interval(value, max(0.0, value - half), min(1.0, value + half), len(cases))
+        self._progress(Step(configuration, score, kept, self.n_suspects, self.cost))
 
 
 def _lost(good: Floats, bad: Floats) -> Floats:

@@ -3,20 +3,23 @@
 import io
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from hashlib import sha256
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
 from sqlmodel import Session, col, select
 
+from retrain import archive
 from retrain.amounts import how_many
 from retrain.archive import LOCK
 from retrain.artifacts import ArtifactStore
 from retrain.bisect.changes import BrokenHistory, Change, ChangeKind, Configuration, History
 from retrain.errors import EmptySplit
 from retrain.types import Example, Split, TrainingSpec, content_hash, sha256_of
+from service import projects
 from service.answers.changes import compare
 from service.answers.erasures import erased_rows, set_before
 from service.answers.examples import LOOKED_UP, contents, examples_of
@@ -46,6 +49,8 @@ KIND_OF = {
 }
 SHOWN_CHARS, SHOWN_FILES = 40, 3
 FEWEST_CASES = 2
+Whose = tuple[str, tuple[str, ...]]  # a source, and annotators by the ends of their ids
+Group = tuple[ChangeKind, str, str]  # the last is what it is about
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +58,8 @@ class Past:
     """All that is needed to train any part of what lies between; rows are named `SETTLEMENT@SET'S VERSION`.
 
     `first` are the good model's rows, `earlier` by content those that each model's set had from the set before.
-    `archives` hold the good model's code and the bad one's where these differ, and `untried` says what no training
-    here can tell apart.
+    `archives` hold the good model's code and the bad one's where either is not what runs here, and `untried` says what
+    no training here can tell apart. Of the test split, `known` cases judge nothing: a row of theirs was learned.
     """
 
     history: History
@@ -66,6 +71,7 @@ class Past:
     earlier: tuple[frozenset[str], frozenset[str]]
     archives: tuple[str, str] | None
     untried: str
+    known: int
 
     def examples(self, made: Configuration) -> list[Example]:
         """Return the rows of a configuration, in the order in which a set holds them."""
@@ -91,8 +97,10 @@ class Past:
         left = tuple(change for change in self.history.changes if change.id != CODE)
         if not left:
             raise BrokenHistory(f"{why}, and nothing else changed")
+        # What the code at hand trains is remembered apart from what the archived trained.
+        base = sha256_of([self.history.base, _running()])
         untried = " and ".join(filter(None, (why, self.untried)))
-        return replace(self, history=replace(self.history, changes=left), archives=None, untried=untried)
+        return replace(self, history=History(base, left), archives=None, untried=untried)
 
 
 def between(
@@ -112,33 +120,36 @@ def between(
     if specs[0].base_sha256 != specs[1].base_sha256:
         raise NoCommonAncestor(f"v{good.number} and v{bad.number} are adapters of different base models")
     sets = [session.get_one(TrainingSet, run.training_set_id) for run in runs]
-    read = _Sets(session, _chain(session, *sets))
-    changes = read.changes()
-    cases = _test_rows(session, sets[1])
-    if len(cases) < FEWEST_CASES:
-        raise EmptySplit(f"set v{sets[1].version}: a test split of {FEWEST_CASES} rows or more is needed")
+    read, changes = _read(session, _chain(session, *sets))
+    cases, known = _cases(session, sets[1], read.rows.values())
     earlier = [frozenset(contents(session, set_before(session, one), Split.TRAIN)) for one in sets]
     settings = dict(_settings(specs))
     changes += [Change(name, ChangeKind.CONFIGURATION, _told(specs, of)) for name, of in settings.items()]
     if earlier[0] != earlier[1] and min(spec.replay_earlier for spec in specs) < 1:
         changes.append(Change(EARLIER, ChangeKind.RECIPE, "which rows count as earlier ones"))
-    files, untried = _differing(artifacts, runs)
-    if files:
-        more = how_many(len(files) - SHOWN_FILES, "more file") if len(files) > SHOWN_FILES else ""
-        changes.append(Change(CODE, ChangeKind.CODE, ", ".join([*files[:SHOWN_FILES], more]).rstrip(", ")))
-    if untried and not changes:
-        raise BrokenHistory(f"{untried}, and nothing else changed")
-    base = {"good": runs[0].spec, "sets": [one.fingerprint for one in sets], "metric": metric}
+    code = _differing(artifacts, runs)
+    changes += code.changes
+    if code.untried and not changes:
+        raise BrokenHistory(f"{code.untried}, and nothing else changed")
+    base = {
+        "good": runs[0].spec,
+        "sets": [one.fingerprint for one in sets],
+        "metric": metric,
+        "labels": projects.labels_to_choose(session, good.project_id),
+        "cases": [content_hash(one) for one in cases],
+        "code": code.archives or _running(),
+    }
     return Past(
-        history=History(sha256_of(base | {"code": [run.code_archive for run in runs]}), tuple(changes)),
+        history=History(sha256_of(base), tuple(changes)),
         rows=read.rows,
         first=read.first,
-        cases=tuple(cases),
+        cases=cases,
         specs=specs,
         settings=settings,
         earlier=(earlier[0], earlier[1]),
-        archives=(str(runs[0].code_archive), str(runs[1].code_archive)) if files else None,
-        untried=untried,
+        archives=code.archives,
+        untried=code.untried,
+        known=known,
     )
 
 
@@ -168,12 +179,12 @@ class _Sets:
         left = {one["row"]["key"]: one["cause"] for one in told["removed"]}
         left |= {one["was_key"]: one["cause"] for one in changed}
         whose = _whose(self.session, {*came.values(), *went.values()})
-        groups: defaultdict[tuple[ChangeKind, str], tuple[list[str], list[str]]]
+        groups: defaultdict[Group, tuple[list[str], list[str]]]
         groups = defaultdict(lambda: ([], []))
         for place, keys, reasons in ((0, came, causes), (1, went, left)):
             for content, key in keys.items():
                 groups[_group(reasons[key], whose[key])][place].append(self.names[content])
-        for (kind, title), (added, removed) in sorted(groups.items()):
+        for (kind, title, about), (added, removed) in sorted(groups.items()):
             name = f"v{b.version} {kind} {title}"
             needs = frozenset(self.added_by[row] for row in removed if row in self.added_by)
             yield Change(
@@ -183,6 +194,7 @@ class _Sets:
                 tuple(sorted(added)),
                 tuple(sorted(removed)),
                 needs - {name},
+                about,
             )
             self.added_by |= dict.fromkeys(added, name)
 
@@ -201,6 +213,22 @@ class _Sets:
             raise RowsGone(f"set v{training_set.version}: {what}")
         self.names |= {content: f"{key}@{training_set.version}" for content, key in new.items()}
         self.rows |= {self.names[content]: read[content] for content in new}
+
+
+def _read(session: Session, sets: Sequence[TrainingSet]) -> tuple[_Sets, list[Change]]:
+    """Return the sets and what changed from each to the next; where a row between is gone, from first to last.
+
+    Raises:
+        RowsGone: a row of the good model's set or of the bad one's is.
+    """
+    read = _Sets(session, sets)
+    try:
+        return read, read.changes()
+    except RowsGone:
+        if len(sets) == 2:
+            raise
+        read = _Sets(session, [sets[0], sets[-1]])
+        return read, read.changes()
 
 
 def _run(session: Session, model: ModelVersion) -> TrainingRun:
@@ -227,6 +255,28 @@ def _ancestors(session: Session, training_set: TrainingSet) -> Iterator[Training
         one = session.get(TrainingSet, one.parent_id) if one.parent_id else None
 
 
+def _cases(
+    session: Session, training_set: TrainingSet, learned: Iterable[Example]
+) -> tuple[tuple[Example, ...], int]:
+    """Return the test rows that no model between learned a row of, and how many others there are.
+
+    Splits stay, but where groups merged a row that was learned from before may judge today.
+
+    Raises:
+        EmptySplit: too few are left.
+    """
+    groups, prompts = set[str](), set[str]()
+    for row in learned:
+        groups.add(row.group)
+        prompts.add(row.prompt)
+    rows = _test_rows(session, training_set)
+    cases = tuple(one for one in rows if one.group not in groups and one.prompt not in prompts)
+    if len(cases) < FEWEST_CASES:
+        needed = f"a test split of {FEWEST_CASES} rows or more that no model learned is needed"
+        raise EmptySplit(f"set v{training_set.version}: {needed}")
+    return cases, len(rows) - len(cases)
+
+
 def _test_rows(session: Session, training_set: TrainingSet) -> list[Example]:
     rows = select(TrainingSetExample).where(
         TrainingSetExample.training_set_id == training_set.id, TrainingSetExample.split == Split.TEST
@@ -235,7 +285,7 @@ def _test_rows(session: Session, training_set: TrainingSet) -> list[Example]:
     return sorted((one for one in found if one.is_wanted), key=content_hash)
 
 
-def _whose(session: Session, keys: set[str]) -> dict[str, str]:
+def _whose(session: Session, keys: set[str]) -> dict[str, Whose]:
     """Say of each settlement from which source it came and, by id alone, whose answers it is."""
     ids, sources = [UUID(key) for key in sorted(keys)], dict[str, str]()
     answered: defaultdict[str, set[str]] = defaultdict(set)
@@ -255,19 +305,23 @@ def _whose(session: Session, keys: set[str]) -> dict[str, str]:
         )
         for key, annotator in session.exec(by.where(part)):
             answered[str(key)].add(str(annotator)[-6:])
-    people = {key: " and ".join(sorted(answered[key])) for key in keys}
-    return {key: f"source {sources[key]}" + (f", by {people[key]}" if people[key] else "") for key in keys}
+    return {key: (sources[key], tuple(sorted(answered[key]))) for key in keys}
 
 
-def _group(cause: Mapping[str, str], whose: str) -> tuple[ChangeKind, str]:
+def _group(cause: Mapping[str, str], whose: Whose) -> Group:
     """Return the change that a row belongs to: experts' answers by source and by who gave them."""
+    source, people = whose
     kind = KIND_OF.get(cause["kind"])
-    if kind in (ChangeKind.REPAIR, ChangeKind.RECIPE):
-        return kind, f"{cause['kind']} {cause['id'][-6:]}"
+    if kind is ChangeKind.RECIPE:
+        return kind, "how the recipe chose and merged rows", ""
+    if kind is ChangeKind.REPAIR:
+        return kind, f"repair {cause['id'][-6:]}", f"repair {cause['id']}"
     if kind:
-        return kind, f"{whose.partition(',')[0]}, {cause['kind']}"
-    is_one = ", by " in whose and " and " not in whose.partition(", by ")[2]
-    return ChangeKind.ANNOTATOR if is_one else ChangeKind.BATCH, whose
+        about = f"quarantine {cause['id']}" if cause["kind"] == "quarantine" else f"source {source}"
+        return kind, f"source {source}, {cause['kind']}", about
+    by = f", by {' and '.join(people)}" if people else ""
+    kind = ChangeKind.ANNOTATOR if len(people) == 1 else ChangeKind.BATCH
+    return kind, f"source {source}{by}", f"source {source}"
 
 
 def _settings(specs: tuple[TrainingSpec, TrainingSpec]) -> Iterator[tuple[str, Sequence[str]]]:
@@ -281,23 +335,48 @@ def _settings(specs: tuple[TrainingSpec, TrainingSpec]) -> Iterator[tuple[str, S
 
 
 def _told(specs: tuple[TrainingSpec, TrainingSpec], names: Sequence[str]) -> str:
-    values = [(name, [str(getattr(spec, name)) for spec in specs]) for name in names]
-    return ", ".join(f"{name} {' → '.join(text[:SHOWN_CHARS] for text in both)}" for name, both in values)
+    told = []
+    for name in names:
+        texts = [str(getattr(spec, name)) for spec in specs]
+        shown = [text[:SHOWN_CHARS] for text in texts]
+        same = shown[0] == shown[1] and texts[0] != texts[1]
+        told.append(f"{name} {' → '.join(shown)}{' (they differ later on)' if same else ''}")
+    return ", ".join(told)
 
 
-def _differing(artifacts: ArtifactStore, runs: Sequence[TrainingRun]) -> tuple[list[str], str]:
-    """Return the files in which the runs' code differs, and what differs beside them and cannot be tried here."""
-    names = [run.code_archive for run in runs]
-    if names[0] == names[1]:
-        return [], ""
-    if not all(name and artifacts.exists(name) for name in names):
-        return [], "the code of one of the models was not kept"
-    good, bad = (_files(artifacts.get_bytes(str(name))) for name in names)
-    differing = sorted(name for name in good.keys() | bad.keys() if good.get(name) != bad.get(name))
-    packages = "the installed packages differ" if LOCK in differing else ""
-    return [name for name in differing if name != LOCK], packages
+@dataclass(frozen=True, slots=True)
+class Code:
+    """How two runs' code differs: as a change, as archives where the code that runs here is not theirs, in words."""
+
+    changes: tuple[Change, ...] = ()
+    archives: tuple[str, str] | None = None
+    untried: str = ""
 
 
-def _files(archive: bytes) -> dict[str, bytes]:
-    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+def _differing(artifacts: ArtifactStore, runs: Sequence[TrainingRun]) -> Code:
+    """Return how the runs' code differs, and what differs beside it and cannot be tried here."""
+    names = [run.code_archive or "" for run in runs]
+    kept = [bool(name) and artifacts.exists(name) for name in names]
+    if names[0] == names[1] and not kept[0]:
+        return Code()
+    if not all(kept):
+        return Code(untried="the code of one of the models was not kept")
+    good, bad = (_files(artifacts.get_bytes(name)) for name in names)
+    untried = "the installed packages differ" if good.pop(LOCK, b"") != bad.pop(LOCK, b"") else ""
+    files = sorted(name for name in good.keys() | bad.keys() if good.get(name) != bad.get(name))
+    if not files:
+        # An upgrade since then must not be mistaken for what lies between the two.
+        return Code(archives=None if good == archive.sources() else (names[0], names[1]), untried=untried)
+    more = how_many(len(files) - SHOWN_FILES, "more file") if len(files) > SHOWN_FILES else ""
+    title = ", ".join([*files[:SHOWN_FILES], more]).rstrip(", ")
+    return Code((Change(CODE, ChangeKind.CODE, title),), (names[0], names[1]), untried)
+
+
+def _running() -> str:
+    """Return what names the code that runs here, whatever packages it runs with."""
+    return sha256_of({name: sha256(content).hexdigest() for name, content in archive.sources().items()})
+
+
+def _files(content: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(content)) as opened:
         return {name: opened.read(name) for name in opened.namelist()}

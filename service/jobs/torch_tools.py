@@ -20,6 +20,7 @@ from retrain.types import Example, Message, TrainedAdapter, TrainingSpec
 from service.settings import Settings
 
 REPLAY_TOKENS = 48
+COUNTS = 1e-3  # of the heaviest case's weight: what is lighter is not worth a gradient
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,8 @@ class TorchTools:
         is_cancelled: Callable[[], bool],
     ) -> list[float]:
         """Estimate by how much learning each row raises the weighed cases' loss, or draws them to another label."""
-        judged = [(case, weight) for case, weight in zip(cases, weights, strict=True) if weight]
+        least = max(weights) * COUNTS
+        judged = [(case, weight) for case, weight in zip(cases, weights, strict=True) if weight >= least]
         chosen = [case for case, _ in judged]
         found = gradients(
             self.locate(spec.base_model).directory,
@@ -119,10 +121,12 @@ class ArchivedTools(TorchTools):
         Raises:
             TrainingBroke: the archived code failed.
         """
-        for told in ("probe", "report", "is_cancelled"):
+        is_cancelled = asked.pop("is_cancelled")
+        for told in ("probe", "report"):
             asked.pop(told, None)
         file = parallel.write_order(spec, threads=torch.get_num_threads(), **asked)
-        done = archive.run(self.code, ["retrain.again", str(file)], workdir=file.parent)
+        again = ["retrain.again", str(file)]
+        done = archive.run(self.code, again, workdir=file.parent, is_cancelled=is_cancelled)
         if done.returncode:
             raise TrainingBroke(f"the archived code failed: {done.stderr.strip().rpartition(chr(10))[2]}")
         return TrainedAdapter(**json.loads(done.stdout.splitlines()[-1]))

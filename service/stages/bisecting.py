@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections import UserDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from retrain.bisect.finding import Cause, Finding, Verdict
 from retrain.bisect.rules import Rules
 from retrain.bisect.search import find
 from retrain.bisect.trials import Scores, Step
+from retrain.errors import TrainingBroke
 from retrain.examination import Model
 from retrain.types import TrainingSpec
 from service import bisections, projects
@@ -55,31 +56,17 @@ def perform(
         past = between(session, runtime.artifacts, good, bad, metric=found.metric)
         labels = projects.labels_to_choose(session, found.project_id)
         kept = {name: Scores(tuple(each["cases"]), each["seconds"]) for name, each in found.trainings.items()}
-    trial = _Trial(runtime, lease, bench, past)
-    trial.prepare(found.metric, labels)
+    trial = _Trial(runtime, lease, bench, past, adapter=str(good.adapter_sha256), labels=labels)
+    trial.prepare(found.metric)
 
-    def harm(names: Sequence[str], weights: Sequence[float]) -> Mapping[str, float]:
-        runtime.artifacts.fetch_directory(str(good.adapter_sha256), trial.work / "good")
-        found = bench.harms(
-            past.specs[0],
-            trial.work / "good",
-            [past.rows[name] for name in names],
-            trial.examined.rows,
-            weights,
-            labels=labels,
-            is_cancelled=lease.is_lost,
-        )
-        shutil.rmtree(trial.work / "good")
-        return dict(zip(names, found, strict=True))
-
-    finding = find(
-        trial.past.history,
-        trial.train,
-        harm=harm if past.rows else None,
-        remembered=_Remembered(lease, bisection_id, kept),
-        rules=Rules(max_configurations=found.budget),
-        progress=trial.tell,
-    )
+    remembered = _Remembered(lease, bisection_id, kept)
+    try:
+        finding = trial.search(remembered, found.budget)
+    except TrainingBroke as broke:
+        if not trial.trainers:
+            raise
+        trial.give_up_code(f"the archived code broke here ({broke})")
+        finding = trial.search(remembered, found.budget)
     shutil.rmtree(trial.work, ignore_errors=True)
     with lease.transaction() as session:
         row = session.get_one(Bisection, bisection_id)
@@ -105,25 +92,72 @@ class _Remembered(UserDict[str, Scores]):
 class _Trial:
     """Trains configurations and judges what came of them, always by the same cases and the same code."""
 
-    def __init__(self, runtime: Runtime, lease: Lease, bench: Bench, past: Past) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        lease: Lease,
+        bench: Bench,
+        past: Past,
+        *,
+        adapter: str,
+        labels: Sequence[str],
+    ) -> None:
         self.runtime, self.lease, self.bench, self.past = runtime, lease, bench, past
+        self.adapter, self.labels = adapter, labels
         self.work = runtime.settings.work / str(lease.row_id)
         codes = [runtime.artifacts.get_bytes(name) for name in past.archives or ()]
         self.trainers = [bench.archived(code) for code in codes]
         self.tried: dict[str, dict[str, Any]] = {}
         self.models: dict[str, Model] = {}
 
-    def prepare(self, metric: str, labels: Sequence[str]) -> None:
+    def prepare(self, metric: str) -> None:
         """Find out, before anything trains, which cases the metric judges and whether archived code runs here.
 
         Raises:
             EmptySplit: the metric judges too few cases.
             BrokenHistory: code alone changed, and it does not run here.
         """
-        self.examined = examined(metric, self.past.cases, labels)
+        self.examined = examined(metric, self.past.cases, self.labels)
         if not all(trainer.can_run() for trainer in self.trainers):
-            self.trainers = []
-            self.past = self.past.without_code("the archived code does not run here")
+            self.give_up_code("the archived code does not run here")
+
+    def give_up_code(self, why: str) -> None:
+        """Train everything by the code that runs here.
+
+        Raises:
+            BrokenHistory: code alone changed.
+        """
+        self.trainers = []
+        self.past = self.past.without_code(why)
+
+    def search(self, remembered: MutableMapping[str, Scores], budget: int | None) -> Finding:
+        """Find what is to blame; what is remembered is not trained again."""
+        return find(
+            self.past.history,
+            self.train,
+            harm=self.harm if self.past.rows else None,
+            remembered=remembered,
+            rules=Rules(max_configurations=budget),
+            progress=self.tell,
+        )
+
+    def harm(self, names: Sequence[str], weights: Sequence[float]) -> Mapping[str, float]:
+        """Estimate what rows do to the cases that were lost, by the good model's gradients."""
+        adapter = self.work / "good"
+        shutil.rmtree(adapter, ignore_errors=True)  # of an attempt that was ended
+        self.runtime.artifacts.fetch_directory(self.adapter, adapter)
+        rows = [self.past.rows[name] for name in names]
+        found = self.bench.harms(
+            self.past.specs[0],
+            adapter,
+            rows,
+            self.examined.rows,
+            weights,
+            labels=self.labels,
+            is_cancelled=self.lease.is_lost,
+        )
+        shutil.rmtree(adapter)
+        return dict(zip(names, found, strict=True))
 
     def train(self, made: Configuration, seed: int) -> Scores:
         """Train a configuration as the training stage would, and score it case by case."""
@@ -155,6 +189,7 @@ class _Trial:
         self.tried[self.past.history.key_of(step.configuration, 0)] = {
             "changes": named if len(made) <= TITLES_SHOWN else f"{len(made)} of {len(changes)} changes",
             "rows_left_out": len(step.configuration.untouched),
+            "score": asdict(step.score),
             "kept": asdict(step.kept) if step.kept else None,
         }
         facts = asdict(step.cost) | {"suspects": step.n_suspects}

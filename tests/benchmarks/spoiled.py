@@ -159,7 +159,10 @@ class Clinic(Desk):
             options = self.scale.options | {"learning_rate": rate}
             run = training.request(self.runtime, session, on, options)
         if code:
-            tools, lease = TorchTools(self.runtime.settings).archived(code), self._lease(JobKind.TRAIN, run.id)
+            tools, lease = (
+                TorchTools(self.runtime.settings).archived(code),
+                self._lease(JobKind.TRAIN, run.id),
+            )
             with patch.object(archive, "make", lambda _: code):
                 lease.finish(training.perform(self.runtime, lease, run.id, tools))
         else:

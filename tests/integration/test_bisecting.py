@@ -3,6 +3,7 @@
 import copy
 import json
 import random
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -495,9 +496,9 @@ class TestRefusals:
     def test_a_set_whose_rows_are_gone(self, spoiled, is_erased):
         with spoiled.runtime.db.transaction() as session:
             of_row = TrainingSetExample.settlement_id == UUID(spoiled.wrong[0])
-            row = session.exec(select(TrainingSetExample).where(of_row)).first()
             if is_erased:
-                row.content_sha256, row.erased_at = "", utcnow()
+                for row in session.exec(select(TrainingSetExample).where(of_row)):
+                    row.content_sha256, row.erased_at = "", utcnow()
             else:
                 task = session.get_one(
                     AnnotationTask, session.get_one(Settlement, UUID(spoiled.wrong[0])).task_id
@@ -505,6 +506,19 @@ class TestRefusals:
                 session.get_one(Response, task.response_id).may_train = False
         with pytest.raises(RowsGone, match="1 row is erased or not to be learned from any more"):
             spoiled.request(spoiled.good, spoiled.bad)
+
+    def test_a_row_that_is_gone_from_a_set_between_leaves_the_ends_to_be_compared(self, lab):
+        good = lab.model(lab.curated())
+        lab.rows("heart", "Cardiology", 4, source="fax")
+        between = lab.curated()
+        lab.rows("pulse", "Cardiology", 4, source="chat")
+        bad = lab.model(lab.curated(), learning_rate=1.0)
+        with lab.runtime.db.transaction() as session:
+            of_set = TrainingSetExample.training_set_id == between.id
+            row = session.exec(select(TrainingSetExample).where(of_set)).first()
+            row.content_sha256, row.erased_at = "", utcnow()
+        found = lab.request(good, bad)
+        assert found.progress["expected"]["configurations"] > 0
 
     def test_models_of_different_projects(self, spoiled):
         with spoiled.runtime.db.transaction() as session:
@@ -559,6 +573,8 @@ def test_the_page_asks_shows_the_answer_and_leads_to_what_can_be_done(spoiled):
     assert ask in otto.get("/p/clinic/models").text and ask not in eve.get("/p/clinic/models").text
     assert eve.post(ask, good="1", metric="accuracy").status_code == 403
     assert "no single case" in otto.post(ask, good="1", metric="macro_f1").text
+    told = otto.get(f"{ask}?good=1&metric=accuracy&budget=").text
+    assert re.search(r"About \d+ trainings, .+; at most \d+", told) and "source mail" in told
     there = path_of(otto.post(ask, good="1", metric="accuracy"))
     assert "every 1s" in otto.get(there).text and "Cancel the search" in otto.get(f"{there}/part").text
     with spoiled.runtime.db.reading() as session:
@@ -566,6 +582,7 @@ def test_the_page_asks_shows_the_answer_and_leads_to_what_can_be_done(spoiled):
     page = otto.get(there).text
     assert "made the model worse" in page and "every 1s" not in page
     assert page.count("/tasks/") == len(spoiled.wrong)
+    assert "It learned" in page and "All that differs between v1 and" in page
     assert "What can be done" not in eve.get(there).text
     assert "Put source mail into quarantine" in page
     assert "v2 is live: roll it back" not in page
@@ -603,6 +620,76 @@ def test_what_taught_something_wrong_is_worth_least_and_training_without_it_agre
         kept = session.exec(select(Influence)).one().rows
     assert {one["group"] for one in told["flags"] if one["estimate"] < 0} == flags
     assert {key for key, influence in kept.items() if influence < 0} == set(keys["mail"])
+
+
+def test_a_setting_is_to_be_trained_again_by_the_good_model_s_value_and_no_source_is_given_up(lab):
+    good = lab.model(lab.curated())
+    lab.rows("pulse", "Cardiology", 4, source="fax")
+    bad = lab.model(lab.curated(), learning_rate=1.0)
+    found = lab.request(good, bad)
+    lab.perform(found)
+    with lab.runtime.db.reading() as session:
+        told = bisections.describe(session, session.get_one(Bisection, found.id))
+    (again,) = told["proposals"]
+    assert again["action"] == "train_again" and again["learning_rate"] == SPEC.learning_rate
+
+
+def test_a_source_most_of_whose_rows_are_sound_is_not_given_up(lab):
+    good = lab.model(lab.curated())
+    lab.rows("heart", "Billing", 20)
+    bad = lab.model(lab.curated())
+    found = lab.request(good, bad)
+    assert lab.perform(found)["verdict"] == "data"
+    with lab.runtime.db.reading() as session:
+        told = bisections.describe(session, session.get_one(Bisection, found.id))
+    assert [one["action"] for one in told["proposals"]] == ["ask_again", "build"]
+
+
+def test_a_search_that_ended_while_harm_was_estimated_goes_on(spoiled, monkeypatch):
+    def cut_off(*_, **__):
+        raise WorkerLostError
+
+    found = spoiled.request(spoiled.good, spoiled.bad)
+    lease = spoiled.lease(found)
+    with monkeypatch.context() as patch:
+        patch.setattr(CountingBench, "harms", cut_off)
+        with pytest.raises(WorkerLostError) as lost:
+            spoiled.perform(found, lease)
+    lease.fail(lost.value, code="worker_lost")
+    assert spoiled.perform(found)["verdict"] == "data"
+
+
+def test_a_case_whose_consent_was_withdrawn_is_left_out_of_a_new_search(spoiled):
+    assert spoiled.bisect(spoiled.good, spoiled.bad)["verdict"] == "data"
+    with spoiled.runtime.db.transaction() as session:
+        tested = select(TrainingSetExample).where(TrainingSetExample.split == Split.TEST)
+        key = session.exec(tested).first().settlement_id
+        task = session.get_one(AnnotationTask, session.get_one(Settlement, key).task_id)
+        session.get_one(Response, task.response_id).may_train = False
+    before = spoiled.bench.trained
+    done = spoiled.bisect(spoiled.good, spoiled.bad)
+    assert done["verdict"] == "data" and done["drop"]["n"] == 12 * len(TOPICS) - 1
+    assert spoiled.bench.trained > before
+
+
+def test_a_case_that_was_learned_from_judges_nothing(lab):
+    good = lab.model(lab.curated())
+    lab.rows("heart", "Billing", 12, source="mail")
+    bad = lab.model(lab.curated())
+    with lab.runtime.db.transaction() as session:
+        whole = between(session, lab.runtime.artifacts, good, bad, metric="accuracy")
+        learned, tested = (
+            session.exec(select(TrainingSetExample).where(TrainingSetExample.split == split)).first()
+            for split in (Split.TRAIN, Split.TEST)
+        )
+        for row in session.exec(
+            select(TrainingSetExample).where(TrainingSetExample.settlement_id == tested.settlement_id)
+        ):
+            row.group_name = learned.group_name
+        session.flush()
+        past = between(session, lab.runtime.artifacts, good, bad, metric="accuracy")
+    assert (whole.known, past.known) == (0, 1)
+    assert len(past.cases) == len(whole.cases) - 1
 
 
 def test_archived_code_trains_the_same_in_a_process_of_its_own_and_code_that_does_not_load_says_so(lab):

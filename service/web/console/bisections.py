@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from flask import Response, url_for
+from flask import Response, request, url_for
 from pydantic import Field
 from sqlalchemy import select as select_columns
 from sqlmodel import col, select
@@ -21,11 +21,12 @@ from service.tables import (
     RunState,
     Settlement,
     SettlementAnnotation,
+    TrainingSet,
 )
 from service.tables import Response as ResponseRow
 from service.web.auth import Access
 from service.web.console.listing import Badge, Cell, Filter, Link, Listing
-from service.web.console.page import Desk, Form, bp, page
+from service.web.console.page import Desk, Form, bp, page, parsed
 from service.web.state import runtime
 
 
@@ -75,14 +76,23 @@ def bisection_list(desk: Desk) -> str | Response:
 @bp.get("/p/<slug>/models/<uuid:row_id>/bisect")
 @page(Access.OPERATOR)
 def ask_bisection(desk: Desk, row_id: UUID) -> str:
-    """Ask against which version, and by what, a version is worse."""
+    """Ask against which version, and by what, a version is worse; once that is said, tell what it would take."""
     found = desk.row(ModelVersion, row_id)
+    asked = parsed(BisectForm, request.args) if request.args else None
+    planned = _planned(desk, found, asked) if asked else None
     trained = col(ModelVersion.training_run_id).is_not(None)
     others = select(ModelVersion.number).where(
         ModelVersion.project_id == desk.project.id, trained, ModelVersion.id != found.id
     )
     numbers = desk.session.exec(others.order_by(col(ModelVersion.number).desc())).all()
-    return desk.show("bisect.html", model=found, numbers=numbers, metrics=bisections.SHARES)
+    return desk.show(
+        "bisect.html", model=found, numbers=numbers, metrics=bisections.SHARES, asked=asked, planned=planned
+    )
+
+
+def _planned(desk: Desk, bad: ModelVersion, asked: BisectForm) -> dict[str, Any]:
+    (good,) = bisections.find_versions(desk.session, desk.project, str(asked.good))
+    return bisections.plan(runtime(), desk.session, good, bad, metric=asked.metric, budget=asked.budget)
 
 
 @bp.post("/p/<slug>/models/<uuid:row_id>/bisect")
@@ -107,8 +117,10 @@ def bisect(desk: Desk, form: BisectForm, row_id: UUID) -> Response:
 @page(Access.READER, shows_text=True)
 def bisection(desk: Desk, row_id: UUID) -> str:
     """Show a bisection: its answer, what is to blame, and what can be done about it."""
-    facts = _facts(desk, row_id)
-    return desk.show("bisection.html", whose=_whose(desk, facts["told"]["rows"]), **facts)
+    facts, row = _facts(desk, row_id), desk.row(Bisection, row_id)
+    runs = [bisections.run_of(desk.session, one) for one in (row.good_id, row.bad_id)]
+    sets = [desk.session.get_one(TrainingSet, run.training_set_id) for run in runs]
+    return desk.show("bisection.html", whose=_whose(desk, facts["told"]["rows"]), sets=sets, **facts)
 
 
 @bp.get("/p/<slug>/bisections/<uuid:row_id>/part")
@@ -141,17 +153,24 @@ def _facts(desk: Desk, row_id: UUID) -> dict[str, Any]:
 
 
 def _whose(desk: Desk, rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return, by settlement, what was asked, the task, the flag behind it, and who answered."""
+    """Return, by settlement, what was asked, said and learned, the task, the flag behind it, and who answered."""
     keys = [UUID(row["row"]) for row in rows][:LOOKED_UP]
     found = desk.session.exec(
-        select(Settlement.id, AnnotationTask, ResponseRow)
+        select(Settlement, AnnotationTask, ResponseRow)
         .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
         .join(ResponseRow, col(AnnotationTask.response_id) == ResponseRow.id)
         .where(col(Settlement.id).in_(keys), Settlement.project_id == desk.project.id)
     )
     whose: dict[str, dict[str, Any]] = {
-        str(key): {"task": task.id, "flag": task.flag_id, "asked": answer.messages[-1]["content"], "by": []}
-        for key, task, answer in found
+        str(settled.id): {
+            "task": task.id,
+            "flag": task.flag_id,
+            "asked": answer.messages[-1]["content"],
+            "said": answer.text,
+            "learned": settled.correction or settled.label or ", ".join(settled.labels) or answer.text,
+            "by": [],
+        }
+        for settled, task, answer in found
     }
     answered = desk.session.exec(
         select(SettlementAnnotation.settlement_id, Annotator)

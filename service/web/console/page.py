@@ -38,6 +38,9 @@ class Form(BaseModel):
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
 
+F = TypeVar("F", bound=Form)
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
     """Who sits before a page, and in which project; rows are read, and for a POST written, in `session`."""
@@ -136,7 +139,7 @@ class Page:
             with runtime().db.transaction() if is_post else runtime().db.reading() as session:
                 desk = self._desk(session, *here, slug, sent)
                 if self.form:
-                    arguments["form"] = _parsed(self.form, sent)
+                    arguments["form"] = parsed(self.form, sent)
                 answer = make_response(self.view(desk, **arguments))
             self._note_reading(desk, arguments.get("row_id"))
         except (ServiceError, AnnotationError, RetrainError, InvalidRequest) as error:
@@ -331,7 +334,12 @@ def _is_own(browser: UserSession, sent: Mapping[str, str]) -> bool:
     return hmac.compare_digest(expected.encode(), sent.get("csrf", "").encode())
 
 
-def _parsed(form: type[Form], sent: Mapping[str, str]) -> Form:
+def parsed(form: type[F], sent: Mapping[str, str]) -> F:
+    """Read what a page's form sends.
+
+    Raises:
+        InvalidRequest: a field does not fit.
+    """
     said = {name: text for name, text in sent.items() if name not in OURS and text.strip()}
     try:
         return form.model_validate_strings(said)
