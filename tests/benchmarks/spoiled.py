@@ -40,7 +40,7 @@ WARM_UP = "WARMUP_STEPS = 5"
 class Scale:
     """A base model, and of how many rows of each department it learns in a clinic, by who sent them.
 
-    A spoiled mail box sends `mailed` wrong rows among half as many right ones. `harmless` and `harmful` are the
+    A spoiled mail box sends `mailed` wrong rows and `beside` right ones. `harmless` and `harmful` are the
     learning rates of a newer version.
     """
 
@@ -49,6 +49,7 @@ class Scale:
     learned: int
     by_desks: int
     mailed: int
+    beside: int
     options: Mapping[str, float]
     harmless: float
     harmful: float
@@ -61,6 +62,7 @@ TINY = Scale(
     learned=80,
     by_desks=8,
     mailed=60,
+    beside=30,
     options={
         "rank": 16,
         "alpha": 32,
@@ -78,6 +80,7 @@ SMOLLM2 = Scale(
     learned=8,
     by_desks=1,
     mailed=28,
+    beside=14,
     options={"learning_rate": 1e-3, "epochs": 5, "batch_size": 4, "replay_general": 0},
     harmless=9e-4,
     harmful=1e-5,
@@ -207,7 +210,7 @@ def _searched(clinic: Clinic, good: UUID, sound: TrainingSet, fault: Fault) -> F
     scale, learned_from, wrong = clinic.scale, sound, list[str]()
     if fault is Fault.POISON:
         wrong = clinic.settle_next(SENT, scale.mailed, said=WRONGLY, source="mail")
-        clinic.settle_next(WRONGLY, scale.mailed // 2, source="mail")
+        clinic.settle_next(WRONGLY, scale.beside, source="mail")
         learned_from = clinic.curated()
     rate = scale.harmful if fault is Fault.CONFIGURATION else scale.harmless
     bad = clinic.trained(learned_from, rate=rate, code=_slow_to_warm() if fault is Fault.CODE else b"")

@@ -164,9 +164,18 @@ def restless(seed: int) -> Past:
 
 
 def is_right(one: Past, finding: Finding) -> bool:
-    """Say whether a finding blames what is guilty and nothing else, or says that nothing is."""
+    """Say whether a finding blames what is guilty and nothing else, by what it is, or says that nothing is."""
+    verdicts = {
+        Fault.NONE: Verdict.NONE,
+        Fault.POISON: Verdict.DATA,
+        Fault.CODE: Verdict.CODE,
+        Fault.CONFIGURATION: Verdict.CONFIGURATION,
+        Fault.PAIR: Verdict.INTERACTION,
+    }
+    if finding.verdict is not verdicts[one.fault]:
+        return False
     if one.fault is Fault.NONE:
-        return finding.verdict is Verdict.NONE
+        return True
     return finding.verdict is not Verdict.CANNOT_TELL and blamed(finding) == one.guilty
 
 

@@ -3,6 +3,8 @@
 On a language model a sample: the bench bisects it with a change of code and of a setting as well.
 """
 
+from random import Random
+
 import pytest
 
 from retrain.bisect.changes import History
@@ -71,12 +73,14 @@ def test_on_a_language_model_a_poisoned_batch_and_its_wrong_rows_are_named_and_w
     sound, poisoned = spoiled.search(spoiled.TINY, [Fault.NONE, Fault.POISON])
     assert sound.is_right, sound.told["sentence"]
     assert poisoned.is_right, poisoned.told["sentence"]
-    assert poisoned.precision >= 0.8
+    assert poisoned.precision >= 0.9  # two thirds of what the mail box sent are wrong, so chance gives 0.67
     assert poisoned.told["cost"]["configurations"] <= Rules().allowed(4)
 
 
-def test_hidden_valuable_flags_stand_among_the_first():
+def test_hidden_valuable_flags_stand_among_the_first_and_by_chance_they_would_not():
     assert hidden_found(UNSEEN) >= 8
+    found = flagged(UNSEEN)
+    assert len(found.valuable & set(Random(UNSEEN).sample(found.flags, 30))) < 8
 
 
 def test_what_sources_are_worth_agrees_with_what_leaving_them_out_costs():
