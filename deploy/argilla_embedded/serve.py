@@ -21,8 +21,11 @@ from argilla_server.contexts import accounts
 from argilla_server.database import ALEMBIC_CONFIG_FILE, AsyncSessionLocal
 from argilla_server.jobs.queues import DEFAULT_QUEUE, HIGH_QUEUE, REDIS_CONNECTION
 from argilla_server.models import User, UserRole
+from argilla_server.settings import settings
 from rq import SimpleWorker
 from rq.timeouts import TimerDeathPenalty
+from sqlalchemy import NullPool
+from sqlalchemy.ext.asyncio import create_async_engine
 
 OWNER = "owner"
 
@@ -39,10 +42,21 @@ class ThreadWorker(SimpleWorker):
 def main() -> None:
     """Prepare and serve until told to stop."""
     command.upgrade(config.Config(ALEMBIC_CONFIG_FILE), "head")
+    share_no_connections()
     asyncio.run(ensure_owner(os.environ.pop("OWNER_PASSWORD"), os.environ.pop("OWNER_API_KEY")))
     worker = ThreadWorker([HIGH_QUEUE, DEFAULT_QUEUE], connection=REDIS_CONNECTION)
     threading.Thread(target=worker.work, kwargs={"logging_level": "WARNING"}, daemon=True).start()
     uvicorn.run("argilla_server:app", host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+
+
+def share_no_connections() -> None:
+    """Let each use of the database open its own connection.
+
+    The jobs' thread has another event loop than the server, and once either has waited for a connection of
+    SQLAlchemy's pool, the pool is bound to that loop: every request of the other fails for ever after.
+    """
+    engine = create_async_engine(settings.database_url, poolclass=NullPool, **settings.database_engine_args)
+    AsyncSessionLocal.configure(bind=engine)
 
 
 async def ensure_owner(password: str, api_key: str) -> None:

@@ -1,6 +1,8 @@
 """Providing and running a real Argilla, whose search engine is ours."""
 
 import stat
+import subprocess
+from pathlib import Path
 
 import argilla as rg
 import pytest
@@ -50,6 +52,41 @@ def test_secrets_are_for_their_owner_alone(tmp_path):
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
     assert not {secrets.admin.password, secrets.admin.token} & set(argv)
     assert server.command(installation, tmp_path, secrets, port=1, redis_url="redis://r/1")[1] == environment
+
+
+TWO_LOOPS = """
+import asyncio, sys
+sys.path.insert(0, sys.argv[1])
+import serve
+from sqlalchemy import text
+
+async def ask():
+    async with serve.AsyncSessionLocal() as session:
+        await session.execute(text("SELECT 1"))
+        await asyncio.sleep(0.05)
+
+async def ask_at_once():
+    await asyncio.gather(*(ask() for _ in range(40)))
+
+if sys.argv[2] == "apart":
+    serve.share_no_connections()
+asyncio.run(ask_at_once())
+asyncio.run(ask_at_once())
+"""
+
+
+def test_the_server_and_its_jobs_wait_for_no_connection_of_each_other(tmp_path):
+    installation = server.install(cache_dir(), lambda _: None)
+    secrets = server.prepare(installation, tmp_path)
+    (python, launcher, _), environment = server.command(installation, tmp_path, secrets, port=1, redis_url="redis://r/1")
+
+    def at_once(how):
+        argv = [python, "-c", TWO_LOOPS, str(Path(launcher).parent), how]
+        return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+
+    apart, shared = at_once("apart"), at_once("shared")
+    assert apart.returncode == 0, apart.stderr
+    assert "bound to a different event loop" in shared.stderr
 
 
 def test_a_full_disk_leaves_no_empty_signing_key(tmp_path):
