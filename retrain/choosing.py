@@ -100,9 +100,9 @@ def choose(facts: Facts, placement: Placement, contents: Contents, recipe: Recip
     new = [at for at, group in enumerate(facts.groups) if group is None]
     faults = {at: contents.faults[at] for at in new if contents.faults[at]}
     faults |= {at: _LEAK for at in new if facts.is_case[at] and placement.splits[at] not in _JUDGING}
-    sayable = [at for at in new if at not in faults]
+    sayable = sorted((at for at in new if at not in faults), key=contents.names.__getitem__)
     twins = _twins(sayable, facts, placement, contents, recipe)
-    distinct = sorted((at for at in sayable if at not in twins), key=contents.names.__getitem__)
+    distinct = [at for at in sayable if at not in twins]
     taught = [at for at in distinct if placement.splits[at] is Split.TRAIN]
     surplus = beyond_caps(taught, sources=contents.sources, persons=contents.persons, recipe=recipe)
     unsayable = sorted((facts.keys[at], fault) for at, fault in faults.items())

@@ -104,13 +104,17 @@ def place(facts: Facts, *, assigned: Mapping[str, Split], recipe: Recipe) -> Pla
         for index, part in enumerate(parts)
         if part == index
     }
-    splits = _splits(members, names, parts, facts, assigned=assigned, recipe=recipe)
-    found = {name: splits[part] for part, known in names.items() for name in known}
+    splits = _splits(members, names, facts, parts, assigned=assigned, recipe=recipe)
     return Placement(
         groups=[names[part][0] for part in parts],
         splits=[splits[part] for part in parts],
         clusters={at: clusters[at] for indexes in members.values() for at in indexes},
-        assignments={name: split for name, split in found.items() if assigned.get(name) is not split},
+        assignments={
+            name: splits[part]
+            for part, known in names.items()
+            for name in known
+            if assigned.get(name) is not splits[part]
+        },
         merges=_merges(names, splits, assigned),
     )
 
@@ -156,8 +160,8 @@ def _hashed(prompt: str) -> str:
 def _splits(
     members: Mapping[int, Sequence[int]],
     names: Mapping[int, Sequence[str]],
-    parts: Sequence[int],
     facts: Facts,
+    parts: Sequence[int],
     *,
     assigned: Mapping[str, Split],
     recipe: Recipe,
@@ -167,32 +171,37 @@ def _splits(
     A suite's case is not drawn: its group becomes regression cases.
     """
     random = set(compress(parts, facts.is_random)) if recipe.test_from_random else set()
-    cases = set(compress(parts, facts.is_case))
-    splits: dict[int, Split] = {}
-    undrawn = []
+    fixed = dict.fromkeys(compress(parts, facts.is_case), Split.REGRESSION)
+    fixed |= dict.fromkeys(random, Split.TEST)
+    before = _before(names, assigned)
     have: defaultdict[str, list[int]] = defaultdict(lambda: [0] * len(_STRICTNESS))
-    for part, known in names.items():
-        before = [assigned[name] for name in known if name in assigned] if assigned else []
-        if before:
-            splits[part] = max(before, key=_STRICTNESS.index)
-        elif part in random or part in cases:
-            splits[part] = Split.TEST if part in random else Split.REGRESSION
-        else:
-            undrawn.append((_draw(known[0], recipe), part))
-        if before and part not in random and part not in cases:
-            indexes = members.get(part, (part,))
-            have[_stratum(indexes, facts)][_STRICTNESS.index(splits[part])] += _size(indexes, facts)
-    unflagged = set(parts).difference(compress(parts, facts.is_flag)) | {
-        part for part, indexes in members.items() if not all(facts.is_flag[index] for index in indexes)
-    }
-    shares = {is_flag: _shares(recipe, is_flag=is_flag) for is_flag in (False, True)}
-    for _, part in sorted(undrawn):
+    for part in before.keys() - fixed.keys():
         indexes = members.get(part, (part,))
-        drawn, size = have[_stratum(indexes, facts)], _size(indexes, facts)
-        neediest = _neediest(drawn, size, shares[part not in unflagged])
+        have[_stratum(indexes, facts)][_STRICTNESS.index(before[part])] += _size(indexes, facts)
+    splits = fixed | before
+    draws = {part: _draw(known[0], recipe) for part, known in names.items() if part not in splits}
+    shares = [_shares(recipe, is_flag=is_flag) for is_flag in (False, True)]
+    for part in sorted(draws, key=draws.__getitem__):
+        if part in members:
+            indexes = members[part]
+            label, size = _stratum(indexes, facts), _size(indexes, facts)
+            is_flag = all(facts.is_flag[index] for index in indexes)
+        else:
+            label, size, is_flag = facts.labels[part], 1, facts.is_flag[part]
+        neediest = _neediest(have[label], size, shares[is_flag])
+        have[label][neediest] += size
         splits[part] = _STRICTNESS[neediest]
-        drawn[neediest] += size
     return splits
+
+
+def _before(names: Mapping[int, Sequence[str]], assigned: Mapping[str, Split]) -> dict[int, Split]:
+    """Return the strictest split that each group ever had, of those that had one."""
+    had = (
+        (part, [assigned[name] for name in known if name in assigned])
+        for part, known in names.items()
+        if assigned
+    )
+    return {part: max(splits, key=_STRICTNESS.index) for part, splits in had if splits}
 
 
 def _shares(recipe: Recipe, *, is_flag: bool) -> list[int]:
@@ -204,8 +213,14 @@ def _shares(recipe: Recipe, *, is_flag: bool) -> list[int]:
 
 def _neediest(have: Sequence[int], size: int, shares: Sequence[int]) -> int:
     """Return which split lacks most of its share, so that each label's shares are met to within one group."""
-    total = sum(have) + size
-    lacks = [share * total - count * _WHOLE for share, count in zip(shares, have, strict=True)]
+    train, validation, regression, test = have  # written out, for every row asks this
+    total = train + validation + regression + test + size
+    lacks = (
+        shares[0] * total - train * _WHOLE,
+        shares[1] * total - validation * _WHOLE,
+        shares[2] * total - regression * _WHOLE,
+        shares[3] * total - test * _WHOLE,
+    )
     return lacks.index(max(lacks))
 
 
@@ -222,16 +237,16 @@ def _stratum(indexes: Sequence[int], facts: Facts) -> str:
     return min(counts, key=lambda label: (-counts[label], label))
 
 
-def _draw(name: str, recipe: Recipe) -> str:
+def _draw(name: str, recipe: Recipe) -> bytes:
     """Draw a place by hash, so that no order or time has a say."""
-    return hashlib.sha256(f"{recipe.seed}:{name}".encode()).hexdigest()
+    return hashlib.sha256(f"{recipe.seed}:{name}".encode()).digest()
 
 
 def _merges(
     names: Mapping[int, Sequence[str]], splits: Mapping[int, Split], assigned: Mapping[str, Split]
 ) -> tuple[Merge, ...]:
     merges = []
-    for part, known in names.items():
+    for part, known in names.items() if assigned else ():
         movers = [name for name in known if assigned.get(name, splits[part]) is not splits[part]]
         if movers:
             contaminated = movers if splits[part] is Split.TEST else []

@@ -7,8 +7,10 @@ known, and so their content hashes, each partition is cut into ranges of these, 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +21,9 @@ from retrain.collector import paused_collector
 from retrain.placing import Facts, Merge, Placement, facts_of, merged, place
 from retrain.recipe import Recipe
 from retrain.training_set import name_of
-from retrain.types import Kind, Placed, Settled, Split, content_head, hash_of_head
+from retrain.types import Kind, Placed, Settled, Split, content, hash_of_content
 
-_PLACE, _HEAD = "place", "head"
+_PLACE = "place"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +89,9 @@ class _Runs:
         self._persons += [row.person for row in rows]
         self._faults += [fault_of(row) for row in rows]
         batch = parquet.batch_of(rows, [Split.TRAIN] * len(rows), self._schema)
-        heads = pa.array([content_head(row) for row in rows], pa.binary())
         table = pa.Table.from_batches([batch]).append_column(_PLACE, [list(places)])
         self._paths.append(self._folder / f"{len(self._paths)}.arrow")
-        _save([table.append_column(_HEAD, heads)], self._paths[-1])
+        _save([table], self._paths[-1])
         return facts_of(part)
 
     def order(self, placement: Placement) -> Contents:
@@ -98,14 +99,16 @@ class _Runs:
         names: list[str] = []
         answers: dict[int, Hashable] = {}
         for path in self._paths:
-            table = next(_load(path))
-            splits = placement.splits[len(names) : len(names) + table.num_rows]
-            answers |= _answers(table.drop_columns([_HEAD, "messages"]), len(names), placement)
-            weighed = zip(table[_HEAD].to_pylist(), splits, table["weight"].to_pylist(), strict=True)
-            named = [hash_of_head(*each) for each in weighed]
+            batch = next(_load(path))
+            splits = placement.splits[len(names) : len(names) + batch.num_rows]
+            table = pa.Table.from_batches([batch])
             table = table.set_column(table.column_names.index("split"), "split", [splits])
-            _save(self._ranges(table.drop_columns(_HEAD), named), path)
-            names += named
+            for at, said in enumerate(_contents(batch, splits), len(names)):
+                if at in placement.clusters:
+                    pair = said["label"], said["answer"], said.get("rejected")
+                    answers[at] = told_apart(*pair, is_wanted=said.get("is_wanted", True))
+                names.append(hash_of_content(said))
+            _save(self._ranges(table, names[-table.num_rows :]), path)
         return Contents(names, self._sources, self._persons, self._faults, answers)
 
     def merged(self, chosen: Chosen) -> Iterator[pa.RecordBatch]:
@@ -113,15 +116,15 @@ class _Runs:
         ranks = np.full(len(self._sources), -1, dtype=np.int64)
         ranks[chosen.kept] = np.arange(len(chosen.kept))
         for parts in zip(*(_load(path) for path in self._paths), strict=True):
-            table = pa.concat_tables(parts)
+            table = pa.Table.from_batches(parts)
             ranked = ranks[table[_PLACE].to_numpy()]
             order = np.argsort(ranked)[np.count_nonzero(ranked < 0) :]
             yield from table.drop_columns(_PLACE).take(order).combine_chunks().to_batches()
 
     def _ranges(self, table: pa.Table, names: Sequence[str]) -> Iterator[pa.Table]:
         count = -(-len(self._sources) // parquet.ROWS_A_GROUP)
-        heads = np.array([int(name[7:15], 16) for name in names], dtype=np.int64)
-        of_range = heads * count >> 32
+        firsts = bytes.fromhex("".join(name[7:15] for name in names))
+        of_range = np.frombuffer(firsts, ">u4").astype(np.int64) * count >> 32
         ordered = table.take(np.argsort(of_range, kind="stable"))
         start = 0
         for length in np.bincount(of_range, minlength=count):
@@ -129,14 +132,28 @@ class _Runs:
             start += length
 
 
-def _answers(table: pa.Table, start: int, placement: Placement) -> dict[int, Hashable]:
-    """Return the answers of rows that are not alone in their group, by place; the first row has place `start`."""
-    places = [at for at in range(start, start + table.num_rows) if at in placement.clusters]
-    rows = table.take(pa.array([at - start for at in places], pa.int64())).to_pylist()
-    return {
-        at: told_apart(row.get("label"), row["answer"], row["rejected"], is_wanted=row["is_wanted"])
-        for at, row in zip(places, rows, strict=True)
-    }
+def _contents(batch: pa.RecordBatch, splits: Sequence[Split]) -> Iterator[dict[str, Any]]:
+    """Yield the `content` of each row of a partition, now that their splits are known."""
+    lists, columns = batch.column("messages"), batch.schema.names
+    texts, roles = (lists.values.field(name).to_pylist() for name in ("content", "role"))
+    turns = [{"content": text, "role": role} for text, role in zip(texts, roles, strict=True)]
+    labels = batch.column("label").to_pylist() if "label" in columns else [None] * batch.num_rows
+    others = (
+        batch.column(name).to_pylist() for name in ("answer", "is_wanted", "kind", "rejected", "weight")
+    )
+    spans = pairwise(lists.offsets.to_pylist())
+    rows = zip(spans, splits, labels, *others, strict=True)
+    for (start, end), split, label, answer, is_wanted, kind, rejected, weight in rows:
+        yield content(
+            answer=answer,
+            is_wanted=is_wanted,
+            kind=kind,
+            label=label,
+            messages=turns[start:end],
+            rejected=rejected,
+            split=split,
+            weight=weight,
+        )
 
 
 def _save(tables: Iterable[pa.Table], path: Path) -> None:
@@ -151,8 +168,8 @@ def _save(tables: Iterable[pa.Table], path: Path) -> None:
             writer.close()
 
 
-def _load(path: Path) -> Iterator[pa.Table]:
+def _load(path: Path) -> Iterator[pa.RecordBatch]:
     with pa.OSFile(str(path)) as file:
         run = pa.ipc.open_file(file)
         for number in range(run.num_record_batches):
-            yield pa.Table.from_batches([run.get_batch(number)])
+            yield run.get_batch(number)

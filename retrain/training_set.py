@@ -1,14 +1,17 @@
 """Builds a training set from settled answers: no duplicates, and splits that never leak between versions."""
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from retrain.choosing import choose, contents_of
 from retrain.collector import paused_collector
 from retrain.placing import Merge, facts_of, place
 from retrain.recipe import Recipe
-from retrain.types import Example, Placed, Settled, Split, content_hash, sha256_of
+from retrain.types import Example, Placed, Settled, Split, canonical_json, content_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,5 +87,6 @@ def fingerprint(examples: Iterable[Example], recipe: Mapping[str, Any]) -> str:
 
 
 def name_of(hashes: Iterable[str], recipe: Mapping[str, Any]) -> str:
-    """Return the `fingerprint` of a set whose rows have these content hashes."""
-    return sha256_of({"examples": sorted(hashes), "recipe": dict(recipe)})
+    """Return the `fingerprint` of a set whose rows have these content hashes: `sha256_of`, by a faster encoder."""
+    named = b'{"examples":%b,"recipe":%b}' % (orjson.dumps(sorted(hashes)), canonical_json(dict(recipe)))
+    return f"sha256:{hashlib.sha256(named).hexdigest()}"

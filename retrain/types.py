@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -319,20 +318,39 @@ def sha256_of(value: object) -> str:
 
 
 def content_of(row: Settled | Example, split: Split) -> dict[str, Any]:
-    """Return what the fingerprint covers of a row; what a row lacks has no say, so that old names stay."""
-    content: dict[str, Any] = {
-        "messages": [{"role": message.role, "content": message.content} for message in row.messages],
-        "answer": row.answer,
-        "label": row.label,
-        "kind": row.kind,
-        "split": split,
-        "weight": float(row.weight),
-    }
-    if row.rejected is not None:
-        content["rejected"] = row.rejected
-    if not row.is_wanted:
-        content["is_wanted"] = False
-    return content
+    """Return what the fingerprint covers of a row."""
+    return content(
+        answer=row.answer,
+        is_wanted=row.is_wanted,
+        kind=row.kind,
+        label=row.label,
+        messages=[{"content": message.content, "role": message.role} for message in row.messages],
+        rejected=row.rejected,
+        split=split,
+        weight=float(row.weight),
+    )
+
+
+def content(
+    *,
+    answer: str,
+    is_wanted: bool,
+    kind: str,
+    label: str | None,
+    messages: Sequence[Mapping[str, str]],
+    rejected: str | None,
+    split: str,
+    weight: float,
+) -> dict[str, Any]:
+    """Return a row's content in the order of canonical JSON; what it lacks has no say, so that old names stay."""
+    said: dict[str, Any] = {"answer": answer}
+    if not is_wanted:
+        said["is_wanted"] = False
+    said["kind"], said["label"], said["messages"] = kind, label, messages
+    if rejected is not None:
+        said["rejected"] = rejected
+    said["split"], said["weight"] = split, weight
+    return said
 
 
 def content_hash(example: Example) -> str:
@@ -341,26 +359,10 @@ def content_hash(example: Example) -> str:
 
 
 def content_hash_in(split: Split, row: Settled | Example) -> str:
-    """Return the `content_hash` that a row has in a split: `sha256_of`, by a faster encoder of equal bytes."""
-    return _hashed(orjson.dumps(content_of(row, split), option=orjson.OPT_SORT_KEYS))
+    """Return the `content_hash` that a row has in a split."""
+    return hash_of_content(content_of(row, split))
 
 
-def content_head(row: Settled | Example) -> bytes:
-    """Return the canonical form of a row's content up to its split, which is not known when rows are read."""
-    encoded = orjson.dumps(content_of(row, Split.TRAIN), option=orjson.OPT_SORT_KEYS)
-    # What follows the split is the weight, a number: no text of the row can be mistaken for it.
-    return encoded[: encoded.rindex(b'"split":')]
-
-
-def hash_of_head(head: bytes, split: Split, weight: float) -> str:
-    """Return the `content_hash` of a row by its `content_head`."""
-    return _hashed(head + _tail(split, weight))
-
-
-@cache
-def _tail(split: Split, weight: float) -> bytes:
-    return b'"split":"%b","weight":%b}' % (split.encode(), orjson.dumps(float(weight)))
-
-
-def _hashed(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+def hash_of_content(said: Mapping[str, Any]) -> str:
+    """Return `sha256_of` a `content`, which is in order, by a faster encoder of equal bytes."""
+    return f"sha256:{hashlib.sha256(orjson.dumps(said)).hexdigest()}"

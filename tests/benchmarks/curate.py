@@ -65,7 +65,14 @@ def _report(sizes: tuple[int, ...], steps: Mapping[str, Mapping[int, tuple[float
             )
             for step, each in steps.items()
         ],
-        figures={"rows": usual, "peak_mb": steps["set"][usual][1]},
+        figures={
+            "rows": usual,
+            "peak_mb": steps["set"][usual][1],
+            # The floor, too, knows exact duplicates alone.
+            "times_the_floor_exact": round(
+                rate["floor"][usual] / rate["set, exact duplicates alone"][usual], 1
+            ),
+        },
         aims={
             "rows_a_cpu_s": Aim(aim=30_000, got=round(rate["set"][usual]), at_least=True),
             "rows_a_cpu_s_exact": Aim(

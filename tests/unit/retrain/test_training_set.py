@@ -295,9 +295,10 @@ def test_a_set_of_the_first_recipe_keeps_its_name():
     assert fingerprint(examples, recipe | {"seed": 0, "version": 1}) == pinned
 
 
-@given(st.text(), st.floats(0.001, 1e6), st.sampled_from(Split))
-def test_a_rows_name_is_the_hash_of_its_contents_canonical_form(answer, weight, split):
+@given(st.text(), st.floats(0.001, 1e6), st.sampled_from(Split), st.none() | st.text(), st.booleans())
+def test_a_rows_name_is_the_hash_of_its_contents_canonical_form(answer, weight, split, rejected, is_wanted):
     row = Example("k", "g", (Message("user", answer),), answer, Kind.GENERATION, weight=weight, split=split)
+    row = replace(row, rejected=rejected, is_wanted=is_wanted)
     assert content_hash(row) == sha256_of(row.content)
 
 
@@ -437,7 +438,16 @@ def test_a_streamed_set_has_the_name_and_the_bytes_of_a_built_one_however_rows_a
     old = a_round(rng, families, 0)
     first = build(old, earlier=[], assigned={}, recipe=CAPPED)
     earlier = placed(first, old)
-    rows = [replace(row, source=rng.choice(["faq", "memos"])) for row in old + a_round(rng, families, 1)]
+    rows = [
+        replace(
+            row,
+            source=rng.choice(["faq", "memos"]),
+            weight=rng.choice([1, 2.5]),
+            rejected=rng.choice([None, "Eyes."]),
+            is_wanted=rng.random() < 0.9,
+        )
+        for row in old + a_round(rng, families, 1)
+    ]
     rows.append(settled("say [EMAIL]", None, kind=Kind.CLASSIFICATION, answer="[EMAIL]", key="secret"))
     built = build(rows, earlier=earlier, assigned=first.assignments, recipe=CAPPED)
     parquet.write(built.examples, folder / "built.parquet")
