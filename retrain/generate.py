@@ -181,7 +181,7 @@ class LanguageModel:
             on = ~torch.isin(chosen, ends)
             if not on.all():
                 rows, chosen, mask, positions = rows[on], chosen[on], mask[on], positions[on]
-                cache.batch_select_indices(on.nonzero()[:, 0])
+                read.past_key_values.batch_select_indices(on.nonzero()[:, 0])
             for row, token in zip(rows.tolist(), chosen.tolist(), strict=True):
                 written[row].append(token)
             if not len(rows):
