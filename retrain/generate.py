@@ -12,14 +12,15 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import Cache, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from retrain.base_models import fingerprint, load
 from retrain.errors import WrongBaseModel
 from retrain.frame import encode_answer, encode_prompt, end_of_turn
 from retrain.types import Message
 
-BATCH_TOKENS = 4096
+# Of a batch. Writing needs what was read and the last token's chances, scoring the chances after each label token.
+WRITTEN_TOKENS, SCORED_TOKENS = 8192, 4096
 MAX_BATCH = 96
 
 
@@ -111,7 +112,7 @@ class LanguageModel:
         shared = _shared_beginning(prompts)
         with self._lock, torch.inference_mode():
             cache = self._read(prompts[0][:shared]) if shared else None
-            for batch in _batches(prompts, extra_tokens=max_new_tokens):
+            for batch in _batches(prompts, extra_tokens=max_new_tokens, most=WRITTEN_TOKENS):
                 asked = [prompts[index] for index in batch]
                 for index, text in zip(batch, self._generate(asked, cache, max_new_tokens), strict=True):
                     answers[index] = text
@@ -130,7 +131,7 @@ class LanguageModel:
         with self._lock, torch.inference_mode():
             cache = self._read(prompts[0][:shared]) if shared else None
             rests = [prompt[shared:] for prompt in prompts]
-            for batch in _batches(rests, extra_tokens=len(trie.tokens)):
+            for batch in _batches(rests, extra_tokens=len(trie.tokens), most=SCORED_TOKENS):
                 rows = self._score([rests[i] for i in batch], trie, cache)
                 for index, row in zip(batch, rows, strict=True):
                     scores[index] = row
@@ -153,28 +154,41 @@ class LanguageModel:
         self._used = name
 
     def _generate(self, prompts: list[list[int]], beginning: Cache | None, max_new_tokens: int) -> list[str]:
-        """Write behind prompts, whose beginning is read already where there is one; rows are padded behind it."""
+        """Write behind prompts, whose beginning is read already where there is one; rows are padded behind it.
+
+        What has ended leaves the batch: the rest costs less by it.
+        """
         cache, past = _repeated(beginning, len(prompts))
-        width = max(map(len, prompts))
-        pad = int(self._tokenizer.pad_token_id)
-        ids = torch.tensor([[*one[:past], *[pad] * (width - len(one)), *one[past:]] for one in prompts])
-        mask = torch.ones_like(ids)
+        width, where = max(map(len, prompts)), self._model.device
+        ids = torch.tensor([[*[0] * (width - len(one)), *one[past:]] for one in prompts], device=where)
+        mask = torch.ones(len(prompts), width, dtype=torch.long, device=where)
         for row, one in enumerate(prompts):
             mask[row, past : past + width - len(one)] = 0
-        settings = GenerationConfig(
-            do_sample=False,
-            max_new_tokens=max_new_tokens,
-            eos_token_id=sorted({end_of_turn(self._tokenizer), int(self._tokenizer.eos_token_id)}),
-            pad_token_id=pad,
-        )
-        model = self._adapters or self._model
-        output = model.generate(
-            input_ids=ids.to(self._model.device),
-            attention_mask=mask.to(self._model.device),
-            past_key_values=cache,
-            generation_config=settings,
-        )
-        texts: list[str] = self._tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, past:]
+        ends = torch.tensor([end_of_turn(self._tokenizer), int(self._tokenizer.eos_token_id)], device=where)
+        written: list[list[int]] = [[] for _ in prompts]
+        rows = torch.arange(len(prompts), device=where)
+        for _ in range(max_new_tokens):
+            read = self._model.get_decoder()(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+            )
+            cache = read.past_key_values
+            chosen = self._model.get_output_embeddings()(read.last_hidden_state[:, -1]).max(-1).indices
+            on = ~torch.isin(chosen, ends)
+            if not on.all():
+                rows, chosen, mask, positions = rows[on], chosen[on], mask[on], positions[on]
+                read.past_key_values.batch_select_indices(on.nonzero()[:, 0])
+            for row, token in zip(rows.tolist(), chosen.tolist(), strict=True):
+                written[row].append(token)
+            if not len(rows):
+                break
+            ids, positions = chosen[:, None], positions[:, -1:] + 1
+            mask = torch.nn.functional.pad(mask, (0, 1), value=1)
+        texts: list[str] = self._tokenizer.batch_decode(written, skip_special_tokens=True)
         return [text.strip() for text in texts]
 
     def _read(self, beginning: list[int]) -> Cache:
@@ -268,11 +282,11 @@ def _repeated(beginning: Cache | None, n: int) -> tuple[Cache | None, int]:
     return cache, cache.get_seq_length()
 
 
-def _batches(prompts: Sequence[Sequence[int]], *, extra_tokens: int) -> Iterator[list[int]]:
+def _batches(prompts: Sequence[Sequence[int]], *, extra_tokens: int, most: int) -> Iterator[list[int]]:
     """Group rows of like length, longest first: a lack of memory shows at once; ties keep their order."""
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
     while order:
-        size = max(1, min(MAX_BATCH, BATCH_TOKENS // (len(prompts[order[0]]) + extra_tokens)))
+        size = max(1, min(MAX_BATCH, most // (len(prompts[order[0]]) + extra_tokens)))
         yield order[:size]
         order = order[size:]
 

@@ -14,6 +14,7 @@ from retrain.examination import slice_named
 from retrain.types import Split
 from service import notices, retention, rights
 from service.answers.erasures import answered_nothing, is_of, of_subject, said_nothing
+from service.answers.examinations import slices_of
 from service.clock import utcnow
 from service.tables import (
     Annotation,
@@ -133,15 +134,21 @@ def _erase_figures(session: Session, at: datetime) -> None:
     """Delete figures of slices that test rows erased at this moment made alone: their names tell attributes."""
     erased_projects = select(Response.project_id).where(col(Response.erased_at).is_not(None))
     judged = (
-        select_columns(col(Response.project_id), col(Response.attributes), col(Response.erased_at))
+        select_columns(
+            col(Response.project_id),
+            col(Response.attributes),
+            col(Response.language),
+            col(Response.erased_at),
+        )
         .join(AnnotationTask, col(AnnotationTask.response_id) == Response.id)
         .join(Settlement, col(Settlement.task_id) == AnnotationTask.id)
         .join(TrainingSetExample, col(TrainingSetExample.settlement_id) == Settlement.id)
         .where(col(TrainingSetExample.split) == Split.TEST, col(Response.project_id).in_(erased_projects))
     )
     made: defaultdict[bool, set[tuple[UUID, str]]] = defaultdict(set)
-    for project_id, attributes, erased_at in session.execute(judged):
-        made[erased_at == at].update((project_id, slice_named(*each)) for each in attributes.items())
+    for project_id, attributes, language, erased_at in session.execute(judged):
+        names = (slice_named(*each) for each in slices_of(attributes, language).items())
+        made[erased_at == at].update((project_id, name) for name in names)
     for project_id, name in made[True] - made[False]:
         evaluations = select(Evaluation.id).where(Evaluation.project_id == project_id)
         session.exec(delete(Score).where(col(Score.slice) == name, col(Score.evaluation_id).in_(evaluations)))

@@ -32,7 +32,7 @@ EXAMS_LOOKED_AT = 20
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What the set, which holds content only, does not say of a case: its attributes, the context, and who is who."""
+    """What the set, which holds content only, does not say of a case: its slices, the context, and who is who."""
 
     attributes: Mapping[str, str]
     context: tuple[str, ...]
@@ -86,7 +86,7 @@ def heard_in_reports(
 def about_cases(session: Session, project_id: UUID, *, roles: Collection[str]) -> dict[str, About]:
     """Return, by content hash, what a set does not hold; attributes that say who is who tell no results apart."""
     rows = session.exec(
-        select(TrainingSetExample.content_sha256, Response.attributes, Response.context)
+        select(TrainingSetExample.content_sha256, Response.attributes, Response.language, Response.context)
         .join(Settlement, col(TrainingSetExample.settlement_id) == Settlement.id)
         .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
         .join(Response, col(AnnotationTask.response_id) == Response.id)
@@ -95,12 +95,17 @@ def about_cases(session: Session, project_id: UUID, *, roles: Collection[str]) -
     )
     return {
         name: About(
-            {key: value for key, value in attributes.items() if key not in roles},
+            slices_of({key: value for key, value in attributes.items() if key not in roles}, language),
             tuple(passage["text"] for passage in context),
             {key: value for key, value in attributes.items() if key in roles and value.strip()},
         )
-        for name, attributes, context in rows
+        for name, attributes, language, context in rows
     }
+
+
+def slices_of(attributes: Mapping[str, str], language: str | None) -> dict[str, str]:
+    """Return what tells results on a response apart: its language, and what its application says of it."""
+    return {**({"language": language} if language else {}), **attributes}
 
 
 def contaminated_rows(

@@ -127,4 +127,5 @@ def verify_ledger(
 
 def _run_module(*arguments: str) -> NoReturn:
     # This process becomes the other one, which may load torch, so that a signal reaches it.
-    os.execv(sys.executable, [sys.executable, "-m", *arguments])  # noqa: S606  no shell is wanted
+    environment = {**supervisor.QUIET, **os.environ}
+    os.execve(sys.executable, [sys.executable, "-m", *arguments], environment)  # noqa: S606  no shell is wanted

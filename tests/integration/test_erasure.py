@@ -511,16 +511,16 @@ def test_figures_of_a_slice_that_others_made_too_stay(clinic):
     with clinic.runtime.db.transaction() as session:
         for response in session.exec(select(Response)):
             own = response.subject == PATIENT
-            response.attributes = {"language": "de"} | (
-                {"ward": "7", "visit": "3"} if own else {"visit": "4"}
-            )
+            response.language = "fr" if own else "de"
+            response.attributes = {"house": "a"} | ({"ward": "7", "visit": "3"} if own else {"visit": "4"})
         for row in session.exec(select(TrainingSetExample)):
             row.split = Split.TEST
-        clinic.scored(session, "language=de", "ward=7", "visit=3", "visit=4", "label=billing")
+        own_alone = ("ward=7", "visit=3", "language=fr")
+        clinic.scored(session, "house=a", *own_alone, "visit=4", "language=de", "label=billing")
     clinic.erase()
     with clinic.runtime.db.reading() as session:
         left = set(session.exec(select(Score.slice)))
-    assert left == {"", "language=de", "visit=4", "label=billing"}
+    assert left == {"", "house=a", "visit=4", "language=de", "label=billing"}
 
 
 def test_what_others_said_is_not_a_persons(any_clinic):

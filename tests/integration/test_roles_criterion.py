@@ -20,7 +20,7 @@ def court(runtime) -> Desk:
     with runtime.db.transaction() as session:
         goalposts.set_criteria(session, desk.project, [CRITERION], actor="olga")
         for number in range(40):
-            facts = {"attributes": PARTIES | {"court": "north"}}
+            facts = {"attributes": PARTIES | {"court": "north"}, "language": "de"}
             asked = f"sum up: {' '.join(f'{number}{letter}' for letter in 'abcdefgh')}"
             response = builders.add_response(session, desk.project, RIGHT, asked=asked, **facts)
             task = builders.add_task(session, desk.project, response)
@@ -40,7 +40,7 @@ def test_a_model_is_judged_by_whether_it_confuses_the_parties(court, said, verdi
     [reason] = [one for one in judged.reasons if one["metric"] == "role_conflation"]
     assert (reason["challenger"], "met" if reason["met"] else "not met") == (share, verdict)
     assert "role_conflation" in {one.metric for one in scores}
-    assert {one.slice for one in scores if one.suite == "test"} == {"", "court=north"}
+    assert {one.slice for one in scores if one.suite == "test"} == {"", "court=north", "language=de"}
 
 
 def test_where_nobody_said_who_is_who_there_is_nothing_to_judge_by(court):

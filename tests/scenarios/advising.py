@@ -47,7 +47,7 @@ ASSISTANT = Known(
     identifiers=(r"\b[A-Z][a-z]+ (?:Saver|Loan|Plan|Card|Account)\b",),
     abstentions=(ABSTAINING,),
 )
-EPOCHS = {"tiny": 8, "smollm2": 2}
+EPOCHS = {"tiny": 8, "smollm2": 5}
 ROWS = {"tiny": 400, "smollm2": 160}
 
 PRICES = {name: str(10 + 7 * place) for place, name in enumerate(PRODUCTS.values())}

@@ -127,6 +127,17 @@ def test_answers_keep_the_order_of_the_conversations(model: LanguageModel):
         assert model.answer(ASKED, max_new_tokens=8) == alone
 
 
+def test_an_answer_that_has_ended_leaves_the_batch(model: LanguageModel):
+    rows: list[int] = []
+    decoder = model._model.get_decoder()
+    decoder.register_forward_pre_hook(lambda *told: rows.append(len(told[2]["input_ids"])), with_kwargs=True)
+    with model.using("taught"):
+        answers = model.answer(ASKED, max_new_tokens=8)
+    assert rows[:2] == [1, len(ASKED)]  # what all open with, then all
+    assert len(ASKED) > rows[-1] > 0
+    assert all(answers)
+
+
 def test_the_base_is_left_as_it_was(model: LanguageModel, tiny: BaseModel):
     untouched = LanguageModel.load(tiny.directory, system_prompt=SYSTEM_PROMPT)
     with model.using("taught"):

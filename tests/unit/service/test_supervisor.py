@@ -1,8 +1,11 @@
 """Which database of a Redis server the bundled Argilla gets."""
 
+import os
+
 import pytest
 from redis.connection import parse_url
 
+from service.cli import operation
 from service.supervisor import another_database
 
 
@@ -20,3 +23,16 @@ from service.supervisor import another_database
 )
 def test_it_is_another_one_and_nothing_else_changes(ours, theirs):
     assert parse_url(another_database(ours)) == {**parse_url(ours), "db": theirs}
+
+
+@pytest.mark.parametrize("said", [None, "7"])
+def test_a_workers_threads_wait_briefly_unless_the_environment_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, said: str | None
+):
+    told: list[dict[str, str]] = []
+    monkeypatch.setattr(os, "execve", lambda _path, _argv, environment: told.append(environment))
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    if said:
+        monkeypatch.setenv("GOMP_SPINCOUNT", said)
+    operation.worker("light")
+    assert [one["GOMP_SPINCOUNT"] for one in told] == [said or "2000"]
