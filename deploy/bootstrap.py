@@ -42,7 +42,14 @@ COMMANDS = {
     "errata": ("-P", "-m", "service.cli"),
     "bench": ("-m", "tests.benchmarks"),
     # A file stays with one process: its fixtures are servers. More processes would start more of them.
-    "test": ("-m", "pytest", "--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile"),
+    "test": (
+        "-m",
+        "pytest",
+        "--numprocesses=auto",
+        "--maxprocesses=4",
+        "--dist=loadfile",
+        "--no-loadscope-reorder",
+    ),
 }
 CHECKS = (
     ("-m", "ruff", "check"),

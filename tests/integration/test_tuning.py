@@ -4,7 +4,6 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from uuid import UUID
@@ -24,6 +23,7 @@ from retrain.tuning.task import Task, UnseenRows
 from retrain.types import Example, Kind, Message, Method, Split, TrainingSpec
 from service import tunings
 from service.errors import AuditBlocked, CriteriaMissing, Invalid
+from service.jobs import trials
 from service.jobs.tuning import Tuner
 from service.queue import Lease
 from service.runtime import Runtime
@@ -31,9 +31,10 @@ from service.stages import training, tuning
 from service.stages.curation import _finding_row
 from service.tables import Job, JobKind, JobState, RunState, TrainingSet, Tuning
 from tests import builders
+from tests.forks import fork, preload
 from tests.unit.retrain.conftest import SAID, toy_rows
 from tests.waiting import eventually
-from tests.workers import CONTEXT, do_one
+from tests.workers import do_one
 
 COUNTS = {Split.TRAIN: 80, Split.VALIDATION: 40, Split.TEST: 20}
 BAD_RATE = 0.1  # ten times what the tiny model learns well by
@@ -96,10 +97,8 @@ class Workshop:
         names = ("data_dir", "cache_dir", "redis_url", "training_threads")
         environment = {f"ERRATA_{name.upper()}": str(getattr(chosen, name)) for name in names}
         environment["ERRATA_LEASE_SECONDS"] = "3"
-        process = CONTEXT.Process(target=do_one, args=(environment, job_id))
-        process.start()
-        self.workers.append(process)
-        return process
+        self.workers.append(fork(do_one, environment, job_id))
+        return self.workers[-1]
 
     def left_behind(self) -> list[object]:
         """Processes and files of trials."""
@@ -120,12 +119,10 @@ def is_running(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
-@pytest.fixture(scope="module", autouse=True)
-def own_server() -> Iterator[None]:
-    """A server of this module's own to fork trials from: a process has one, and others load less or more."""
-    forkserver._forkserver._stop()
-    yield
-    forkserver._forkserver._stop()
+@pytest.fixture(autouse=True)
+def own_server() -> None:
+    """The server that trials are forked from is what it is in a worker."""
+    preload([trials.__name__])
 
 
 @pytest.fixture
