@@ -26,6 +26,7 @@ from service.errors import AuditBlocked, CriteriaMissing, Invalid
 from service.jobs import trials
 from service.jobs.tuning import Tuner
 from service.queue import Lease
+from service.rates import set_rates
 from service.runtime import Runtime
 from service.stages import training, tuning
 from service.stages.curation import _finding_row
@@ -40,6 +41,7 @@ COUNTS = {Split.TRAIN: 80, Split.VALIDATION: 40, Split.TEST: 20}
 BAD_RATE = 0.1  # ten times what the tiny model learns well by
 QUICK = {"epochs": 4, "batch_size": 4, "replay_general": 0, "learning_rate": BAD_RATE}
 SERVER = "forkserver"
+RATES = {"currency": "EUR", "expert_hour": 60, "compute_hour": 0.5}
 
 
 def rows_of(split: Split, count: int) -> list[Example]:
@@ -298,7 +300,13 @@ def test_the_command_line_says_what_it_would_search_and_refuses_what_it_cannot(e
     _, planned = errata(*asked, "--trials", "3", "--option", "epochs=2", "--search", "rank", "--dry-run")
     assert (planned["metric"], planned["budget"]["trials"]) == ("accuracy", 3)
     assert (planned["start"]["epochs"], planned["searched"]) == (2, ["rank"])
+    assert (planned["budget"]["cost"], planned["budget"]["compute_hour"]) == (None, 0)
+    with workshop.runtime.db.transaction() as session:
+        set_rates(session, workshop.project, RATES, actor="test")
+    _, planned = errata(*asked, "--cost", "2", "--dry-run")
+    assert planned["budget"] | {"cost": 2, "compute_hour": 0.5, "currency": "EUR"} == planned["budget"]
     for wrong, code in (
+        (("--cost", "0"), "wrong_plan"),
         (("--sampler", "grid"), "wrong_plan"),
         (("--trials", "0"), "wrong_plan"),
         (("--option", "epochs=many"), "invalid"),
