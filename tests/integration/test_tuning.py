@@ -32,7 +32,7 @@ from service.stages import training, tuning
 from service.stages.curation import _finding_row
 from service.tables import Job, JobKind, JobState, RunState, TrainingSet, Tuning
 from tests import builders
-from tests.forks import fork, preload
+from tests.forks import CONTEXT, preload
 from tests.unit.retrain.conftest import SAID, toy_rows
 from tests.waiting import eventually
 from tests.workers import do_one
@@ -99,8 +99,10 @@ class Workshop:
         names = ("data_dir", "cache_dir", "redis_url", "training_threads")
         environment = {f"ERRATA_{name.upper()}": str(getattr(chosen, name)) for name in names}
         environment["ERRATA_LEASE_SECONDS"] = "3"
-        self.workers.append(fork(do_one, environment, job_id))
-        return self.workers[-1]
+        process = CONTEXT.Process(target=do_one, args=(environment, job_id))
+        process.start()
+        self.workers.append(process)
+        return process
 
     def left_behind(self) -> list[object]:
         """Processes and files of trials."""
