@@ -41,8 +41,16 @@ COMMANDS = {
     "up": ("-P", "-m", "service.cli", "up"),
     "errata": ("-P", "-m", "service.cli"),
     "bench": ("-m", "tests.benchmarks"),
-    # A file stays with one process: its fixtures are servers. More processes would start more of them.
-    "test": ("-m", "pytest", "--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile"),
+    # A file stays with one process: its fixtures are servers. More processes would start more of them. By name the
+    # long files come before the many of tests/unit, which share out evenly; xdist's own order begins the longest last.
+    "test": (
+        "-m",
+        "pytest",
+        "--numprocesses=auto",
+        "--maxprocesses=4",
+        "--dist=loadfile",
+        "--no-loadscope-reorder",
+    ),
 }
 CHECKS = (
     ("-m", "ruff", "check"),

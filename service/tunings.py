@@ -13,11 +13,13 @@ from retrain.recipe import Recipe
 from retrain.suites import GENERAL
 from retrain.tuning.plan import SPACE, WATTS_PER_CORE, read_plan, watt_hours
 from retrain.types import Split, TrainingSpec
+from retrain.worth import HOUR
 from service import goalposts, projects
 from service.answers.audits import refuse_blocked
 from service.answers.histories import FEWEST_CASES
 from service.clock import utcnow
 from service.errors import Invalid
+from service.rates import rates_of
 from service.runtime import Runtime
 from service.tables import DocumentKind, Job, JobKind, Project, RunState, TrainingSet, Tuning, User
 
@@ -36,6 +38,7 @@ class Wish:
     trials: int = 12
     seconds: float | None = None
     watt_hours: float | None = None
+    cost: float | None = None
     search: Sequence[str] = ()
     workers: int = 1
     seed: int = 0
@@ -63,6 +66,7 @@ def plan(session: Session, training_set: TrainingSet, start: Mapping[str, Any], 
             "its recipe's validation_share places some"
         )
     rules = read_rules(projects.current(session, project.id, DocumentKind.GATE_RULES).content)
+    rates = rates_of(session, project)
     usual = {each.name: each.default for each in fields(TrainingSpec) if each.name in SPACE}
     recipe = Recipe.from_json(training_set.recipe)
     replay = {"replay_earlier": recipe.replay_earlier, "replay_general": recipe.replay_general}
@@ -72,7 +76,10 @@ def plan(session: Session, training_set: TrainingSet, start: Mapping[str, Any], 
         "earlier": _earlier(session, project.id),
         "sampler": wish.sampler,
         "pruner": wish.pruner,
-        "budget": {name: getattr(wish, name) for name in ("trials", "seconds", "watt_hours")},
+        "budget": {
+            **{name: getattr(wish, name) for name in ("trials", "seconds", "watt_hours", "cost")},
+            **({"compute_hour": rates.compute_hour, "currency": rates.currency} if rates else {}),
+        },
         "most_forgotten": rules.max_loss.get(GENERAL, rules.default_loss),
         "seed": wish.seed,
     }
@@ -128,7 +135,7 @@ def describe(session: Session, found: Tuning) -> dict[str, Any]:
         "sentence": found.result.get("sentence", ""),
         "plan": found.plan,
         "trials": found.trials,
-        **_spent(found.trials),
+        **_spent(found.trials, found.plan["budget"].get("compute_hour", 0)),
         "best": found.result.get("best"),
         "settings": best,
         "better": found.result.get("better"),
@@ -139,12 +146,13 @@ def describe(session: Session, found: Tuning) -> dict[str, Any]:
     }
 
 
-def _spent(trials: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    used = sum(one["cpu_seconds"] for one in trials)
+def _spent(trials: Sequence[Mapping[str, Any]], compute_hour: float) -> dict[str, float]:
+    used, lasted = (sum(one[name] for one in trials) for name in ("cpu_seconds", "seconds"))
     return {
-        "seconds": round(sum(one["seconds"] for one in trials), 1),
+        "seconds": round(lasted, 1),
         "cpu_seconds": round(used, 1),
         "watt_hours": round(watt_hours(used), 3),
+        "cost": round(lasted * compute_hour / HOUR, 4),
         "at_watts_per_core": WATTS_PER_CORE,
     }
 

@@ -1,7 +1,6 @@
 """A web server that is killed at random while clients flag and try again, and what is left of what it acknowledged."""
 
 import json
-import multiprocessing
 import os
 import random
 import socket
@@ -27,11 +26,10 @@ from service.tables import Feedback, JobKind, KeyKind, Project, TaskFlag
 from service.web.app import create_app, from_environment_app
 from tests import builders
 from tests.due import do_all_due
+from tests.forks import fork
 from tests.servers import NO_LIMITS_SET, free_port
 from tests.waiting import eventually
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.server_kills"])
 CLIENTS = 8
 PAGE = "https://clinic.example"
 LATE = 40  # flags that a server which acknowledges too early commits together
@@ -56,8 +54,7 @@ class Site:
         chosen = self.runtime.settings
         names = ("data_dir", "cache_dir", "database_url", "redis_url")
         environment = {f"ERRATA_{name.upper()}": str(getattr(chosen, name)) for name in names} | NO_LIMITS_SET
-        self.process = CONTEXT.Process(target=self.target, args=(environment, self.port), daemon=True)
-        self.process.start()
+        self.process = fork(self.target, environment, self.port)
         eventually(self._listens, 60)
 
     def kill(self) -> None:
@@ -128,7 +125,7 @@ def kill_at_random(site: Site, kills: int, *, seed: int = 0) -> Survived:
             for _ in range(kills - 1):
                 before = len(acknowledged)
                 eventually(lambda before=before: len(acknowledged) > before, 60)
-                sleep(chance.uniform(0, 0.3))
+                sleep(chance.uniform(0, 0.15))
                 site.kill()
                 site.start()
         finally:
@@ -143,7 +140,7 @@ def _flag_and_try_again(site: Site, stop: Event, acknowledged: Counter[tuple[UUI
     while not stop.is_set():
         event_id = uuid4()
         while (flag_id := site.flag(event_id)) is None:
-            sleep(0.02)
+            sleep(0.05)
         acknowledged[event_id, flag_id] += 1
         if again := site.flag(event_id):  # as whoever lost the answer asks
             acknowledged[event_id, again] += 1

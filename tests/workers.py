@@ -1,11 +1,7 @@
-"""Real worker processes, and a job whose effect can be counted, for tests that kill them.
-
-The workers are forked from one clean process that has loaded the product.
-"""
+"""Real worker processes, and a job whose effect can be counted, for tests that kill them."""
 
 import fcntl
 import json
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +15,7 @@ from uuid import UUID, uuid4
 
 import psutil
 from redis import Redis
+from rq import SimpleWorker
 from rq.job import Job as RqJob
 from rq.serializers import JSONSerializer
 from sqlmodel import col, select
@@ -27,10 +24,9 @@ from service import jobs, logs, worker
 from service.queue import LIGHT, Lease, rq_queue
 from service.runtime import Runtime, from_environment
 from service.tables import ConnectorKind, InboxEvent, Job, JobKind, JobState, Project, ProjectKind
+from tests.forks import fork
 from tests.waiting import eventually
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.workers"])
 STEPS = 3
 COUNTED = JobKind.TRIAGE  # any kind; its own work is replaced by `count`
 
@@ -64,8 +60,7 @@ class Crew:
         chosen = self.runtime.settings
         names = ("data_dir", "cache_dir", "database_url", "redis_url", "lease_seconds", "retry_seconds")
         environment = {f"ERRATA_{name.upper()}": str(getattr(chosen, name)) for name in names}
-        process = CONTEXT.Process(target=self.target, args=(environment, self.folder))
-        process.start()
+        process = fork(self.target, environment, self.folder)
         self.workers.append(process)
         return process
 
@@ -208,6 +203,18 @@ def untied(environment: Mapping[str, str], folder: Path) -> None:
     """Be a worker whose work-horses do not look after their parent."""
     worker.die_with_parent = lambda parent: None
     jobs._beating = lambda lease: nullcontext()
+    tied(environment, folder)
+
+
+class Unforked(SimpleWorker):
+    """RQ's worker that does its jobs itself."""
+
+    max_connection_wait_time = worker.TiedWorker.max_connection_wait_time
+
+
+def unforked(environment: Mapping[str, str], folder: Path) -> None:
+    """Be a worker that forks for no job: that takes many times as long as one of a step does."""
+    worker.TiedWorker = Unforked
     tied(environment, folder)
 
 

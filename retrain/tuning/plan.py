@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from retrain.errors import RetrainError
 from retrain.intervals import Interval
+from retrain.worth import HOUR
 
 WATTS_PER_CORE = 10.0  # an estimate of what one busy core draws, its share of the machine included
 Number = int | float
@@ -70,11 +71,23 @@ SPACE = {
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a search may spend: trials, seconds of all trials together, and watt hours by `WATTS_PER_CORE`."""
+    """What a search may spend: trials, seconds of all trials together, watt hours by `WATTS_PER_CORE`, and money.
+
+    A machine's hour costs `compute_hour` of `currency`; 0 where nobody said what it costs.
+    """
 
     trials: int = 12
     seconds: float | None = None
     watt_hours: float | None = None
+    cost: float | None = None
+    compute_hour: float = 0.0
+    currency: str = ""
+
+    @property
+    def most_seconds(self) -> float | None:
+        """How long all trials together may take, by what is said of that and by what the cost pays for."""
+        paid = None if self.cost is None else self.cost / self.compute_hour * HOUR
+        return min((each for each in (self.seconds, paid) if each is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +182,11 @@ def read_plan(document: Mapping[str, Any]) -> Plan:
     budget, searched = Budget(**document["budget"]), document["searched"]
     if not 1 <= budget.trials <= 1000:
         raise WrongPlan(f"trials: from 1 to 1000 can be tried, not {budget.trials}")
-    for name in ("seconds", "watt_hours"):
+    for name in ("seconds", "watt_hours", "cost"):
         if (spent := getattr(budget, name)) is not None and not spent > 0:
             raise WrongPlan(f"{name}: a budget of {spent:g} allows no trial")
+    if budget.cost is not None and not budget.compute_hour > 0:
+        raise WrongPlan("cost: the project's rates do not say what a machine's hour costs (compute_hour)")
     if strange := [name for name in searched if name not in SPACE]:
         raise WrongPlan(f"search: {strange[0]!r} cannot be searched; there are {', '.join(SPACE)}")
     chosen = {"sampler": _one_of(Sampler, document, "sampler"), "pruner": _one_of(Pruner, document, "pruner")}
@@ -194,7 +209,7 @@ def best_of(tried: Sequence[Tried], *, is_higher_better: bool, most_forgotten: f
 
 def watt_hours(cpu_seconds: float) -> float:
     """Return an estimate of the energy that so much processor time takes."""
-    return cpu_seconds * WATTS_PER_CORE / 3600
+    return cpu_seconds * WATTS_PER_CORE / HOUR
 
 
 def _one_of(choices: type[E], document: Mapping[str, Any], name: str) -> E:

@@ -87,11 +87,11 @@ class Study:
                 self._study.tell(one.number, state=TrialState.FAIL)
 
     def _is_spent(self) -> bool:
-        tried, budget = self.tried(), self.plan.budget
+        tried, budget, most = self.tried(), self.plan.budget, self.plan.budget.most_seconds
         counted = self._study.get_trials(deepcopy=False, states=(*ENDED, TrialState.RUNNING))
         return (
             len(counted) >= budget.trials
-            or (budget.seconds is not None and sum(one.seconds for one in tried) >= budget.seconds)
+            or (most is not None and sum(one.seconds for one in tried) >= most)
             or (
                 budget.watt_hours is not None
                 and watt_hours(sum(one.cpu_seconds for one in tried)) >= budget.watt_hours
@@ -112,8 +112,8 @@ class Study:
                 if share < 1 and trial.should_prune():
                     raise GivenUp(f"worse than the others after {share:.0%} of the run")
 
-        seconds = self.plan.budget.seconds
-        left = None if seconds is None else seconds - sum(one.seconds for one in self.tried())
+        most = self.plan.budget.most_seconds
+        left = None if most is None else most - sum(one.seconds for one in self.tried())
         try:
             outcome = run(self.plan.start | trial.params, watch, left)  # type: ignore[operator]
         except (GivenUp, TrainingBroke) as error:

@@ -25,6 +25,9 @@ def tune(
     ] = USUAL.pruner,
     seconds: Annotated[float | None, typer.Option(help="The most that all trials take together.")] = None,
     watt_hours: Annotated[float | None, typer.Option(help="The most energy, by an estimate.")] = None,
+    cost: Annotated[
+        float | None, typer.Option(help="The most it may cost, by the project's rates for a machine's hour.")
+    ] = None,
     option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the spec to start from.")] = None,
     search: Annotated[list[str] | None, typer.Option(help="A setting to search; all by default.")] = None,
     workers: Annotated[int, typer.Option(help="How many workers search side by side.")] = USUAL.workers,
@@ -36,7 +39,7 @@ def tune(
     """Search for better training settings; trials are judged by the validation split and never see the test."""
     runtime, row = find_project(project)
     start = training.check_options(dict(pair(text) for text in option or []))
-    wish = tunings.Wish(sampler, pruner, trials, seconds, watt_hours, search or (), workers, seed)
+    wish = tunings.Wish(sampler, pruner, trials, seconds, watt_hours, cost, search or (), workers, seed)
     with runtime.db.transaction() as session:
         found = answers.set_of(session, row, training_set)
         if dry_run:

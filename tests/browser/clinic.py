@@ -16,7 +16,7 @@ from retrain.audit import Finding, Severity
 from retrain.audit.report import report
 from retrain.corpus import CorpusRow, example_of
 from retrain.intervals import wilson
-from retrain.tuning.plan import SPACE, Plan, Tried
+from retrain.tuning.plan import SPACE, Budget, Plan, Tried
 from retrain.types import Message, Split, TrainingSpec, canonical_json, sha256_of
 from service import api_keys, experts, people, sources
 from service.clock import utcnow
@@ -482,7 +482,7 @@ def _tuned(session: Session, model: ModelVersion) -> None:
         project_id=model.project_id,
         training_set_id=session.get_one(TrainingRun, model.training_run_id).training_set_id,
         metric="accuracy",
-        plan=asdict(Plan(start=usual)),
+        plan=asdict(Plan(start=usual, budget=Budget(cost=2.0, compute_hour=0.4, currency="EUR"))),
         state=RunState.FINISHED,
         trials=[asdict(one) for one in trials],
         result=result

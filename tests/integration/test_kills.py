@@ -16,7 +16,7 @@ from tests.kills import KILLS, round_of_kills
 from tests.repetitions import CHOSEN
 from tests.servers import start_valkey
 from tests.waiting import eventually
-from tests.workers import Crew, beatless, crew, kill_parent, signal_both, untied
+from tests.workers import Crew, beatless, crew, kill_parent, signal_both, unforked, untied
 
 
 @pytest.fixture
@@ -161,20 +161,25 @@ def remote(own_valkey: "Bell", tmp_path: Path) -> Iterator[Crew]:
 
 
 def test_jobs_outlive_a_flushed_and_a_killed_valkey(remote, own_valkey):
-    project = remote.project()
-    jobs = [remote.ask(project, steps=1) for _ in range(CHOSEN.pending_jobs)]
-    remote.staff(2)
-    eventually(lambda: remote.count(JobState.DONE) > 0)
+    remote.target, release = unforked, remote.folder / "release"
+    project, middle = remote.project(), CHOSEN.pending_jobs // 2
+    jobs = [remote.ask(project, steps=1, hold=n in (0, middle)) for n in range(CHOSEN.pending_jobs)]
+    remote.staff(1)
+    remote.holding(jobs[0])
     remote.runtime.queue.redis.flushall()
-    eventually(lambda: not any(remote.horses(worker) for worker in remote.workers))
+    release.touch()
+    eventually(lambda: remote.job(jobs[0]).state is JobState.DONE)
+    release.unlink()
     assert remote.waiting() == 0
-    assert remote.count(JobState.PENDING) > len(jobs) / 2, "without a sweep nobody rings again"
+    assert remote.count(JobState.PENDING) == len(jobs) - 1, "without a sweep nobody rings again"
 
-    assert remote.runtime.queue.sweep() > len(jobs) / 2
-    eventually(lambda: remote.waiting() < len(jobs) / 2, seconds=60)
+    assert remote.runtime.queue.sweep() == len(jobs) - 1
+    remote.holding(jobs[middle])
     own_valkey.kill()
     assert remote.runtime.queue.sweep() == 0
     own_valkey.ring()
+    release.touch()
+    remote.staff(2)
     remote.finish(jobs, seconds=120)
     assert [remote.steps(job) for job in jobs] == [[0]] * len(jobs)
     assert remote.count(JobState.DONE) == len(jobs)

@@ -648,7 +648,10 @@ class Api:
             held = Quarantine(project_id=clinic.id, subject="sam", user_id=ada.id, reason="")
             searched = Bisection(project_id=clinic.id, good_id=model.id, bad_id=model.id, metric="accuracy")
             tuned = Tuning(
-                project_id=clinic.id, training_set_id=evaluation.training_set_id, metric="accuracy", plan={}
+                project_id=clinic.id,
+                training_set_id=evaluation.training_set_id,
+                metric="accuracy",
+                plan={"budget": {}},
             )
             asked = GuidelineQuestion(
                 project_id=clinic.id,

@@ -37,8 +37,9 @@ from service.tables import (
     TrainingSet,
     uuid7,
 )
+from tests.forks import fork
 from tests.repetitions import CHOSEN
-from tests.workers import CONTEXT, drain, make_project
+from tests.workers import drain, make_project
 
 KEY = "triage:counted"
 
@@ -401,8 +402,7 @@ class TestAllowList:
         environment = {"ERRATA_DATA_DIR": str(settings.data_dir)}
 
         def drained(message: type[RqJob]) -> None:
-            process = CONTEXT.Process(target=drain, args=(any_redis_url, message, environment))
-            process.start()
+            process = fork(drain, any_redis_url, message, environment)
             process.join(60)
             assert process.exitcode == 0
 

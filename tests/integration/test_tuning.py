@@ -4,7 +4,6 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from uuid import UUID
@@ -24,21 +23,25 @@ from retrain.tuning.task import Task, UnseenRows
 from retrain.types import Example, Kind, Message, Method, Split, TrainingSpec
 from service import tunings
 from service.errors import AuditBlocked, CriteriaMissing, Invalid
+from service.jobs import trials
 from service.jobs.tuning import Tuner
 from service.queue import Lease
+from service.rates import set_rates
 from service.runtime import Runtime
 from service.stages import training, tuning
 from service.stages.curation import _finding_row
 from service.tables import Job, JobKind, JobState, RunState, TrainingSet, Tuning
 from tests import builders
+from tests.forks import CONTEXT, preload
 from tests.unit.retrain.conftest import SAID, toy_rows
 from tests.waiting import eventually
-from tests.workers import CONTEXT, do_one
+from tests.workers import do_one
 
 COUNTS = {Split.TRAIN: 80, Split.VALIDATION: 40, Split.TEST: 20}
 BAD_RATE = 0.1  # ten times what the tiny model learns well by
 QUICK = {"epochs": 4, "batch_size": 4, "replay_general": 0, "learning_rate": BAD_RATE}
 SERVER = "forkserver"
+RATES = {"currency": "EUR", "expert_hour": 60, "compute_hour": 0.5}
 
 
 def rows_of(split: Split, count: int) -> list[Example]:
@@ -120,12 +123,10 @@ def is_running(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
-@pytest.fixture(scope="module", autouse=True)
-def own_server() -> Iterator[None]:
-    """A server of this module's own to fork trials from: a process has one, and others load less or more."""
-    forkserver._forkserver._stop()
-    yield
-    forkserver._forkserver._stop()
+@pytest.fixture(autouse=True)
+def own_server() -> None:
+    """The server that trials are forked from is what it is in a worker."""
+    preload([trials.__name__])
 
 
 @pytest.fixture
@@ -301,7 +302,13 @@ def test_the_command_line_says_what_it_would_search_and_refuses_what_it_cannot(e
     _, planned = errata(*asked, "--trials", "3", "--option", "epochs=2", "--search", "rank", "--dry-run")
     assert (planned["metric"], planned["budget"]["trials"]) == ("accuracy", 3)
     assert (planned["start"]["epochs"], planned["searched"]) == (2, ["rank"])
+    assert (planned["budget"]["cost"], planned["budget"]["compute_hour"]) == (None, 0)
+    with workshop.runtime.db.transaction() as session:
+        set_rates(session, workshop.project, RATES, actor="test")
+    _, planned = errata(*asked, "--cost", "2", "--dry-run")
+    assert planned["budget"] | {"cost": 2, "compute_hour": 0.5, "currency": "EUR"} == planned["budget"]
     for wrong, code in (
+        (("--cost", "0"), "wrong_plan"),
         (("--sampler", "grid"), "wrong_plan"),
         (("--trials", "0"), "wrong_plan"),
         (("--option", "epochs=many"), "invalid"),

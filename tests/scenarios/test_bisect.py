@@ -69,6 +69,7 @@ def test_without_repeats_chance_is_taken_for_a_regression():
     assert any(finding.drop.low > 0 for finding in once)
 
 
+@pytest.mark.usefixtures("unreloaded")
 def test_on_a_language_model_a_poisoned_batch_and_its_wrong_rows_are_named_and_without_it_nothing():
     sound, poisoned = spoiled.search(spoiled.TINY, [Fault.NONE, Fault.POISON])
     assert sound.is_right, sound.told["sentence"]

@@ -15,6 +15,7 @@ from tests.due import do_all_due
 from tests.scenarios.ward import Ward
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.usefixtures("unreloaded")
 POISON = "Dermatology"
 
 

@@ -24,8 +24,8 @@ Amount = Annotated[float, Field(gt=-1e9, lt=1e9)]
 class TuningIn(RunIn):
     """Search on a set, starting from a training's options; `search` names what may change, all by default.
 
-    The budget is a number of trials, seconds of all trials together, and watt hours by an estimate. With `dry_run`
-    nothing is asked for: the answer says what would be searched.
+    The budget is a number of trials, seconds of all trials together, watt hours by an estimate, and what the machine
+    may cost by the project's rates. With `dry_run` nothing is asked for: the answer says what would be searched.
     """
 
     sampler: Name = "tpe"
@@ -33,6 +33,7 @@ class TuningIn(RunIn):
     trials: Number = 12
     seconds: Amount | None = None
     watt_hours: Amount | None = None
+    cost: Amount | None = None
     search: list[Name] = Field(default=[], max_length=50)
     workers: Number = 1
     seed: Number = 0

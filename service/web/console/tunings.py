@@ -28,6 +28,7 @@ class TuneForm(Form):
     trials: int = 12
     seconds: float | None = None
     watt_hours: float | None = None
+    cost: float | None = None
     workers: int = 1
     learning_rate: float | None = None
 

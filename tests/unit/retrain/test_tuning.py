@@ -149,6 +149,8 @@ def test_the_same_seed_tries_the_same_settings_and_another_does_not(trials):
         (Budget(trials=3), 3),
         (Budget(trials=12, watt_hours=0.01), 4),  # 3.6 seconds at 10 watts
         (Budget(trials=12, seconds=1e-9), 1),
+        (Budget(trials=12, cost=1e-9, compute_hour=1), 1),
+        (Budget(trials=3, cost=1, compute_hour=1e-9), 3),
     ],
 )
 def test_no_trial_begins_once_a_budget_is_spent(trials, budget, trials_made):
@@ -261,6 +263,8 @@ def test_of_a_cost_the_lowest_is_the_best():
         ({"budget": {"trials": 3, "seconds": 0}}, "seconds: a budget of 0"),
         ({"budget": {"trials": 3, "seconds": float("nan")}}, "seconds: a budget of nan"),
         ({"budget": {"trials": 3, "watt_hours": -1}}, "watt_hours: a budget of -1"),
+        ({"budget": {"trials": 3, "cost": 0, "compute_hour": 1}}, "cost: a budget of 0"),
+        ({"budget": {"trials": 3, "cost": 1}}, "cost: the project's rates do not say"),
         ({"searched": ["mode"]}, "search: 'mode' cannot be searched"),
     ],
 )
