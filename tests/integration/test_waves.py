@@ -6,8 +6,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from service.clock import utcnow
+from service.demo.crowd import Crowd, Told
+from service.demo.walk import QUICK, Walk
 from service.stages import intake
-from service.tables import AnnotationTask, Feedback, Project, Rating, Role, TaskFlag, TaskState
+from service.tables import AnnotationTask, ConnectorKind, Feedback, Project, Rating, Role, TaskFlag, TaskState
 from tests import builders
 from tests.console import person
 from tests.integration.test_stages import Clinic, open_clinic
@@ -126,3 +128,29 @@ def test_an_operator_lets_a_case_go_and_nothing_like_it_is_held_again(clinic):
     flag(clinic, 3, voice="later")
     clinic.triage()
     assert (held(clinic), len(clinic.rows(AnnotationTask))) == ([], 15)
+
+
+@pytest.mark.parametrize("voices", [None, 10], ids=["as the demo leaves it", "as projects have it"])
+def test_the_demos_crowd_reaches_the_experts_which_a_project_that_looks_for_waves_holds_back(
+    clinic, monkeypatch, voices
+):
+    walk = Walk(clinic.runtime, seed=0, size=QUICK, tool=ConnectorKind.LABEL_STUDIO, say=lambda said: None)
+    monkeypatch.setattr(walk, "_ask", lambda *_: [])
+    monkeypatch.setattr(walk, "_label", lambda *_: None)
+    walk.project, walk.crowd = clinic.project, Crowd("", "", "", "clinic", seed=0)
+    walk._settle_test_split()
+    if voices:
+        clinic.change(Project, clinic.project.id, wave_voices=voices)
+    complain(clinic, walk)
+    clinic.triage()
+    assert bool(held(clinic)) == bool(walk._untriaged()) == bool(voices)
+
+
+def complain(clinic, walk) -> None:
+    """Have the demo's patients flag what a model answers that always says the same."""
+    with clinic.runtime.db.transaction() as session:
+        project = session.get_one(Project, clinic.project.id)
+        for enquiry in walk.enquiries[: walk.size.second]:
+            if comment := walk.crowd._complaint(Told(enquiry, "Billing", "")):
+                response = builders.add_response(session, project, "Billing", asked=enquiry.text)
+                builders.add_flag(session, project, response, "wrong", comment=comment)
