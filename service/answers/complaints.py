@@ -25,13 +25,12 @@ def complaints(session: Session, project: Project) -> list[Complaint]:
     """Return the metrics that the reasons of the newest flags feed, as their taxonomy said then, the most fed first."""
     newest = select(Feedback.id).where(Feedback.project_id == project.id)
     looked_at = newest.order_by(col(Feedback.id).desc()).limit(LOOKED_AT).subquery()
-    flags = select(Feedback.reasons_id, Feedback.reasons).where(*is_flag())
-    given = session.exec(flags.join(looked_at, looked_at.c.id == Feedback.id)).all()
-    known = {key: session.get_one(Document, key).content for key in {row[0] for row in given}}
+    flags = select(Document, Feedback.reasons).join(Feedback, col(Feedback.reasons_id) == Document.id)
+    given = session.exec(flags.join(looked_at, looked_at.c.id == Feedback.id).where(*is_flag()))
     fed = Counter(
         metric
-        for version, codes in given
-        for metric in {known[version].get(code, {}).get("metric") for code in codes} - {None}
+        for taxonomy, codes in given
+        for metric in {taxonomy.content.get(code, {}).get("metric") for code in codes} - {None}
     )
     criteria = projects.document(session, project.id, DocumentKind.CRITERIA)
     asked = {one["metric"] for one in criteria.content["criteria"]} if criteria else set()

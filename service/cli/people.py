@@ -111,6 +111,7 @@ def create_project(
     show({"project": project.slug, "id": str(project.id)}, as_json=as_json)
 
 
+# Long, for each switch of a project is an option.
 @project_app.command("set")
 def change_project(
     name: str,

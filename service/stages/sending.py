@@ -146,7 +146,8 @@ def _said(session: Session, task: AnnotationTask, flags: Sequence[Feedback]) -> 
     asked = {one.name: one.title for one in questions(schema_of(session, task))}
     codes = set()
     for flag in flags:
-        known = session.get_one(Document, flag.reasons_id).content
+        taxonomy = session.get(Document, flag.reasons_id) if flag.reasons_id else None
+        known = taxonomy.content if taxonomy else {}
         leads = {code: asked.get(known.get(code, {}).get("question")) for code in flag.reasons}
         codes |= {f"{code} ({question})" if question else code for code, question in leads.items()}
     return " · ".join([*sorted(codes), *sorted({flag.comment for flag in flags if flag.comment})])

@@ -47,7 +47,9 @@ class Race:
         with self.runtime.db.transaction() as session:
             model = session.get_one(ModelVersion, self.first.id)
             kind, user = PromotionKind.OVERRIDE, session.get_one(User, self.persons[0].id)
-            return champions.switch(session, self.project, model, kind, user=user, reason="again").seq
+            live = champions.newest_promotion(session, self.project.id)
+            more = {"live": live, "user": user, "reason": "again"}
+            return champions.switch(session, self.project, model, kind, **more).seq
 
     def run(self, act) -> Counter[str]:
         """Have every person act at the same moment and count what came of it."""

@@ -25,8 +25,7 @@ from service.tables import (
     Source,
     SuiteCandidate,
 )
-from service.web.answering import Said
-from service.web.console.playground import PAUSE_SECONDS
+from service.playground import PAUSE_SECONDS, Said
 from tests import builders
 from tests.console import Person, path_of, person
 
