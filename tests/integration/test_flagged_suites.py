@@ -105,6 +105,9 @@ def test_no_suite_is_proposed_whose_name_the_project_has(desk, taken):
         "own": ("sarcasm_of_ours", {"own": [suite]}),
     }[taken]
     desk.flags(ENOUGH, name)
+    assert desk.proposed() == {}  # it is what somebody wrote, and no reason of the project's
+    with desk.runtime.db.transaction() as session:
+        projects.set_reasons(session, desk.project, {name: {"severity": 1}}, actor="olga")
     assert desk.proposed() == {name: (ENOUGH, 0)}
     with desk.runtime.db.transaction() as session:
         goalposts.set_suites(session, desk.project, content, actor="olga")
