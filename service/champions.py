@@ -78,13 +78,13 @@ def switch(
     model: ModelVersion,
     kind: PromotionKind,
     *,
+    live: Promotion,
     user: User,
     reason: str,
     approval: Approval | None = None,
     facts: Mapping[str, str] = MappingProxyType({}),
 ) -> Promotion:
-    """Append to the history; of two at the same moment the unique sequence number lets one through."""
-    live = newest_promotion(session, project.id)
+    """Append to the history what follows `live`; of two who saw that, the unique number lets one through."""
     promotion = Promotion(
         project_id=project.id,
         seq=live.seq + 1,

@@ -138,19 +138,8 @@ def add_case(
         raise Invalid("a case says what was asked and what was answered")
     if len(prompt) + len(answer) + len(context or "") > MAX_CHARS:
         raise Invalid(f"a case has at most {MAX_CHARS:,} characters")
-    source, messages = _source(session, project, where), [{"role": "user", "content": prompt}]
-    response = Response(
-        project_id=project.id,
-        source_id=source.id,
-        messages=messages,
-        text=answer,
-        body_sha256=sha256_of({"messages": messages, "response": answer}),
-        context=[{"text": context}] if context else [],
-        legal_basis="added by an expert",
-        triaged_at=utcnow(),  # what triage looks at was answered to users
-    )
-    session.add(response)
-    session.flush()
+    source = _source(session, project, where)
+    response = _answered(session, source, prompt, answer, context)
     schema_id, guidelines_id = projects.questions(session, project.id)
     task = AnnotationTask(
         project_id=project.id,
@@ -165,6 +154,23 @@ def add_case(
     session.add(task)
     session.flush()
     return task
+
+
+def _answered(session: Session, source: Source, prompt: str, answer: str, context: str | None) -> Response:
+    messages = [{"role": "user", "content": prompt}]
+    response = Response(
+        project_id=source.project_id,
+        source_id=source.id,
+        messages=messages,
+        text=answer,
+        body_sha256=sha256_of({"messages": messages, "response": answer}),
+        context=[{"text": context}] if context else [],
+        legal_basis="added by an expert",
+        triaged_at=utcnow(),  # what triage looks at was answered to users
+    )
+    session.add(response)
+    session.flush()
+    return response
 
 
 def _adopt(session: Session, project: Project, tool: ConnectorKind, held: HeldTask) -> AnnotationTask | None:

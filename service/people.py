@@ -283,7 +283,8 @@ def sign_out(session: Session, browser: UserSession, *, actor: str) -> None:
     """Forget a browser."""
     browser.revoked_at = browser.revoked_at or utcnow()
     session.add(browser)
-    ledger.append(session, actor=actor, action="signed_out", subject=actor)
+    whose = session.get_one(User, browser.user_id)
+    ledger.append(session, actor=actor, action="signed_out", subject=whose.name)
 
 
 def open_sessions(session: Session, user: User) -> list[UserSession]:

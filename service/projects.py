@@ -226,6 +226,14 @@ def current(session: Session, project_id: UUID, kind: DocumentKind) -> Document:
     return found
 
 
+def reason_codes(session: Session, project_id: UUID) -> set[str]:
+    """Return every reason that users could ever choose; any other is what somebody wrote, and outlives no erasure."""
+    versions = select(Document.content).where(
+        Document.project_id == project_id, Document.kind == DocumentKind.REASONS
+    )
+    return {code for content in session.exec(versions) for code in content}
+
+
 def labels_to_choose(session: Session, project_id: UUID) -> list[str]:
     """Return the labels of which a model chooses one; where several may be right it writes them."""
     schema = current(session, project_id, DocumentKind.LABEL_SCHEMA).content

@@ -38,14 +38,7 @@ def add(
         Invalid: the place, or the URL, cannot be used.
         AddressRefused: the webhook's address is not public.
     """
-    if kind is ServingKind.WEBHOOK:
-        outgoing.check_url(place, may_loop_back=runtime.settings.notice_to_loopback)
-    elif get_protocol(place) not in available_protocols():
-        raise Invalid(f"place: {place} is no path or URL that files can be written to")
-    if kind is ServingKind.VLLM and not url:
-        raise Invalid("url: name the server, such as http://vllm:8000")
-    if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
-        raise Invalid(f"url: {url} is no http or https address")
+    _check(kind, place, url, may_loop_back=runtime.settings.notice_to_loopback)
     target = ServingTarget(
         project_id=project.id,
         kind=kind,
@@ -100,6 +93,17 @@ def ask(session: Session, project_id: UUID) -> None:
 def told(target: ServingTarget) -> dict[str, Any]:
     """Tell of a target as programs hear it."""
     return target.model_dump(mode="json", exclude={"project_id", "removed_at"})
+
+
+def _check(kind: ServingKind, place: str, url: str, *, may_loop_back: bool) -> None:
+    if kind is ServingKind.WEBHOOK:
+        outgoing.check_url(place, may_loop_back=may_loop_back)
+    elif get_protocol(place) not in available_protocols():
+        raise Invalid(f"place: {place} is no path or URL that files can be written to")
+    if kind is ServingKind.VLLM and not url:
+        raise Invalid("url: name the server, such as http://vllm:8000")
+    if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
+        raise Invalid(f"url: {url} is no http or https address")
 
 
 def _note(session: Session, target: ServingTarget, action: str, actor: str) -> None:

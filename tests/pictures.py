@@ -1,7 +1,7 @@
 """Takes the README's pictures: `python -m tests.pictures SIGN_IN_LINK` of a console whose demo has walked.
 
 Without a link it takes those of a small clinic's messy data, its audit and its sets, of a task in each tool, of what is
-known of experts, and of a verdict.
+known of experts, of a verdict, and of what is behind an answer and becomes of a flag.
 """
 
 import csv
@@ -32,7 +32,7 @@ from retrain.metrics.judged import Answer as ModelAnswer
 from retrain.suites.document import bundled_suites
 from retrain.suites.expansion import Suite, expand
 from retrain.types import Example, Kind, Message, Split, canonical_json, content_hash
-from service import glossary, jobs, people, projects, sources, valkey, verdicts
+from service import glossary, jobs, people, projects, sources, tokens, valkey, verdicts
 from service.answers.audits import findings_of
 from service.answers.corpora import find_source
 from service.clock import utcnow
@@ -41,6 +41,7 @@ from service.settlements import settle_task
 from service.stages import auditing, corpus
 from service.supervisor import commands
 from service.tables import (
+    Annotation,
     AnnotationTask,
     Annotator,
     ConnectorKind,
@@ -48,8 +49,10 @@ from service.tables import (
     Job,
     JobKind,
     JobState,
+    ModelState,
     Project,
     ProjectKind,
+    Response,
     Role,
     Score,
     TaskState,
@@ -63,6 +66,7 @@ from tests.benchmarks.installation import installation
 from tests.benchmarks.processes import running
 from tests.chromium import running_browser
 from tests.e2e.expert import Expert
+from tests.history import History
 from tests.integration.test_bisecting import OTHER, TOPICS, Lab
 from tests.scenarios.crowd import draw
 from tests.servers import free_port, running_tool, start_valkey
@@ -87,6 +91,7 @@ ENQUIRIES = {
     "The invoice of my last visit is wrong": "Billing",
     "I would like to move my appointment to Monday": "Reception",
 }
+RASH = "These red spots on both arms itch every single night"
 OPENINGS = ("", "Good morning.", "Hello.", "Dear team.", "Once more:", "In short:")
 CLOSINGS = ("", "Thank you.", "What now?", "Please call me.", "It is urgent.")
 PAPERS = {
@@ -251,6 +256,34 @@ def bisection() -> None:
         show(runtime, f"sign-in/{link}", {"bisection": (page, 1180)})
 
 
+def lineage() -> None:
+    """Have some flags come all the way; show what is behind an answer, and what whoever flagged reads."""
+    with installation(port=free_port()) as runtime:
+        with runtime.db.transaction() as session:
+            history = History(session)
+            history.project.slug = "clinic"
+            for expert, name in zip(history.experts, ("ann", "ben"), strict=True):
+                expert.account = name
+            settled = [history.settle(asked, flags=1 + (asked == RASH)) for asked in (RASH, *ENQUIRIES)]
+            model = history.train(settled)
+            history.promote(model)
+            model.state = ModelState.CHAMPION
+            answer = history.answer("Red spots on my arms, and they itch: where do I go?", model)
+            flag = history.flags_of(settled[0])[0]
+            for each in session.exec(select(Response)):
+                each.model_version = "v1" if each.id == answer.id else "v0"
+            for each in session.exec(select(Annotation)):
+                each.verdict = Verdict.INCORRECT
+            builders.add_recheck(session, settled[0].id, model.id)
+            _, link = people.add_user(session, "olga", Role.ADMIN, actor="pictures")
+        secret = tokens.sign_status(str(flag.id), runtime.secrets)
+        pages = {
+            "lineage": (f"p/{history.project.slug}/lineage/why/{answer.id}", 660, 1960),
+            "status": (f"v1/feedback/{flag.id}/status/{secret}", 620),
+        }
+        show(runtime, f"sign-in/{link}", pages)
+
+
 def judge_routing(runtime: Runtime, session: Session, project: Project, evaluation: Evaluation) -> None:
     """Fill in what the evaluation stage would: scores, a report, and the verdict on made-up answers."""
     words = product(OPENINGS, ENQUIRIES.items(), CLOSINGS)
@@ -352,7 +385,7 @@ def decide(runtime: Runtime, project: Project, set_id: UUID, olga: User) -> None
                 auditing.accept(session, project, finding.id, place=place, user=olga, reason="")
 
 
-def show(runtime: Runtime, sign_in: str, pages: Mapping[str, tuple[str, int]]) -> None:
+def show(runtime: Runtime, sign_in: str, pages: Mapping[str, tuple]) -> None:
     environment = {**os.environ, "ERRATA_DATA_DIR": str(runtime.settings.data_dir)}
     environment["ERRATA_PORT"] = str(runtime.settings.port)
     with running(commands(runtime.settings)["web"], environment), running_browser() as browser:
@@ -360,8 +393,8 @@ def show(runtime: Runtime, sign_in: str, pages: Mapping[str, tuple[str, int]]) -
         eventually(lambda: answers(page, runtime.settings.own_url), seconds=60)
         page.goto(urljoin(runtime.settings.own_url, sign_in))
         page.get_by_role("button", name="Sign in").click()
-        for name, (path, height) in pages.items():
-            page.set_viewport_size(SIZE | {"height": height})
+        for name, (path, height, *width) in pages.items():
+            page.set_viewport_size({"width": width[0] if width else SIZE["width"], "height": height})
             page.goto(urljoin(runtime.settings.own_url, path))
             picture(page, name)
 
@@ -402,3 +435,4 @@ if __name__ == "__main__":
         quality()
         verdict()
         bisection()
+        lineage()

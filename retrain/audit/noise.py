@@ -10,14 +10,12 @@ relatives, and a source most of whose answers are cut off. Mark-up that answers 
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
-
-from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from retrain.amounts import how_many
 from retrain.audit.context import NOTHING, Context
 from retrain.audit.finding import Check, Finding, Repair, RepairKind, drop
 from retrain.audit.rows import grouped, prose
+from retrain.language import guess, letters_in
 from retrain.types import Example
 
 CHECK = Check("noise", version=1)
@@ -45,7 +43,6 @@ _MOJIBAKE = re.compile(
 _END = re.compile(r"""[.!?…:。\uff01\uff1f।\u061f][)\]"'\u201d\u2019»*_`]*\s*$|[)\]"\u201d»|`>]\s*$""")
 _ITEM = re.compile(r"(?:^|\s)(?:[-*•·\u2013|]|\d+[.)])\s[^.!?]*$")
 _LANGUAGE_CHARS = 240
-_LETTERS = re.compile(r"[^\W\d_]")
 
 
 def find(
@@ -111,10 +108,8 @@ def _last_words(text: str) -> str:
 
 
 def _foreign(rows: Sequence[Example], least_letters: int, confidence: float) -> list[Example]:
-    long_enough = [
-        row for row in rows if len(_LETTERS.findall(row.answer[:_LANGUAGE_CHARS])) >= least_letters
-    ]
-    guesses = {row.key: _language(row.answer[:_LANGUAGE_CHARS]) for row in long_enough}
+    long_enough = [row for row in rows if letters_in(row.answer[:_LANGUAGE_CHARS]) >= least_letters]
+    guesses = {row.key: guess(row.answer[:_LANGUAGE_CHARS]) for row in long_enough}
     usual = Counter(language for language, _ in guesses.values()).most_common(1)
     return [
         row
@@ -122,16 +117,6 @@ def _foreign(rows: Sequence[Example], least_letters: int, confidence: float) -> 
         for language, probability in [guesses[row.key]]
         if probability >= confidence and language != (row.language or usual[0][0]).split("-")[0].lower()
     ]
-
-
-def _language(text: str) -> tuple[str, float]:
-    language, probability = _identifier().classify(text)
-    return str(language), float(probability)
-
-
-@cache
-def _identifier() -> LanguageIdentifier:
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
 def _tags(rows: Iterable[Example]) -> tuple[Repair, ...]:

@@ -47,10 +47,11 @@ def clusters(session: Session, project: Project) -> list[Cluster]:
     taken = {*document.get("behaviour", []), *document.get(FLAGGED, {})}
     taken |= {one.get("name") or one.get("extends") for one in document.get("own", [])}
     taken |= set(declined.content["reasons"] if declined else [])
+    known = projects.reason_codes(session, project.id)
     free: defaultdict[str, list[UUID]] = defaultdict(list)
     learned: defaultdict[str, int] = defaultdict(int)
     for settlement, reasons, is_learned in _flags(session, project):
-        for reason in set(reasons) - taken:
+        for reason in known.intersection(reasons) - taken:
             if is_learned:
                 learned[reason] += 1
             else:

@@ -11,6 +11,8 @@ annotators off-board {ROW}
 annotators questions clinic
 annotators pool clinic cardiologists --add {ROW}
 approve -p clinic --reason "right where it was wrong, and nothing lost"
+ask clinic "who bills me?" --beside 2
+attack clinic begin
 audit faq.csv
 backup errata.backup
 bisect -p clinic --good v3 --bad v4 --metric accuracy
@@ -27,6 +29,9 @@ erase -p clinic --subject patient-7 --yes
 evaluate -p clinic --junit report.xml
 evidence clinic/v2 --to evidence.zip
 feedback export -p clinic
+feedback release {ROW} -p clinic
+feedback report -p clinic --question "who bills me?" --complaint "not them" --channel phone
+feedback take-in {ROW} -p clinic
 fixes clinic
 rates set clinic rates.json
 rates show clinic
@@ -111,6 +116,8 @@ users add ann --role annotator --project clinic
 users disable ann
 users link ann
 users list
+users sessions ann
+users sign-out ann
 users role ann --role approver --project clinic
 value -p clinic
 verify --backup errata.backup

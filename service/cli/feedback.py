@@ -1,13 +1,18 @@
-"""Feedback for other programs: every user's word, one JSON document a line."""
+"""Feedback: for other programs, one JSON document a line; what came by another way, or waits for an operator."""
 
 import sys
+from typing import Annotated
+from uuid import UUID, uuid4
 
 import typer
 
 from annotation.visible import written
-from service import ledger
+from service import ledger, projects, waves
 from service.answers import states
-from service.cli.console import ACTOR, Project, find_project
+from service.cli.console import ACTOR, AsJson, Project, connect, find_project, show
+from service.errors import NotFound
+from service.stages import intake
+from service.tables import Feedback
 
 app = typer.Typer()
 feedback_app = typer.Typer(no_args_is_help=True)
@@ -30,3 +35,38 @@ def export(project: Project) -> None:
             sys.stdout.write(f"{written(told)}\n")
             after = told["id"]
         is_more = len(page) == PAGE
+
+
+@feedback_app.command("report")
+def report(
+    project: Project,
+    question: Annotated[str, typer.Option(help="What was asked.")],
+    complaint: Annotated[str, typer.Option(help="What was wrong.")],
+    channel: Annotated[str, typer.Option(help="How it came: phone, mail, ticket or another.")],
+    answer: Annotated[str, typer.Option(help="What was answered, as far as it is known.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Take a complaint in that came by another way than the widget."""
+    new = intake.NewReport(uuid4(), question, complaint, channel, answer or None)
+    with connect().db.transaction() as session:
+        flag, _ = intake.record_report(session, projects.find(session, project), new)
+    show({"id": flag.id, "response_id": flag.response_id}, as_json=as_json)
+
+
+@feedback_app.command("take-in")
+def take_in(row_id: UUID, project: Project, as_json: AsJson = False) -> None:
+    """Let experts be asked about what came without a token."""
+    with connect().db.transaction() as session:
+        intake.take_in(session, projects.find(session, project), row_id, actor=ACTOR)
+    show({"id": row_id, "taken_in": True}, as_json=as_json)
+
+
+@feedback_app.command("release")
+def release(row_id: UUID, project: Project, as_json: AsJson = False) -> None:
+    """Let the whole wave of a flag that is held back go."""
+    with connect().db.transaction() as session:
+        row, found = projects.find(session, project), session.get(Feedback, row_id)
+        if found is None or found.project_id != row.id:
+            raise NotFound(f"no feedback {row_id}")
+        count = waves.release(session, row, found.case_id or row_id, actor=ACTOR)
+    show({"id": row_id, "released": count}, as_json=as_json)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from annotation import label_schema
 from annotation.suggestions import SuggestionSource
 from retrain.suites.document import bundled_suites
 from service import goalposts, migrations, people, projects
+from service.answers.complaints import complaints
 from service.answers.flagged import cluster_of, clusters
 from service.answers.outdated import describe
 from service.cli.console import ACTOR, AsJson, connect, show
@@ -109,6 +111,7 @@ def create_project(
     show({"project": project.slug, "id": str(project.id)}, as_json=as_json)
 
 
+# Long, for each switch of a project is an option.
 @project_app.command("set")
 def change_project(
     name: str,
@@ -326,15 +329,16 @@ def show_schema(project: str, as_json: AsJson = False) -> None:
 
 @criteria_app.command("show")
 def show_criteria(project: str, as_json: AsJson = False) -> None:
-    """Show what success means, newest version first."""
+    """Show what success means, newest version first, and which metrics tell what users complain about."""
     with connect().db.reading() as session:
         row = projects.find(session, project)
+        told = [asdict(one) for one in complaints(session, row)]
         versions = select(Document).where(
             Document.project_id == row.id, Document.kind == DocumentKind.CRITERIA
         )
         found = session.exec(versions.order_by(col(Document.version).desc())).all()
     items = [{"version": d.version, "author": d.author, "content": d.content} for d in found]
-    show({"items": items, "next_cursor": None}, as_json=as_json)
+    show({"items": items, "next_cursor": None, "complaints": told}, as_json=as_json)
 
 
 def _add_user(runtime: Runtime, name: str, role: Role, *, slug: str, as_json: bool) -> None:

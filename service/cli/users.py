@@ -9,6 +9,7 @@ from sqlmodel import col, select
 from service import people, projects
 from service.cli.console import ACTOR, AsJson, connect, show
 from service.cli.people import user_app
+from service.errors import NotFound
 from service.tables import Membership, Role, User
 from service.tables import Project as ProjectRow
 
@@ -68,3 +69,29 @@ def invite_again(name: str, as_json: AsJson = False) -> None:
     with runtime.db.transaction() as session:
         secret = people.invite_again(session, people.find(session, name), actor=ACTOR)
     show({"sign_in_url": f"{runtime.settings.own_url}/sign-in/{secret}"}, as_json=as_json)
+
+
+@user_app.command("sessions")
+def sessions(name: str, as_json: AsJson = False) -> None:
+    """List the browsers in which a person is signed in."""
+    with connect().db.reading() as session:
+        found = people.open_sessions(session, people.find(session, name))
+    items = [each.model_dump(include={"id", "browser", "created_at", "expires_at"}) for each in found]
+    show({"items": items, "next_cursor": None}, as_json=as_json)
+
+
+@user_app.command("sign-out")
+def sign_out(
+    name: str,
+    browser: Annotated[UUID | None, typer.Option("--session", help="Of this browser only.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sign a person out of a browser, or of all."""
+    with connect().db.transaction() as session:
+        found = people.open_sessions(session, people.find(session, name))
+        chosen = [each for each in found if browser in (None, each.id)]
+        if browser and not chosen:
+            raise NotFound(f"{name} has no open session {browser}")
+        for each in chosen:
+            people.sign_out(session, each, actor=ACTOR)
+    show({"name": name, "signed_out": len(chosen)}, as_json=as_json)

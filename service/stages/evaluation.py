@@ -187,31 +187,8 @@ def _examine(runtime: Runtime, lease: Lease, examiner: Examiner, asked: Asked) -
         has_labels=bool(asked.labels),
     )
     behaviour += _of_reasons(asked.flagged, suites)
-    model = examiner.open(asked.project.base_model, asked.project.system_prompt)
-    _add_adapters(runtime, model, asked.adapters)
     cases = [case for each in (*suites.values(), *behaviour) for case in (*each.cases, *each.originals)]
-    exam = exam_of(
-        asked.challenger.base_sha256 or "",
-        asked.project.system_prompt,
-        cases,
-        asked.labels,
-        answered_by=[archive.sha256(), environment(runtime.settings)],
-    )
-    with lease.transaction() as session:
-        earlier = earlier_evaluations(session, asked.project.id, exam)
-    # Of a base model that is not judged only what can be forgotten is wanted.
-    is_judged = None in (adapter for who, adapter in asked.adapters.items() if who != "base")
-    of_base = cases if is_judged else suites[GENERAL].cases
-    heard = heard_in_reports(runtime.artifacts, earlier, cases, of_base=of_base)
-    answers = answer_all(
-        model,
-        asked.adapters,
-        cases,
-        asked.labels,
-        heard=heard,
-        only={"base": suites[GENERAL].cases},
-        report=lease.report,
-    )
+    answers, exam = _ask(runtime, lease, examiner, asked, cases, general=suites[GENERAL].cases)
     general = known_to_base(suites[GENERAL].cases, answers["base"])
     suites[GENERAL] = replace(suites[GENERAL], cases=general)
     everything = [*suites.values(), *behaviour]
@@ -226,6 +203,37 @@ def _examine(runtime: Runtime, lease: Lease, examiner: Examiner, asked: Asked) -
     people = asked.people
     judged = gate.with_effort(judged, rules, validating=people.validation, spent=people.total)
     return Examined(everything, answers, criteria, known, judged, exam)
+
+
+def _ask(
+    runtime: Runtime,
+    lease: Lease,
+    examiner: Examiner,
+    asked: Asked,
+    cases: Sequence[Case],
+    *,
+    general: Sequence[Case],
+) -> tuple[Answers, str]:
+    """Return what each model answers, and the exam's hash; what was heard in that exam before is not asked again."""
+    model = examiner.open(asked.project.base_model, asked.project.system_prompt)
+    _add_adapters(runtime, model, asked.adapters)
+    exam = exam_of(
+        asked.challenger.base_sha256 or "",
+        asked.project.system_prompt,
+        cases,
+        asked.labels,
+        answered_by=[archive.sha256(), environment(runtime.settings)],
+    )
+    with lease.transaction() as session:
+        earlier = earlier_evaluations(session, asked.project.id, exam)
+    # Of a base model that is not judged only what can be forgotten is wanted.
+    is_judged = None in (adapter for who, adapter in asked.adapters.items() if who != "base")
+    of_base = cases if is_judged else general
+    heard = heard_in_reports(runtime.artifacts, earlier, cases, of_base=of_base)
+    only = {"base": general}
+    return answer_all(
+        model, asked.adapters, cases, asked.labels, heard=heard, only=only, report=lease.report
+    ), exam
 
 
 def _hashes(asked: Asked, examined: Examined) -> dict[str, str]:

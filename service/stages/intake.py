@@ -9,7 +9,7 @@ from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from retrain.types import sha256_of
-from service import projects, taking_back, tokens
+from service import ledger, projects, taking_back, tokens
 from service.client import signing
 from service.client.signing import FeedbackToken
 from service.db import insert_now
@@ -18,7 +18,6 @@ from service.masking import Masking
 from service.received import by_external_id, find_response, of_event, take_turns, text_sha256_of, word_of
 from service.secrets import Secrets
 from service.tables import (
-    Document,
     DocumentKind,
     Feedback,
     ModelVersion,
@@ -189,36 +188,17 @@ def record_feedback(
     take_turns(session, f"{project.id}/event/{new.event_id}", f"{project.id}/response/{response_ref}")
     if earlier := of_event(session, Feedback, project, new.event_id):
         return _same(earlier, new.event_id, earlier.body_sha256, sha256), False
-    response = find_response(session, project, response_ref)
-    if response and text_sha256 not in (None, text_sha256_of(response)):
-        raise ResponseMismatch(f"feedback_token: response {response_ref} has another text")
-    own = word_of(session, project, subject, response_ref, response) if subject else None
-    if own:
-        return _said_anew(session, own, new, {"body_sha256": sha256, "masked": counts}), False
-    reasons = _reasons(session, project.id)
-    feedback = Feedback(
-        masked=counts,
+    row = Feedback(
         project_id=project.id,
         response_ref=response_ref,
-        response_id=response.id if response else None,
         subject=subject,
-        reasons_id=reasons.id,
-        body_sha256=sha256,
         text_sha256=text_sha256,
+        body_sha256=sha256,
+        masked=counts,
         is_trusted=is_trusted,
-        event_id=new.event_id,
-        rating=new.rating,
-        reasons=new.reasons,
-        comment=new.comment,
-        correction=new.correction,
-        consent=new.consent,
-        selection=new.selection,
-        session=new.session,
-        trace_id=new.trace_id,
-        span_id=new.span_id,
+        **asdict(new),
     )
-    insert_now(session, feedback)
-    return feedback, True
+    return _record_word(session, project, new, row)
 
 
 def record_report(session: Session, project: Project, new: NewReport) -> tuple[Feedback, bool]:
@@ -245,6 +225,22 @@ def record_report(session: Session, project: Project, new: NewReport) -> tuple[F
     )
     flag.body_sha256 = sha256
     return flag, True
+
+
+def take_in(session: Session, project: Project, row_id: UUID, *, actor: str) -> Feedback:
+    """Let experts be asked about what came without a token.
+
+    Raises:
+        NotFound: the project has no such feedback.
+    """
+    found = session.get(Feedback, row_id)
+    if found is None or found.project_id != project.id:
+        raise NotFound(f"no feedback {row_id}")
+    found.is_trusted = True
+    ledger.append(
+        session, actor=actor, action="feedback_taken_in", subject=str(found.id), project_id=project.id
+    )
+    return found
 
 
 def record_signal(
@@ -303,6 +299,22 @@ def record_outcome(
     return outcome, True
 
 
+def _record_word(
+    session: Session, project: Project, new: NewFeedback, row: Feedback
+) -> tuple[Feedback, bool]:
+    """Add a word as a row, or let it change what its subject said before of the same response."""
+    response = find_response(session, project, row.response_ref)
+    if response and row.text_sha256 not in (None, text_sha256_of(response)):
+        raise ResponseMismatch(f"feedback_token: response {row.response_ref} has another text")
+    own = row.subject and word_of(session, project, row.subject, row.response_ref, response)
+    if own:
+        return _said_anew(session, own, new, {"body_sha256": row.body_sha256, "masked": row.masked}), False
+    row.response_id = response.id if response else None
+    row.reasons_id = projects.current(session, project.id, DocumentKind.REASONS).id
+    insert_now(session, row)
+    return row, True
+
+
 def _masked_response(new: NewResponse, masking: Masking) -> NewResponse:
     return replace(
         new,
@@ -336,10 +348,6 @@ def _said_anew(session: Session, own: Feedback, new: NewFeedback, more: Mapping[
     own.earlier_events = dict(list(events.items())[-MAX_EARLIER:])
     taking_back.change(session, own, {**asdict(new), **more})
     return own
-
-
-def _reasons(session: Session, project_id: UUID) -> Document:
-    return projects.current(session, project_id, DocumentKind.REASONS)
 
 
 def _source(session: Session, project: Project, name: str | None) -> Source:

@@ -87,13 +87,7 @@ def decide(
     _refuse_stale({name: current[name] for name in seen}, seen)
     if seen_decisions is not None:
         _refuse_decided(session, model, seen_decisions)
-    _refuse_outdated(session, evaluation)
-    if decision is Decision.APPROVED and evaluation.state is not EvaluationState.PASSED:
-        _refuse_unwaived(session, evaluation, model, user)
-    if model.state is not ModelState.CHALLENGER:
-        raise WrongState(f"version {model.number} is {model.state}, not a challenger")
-    if decision is Decision.APPROVED:
-        _refuse_same_person(session, project, model, user)
+    _refuse_undecidable(session, project, evaluation, decision=decision, user=user)
     approval = Approval(
         project_id=project.id,
         evaluation_id=evaluation.id,
@@ -144,6 +138,7 @@ def promote(session: Session, project: Project, *, model_version: int | None, us
         WrongState: it is not a challenger, or somebody else promoted at the same moment.
     """
     champions.take_turns(session, project)
+    live = champions.newest_promotion(session, project.id)
     found = _newest_approval(session, project, model_version)
     if found is None:
         raise ApprovalMissing(f"project {project.slug}: no approved version {model_version or ''}".rstrip())
@@ -157,8 +152,9 @@ def promote(session: Session, project: Project, *, model_version: int | None, us
         raise ApprovalMissing(
             f"version {model.number}: {how_many(missing, 'more person', 'have')} to approve it"
         )
+    why, kind = approval.reason, PromotionKind.PROMOTION
     promotion = champions.switch(
-        session, project, model, PromotionKind.PROMOTION, user=user, reason=approval.reason, approval=approval
+        session, project, model, kind, live=live, user=user, reason=why, approval=approval
     )
     _recheck(session, model)
     return promotion
@@ -176,7 +172,8 @@ def roll_back(
     """
     _refuse_unsaid(reason)
     champions.take_turns(session, project)
-    if seen_seq is not None and champions.newest_promotion(session, project.id).seq != seen_seq:
+    live = champions.newest_promotion(session, project.id)
+    if seen_seq is not None and live.seq != seen_seq:
         raise ApprovalStale("the champion has changed since; look again at what is live")
     history = (
         select(Promotion, ModelVersion)
@@ -194,7 +191,9 @@ def roll_back(
     if len(stack) < 2:
         raise WrongState(f"project {project.slug}: nothing was live before the present champion")
     previous = stack[-2]
-    return champions.switch(session, project, previous, PromotionKind.ROLLBACK, user=user, reason=reason)
+    return champions.switch(
+        session, project, previous, PromotionKind.ROLLBACK, live=live, user=user, reason=reason
+    )
 
 
 def override(
@@ -210,6 +209,7 @@ def override(
     """
     _refuse_unsaid(reason)
     champions.take_turns(session, project)
+    live = champions.newest_promotion(session, project.id)
     of_number = (ModelVersion.project_id == project.id, ModelVersion.number == model_version)
     model = session.exec(select(ModelVersion).where(*of_number)).first()
     if model is None:
@@ -221,7 +221,7 @@ def override(
         raise WrongState(f"version {model.number} is live already")
     facts = {"second": str(second.id), "was": model.state.value}
     promotion = champions.switch(
-        session, project, model, PromotionKind.OVERRIDE, user=user, reason=reason, facts=facts
+        session, project, model, PromotionKind.OVERRIDE, live=live, user=user, reason=reason, facts=facts
     )
     _recheck(session, model)
     return promotion
@@ -264,6 +264,20 @@ def _of_project(session: Session, project: Project, evaluation_id: UUID) -> Eval
 def _refuse_unsaid(reason: str) -> None:
     if not reason.strip():
         raise Invalid("reason: say why")
+
+
+def _refuse_undecidable(
+    session: Session, project: Project, evaluation: Evaluation, *, decision: Decision, user: User
+) -> None:
+    """Refuse what does not hold any more, and an approval that the gate, or the project, wants another person for."""
+    model = session.get_one(ModelVersion, evaluation.model_version_id)
+    _refuse_outdated(session, evaluation)
+    if decision is Decision.APPROVED and evaluation.state is not EvaluationState.PASSED:
+        _refuse_unwaived(session, evaluation, model, user)
+    if model.state is not ModelState.CHALLENGER:
+        raise WrongState(f"version {model.number} is {model.state}, not a challenger")
+    if decision is Decision.APPROVED:
+        _refuse_same_person(session, project, model, user)
 
 
 def _refuse_unwaived(session: Session, evaluation: Evaluation, model: ModelVersion, user: User) -> None:

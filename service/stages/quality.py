@@ -14,7 +14,7 @@ from annotation.types import Verdict
 from annotation.votes import Outcome, in_short
 from retrain.export import BrokenEntities, canonical_entities
 from retrain.types import canonical_json
-from service import standing
+from service import projects, standing
 from service.clock import utcnow
 from service.queue import Lease
 from service.settlements import IN_FORCE, MAY_SETTLE, OPEN, accuracies, settle_task
@@ -49,7 +49,7 @@ def run(lease: Lease, project_id: UUID, report: Report) -> dict[str, Any]:
         tasks = _newest_tasks(project_id)
         told = standing.told_by(session, project, tasks)
         facts = {
-            "reasons": _reasons(session, tasks),
+            "reasons": _reasons(session, project, tasks),
             "gold": told.gold,
             "outcomes": _outcomes(session, tasks),
             "repeats": told.repeats,
@@ -102,16 +102,16 @@ def _newest_tasks(project_id: UUID) -> Subquery:
     return of_project.order_by(col(AnnotationTask.id).desc()).limit(COUNTED).subquery()
 
 
-def _reasons(session: Session, tasks: Subquery) -> Mapping[str, list[str]]:
+def _reasons(session: Session, project: Project, tasks: Subquery) -> Mapping[str, list[str]]:
     flags = (
         select_columns(col(TaskFlag.task_id), col(Feedback.reasons))
         .join(Feedback, col(TaskFlag.feedback_id) == Feedback.id)
         .join(tasks, col(TaskFlag.task_id) == tasks.c.id)
         .where(col(Feedback.withdrawn_at).is_(None))
     )
-    found: dict[str, set[str]] = {}
+    known, found = projects.reason_codes(session, project.id), dict[str, set[str]]()
     for task_id, reasons in session.execute(flags):
-        found.setdefault(str(task_id), set()).update(reasons)
+        found.setdefault(str(task_id), set()).update(known.intersection(reasons))
     return {task: sorted(reasons) for task, reasons in found.items()}
 
 

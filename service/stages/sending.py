@@ -8,6 +8,7 @@ import structlog
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
+from annotation.questions import questions
 from annotation.suggestions import SuggestionSource, is_blind, suggested
 from annotation.types import Connector, NewTask
 from annotation.visible import visible
@@ -18,6 +19,7 @@ from service.settlements import schema_of
 from service.tables import (
     AnnotationTask,
     ConnectorKind,
+    Document,
     Feedback,
     Project,
     Response,
@@ -67,7 +69,8 @@ def _selected(lease: Lease, project_id: UUID, tool: ConnectorKind) -> Sequence[N
         chosen = [(task, response, flags[first[task.id]]) for task, response in rows]
         _suggest(session, chosen)
         rivals = _rivals(session, [task for task, _ in rows])
-    return [_new_task(task, response, flags, rivals.get(task.id)) for task, response, flags in chosen]
+        said = {task.id: _said(session, task, flags) for task, _, flags in chosen}
+    return [_new_task(task, response, said[task.id], rivals.get(task.id)) for task, response, _ in chosen]
 
 
 def _rivals(session: Session, tasks: Sequence[AnnotationTask]) -> dict[UUID, str]:
@@ -138,11 +141,19 @@ def _suggest(session: Session, chosen: Sequence[tuple[AnnotationTask, Response, 
         task.is_blind = is_blind(str(task.id), project.blind_share)
 
 
-def _new_task(
-    task: AnnotationTask, response: Response, flags: Sequence[Feedback], rival: str | None
-) -> NewTask:
-    codes = {code for flag in flags for code in flag.reasons}
-    comments = {flag.comment for flag in flags if flag.comment}
+def _said(session: Session, task: AnnotationTask, flags: Sequence[Feedback]) -> str:
+    """Return what readers said: reasons, each with its question where experts are asked that, and comments."""
+    asked = {one.name: one.title for one in questions(schema_of(session, task))}
+    codes = set()
+    for flag in flags:
+        taxonomy = session.get(Document, flag.reasons_id) if flag.reasons_id else None
+        known = taxonomy.content if taxonomy else {}
+        leads = {code: asked.get(known.get(code, {}).get("question")) for code in flag.reasons}
+        codes |= {f"{code} ({question})" if question else code for code, question in leads.items()}
+    return " · ".join([*sorted(codes), *sorted({flag.comment for flag in flags if flag.comment})])
+
+
+def _new_task(task: AnnotationTask, response: Response, said: str, rival: str | None) -> NewTask:
     return NewTask(
         key=str(task.id),
         prompt="\n\n".join(f"{m['role']}: {m['content']}" for m in response.messages)
@@ -150,7 +161,7 @@ def _new_task(
         else response.messages[0]["content"],
         response=response.text,
         context="\n\n".join(passage["text"] for passage in response.context),
-        reasons=" · ".join([*sorted(codes), *sorted(comments)]),
+        reasons=said,
         rival=rival,
         suggestion={} if task.is_blind else task.suggestion,
     )

@@ -1,6 +1,6 @@
 """Stage 2: choose the feedback that deserves a person's time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
@@ -41,17 +41,21 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one transaction looks at, and which responses are near-equal."""
+    """What one transaction looks at, which responses are near-equal, and what languages nobody had said."""
 
     feedback: Sequence[UUID]
     responses: Sequence[UUID]
     cluster_of: dict[UUID, int]
+    languages: dict[UUID, str]
 
 
-def run(lease: Lease, project_id: UUID) -> dict[str, Any]:
+def run(
+    lease: Lease, project_id: UUID, language_of: Callable[[str], str | None] = lambda text: None
+) -> dict[str, Any]:
     """Turn flags nobody looked at into tasks, near-equal ones into one, and draw the random share.
 
     What is in quarantine, or part of a wave, waits as if it had not been looked at until that is lifted.
+    Where the host did not log in which language was asked, `language_of` tells it of the text, if it can.
     Works in batches of `BATCH`, each in one transaction, until nothing is left.
     """
     flagged = drawn = held = 0
@@ -60,9 +64,10 @@ def run(lease: Lease, project_id: UUID) -> dict[str, Any]:
     for wave in found:
         with lease.transaction() as session:
             held += waves.hold(session, wave)
-    while batch := _read(lease.queue.db, project_id):
+    while batch := _read(lease.queue.db, project_id, language_of):
         with lease.transaction() as session:
             project = session.get_one(Project, project_id)
+            _say_languages(session, batch)
             flagged += _select_flagged(session, project, batch)
             drawn += _draw(session, project, batch)
     log.info("triage_finished", tasks_from_flags=flagged, tasks_drawn=drawn, held=held)
@@ -77,8 +82,8 @@ def preview(session: Session, project_id: UUID) -> dict[str, Any]:
     }
 
 
-def _read(db: Database, project_id: UUID) -> Batch | None:
-    """Return what waits, clustered while no writer is kept waiting; None when nothing does."""
+def _read(db: Database, project_id: UUID, language_of: Callable[[str], str | None]) -> Batch | None:
+    """Return what waits, clustered and read while no writer is kept waiting; None when nothing does."""
     with db.reading() as session:
         feedback, responses = _untriaged_flags(session, project_id), _untriaged_responses(session, project_id)
         opened = session.exec(
@@ -91,7 +96,25 @@ def _read(db: Database, project_id: UUID) -> Batch | None:
     flags = [response for row, response in feedback if _is_flag(row)]
     texts = {response.id: _text(response) for response in (*opened, *flags)} if flags else {}
     cluster_of = dict(zip(texts, clusters(list(texts.values())), strict=True))
-    return Batch([row.id for row, _ in feedback], [response.id for response in responses], cluster_of)
+    languages = _languages([*responses, *flags], language_of)
+    return Batch([row.id for row, _ in feedback], [one.id for one in responses], cluster_of, languages)
+
+
+def _languages(responses: Iterable[Response], language_of: Callable[[str], str | None]) -> dict[UUID, str]:
+    """Return the language in which users asked, of those responses where nobody said it and the words tell."""
+    asked = {
+        one.id: "\n".join(turn["content"] for turn in one.messages if turn["role"] == "user")
+        for one in responses
+        if one.language is None
+    }
+    return {key: language for key, text in asked.items() if (language := language_of(text))}
+
+
+def _say_languages(session: Session, batch: Batch) -> None:
+    """Store the languages that were told, but for answers that were erased meanwhile."""
+    said = select(Response).where(col(Response.id).in_(batch.languages), col(Response.erased_at).is_(None))
+    for response in session.exec(said):
+        response.language = batch.languages[response.id]
 
 
 def _untriaged_flags(session: Session, project_id: UUID) -> Sequence[tuple[Feedback, Response]]:

@@ -166,7 +166,8 @@ def _taught(session: Session, model: ModelVersion) -> Taught:
             f"set v{training_set.version}: a test split of {FEWEST_CASES} rows or more is needed"
         )
     spec = TrainingSpec.from_json(run.spec)
-    groups, hours = _groups(session, [UUID(row.key) for row in rows])
+    codes = projects.reason_codes(session, model.project_id)
+    groups, hours = _groups(session, [UUID(row.key) for row in rows], codes)
     return Taught(
         spec=spec,
         # What a model has not learned yet says most about what it should; else its own weights have to do.
@@ -180,7 +181,9 @@ def _taught(session: Session, model: ModelVersion) -> Taught:
     )
 
 
-def _groups(session: Session, rows: Sequence[UUID]) -> tuple[dict[str, Groups], dict[str, float]]:
+def _groups(
+    session: Session, rows: Sequence[UUID], codes: Collection[str]
+) -> tuple[dict[str, Groups], dict[str, float]]:
     """Return settlements by the flags, reasons, sources and annotators that they go back to, and annotators' hours.
 
     An annotator is named by their id here, and where no tool tells hours each answer counts as one.
@@ -195,7 +198,7 @@ def _groups(session: Session, rows: Sequence[UUID]) -> tuple[dict[str, Groups], 
         flagged = flagged.join(AnnotationTask, col(AnnotationTask.id) == Settlement.task_id)
         for row, flag, reasons in session.exec(flagged.where(part, *ANSWERED)):
             groups["flags"][str(flag)].add(str(row))
-            for reason in reasons:
+            for reason in set(reasons).intersection(codes):
                 groups["reasons"][reason].add(str(row))
         sourced = select(Settlement.id, Source.name)
         sourced = sourced.join(AnnotationTask, col(AnnotationTask.id) == Settlement.task_id)

@@ -1,52 +1,25 @@
-"""Asks the responder: the one process that holds the models."""
+"""Asks the responder, which holds the models, from as many of the web's threads as may wait for it."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from threading import BoundedSemaphore
-from uuid import UUID
 
-import httpx
 from flask import current_app
 
-from service.errors import NotFound, ResponderUnavailable
+from service import playground
+from service.errors import ResponderUnavailable
 from service.web.state import runtime
 
-ANSWER_SECONDS = 120
 
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What a model answered, and which version it was."""
-
-    text: str
-    model_version: str
-    model_version_id: UUID
-
-
-def ask(slug: str, messages: Sequence[dict[str, str]], *, number: int | None = None) -> Said:
+def ask(slug: str, messages: Sequence[dict[str, str]], *, number: int | None = None) -> playground.Said:
     """Let a project's champion, or the version of this number, answer; no transaction is open meanwhile.
 
     Raises:
         NotFound: there is no such project or version.
         ResponderUnavailable: the responder is not up, or too many ask.
     """
-    path = runtime().settings.responder_socket
-    if not path.exists():
-        raise ResponderUnavailable("the responder is not up; try again in a few seconds")
-    question = {"project": slug, "messages": list(messages), "number": number}
-    transport = httpx.HTTPTransport(uds=str(path))
-    try:
-        with _one_of_the_places(), httpx.Client(transport=transport, timeout=ANSWER_SECONDS) as client:
-            answer = client.post("http://responder/answer", json=question)
-    except httpx.HTTPError as error:
-        raise ResponderUnavailable("the responder is not up; try again in a few seconds") from error
-    if answer.status_code == httpx.codes.NOT_FOUND:
-        raise NotFound(answer.text)
-    if answer.is_error:
-        raise ResponderUnavailable("the responder cannot answer; its log says why")
-    said = answer.json()
-    return Said(said["text"], said["model_version"], UUID(said["model_version_id"]))
+    with _one_of_the_places():
+        return playground.ask(runtime().settings.responder_socket, slug, messages, number=number)
 
 
 @contextmanager

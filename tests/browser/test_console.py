@@ -28,9 +28,21 @@ from tests.chromium import SIZE
 PASSWORD = "correct horse battery"
 WHY = "better on what users ask"
 BACK = "users complain about bills"
+ATTACKS = (
+    "<svg/onload=alert(2)>",
+    "<a href='javascript:alert(3)'>here</a> [here](javascript:alert(3))",
+    "\" onmouseover=alert(4) x=' onfocus=alert(4) autofocus y='",
+    "</script></textarea></title></style><script>alert(5)</script>",
+    "<div hx-post='/p/clinic/models/rollback' hx-trigger='load'>",
+    "{% for x in ().__class__.__base__.__subclasses__() %}",
+    "<math><mtext><table><mglyph><style><!--</style><img title='--&gt;&lt;img src=1 onerror=alert(6)&gt;'>",
+    "__proto__ constructor",
+    "<style>* {display: none}</style> <p style='position:fixed;inset:0'>",
+    "![x](http://evil.example/x.png) <img src=http://evil.example/y.png> <link rel=prefetch href=//evil.example>",
+)
 HOSTILE = (
     "<script>alert(1)</script> \"><img src=x onerror=alert(1)> {{7*7}} \u202e\u200b '; DROP TABLE user; -- "
-    + "w" * 400
+    + " ".join((*ATTACKS, "w" * 400))
 )
 # Where each hostile text must be readable: every page that shows what somebody wrote.
 SHOWS = {
@@ -54,7 +66,10 @@ SHOWS = {
 FOCUSED = "one => one === document.activeElement"
 FITS = "document.documentElement.scrollWidth <= innerWidth"
 PHONE = {"width": 360, "height": 740}
-ACTING = "img[src='x'], body script:not([src]), [onerror]"
+ACTING = (
+    "img[src='x'], body script:not([src]), [onerror], [onload], [onmouseover], [onfocus], [href^='javascript:'], "
+    "[hx-post*='rollback'], math, style, [src*='evil'], [href*='evil']"
+)
 
 
 @pytest.fixture

@@ -37,7 +37,14 @@ def test_what_experts_write_in_argilla_becomes_what_the_model_learns(letters, ar
     # An expert opens the project in her browser, finds what she needs, and answers.
     tool = letters.tool_project()
     shown = ann.open(letters.tool_url(), RASH)
-    assert all(text in shown for text in (RASH, "Paint them blue.", "wrong · this is dangerous"))
+    assert all(
+        text in shown
+        for text in (
+            RASH,
+            "Paint them blue.",
+            "wrong (Mark what is wrong in the response) · this is dangerous",
+        )
+    )
     ann.fill(BETTER)
     assert (ann.chosen(), CORRECTED in ann.page.content()) == (4, True)
     ann.submit()

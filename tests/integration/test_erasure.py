@@ -15,6 +15,7 @@ from sqlalchemy import JSON, Enum, String, inspect, text
 from sqlalchemy.exc import OperationalError
 from sqlmodel import SQLModel, col, select
 
+from annotation import quality_report
 from annotation.types import TaskKind, Verdict
 from retrain import parquet
 from retrain.artifacts import ArtifactStore
@@ -23,7 +24,7 @@ from retrain.recipe import Recipe
 from retrain.remotes import Cache, digest_of
 from retrain.types import Split, canonical_json
 from retrain.versions import DataRepository
-from service import db, ledger, orphans, revisions, rights
+from service import db, ledger, orphans, projects, revisions, rights
 from service.answers import describe_evaluation
 from service.answers.erasures import erased_rows, learned_from_erased
 from service.answers.next_step import next_step
@@ -31,7 +32,7 @@ from service.clock import utcnow
 from service.db import Database
 from service.errors import NotFound, TryAgain
 from service.jobs.erasure import forget
-from service.stages import curation, erasure, labelling, mirroring, training
+from service.stages import curation, erasure, labelling, mirroring, quality, training
 from service.tables import (
     Annotation,
     AnnotationTask,
@@ -52,6 +53,7 @@ from service.tables import (
     NoticeTarget,
     Outcome,
     Project,
+    QualityReport,
     Quarantine,
     Response,
     Role,
@@ -111,6 +113,9 @@ COLUMNS = {
 }
 BY_OPERATORS = "what operators and experts decide on, whose words are theirs"
 BY_MACHINES = "numbers, ids, digests and words of ours"
+BY_FIGURES = (
+    "figures by ids, settings and what operators named: labels, sources, and reasons that could be chosen"
+)
 # Every other column that can hold text is seeded: a new one is found, or somebody says here why it needs no erasure.
 EXEMPT = {
     BY_OPERATORS: {
@@ -124,7 +129,7 @@ EXEMPT = {
         *("document.author", "document.content", "document.name", "erasure.actor", "job.lease_owner"),
         *("legal_hold.actor", "legal_hold.lifted_by", "notice_target.kinds", "notice_target.url"),
         *("pool_member.pool", "annotation_task.pool", "project.base_model", "project.slug"),
-        *("project.system_prompt", "promotion.reason", "quality_report.content", "settlement.explanation"),
+        *("project.system_prompt", "promotion.reason", "settlement.explanation"),
         *("source.author", "source.licence", "source.name", "time_entry.note", "time_entry.who", "user.name"),
         *("annotation.label", "annotation.labels", "settlement.label", "settlement.labels"),
         *("model_version.base_model", "tool_project.external_id", "tool_project.url", "user_session.browser"),
@@ -158,8 +163,11 @@ EXEMPT = {
         *("training_set.fingerprint", "training_set.recipe"),
         *("feedback.earlier_events", "feedback.held_for", "feedback.masked", "response.masked"),
         *("influence.rows", "project.token_keys", "recheck.reason"),
-        *(f"bisection.{name}" for name in ("failure", "metric", "progress", "result", "trainings")),
         *(f"evaluation.{name}" for name in ("failure", "hashes", "people", "reasons", "report", "sentence")),
+    },
+    BY_FIGURES: {
+        "quality_report.content",
+        *(f"bisection.{name}" for name in ("failure", "metric", "progress", "result", "trainings")),
         *(f"tuning.{name}" for name in ("failure", "metric", "plan", "result", "trials")),
     },
 }
@@ -414,6 +422,31 @@ def test_reasons_that_could_be_chosen_outlive_an_erasure(clinic):
     clinic.erase()
     with clinic.runtime.db.reading() as session:
         assert session.exec(select(Feedback.reasons)).all() == [["wrong"]] * 4
+
+
+@pytest.mark.parametrize("is_offered", [False, True], ids=["what nobody offered", "were it offered"])
+def test_figures_stand_under_reasons_that_could_be_chosen_alone(clinic, monkeypatch, is_offered):
+    if is_offered:
+        monkeypatch.setattr(projects, "reason_codes", lambda *_: {"wrong", MARKER})
+    with clinic.runtime.db.transaction() as session:
+        answered = col(AnnotationTask.response_id) == Response.id
+        own = select(AnnotationTask).join(Response, answered).where(Response.subject == PATIENT)
+        tasks = session.exec(own.order_by(col(AnnotationTask.id)).limit(2)).all()
+        experts = [Annotator(connector=ConnectorKind.NONE, account=name) for name in ("ann", "ben")]
+        session.add_all(experts)
+        session.flush()
+        for task, verdict in zip(tasks, (Verdict.CORRECT, Verdict.INCORRECT), strict=True):
+            session.get_one(Feedback, task.flag_id).reasons = ["wrong", MARKER]
+            for expert in experts:
+                builders.add_annotation(session, task, expert, verdict=verdict)
+        project = clinic.project.id
+        job = clinic.runtime.queue.ask(session, JobKind.QUALITY, project, project_id=project)
+    quality.run(clinic.runtime.queue.lease(job), clinic.project.id, quality_report.report)
+    with clinic.runtime.db.reading() as session:
+        named = [each["name"] for each in session.exec(select(QualityReport)).one().content["reasons"]]
+    assert named == ["wrong", *([MARKER] if is_offered else [])]
+    clinic.erase()
+    assert clinic.holding() == ({"errata.db", "quality_report.content"} if is_offered else set())
 
 
 def test_a_slice_that_a_host_names_would_stay_in_git(clinic, monkeypatch):

@@ -10,6 +10,8 @@ from sqlmodel import select
 from annotation.types import Verdict
 from retrain.types import Split
 from service import goalposts, projects
+from service.answers import complaints as told_metrics
+from service.answers.complaints import Complaint, complaints
 from service.answers.flagged import clusters
 from service.cli import people as commands
 from service.tables import (
@@ -17,6 +19,7 @@ from service.tables import (
     EvaluationState,
     LedgerEntry,
     ProjectKind,
+    Rating,
     Role,
 )
 from tests import builders
@@ -102,6 +105,9 @@ def test_no_suite_is_proposed_whose_name_the_project_has(desk, taken):
         "own": ("sarcasm_of_ours", {"own": [suite]}),
     }[taken]
     desk.flags(ENOUGH, name)
+    assert desk.proposed() == {}  # it is what somebody wrote, and no reason of the project's
+    with desk.runtime.db.transaction() as session:
+        projects.set_reasons(session, desk.project, {name: {"severity": 1}}, actor="olga")
     assert desk.proposed() == {name: (ENOUGH, 0)}
     with desk.runtime.db.transaction() as session:
         goalposts.set_suites(session, desk.project, content, actor="olga")
@@ -202,3 +208,21 @@ def test_the_command_line_lists_accepts_and_declines(desk, monkeypatch, capsys):
     assert said(commands.accept_suite, "clinic", REASON)["version"] == 2
     assert said(commands.decline_suite, "clinic", "style") == {"declined": ["style"]}
     assert said(commands.list_suites, "clinic")["proposed"] == []
+
+
+def test_metrics_that_the_newest_flags_feed_and_no_criterion_names_are_told(desk, monkeypatch):
+    monkeypatch.setattr(told_metrics, "LOOKED_AT", 4)
+    desk.flags(3, "outdated")
+    desk.flags(2, "invented", "mixed_up")
+    with desk.runtime.db.transaction() as session:
+        praised = builders.add_response(session, desk.project, asked=words())
+        builders.add_flag(session, desk.project, praised, "unsafe", rating=Rating.UP)
+        goalposts.set_criteria(session, desk.project, builders.CRITERIA, actor="olga")
+        told = complaints(session, desk.project)
+    assert told == [
+        Complaint("invented_entities", 2, is_asked=False),
+        Complaint("role_conflation", 2, is_asked=False),
+        Complaint("accuracy", 1, is_asked=True),
+    ]
+    page = person(desk.runtime, Role.AUDITOR).get(f"/p/{desk.project.slug}/settings").text
+    assert "role_conflation (2 flags, no criterion asks for it), accuracy (1 flag)." in page

@@ -1,5 +1,6 @@
 """People sign in, stay signed in only as long as they should, and do only what their role in a project allows."""
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -12,8 +13,9 @@ from argon2 import PasswordHasher
 from sqlmodel import select
 
 from service import ledger, people
+from service.cli import users as commands
 from service.clock import utcnow
-from service.errors import WrongState
+from service.errors import NotFound, WrongState
 from service.runtime import Runtime, build
 from service.tables import (
     AcceptedRepair,
@@ -364,6 +366,19 @@ class TestSessions:
         assert olga.post(f"/account/sessions/{there.id}/revoke").status_code == 303
         assert other.get("/account").status_code == 303
         assert is_inside(olga)
+
+    def test_browsers_are_listed_and_signed_out_by_command(self, runtime, client, monkeypatch, capsys):
+        monkeypatch.setattr(commands, "connect", lambda: runtime)
+        olga, pia = person(runtime, Role.OPERATOR, name="olga"), person(runtime, Role.AUDITOR, name="pia")
+        with_password(client, "olga", PASSWORD)
+        commands.sessions("olga", as_json=True)
+        newest, first = json.loads(capsys.readouterr().out)["items"]
+        commands.sign_out("olga", browser=UUID(newest["id"]))
+        assert (client.get("/account").status_code, is_inside(olga)) == (303, True)
+        with pytest.raises(NotFound):
+            commands.sign_out("pia", browser=UUID(first["id"]))
+        commands.sign_out("olga", browser=None)
+        assert (is_inside(olga), is_inside(pia)) == (False, True)
 
     def test_nobody_signs_out_another_s_browser(self, runtime):
         olga, boris = (person(runtime, Role.ADMIN, name=name, password="") for name in ("olga", "boris"))

@@ -1,5 +1,6 @@
 """The playground asks the models, remembers what they said, and counts attacks as validation."""
 
+import json
 import re
 from collections.abc import Sequence
 from datetime import timedelta
@@ -10,8 +11,11 @@ from uuid import UUID, uuid4
 import pytest
 from sqlmodel import select
 
+from service import people
+from service.cli import playground as commands
 from service.clock import utcnow
-from service.errors import NotFound, ResponderUnavailable
+from service.errors import NotFound, ResponderUnavailable, Unauthenticated
+from service.playground import PAUSE_SECONDS, Said
 from service.runtime import Runtime
 from service.tables import (
     ApiKey,
@@ -25,8 +29,6 @@ from service.tables import (
     Source,
     SuiteCandidate,
 )
-from service.web.answering import Said
-from service.web.console.playground import PAUSE_SECONDS
 from tests import builders
 from tests.console import Person, path_of, person
 
@@ -226,3 +228,38 @@ class TestTryingToBreakIt:
     def wait(runtime: Runtime, seconds: float) -> None:
         with runtime.db.transaction() as session:
             session.exec(select(AttackSession)).one().last_at = utcnow() - timedelta(seconds=seconds)
+
+
+class TestByCommand:
+    @pytest.fixture
+    def said(self, models, runtime, olga, monkeypatch, capsys):
+        monkeypatch.setattr("service.cli.console.connect", lambda: runtime)
+        monkeypatch.setattr(
+            "service.playground.ask", lambda responder, *asked, **more: models.ask(*asked, **more)
+        )
+        with runtime.db.transaction() as session:
+            token = people.add_token(session, "olga", actor="test")
+
+        def said(do, *arguments: Any, **options: Any) -> dict[str, Any]:
+            do("clinic", *arguments, token=token, as_json=True, **options)
+            return json.loads(capsys.readouterr().out)
+
+        return said
+
+    def test_a_conversation_goes_on_and_attacks_become_cases(self, models, runtime, said):
+        first = said(commands.ask, "one", beside=1)
+        assert [each["answer"] for each in first["answers"]] == ["v0 on one", "v1 on one"]
+        assert said(commands.attack, commands.Step.BEGIN)["ended_at"] is None
+        second = said(commands.ask, "two", conversation=UUID(first["conversation"]))
+        assert [turn["content"] for turn in models.asked[-1][1]] == ["one", "v0 on one", "two"]
+        assert second["conversation"] == first["conversation"]
+        assert said(commands.attack, commands.Step.END)["ended_at"]
+        (case,) = rows(runtime, SuiteCandidate)
+        assert str(case.response_id) == second["answers"][0]["response_id"]
+        with pytest.raises(NotFound, match="no conversation"):
+            said(commands.ask, "three", conversation=uuid4())
+
+    def test_whoever_has_a_shell_and_no_token_asks_nothing(self, runtime, said):
+        with pytest.raises(Unauthenticated):
+            commands.ask("clinic", "one", token="", as_json=True)
+        assert rows(runtime, Response) == []

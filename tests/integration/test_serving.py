@@ -140,7 +140,8 @@ class House:
         with self.runtime.db.transaction() as session:
             model = session.exec(select(ModelVersion).where(ModelVersion.number == number)).one()
             user = session.get_one(User, self.user.id)
-            champions.switch(session, self.project, model, PromotionKind.OVERRIDE, user=user, reason="test")
+            more = {"live": champions.newest_promotion(session, self.project.id), "user": user}
+            champions.switch(session, self.project, model, PromotionKind.OVERRIDE, reason="test", **more)
         self.work()
 
     def look(self) -> None:

@@ -9,8 +9,9 @@ import structlog
 from sqlmodel import col, select
 
 from annotation.types import Cause, Connector, LabelSchema, TaskKind, Verdict
+from retrain.language import language_of
 from retrain.recipe import Recipe
-from service import label_studio_server, projects, schedule, taking_back
+from service import label_studio_server, projects, routing, schedule, taking_back
 from service.clock import utcnow
 from service.errors import Invalid
 from service.jobs.sets import Tools
@@ -31,6 +32,7 @@ from service.tables import (
     Project,
     ProjectKind,
     Rating,
+    Response,
     Settlement,
     TaskPurpose,
     TaskState,
@@ -102,8 +104,8 @@ class Clinic:
             job = self.runtime.queue.ask(session, kind, self.project.id, project_id=self.project.id)
         return self.runtime.queue.lease(job)
 
-    def triage(self) -> None:
-        triage.run(self.lease(JobKind.TRIAGE), self.project.id)
+    def triage(self, *language_of: Callable[[str], str | None]) -> None:
+        triage.run(self.lease(JobKind.TRIAGE), self.project.id, *language_of)
 
     def send(self, connector: Connector) -> dict:
         return sending.send(
@@ -240,8 +242,8 @@ def test_what_becomes_a_flag_while_triage_reads_is_looked_at_next(clinic, monkey
     clinic.change(Feedback, given, rating=Rating.UP)
     read, batches = triage._read, []
 
-    def read_and_change(db, project_id):
-        batches.append(read(db, project_id))
+    def read_and_change(*known):
+        batches.append(read(*known))
         if len(batches) == 1:
             clinic.change(Feedback, given, rating=Rating.DOWN)
         return batches[-1]
@@ -250,6 +252,39 @@ def test_what_becomes_a_flag_while_triage_reads_is_looked_at_next(clinic, monkey
     clinic.triage()
     (task,) = clinic.rows(AnnotationTask)
     assert task.flag_id == given
+
+
+ASKED = {
+    "Ich habe seit gestern starke Brustschmerzen, wohin soll ich gehen?": "de",
+    "my heart beats too fast when I climb the stairs at home": "en",
+    "je voudrais changer mon rendez-vous de lundi": "fr",
+    "who bills me?": None,
+}
+
+
+def test_a_language_that_nobody_said_is_told_by_what_was_asked_before_a_task_is_placed(any_clinic):
+    with any_clinic.runtime.db.transaction() as session:
+        rules = [{"when": {"languages": ["de"]}, "tool": "argilla"}]
+        routing.set_routing(session, any_clinic.project, {"rules": rules}, actor="test")
+    answers = {any_clinic.respond(prompt=asked): told for asked, told in ASKED.items()}
+    german, english, *_ = answers
+    any_clinic.flag(german)
+    any_clinic.change(Response, english, language="en-GB")
+    any_clinic.triage(language_of)
+    told = {row.id: row.language for row in any_clinic.rows(Response)}
+    assert told == {**answers, english: "en-GB"}
+    (task,) = any_clinic.rows(AnnotationTask)
+    assert (task.response_id, task.connector) == (german, ConnectorKind.ARGILLA)
+
+
+def test_what_is_erased_while_triage_reads_is_given_no_language(clinic):
+    def told_too_late(_text: str) -> str:
+        clinic.change(Response, erased, erased_at=utcnow())
+        return "en"
+
+    erased, other = clinic.respond(), clinic.respond()
+    clinic.triage(told_too_late)
+    assert [(row.id, row.language) for row in clinic.rows(Response)] == [(erased, None), (other, "en")]
 
 
 def test_triage_is_asked_for_once_feedback_has_its_response(clinic):

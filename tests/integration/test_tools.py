@@ -682,6 +682,21 @@ class TestRules:
             given = (["style"], ["style", "wrong"])
             assert tuple(asked.place(reasons=codes)["connector"] for codes in given) == tools
 
+    def test_a_reason_leads_experts_to_its_question_where_they_are_asked_it(self, office):
+        office.add_tasks(1)
+        wrong, style = {"severity": 3, "question": "label"}, {"severity": 1, "question": "correction"}
+        with office.runtime.db.transaction() as session:
+            projects.set_reasons(session, office.project, {"wrong": wrong, "style": style}, actor="test")
+            response = builders.add_response(session, office.project, asked="about another matter")
+            builders.add_flag(session, office.project, response, "wrong", "style", "odd", comment="no")
+            projects.set_reasons(session, office.project, {"wrong": {"severity": 3}}, actor="test")
+        office.do(JobKind.TRIAGE)
+        office.send()
+        shown = [
+            task.shown.get("reasons", "") for task in office.tool.projects[office.there()].tasks.values()
+        ]
+        assert sorted(shown) == ["", "odd · style · wrong (Right label) · no"]
+
     @pytest.mark.parametrize(
         ("needs_blindness", "rules", "tool"),
         [(True, RULES, ARGILLA), (False, RULES, LABEL_STUDIO), (True, {"rules": []}, LABEL_STUDIO)],

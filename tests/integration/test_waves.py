@@ -1,13 +1,17 @@
 """What many accounts say in nearly the same words is one case that waits; people who agree are heard."""
 
+import json
 from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
 
+from service.cli import feedback as commands
 from service.clock import utcnow
+from service.demo.crowd import Crowd, Told
+from service.demo.walk import QUICK, Walk
 from service.stages import intake
-from service.tables import AnnotationTask, Feedback, Project, Rating, Role, TaskFlag, TaskState
+from service.tables import AnnotationTask, ConnectorKind, Feedback, Project, Rating, Role, TaskFlag, TaskState
 from tests import builders
 from tests.console import person
 from tests.integration.test_stages import Clinic, open_clinic
@@ -26,7 +30,7 @@ def any_clinic(any_runtime) -> Clinic:
     return open_clinic(any_runtime)
 
 
-def flag(clinic, count, *, words=CLAIM, hours=0.0, voice="sybil", **more) -> list[UUID]:
+def flag(clinic, count, *, words=CLAIM, hours=0.0, voice="sybil", is_trusted=True, **more) -> list[UUID]:
     """Add flags, each of another subject and another answer, so many hours after each other."""
     with clinic.runtime.db.transaction() as session:
         project = session.get_one(Project, clinic.project.id)
@@ -38,7 +42,7 @@ def flag(clinic, count, *, words=CLAIM, hours=0.0, voice="sybil", **more) -> lis
             new = intake.NewFeedback(event_id=uuid4(), rating=Rating.DOWN, **said)
             about = {"response_ref": str(response.id), "subject": f"{voice} {number}", "sha256": "sha256:0"}
             row, _ = intake.record_feedback(session, project, new, **about)
-            row.created_at = utcnow() - timedelta(hours=hours * number)
+            row.is_trusted, row.created_at = is_trusted, utcnow() - timedelta(hours=hours * number)
             found.append(row.id)
     return found
 
@@ -126,3 +130,44 @@ def test_an_operator_lets_a_case_go_and_nothing_like_it_is_held_again(clinic):
     flag(clinic, 3, voice="later")
     clinic.triage()
     assert (held(clinic), len(clinic.rows(AnnotationTask))) == ([], 15)
+
+
+def test_what_waits_is_let_go_and_taken_in_by_command_as_a_complaint_is(clinic, monkeypatch, capsys):
+    monkeypatch.setattr(commands, "connect", lambda: clinic.runtime)
+    flags = flag(clinic, 12)
+    stranger = flag(clinic, 1, words="by whoever it was", is_trusted=False)
+    clinic.triage()
+    commands.release(flags[3], "clinic", as_json=True)
+    commands.take_in(stranger[0], "clinic", as_json=True)
+    commands.report("clinic", question="who bills me?", complaint="not them", channel="phone", as_json=True)
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "triage" not in line]
+    assert [told[0]["released"], told[1]["taken_in"]] == [12, True]
+    clinic.triage()
+    asked = {str(task.flag_id) for task in clinic.rows(AnnotationTask)}
+    assert asked == {*map(str, (*flags, *stranger)), told[2]["id"]}
+
+
+@pytest.mark.parametrize("voices", [None, 10], ids=["as the demo leaves it", "as projects have it"])
+def test_the_demos_crowd_reaches_the_experts_which_a_project_that_looks_for_waves_holds_back(
+    clinic, monkeypatch, voices
+):
+    walk = Walk(clinic.runtime, seed=0, size=QUICK, tool=ConnectorKind.LABEL_STUDIO, say=lambda said: None)
+    monkeypatch.setattr(walk, "_ask", lambda *_: [])
+    monkeypatch.setattr(walk, "_label", lambda *_: None)
+    walk.project, walk.crowd = clinic.project, Crowd("", "", "", "clinic", seed=0)
+    walk._settle_test_split()
+    if voices:
+        clinic.change(Project, clinic.project.id, wave_voices=voices)
+    complain(clinic, walk)
+    clinic.triage()
+    assert bool(held(clinic)) == bool(walk._untriaged()) == bool(voices)
+
+
+def complain(clinic, walk) -> None:
+    """Have the demo's patients flag what a model answers that always says the same."""
+    with clinic.runtime.db.transaction() as session:
+        project = session.get_one(Project, clinic.project.id)
+        for enquiry in walk.enquiries[: walk.size.second]:
+            if comment := walk.crowd._complaint(Told(enquiry, "Billing", "")):
+                response = builders.add_response(session, project, "Billing", asked=enquiry.text)
+                builders.add_flag(session, project, response, "wrong", comment=comment)

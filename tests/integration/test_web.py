@@ -403,6 +403,17 @@ def test_a_malformed_request_head_never_reaches_a_view(served, head):
     assert served.answers()
 
 
+@pytest.mark.parametrize(("length", "answers"), [(b"Content-Length: 4\r\n", 1), (b"", 2)])
+def test_what_hides_behind_a_second_length_is_never_read(served, length, answers):
+    """Without that length it is simply the next request."""
+    with socket.create_connection((served.settings.host, served.settings.port), timeout=5) as connection:
+        chunked = b"POST /v1/feedback HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n" + length
+        hidden = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        connection.sendall(chunked + b"\r\n2\r\n{}\r\n0\r\n\r\n" + hidden)
+        said = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert said.count(b"HTTP/1.1 ") == answers
+
+
 def test_many_requests_give_no_id_twice(served):
     for _ in range(5):
         httpx.get(f"{served.url}/livez", trust_env=False, headers={"X-Request-Id": str(uuid4())})

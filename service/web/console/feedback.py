@@ -15,7 +15,7 @@ from sqlmodel import col, select
 
 from annotation.questions import verdicts
 from annotation.types import Abstention
-from service import ledger, projects, reasons, tool_state, waves
+from service import projects, reasons, tool_state, waves
 from service.answers.annotators import is_left_alone
 from service.answers.states import joined_to_state, told_state
 from service.answers.story import story
@@ -170,16 +170,7 @@ def report(desk: Desk, form: ReportForm) -> WebResponse:
 @page(Access.OPERATOR)
 def take_in(desk: Desk, row_id: UUID) -> WebResponse:
     """Let experts be asked about what came without a token."""
-    found = desk.row(Feedback, row_id)
-    found.is_trusted = True
-    desk.session.add(found)
-    ledger.append(
-        desk.session,
-        actor=desk.user.name,
-        action="feedback_taken_in",
-        subject=str(found.id),
-        project_id=desk.project.id,
-    )
+    found = intake.take_in(desk.session, desk.project, row_id, actor=desk.user.name)
     return desk.done("It is looked at as every flag is.", "console.story_of", row_id=found.id)
 
 

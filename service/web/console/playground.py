@@ -2,37 +2,33 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal
 from uuid import UUID, uuid4
 
 from flask import Response as WebResponse
 from flask import request
 from pydantic import Field
-from sqlmodel import Session, col, select
+from sqlmodel import col, select
 
-from retrain.types import sha256_of
-from service import api_keys, ledger, projects, reasons
-from service.clock import utcnow
-from service.errors import WrongState
+from service import api_keys, projects, reasons
+from service.playground import TURNS, attack_of, messages_of, remember, turns_of
+from service.playground import attack as break_it
 from service.stages import intake
 from service.tables import (
     AttackSession,
     DocumentKind,
     ModelState,
     ModelVersion,
-    Project,
     Response,
     Source,
     SuiteCandidate,
 )
-from service.web.answering import Said, ask
+from service.web.answering import ask
 from service.web.auth import Access
 from service.web.console.page import Desk, Form, bp, page
 from service.web.state import runtime
 
-PAUSE_SECONDS = 300.0  # whoever does nothing for longer has gone
-TURNS, CASES = 50, 20
+CASES = 20
 
 
 class QuestionForm(Form):
@@ -68,7 +64,7 @@ def playground(desk: Desk) -> str:
         .order_by(col(ModelVersion.number).desc())
     )
     chosen = projects.current(desk.session, desk.project.id, DocumentKind.REASONS).content
-    attack = _attack(desk.session, desk)
+    attack = attack_of(desk.session, desk.project, desk.user)
     return desk.show(
         "playground.html",
         conversation=conversation,
@@ -87,12 +83,8 @@ def playground(desk: Desk) -> str:
 @page(Access.OPERATOR, form=QuestionForm)
 def question(desk: Desk, form: QuestionForm) -> WebResponse:
     """Ask, and remember what was answered like any other response."""
-    history = [
-        message
-        for turn in (_turns(desk, form.conversation) if form.conversation else [])
-        for message in (_said("user", turn.asked), _said("assistant", turn.answers[0][0].text))
-    ]
-    messages = [*history, _said("user", form.message)]
+    turns = turns_of(desk.session, desk.project, form.conversation) if form.conversation else []
+    messages = messages_of(turns, form.message)
     slug = desk.project.slug
     desk.let_go()
     numbers = dict.fromkeys((None, form.beside))
@@ -101,8 +93,7 @@ def question(desk: Desk, form: QuestionForm) -> WebResponse:
     with runtime().db.transaction() as session:
         project = projects.find(session, slug)
         api_keys.ensure_of_playground(session, project, runtime().secrets)
-        responses = [_log(session, project, messages, said, conversation) for said in answers]
-        _note_attack(session, desk, responses)
+        remember(session, project, messages, answers, conversation=conversation, user=desk.user)
     return desk.done("", "console.playground", conversation=conversation, beside=form.beside, _anchor="last")
 
 
@@ -110,24 +101,7 @@ def question(desk: Desk, form: QuestionForm) -> WebResponse:
 @page(Access.OPERATOR, form=AttackForm)
 def attack(desk: Desk, form: AttackForm) -> WebResponse:
     """Begin or end a session of trying to break the model."""
-    found, now = _attack(desk.session, desk), utcnow()
-    if (found is None) != (form.action == "begin"):
-        raise WrongState("that session has ended already" if found is None else "a session goes on already")
-    if found is None:
-        found = AttackSession(project_id=desk.project.id, user_id=desk.user.id, last_at=now)
-    else:
-        _spend(found, now)
-        found.ended_at = now
-    desk.session.add(found)
-    desk.session.flush()
-    ledger.append(
-        desk.session,
-        actor=desk.user.name,
-        action=f"attack_session_{form.action}",
-        subject=str(found.id),
-        project_id=desk.project.id,
-        facts={"seconds": round(found.seconds_spent)},
-    )
+    found = break_it(desk.session, desk.project, desk.user, begins=form.action == "begin")
     told = (
         "Each question is kept as a candidate case." if found.ended_at is None else "The session has ended."
     )
@@ -136,17 +110,6 @@ def attack(desk: Desk, form: AttackForm) -> WebResponse:
 
 def _turns(desk: Desk, conversation: UUID) -> list[Turn]:
     days = runtime().settings.feedback_token_days
-    rows = desk.session.exec(
-        select(Response)
-        .join(Source, col(Response.source_id) == Source.id)
-        .where(Response.project_id == desk.project.id, Response.conversation_id == str(conversation))
-        .where(Source.name == projects.PLAYGROUND)
-        .order_by(col(Response.id))
-        .limit(2 * TURNS)
-    ).all()
-    turns: dict[int, list[Response]] = {}
-    for row in rows:
-        turns.setdefault(len(row.messages), []).append(row)
     return [
         Turn(
             answers[0].messages[-1]["content"],
@@ -155,7 +118,7 @@ def _turns(desk: Desk, conversation: UUID) -> list[Turn]:
                 for row in answers
             ],
         )
-        for answers in turns.values()
+        for answers in turns_of(desk.session, desk.project, conversation)
     ]
 
 
@@ -167,46 +130,6 @@ def _last_conversation(desk: Desk) -> str | None:
     return desk.session.exec(answered_here.order_by(col(Response.id).desc()).limit(1)).first()
 
 
-def _log(
-    session: Session, project: Project, messages: Sequence[dict[str, str]], said: Said, conversation: UUID
-) -> Response:
-    """Remember an answer; it is no user's, so it is never drawn at random to be judged."""
-    new = intake.NewResponse(
-        messages=list(messages),
-        response=said.text,
-        model_version=said.model_version,
-        model_version_id=said.model_version_id,
-        conversation_id=str(conversation),
-        source=projects.PLAYGROUND,
-    )
-    response, _ = intake.log_response(session, project, new, sha256=sha256_of([*messages, said.text]))
-    response.triaged_at = utcnow()
-    return response
-
-
-def _note_attack(session: Session, desk: Desk, responses: Sequence[Response]) -> None:
-    found = _attack(session, desk)
-    if found:
-        _spend(found, utcnow())
-        session.add_all(
-            [SuiteCandidate(attack_session_id=found.id, response_id=response.id) for response in responses]
-        )
-
-
-def _attack(session: Session, desk: Desk) -> AttackSession | None:
-    mine = select(AttackSession).where(
-        AttackSession.project_id == desk.project.id,
-        AttackSession.user_id == desk.user.id,
-        col(AttackSession.ended_at).is_(None),
-    )
-    return session.exec(mine).first()
-
-
-def _spend(found: AttackSession, now: datetime) -> None:
-    found.seconds_spent += min((now - found.last_at).total_seconds(), PAUSE_SECONDS)
-    found.last_at = now
-
-
 def _cases(desk: Desk, found: AttackSession) -> Sequence[Response]:
     cases = (
         select(Response)
@@ -215,7 +138,3 @@ def _cases(desk: Desk, found: AttackSession) -> Sequence[Response]:
         .order_by(col(Response.id).desc())
     )
     return desk.session.exec(cases.limit(CASES)).all()
-
-
-def _said(role: str, content: str) -> dict[str, str]:
-    return {"role": role, "content": content}

@@ -14,6 +14,7 @@ from retrain.criteria import METRIC_NAMES
 from retrain.suites.document import bundled_suites
 from retrain.triggers import CONDITIONS
 from service import api_keys, goalposts, projects, tool_state, tools
+from service.answers.complaints import complaints
 from service.answers.flagged import cluster_of, clusters
 from service.answers.outdated import doubtful
 from service.errors import AlreadyDecided, Invalid
@@ -126,6 +127,7 @@ def settings(desk: Desk) -> str:
         written={name: _written(content) for name, content in shown.items()},
         scored=goalposts.waiting_challenger(desk.session, desk.project),
         goalposts=GOALPOSTS,
+        complaints=complaints(desk.session, desk.project),
         clusters=clusters(desk.session, desk.project),
         doubts=doubtful(desk.session, desk.project),
         doubts_shown=DOUBTS_SHOWN,
