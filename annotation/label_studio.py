@@ -375,7 +375,7 @@ def _pulled(key: str, annotation: Mapping[str, Any], emails: Mapping[int, str]) 
         task_key=key,
         external_id=str(annotation["id"]),
         annotator=_email(author, emails),
-        changed_by=_email(author if editor is None else editor, emails),
+        changed_by=_email(editor, emails),  # nobody's: imported, in whosever name
         answer=answer,
         seconds_spent=float(annotation.get("lead_time") or 0),
         updated_at=time_of(annotation["updated_at"]),

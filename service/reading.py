@@ -19,7 +19,7 @@ from service.queue import Lease
 from service.tables import Annotation, AnnotationTask, ConnectorKind, InboxEvent, TaskState
 
 MAX_HINTED = 50
-PRUNED_AT_ONCE = 5000
+PRUNED_AT_ONCE = AT_ONCE = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Seen:
 def begin(lease: Lease, project_id: UUID, tool: ConnectorKind) -> Reading | None:
     """Say how to read a project's tool this time; None while the project is not there."""
     now = utcnow()
-    with lease.transaction() as session:
+    with lease.queue.db.reading() as session:
         row = tool_state.find(session, project_id, tool)
         if row is None or row.external_id is None:
             return None
@@ -88,8 +88,9 @@ def end(
         # An early task may have been answered while later ones were still read.
         if seen.newest and (row.cursor is None or seen.newest - timedelta(seconds=seconds) > row.cursor):
             row.cursor = seen.newest - timedelta(seconds=seconds)
-    for hint in reading.hints:
-        session.get_one(InboxEvent, hint).handled_at = utcnow()
+    for start in range(0, len(reading.hints), AT_ONCE):
+        some = col(InboxEvent.id).in_(reading.hints[start : start + AT_ONCE])
+        session.execute(update(InboxEvent).where(some).values(handled_at=utcnow()))
 
 
 def prune(db: Database, *, before: datetime) -> int:

@@ -1,6 +1,7 @@
 """Stage 3: hand selected tasks to the tool in which their experts work."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from sqlmodel import Session, col, select
 from annotation.suggestions import SuggestionSource, is_blind, suggested
 from annotation.types import Connector, NewTask
 from annotation.visible import visible
-from service import capacity, experts, tool_state
+from service import capacity, experts, held_tasks, tool_state
 from service.clock import utcnow
 from service.queue import Lease
 from service.settlements import schema_of
@@ -143,15 +144,9 @@ def _new_task(
 ) -> NewTask:
     codes = {code for flag in flags for code in flag.reasons}
     comments = {flag.comment for flag in flags if flag.comment}
-    return NewTask(
-        key=str(task.id),
-        prompt="\n\n".join(f"{m['role']}: {m['content']}" for m in response.messages)
-        if len(response.messages) > 1
-        else response.messages[0]["content"],
-        response=response.text,
-        context="\n\n".join(passage["text"] for passage in response.context),
+    return replace(
+        held_tasks.asked(task, response, rival),
         reasons=" · ".join([*sorted(codes), *sorted(comments)]),
-        rival=rival,
         suggestion={} if task.is_blind else task.suggestion,
     )
 

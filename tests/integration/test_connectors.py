@@ -711,7 +711,7 @@ AT = "2026-01-02T03:04:05.678901"
     [
         (
             label_studio._pulled,
-            {"id": 1, "completed_by": 7, "updated_at": AT, "result": to_result(RIGHT)},
+            {"id": 1, "completed_by": 7, "updated_by": 7, "updated_at": AT, "result": to_result(RIGHT)},
             {7: ANN},
         ),
         (
@@ -723,6 +723,12 @@ AT = "2026-01-02T03:04:05.678901"
 )
 def test_an_answer_of_an_account_that_is_gone_is_kept_and_is_none(read, given, known):
     ours, nobodys = read("k-1", given, known), read("k-1", given, {})
-    assert (ours.answer, ours.problem) == (RIGHT, None)
+    assert (ours.answer, ours.problem, ours.changed_by) == (RIGHT, None, ours.annotator)
     assert (nobodys.annotator, nobodys.answer) == ("user 7", None)
     assert nobodys.problem == "by an account that the tool does not know"
+
+
+def test_an_answer_that_was_imported_into_label_studio_is_nobodys():
+    imported = {"id": 1, "completed_by": 7, "updated_by": None, "updated_at": AT, "result": to_result(RIGHT)}
+    pulled = label_studio._pulled("k-1", imported, {7: ANN})
+    assert (pulled.annotator, pulled.changed_by) == (ANN, "")
