@@ -75,6 +75,7 @@ def sync(
     with lease.transaction() as session:
         reading.end(session, plan, seen, project_id, tool, seconds=time.monotonic() - began)
     reading.forget(lease, project_id, tool, connector, project)
+    reading.close(lease, project_id, tool, connector, project)
     if refused:
         raise refused
     log.info("tool_read", tool=tool.value, **seen.outcome)

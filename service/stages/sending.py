@@ -155,7 +155,7 @@ def _mark_sent(session: Session, task_id: UUID, external_id: str) -> bool:
     """Say that a task is with the tool; of one withdrawn meanwhile only where, so that it can be deleted there."""
     of_task = update(AnnotationTask).where(col(AnnotationTask.id) == task_id)
     selected = of_task.where(col(AnnotationTask.state) == TaskState.SELECTED)
-    sent = {"state": TaskState.SENT, "external_id": external_id, "sent_at": utcnow()}
+    sent = {"state": TaskState.SENT, "external_id": external_id, "sent_at": utcnow(), "is_closed": False}
     if session.exec(selected.values(**sent)).rowcount == 1:
         return True
     withdrawn = of_task.where(col(AnnotationTask.state) == TaskState.WITHDRAWN)

@@ -359,6 +359,16 @@ def test_deleted_tasks_are_read_to_be_gone(tool, project):
     assert {held.key for held in tool.connector.pull(project, None)} == {"k-2"}
 
 
+def test_what_is_closed_waits_for_nobody_and_once_reopened_it_does(tool, project):
+    ids = tool.connector.push(project, TASKS)
+    tool.people.answer(project, ids["k-1"], tool.ann, WRONG)
+    assert ids["k-1"] in tool.people.offered(project, tool.ben)
+    tool.connector.close(project, list(ids.values()))
+    assert tool.people.offered(project, tool.ben) == set()
+    tool.connector.reopen(project, [ids["k-1"]])
+    assert tool.people.offered(project, tool.ben) == {ids["k-1"]}
+
+
 def test_a_webhook_that_was_removed_is_put_back_and_said_to_be_new(tool, slug):
     made = set_up(tool.connector, slug)
     tool.people.remove_hooks(made.external_id, HOOK)

@@ -560,6 +560,28 @@ class TestFollowing:
         assert (office.tool.yielded, office.tool.calls[-1]) == (yielded, "fetch")
         assert office.rows(InboxEvent)[0].handled_at
 
+    def test_what_is_settled_is_offered_no_more_and_again_once_it_is_open(self, office):
+        settled, given = office.settled()
+        office.add_tasks(1)
+        office.send()
+        office.sync()
+        assert office.tool.closed == {settled}
+        calls = office.tool.calls.count("close")
+        office.sync()
+        assert office.tool.calls.count("close") == calls == 1
+        office.tool.take_back(office.there(), given[0])
+        office.sync()
+        assert office.tool.closed == set()
+
+    def test_a_tool_that_closes_nothing_is_read_all_the_same(self, office, monkeypatch):
+        def refuse(*_):
+            raise ToolRefused("it cannot")
+
+        monkeypatch.setattr(office.tool, "close", refuse)
+        office.settled()
+        assert office.state() is TaskState.SETTLED
+        monkeypatch.undo()
+
     def test_many_webhooks_are_written_down_at_once(self, office):
         office.sent()
         for number in range(30):
