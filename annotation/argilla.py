@@ -1,6 +1,5 @@
 """The connector to Argilla, through its SDK."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from argilla._exceptions import ArgillaAPIError, ArgillaCredentialsError, Argill
 from argilla._models import RecordModel
 
 from annotation.argilla_page import asked_sha256, settings_of
-from annotation.argilla_results import from_values, with_marked_text
+from annotation.argilla_results import exported, from_values, with_marked_text
 from annotation.errors import ToolRefused, ToolUnavailable
 from annotation.exchange import (
     MARGIN,
@@ -36,6 +35,7 @@ PUSH_BATCH = 200
 LOOKUP_BATCH = 100
 PAGE = 500
 DATED_BY_ANSWERS = "dated_by_answers"  # what the embedded search engine says of itself
+CLOSED = "errata_closed"  # likewise
 _ANSWERED = {
     "type": "terms",
     "scope": {"entity": "response", "property": "status"},
@@ -112,10 +112,9 @@ class ArgillaConnector:
         current = self._current.get(project) or (datasets[-1] if datasets else None)
         if current is None:
             raise ToolRefused(f"Argilla at {self._url} has no data set in workspace {project}")
-        ids: dict[str, str] = {}
+        ids, keys = dict[str, str](), [task.key for task in tasks]
         for dataset in datasets:
-            if dataset != current:
-                ids |= self._look_up(dataset, [task.key for task in tasks])
+            ids |= {} if dataset == current else self._look_up(dataset, keys)
         missing = [task for task in tasks if task.key not in ids]
         for start in range(0, len(missing), PUSH_BATCH):
             ids |= self._push_batch(current, missing[start : start + PUSH_BATCH])
@@ -152,9 +151,26 @@ class ArgillaConnector:
         if left := self.fetch(project, tasks):
             raise ToolUnavailable(f"Argilla still shows {len(left)} of the records that it deleted")
 
+    def close(self, project: str, tasks: Sequence[str]) -> None:
+        """Mark records as what the embedded search engine offers to nobody."""
+        self._mark(tasks, {CLOSED: 1})
+
+    def reopen(self, project: str, tasks: Sequence[str]) -> None:
+        """Take the mark away."""
+        self._mark(tasks, {})
+
     def health(self) -> Health:
         """Say how it is, and what a person can do about it."""
         return argilla_health(self._url, self._api_key)
+
+    def _mark(self, tasks: Sequence[str], metadata: Mapping[str, Any]) -> None:
+        for task in tasks:
+            body = {"metadata": dict(metadata)}
+            with self._mapped() as client:
+                # The SDK updates by data set, and a task does not say in which one it is.
+                response = client.http_client.patch(f"/api/v1/records/{UUID(task)}", json=body)
+                if response.status_code != httpx.codes.NOT_FOUND:
+                    response.raise_for_status()
 
     def _answered_since(self, since: datetime | None) -> list[Mapping[str, Any]]:
         if since is None:
@@ -178,8 +194,7 @@ class ArgillaConnector:
             response = client.http_client.get(f"/api/v1/records/{record}")
             if response.status_code == httpx.codes.NOT_FOUND:
                 return None
-            document: Mapping[str, Any] = response.raise_for_status().json()
-            return document
+            return dict(response.raise_for_status().json())
 
     def records(self, name: str) -> Iterator[Mapping[str, Any]]:
         """Yield the records of any data set, named WORKSPACE/DATASET, as Argilla exports them, by ascending time.
@@ -198,7 +213,7 @@ class ArgillaConnector:
                 f"Argilla at {self._url} has no data set {dataset!r} in workspace {workspace!r}"
             )
         for record in self._records(UUID(found[0])):
-            yield _exported(record)
+            yield exported(record)
 
     def _dataset(self, client: rg.Argilla, workspace: rg.Workspace, schema: LabelSchema) -> UUID:
         """Return the data set that asks these questions, made first if there is none."""
@@ -375,16 +390,6 @@ def _pulled(
         updated_at=time_of(response["updated_at"]),
         problem=problem,
     )
-
-
-def _exported(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record as an export has it: to each question, what was submitted."""
-    said: defaultdict[str, list[Any]] = defaultdict(list)
-    for response in record.get("responses") or ():
-        if response["status"] == "submitted":
-            for question, answer in (response["values"] or {}).items():
-                said[question].append(answer)
-    return {"id": record["external_id"] or record["id"], "fields": record["fields"], "responses": said}
 
 
 def _answer(response: Mapping[str, Any], judged: str) -> tuple[Answer | None, str | None]:

@@ -25,6 +25,7 @@ def settings_of(schema: LabelSchema, *, overlap: int, client: rg.Argilla) -> rg.
             fields=[rg.TextField(name, title, client=client) for name, title in fields(schema).items()],
             questions=[_question(question, client) for question in questions(schema)],
             distribution=rg.TaskDistribution(min_submitted=overlap),
+            allow_extra_metadata=True,  # by which records are marked as closed
         )
     except (ArgillaError, ValueError) as error:
         raise InvalidSchema(f"Argilla cannot ask this schema: {error}") from error

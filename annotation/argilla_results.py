@@ -1,5 +1,6 @@
 """How an answer is written in Argilla's responses and suggestions; no SDK needed."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -42,3 +43,13 @@ def with_marked_text(answer: Answer, judged: str) -> Answer:
         for span in answer.spans
     )
     return replace(answer, spans=tuple(marked))
+
+
+def exported(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record as an export has it: to each question, what was submitted."""
+    said: defaultdict[str, list[Any]] = defaultdict(list)
+    for response in record.get("responses") or ():
+        if response["status"] == "submitted":
+            for question, answer in (response["values"] or {}).items():
+                said[question].append(answer)
+    return {"id": record["external_id"] or record["id"], "fields": record["fields"], "responses": said}

@@ -31,6 +31,7 @@ from annotation.exchange import (
     without_secrets,
 )
 from annotation.health import label_studio_health
+from annotation.label_studio_client import connected, unless_gone
 from annotation.label_studio_results import from_result, written
 from annotation.types import Answer, Health, HeldTask, LabelSchema, NewTask, PulledAnnotation, ToolProject
 
@@ -42,7 +43,6 @@ HOOK_ACTIONS = (
     "ANNOTATIONS_DELETED",
     "TASKS_DELETED",
 )
-TIMEOUT_SECONDS = 30.0
 PUSH_BATCH = 250
 LOOKUP_BATCH = 50
 PAGE = 100
@@ -136,6 +136,14 @@ class LabelStudioConnector:
         if left := self.fetch(project, tasks):
             raise ToolUnavailable(f"Label Studio still shows {len(left)} of the tasks that it deleted")
 
+    def close(self, project: str, tasks: Sequence[str]) -> None:
+        """Offer tasks to nobody any more: one answer is enough, and is there."""
+        self._change(tasks, {"overlap": 1, "is_labeled": True})
+
+    def reopen(self, project: str, tasks: Sequence[str]) -> None:
+        """Offer tasks again to everybody who has not answered them."""
+        self._change(tasks, {"overlap": self._overlap, "is_labeled": False})
+
     def health(self) -> Health:
         """Say how it is, and what a person can do about it."""
         return label_studio_health(self._url, self._token)
@@ -171,7 +179,7 @@ class LabelStudioConnector:
     def _known(self, client: LabelStudio, slug: str, mark: str, known_id: str | None) -> Any:
         """Return our project: by its id, or else the first of its title that bears our mark; None if there is none."""
         if known_id:
-            with _unless_gone():
+            with unless_gone():
                 known = client.projects.get(int(known_id))
                 if mark == known.description or slug == known.title:  # else the id is another Label Studio's
                     return known
@@ -248,7 +256,7 @@ class LabelStudioConnector:
         return {key: str(same[0]["id"]) for key, same in found.items()}
 
     def _delete(self, task: int) -> None:
-        with self._mapped() as client, _unless_gone():
+        with self._mapped() as client, unless_gone():
             client.tasks.delete(str(task))
 
     def _held(self, project: str, filters: Sequence[Mapping[str, Any]]) -> Iterator[HeldTask]:
@@ -291,20 +299,20 @@ class LabelStudioConnector:
 
     def _get_tasks(self, params: dict[str, Any]) -> list[Mapping[str, Any]]:
         with self._mapped() as client:
-            # tasks.list() decodes a task into one of several models by what it holds, and the same field is a
-            # time in one and text in another; the SDK's HTTP client gives what the server sent.
-            response = client._client_wrapper.httpx_client.request("api/tasks/", method="GET", params=params)  # noqa: SLF001
-            if response.is_error:
-                raise ApiError(status_code=response.status_code, body=response.text)
-            tasks: list[Mapping[str, Any]] = response.json()["tasks"]
+            tasks: list[Mapping[str, Any]] = _called(client, "GET", "api/tasks/", params=params)["tasks"]
             return tasks
+
+    def _change(self, tasks: Sequence[str], values: Mapping[str, Any]) -> None:
+        for task in tasks:
+            with self._mapped() as client, unless_gone():
+                _called(client, "PATCH", f"api/tasks/{int(task)}/", json=values)
 
     @contextmanager
     def _mapped(self) -> Iterator[LabelStudio]:
         """Hand out the SDK, and turn what it raises into our errors."""
         try:
             if self._client is None:
-                self._client = _sdk(self._url, self._token)
+                self._client = connected(self._url, self._token)
             yield self._client
         except ApiError as error:
             raise refusal(
@@ -333,24 +341,13 @@ def label_config(schema: LabelSchema) -> str:
     return config.strip()  # as Label Studio keeps it
 
 
-@contextmanager
-def _unless_gone() -> Iterator[None]:
-    try:
-        yield
-    except ApiError as error:
-        if error.status_code != httpx.codes.NOT_FOUND:
-            raise
-
-
-def _sdk(url: str, token: str) -> LabelStudio:
-    # No retries: the SDK would repeat an import whose answer was lost, and so make every task twice. No
-    # connection is kept: Label Studio's server sends headers and body apart, and on a used connection the
-    # body then waits 40 ms for a delayed acknowledgement.
-    limits = httpx.Limits(max_keepalive_connections=0)
-    transport = httpx.Client(timeout=TIMEOUT_SECONDS, limits=limits, follow_redirects=True)
-    return LabelStudio(  # type: ignore[no-untyped-call]
-        base_url=url, api_key=token, max_retries=0, timeout=TIMEOUT_SECONDS, httpx_client=transport
-    )
+def _called(client: LabelStudio, method: str, path: str, **more: Any) -> Any:
+    # tasks.list() decodes a task into one of several models by what it holds, and the same field is a time in
+    # one and text in another; tasks.update() knows no overlap. The SDK's HTTP client gives what the server sent.
+    response = client._client_wrapper.httpx_client.request(path, method=method, **more)  # noqa: SLF001
+    if response.is_error:
+        raise ApiError(status_code=response.status_code, body=response.text)
+    return response.json()
 
 
 def _predictions(task: NewTask) -> list[PredictionRequest]:
@@ -375,7 +372,7 @@ def _pulled(key: str, annotation: Mapping[str, Any], emails: Mapping[int, str]) 
         task_key=key,
         external_id=str(annotation["id"]),
         annotator=_email(author, emails),
-        changed_by=_email(author if editor is None else editor, emails),
+        changed_by=_email(editor, emails),  # nobody's: imported, in whosever name
         answer=answer,
         seconds_spent=float(annotation.get("lead_time") or 0),
         updated_at=time_of(annotation["updated_at"]),

@@ -1,7 +1,7 @@
 """What reports on annotators are made from; pages and stages may hold it, for it loads nothing heavy."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from annotation.types import Abstention, Answer, Verdict
@@ -9,23 +9,20 @@ from annotation.types import Abstention, Answer, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """One annotator's newest answer to one task."""
+    """One annotator's newest answer to one task: what they `said`, as one of few, and in which week."""
 
     task: str
     annotator: str
     answer: Answer
     at: datetime
     seconds: float = 0.0
+    said: str = field(init=False)
+    week: str = field(init=False)
 
-    @property
-    def said(self) -> str:
-        """What they came to, as one of few."""
-        return in_short(self.answer.verdict, self.answer.label, self.answer.labels)
-
-    @property
-    def week(self) -> str:
-        """The week in which they said it."""
-        return week_of(self.at)
+    def __post_init__(self) -> None:
+        # Worked out once: a report asks some twenty times.
+        object.__setattr__(self, "said", in_short(self.answer.verdict, self.answer.label, self.answer.labels))
+        object.__setattr__(self, "week", week_of(self.at))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,9 @@ from uuid import UUID
 
 from sqlmodel import Session, col, exists, select
 
-from annotation.types import HeldTask
+from annotation.exchange import shown, texts
+from annotation.types import HeldTask, NewTask
+from annotation.visible import visible
 from retrain.types import sha256_of
 from service import projects
 from service.clock import utcnow
@@ -29,37 +31,62 @@ from service.tables import (
 
 MAX_CHARS = 100_000  # of a case that an expert brings
 DELETED_AT_ONCE = 50
+JUDGED = ("prompt", "response", "rival", "context")
 
 
 def ours(
     session: Session, project: Project, tool: ConnectorKind, held: Sequence[HeldTask]
 ) -> dict[str, AnnotationTask]:
-    """Return our task of each of the tool's, by the tool's id; those that nobody can answer as ours are missing."""
-    keys = {one.external_id: key for one in held if (key := _key(one.key))}
-    by_key = {
-        task.id: task
-        for task in session.exec(
-            select(AnnotationTask).where(
-                AnnotationTask.project_id == project.id, col(AnnotationTask.id).in_(keys.values())
-            )
-        )
-    }
-    added = [one.external_id for one in held if not one.key]
-    known = select(AnnotationTask).where(
-        AnnotationTask.project_id == project.id,
-        AnnotationTask.connector == tool,
-        col(AnnotationTask.external_id).in_(added),
-    )
-    found = {task.external_id: task for task in session.exec(known) if task.external_id} if added else {}
-    found |= {external_id: by_key[key] for external_id, key in keys.items() if key in by_key}
-    for identifier, withdrawn in found.items():
-        # Whoever pushed it may have been ended before they wrote that down.
-        if withdrawn.state is TaskState.WITHDRAWN:
-            withdrawn.external_id = identifier
+    """Return our task of each of the tool's, by the tool's id; those that nobody can answer as ours are missing.
+
+    The id that the tool gave it tells: what a task says of itself, its key, somebody may have written there.
+    """
+    keys, ids = {key for one in held if (key := _key(one.key))}, {one.external_id for one in held}
+    of_key, of_id = col(AnnotationTask.id).in_(keys), col(AnnotationTask.external_id).in_(ids)
+    of_tool = of_key | (of_id & (col(AnnotationTask.connector) == tool))
+    rows = session.exec(select(AnnotationTask).where(AnnotationTask.project_id == project.id, of_tool)).all()
+    by_key = {task.id: task for task in rows}
+    by_id = {task.external_id: task for task in rows if task.connector is tool and task.external_id}
+    found: dict[str, AnnotationTask] = {}
     for one in held:
-        if not one.key and one.external_id not in found and (task := _adopt(session, project, tool, one)):
-            found[one.external_id] = task
+        named = by_key.get(key) if (key := _key(one.key)) else None
+        is_named = named is not None and named.external_id in (None, one.external_id)
+        task = named if is_named else by_id.get(one.external_id, named)
+        if task is None and not one.key:
+            task = _adopt(session, project, tool, one)
+        if task is None:
+            continue
+        found[one.external_id] = task
+        # Whoever pushed it may have been ended before they wrote that down.
+        if task.state is TaskState.WITHDRAWN:
+            task.external_id = task.external_id or one.external_id
     return found
+
+
+def is_as_sent(session: Session, task: AnnotationTask, held: HeldTask, tool: ConnectorKind) -> bool:
+    """Say whether a tool's task still is where ours was sent, under its key, and shows what we asked."""
+    if held.key and held.key != str(task.id):
+        return False
+    if task.external_id and (task.external_id, task.connector) != (held.external_id, tool):
+        return False
+    response = session.get_one(Response, task.response_id)
+    rival = session.get_one(Response, task.rival_id) if task.rival_id else None
+    wanted, there = texts(shown(asked(task, response, rival.text if rival else None))), held.shown
+    return all(wanted.get(name, "") == visible(there.get(name, "")) for name in JUDGED)
+
+
+def asked(task: AnnotationTask, response: Response, rival: str | None) -> NewTask:
+    """Return what a tool is to show of a task, without what readers said."""
+    messages = response.messages
+    return NewTask(
+        key=str(task.id),
+        prompt="\n\n".join(f"{m['role']}: {m['content']}" for m in messages)
+        if len(messages) > 1
+        else messages[0]["content"],
+        response=response.text,
+        context="\n\n".join(passage["text"] for passage in response.context),
+        rival=rival,
+    )
 
 
 def missing(

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, update
+import structlog
+from sqlalchemy import delete, text, update
 from sqlmodel import Session, col, select
 
 from annotation.errors import ToolRefused, ToolUnavailable
@@ -17,9 +18,13 @@ from service.db import Database
 from service.errors import TryAgain
 from service.queue import Lease
 from service.tables import Annotation, AnnotationTask, ConnectorKind, InboxEvent, TaskState
+from service.tables.labelling import TO_CLOSE
 
 MAX_HINTED = 50
-PRUNED_AT_ONCE = 5000
+CLOSED_AT_ONCE = 100  # at each look
+PRUNED_AT_ONCE = AT_ONCE = 5000
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ class Seen:
 def begin(lease: Lease, project_id: UUID, tool: ConnectorKind) -> Reading | None:
     """Say how to read a project's tool this time; None while the project is not there."""
     now = utcnow()
-    with lease.transaction() as session:
+    with lease.queue.db.reading() as session:
         row = tool_state.find(session, project_id, tool)
         if row is None or row.external_id is None:
             return None
@@ -88,8 +93,9 @@ def end(
         # An early task may have been answered while later ones were still read.
         if seen.newest and (row.cursor is None or seen.newest - timedelta(seconds=seconds) > row.cursor):
             row.cursor = seen.newest - timedelta(seconds=seconds)
-    for hint in reading.hints:
-        session.get_one(InboxEvent, hint).handled_at = utcnow()
+    for start in range(0, len(reading.hints), AT_ONCE):
+        some = col(InboxEvent.id).in_(reading.hints[start : start + AT_ONCE])
+        session.execute(update(InboxEvent).where(some).values(handled_at=utcnow()))
 
 
 def prune(db: Database, *, before: datetime) -> int:
@@ -114,6 +120,36 @@ def forget(lease: Lease, project_id: UUID, tool: ConnectorKind, connector: Conne
         with lease.transaction() as session:
             for task_id in gone:
                 session.get_one(AnnotationTask, task_id).external_id = None
+
+
+def close(lease: Lease, project_id: UUID, tool: ConnectorKind, connector: Connector, project: str) -> None:
+    """Have the tool ask nobody any more about some tasks that came to something, and again about those reopened.
+
+    A tool knows no settlement: it would go on offering them to every expert, and first. Where it refuses, they wait.
+    """
+    is_there = (
+        AnnotationTask.project_id == project_id,
+        AnnotationTask.connector == tool,
+        col(AnnotationTask.external_id).is_not(None),
+    )
+    asked = select(AnnotationTask.id, AnnotationTask.external_id).where(*is_there).limit(CLOSED_AT_ONCE)
+    opened = col(AnnotationTask.state).in_((TaskState.SENT, TaskState.CONTESTED))
+    for change, which, is_closed in (
+        (connector.close, text(TO_CLOSE), True),
+        (connector.reopen, opened & col(AnnotationTask.is_closed), False),
+    ):
+        with lease.queue.db.reading() as session:
+            found = {task_id: there for task_id, there in session.exec(asked.where(which)) if there}
+        if not found:
+            continue
+        try:
+            change(project, list(found.values()))
+        except (ToolRefused, ToolUnavailable) as error:
+            log.warning("tasks_not_closed", tool=tool.value, problem=str(error))
+            return
+        with lease.transaction() as session:
+            of_found = update(AnnotationTask).where(col(AnnotationTask.id).in_(found))
+            session.execute(of_found.values(is_closed=is_closed))
 
 
 def recall(lease: Lease, tasks: Collection[UUID], connect: Callable[[ConnectorKind], Connector]) -> None:

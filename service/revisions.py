@@ -4,17 +4,13 @@ from sqlmodel import Session, col, select
 
 from annotation.answers import check, values_of
 from annotation.errors import InvalidAnswer
-from annotation.exchange import UNKNOWN_ACCOUNT
 from annotation.types import Abstention, Answer, LabelSchema, PulledAnnotation, Verdict
 from service import ledger, notices, standing, tool_state
 from service.clock import utcnow
-from service.settlements import CONTENT, schema_of
+from service.settlements import CHANGED_BY_ANOTHER, CONTENT, QUARANTINED, schema_of
 from service.tables import Annotation, AnnotationTask, Annotator, ConnectorKind, NoticeKind, Response
 
 MAX_PROBLEM_CHARS = 500
-CHANGED_BY_ANOTHER = "changed by another account"
-NOT_OURS = "by an account that is none of our experts'"
-QUARANTINED = {CHANGED_BY_ANOTHER, NOT_OURS, UNKNOWN_ACCOUNT}
 
 
 def store(

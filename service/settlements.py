@@ -1,13 +1,15 @@
 """What tasks come to: settled by those who answered, or by a third who decides and says why."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, func
 from sqlmodel import Session, col, or_, select
 
 from annotation.answers import check
+from annotation.exchange import UNKNOWN_ACCOUNT
 from annotation.settlement import Contested, Settled, Waiting, accuracy, settle
 from annotation.settlement import adjudicate as decide
 from annotation.types import Answer, Cause, LabelSchema, Verdict
@@ -40,6 +42,10 @@ MAY_SETTLE = col(AnnotationTask.purpose) != TaskPurpose.GOLD  # which comes to n
 OPEN = (TaskState.SENT, TaskState.CONTESTED, TaskState.SELECTED)
 # Somebody other than who trains the model has to mend these; of a user's mistake nobody has.
 HANDED_OVER = frozenset({Cause.CONTEXT, Cause.PROMPT, Cause.POLICY, Cause.PRODUCT})
+CHANGED_BY_ANOTHER = "changed by another account"
+NOT_OURS = "by an account that is none of our experts'"
+NOT_AS_SENT = "to a task that shows something else than we asked"
+QUARANTINED = {CHANGED_BY_ANOTHER, NOT_OURS, NOT_AS_SENT, UNKNOWN_ACCOUNT}
 CONTENT = {
     *("problem", "abstention", "verdict", "label", "labels", "correction", "cause", "spans", "ratings"),
 }
@@ -47,6 +53,7 @@ MAX_EXPLANATION = MAX_LINK = 500
 LINK = re.compile(r"https?://[\w.-]+(:\d{1,5})?(/[^\s\\]*)?")
 
 Counted = Sequence[tuple[Annotation, Annotator]]
+T = TypeVar("T")
 
 
 def settle_task(
@@ -188,6 +195,24 @@ def of_persons(annotators: Sequence[Annotator]) -> ColumnElement[bool]:
     return or_(col(Annotator.id).in_([each.id for each in annotators]), col(Annotator.user_id).in_(owners))
 
 
+def newest_of(revisions: Iterable[T], told: Callable[[T], tuple[Hashable, Hashable, str | None]]) -> list[T]:
+    """Return the newest answer of each, of revisions in the order of time.
+
+    What another made or changed in somebody's name silences none of their own answers. `told` says whose a revision
+    is, of which answer, and what is wrong with it.
+    """
+    last: dict[Hashable, tuple[Hashable, bool, T]] = {}
+    for revision in revisions:
+        whose, answer, problem = told(revision)
+        last.pop((whose, answer), None)
+        last[whose, answer] = (whose, problem in QUARANTINED, revision)
+    newest: dict[Hashable, T] = {}
+    for whose, is_quarantined, revision in last.values():
+        if not is_quarantined or whose not in newest:
+            newest[whose] = revision
+    return list(newest.values())
+
+
 def is_gold(task: type[AnnotationTask]) -> ColumnElement[bool]:
     """Say in SQL whether others may be judged by a task's `Settlement`: by an operator's word, or else unanimity."""
     is_unanimous = (col(Settlement.agreeing) == Settlement.asked) & (col(Settlement.asked) > 1)
@@ -230,10 +255,10 @@ def _newest(session: Session, task: AnnotationTask) -> Counted:
         .where(Annotation.task_id == task.id, col(Annotation.withdrawn_at).is_(None))
         .order_by(col(Annotation.revised_at), col(Annotation.id))
     )
-    newest = {
-        person_of(annotator): (annotation, annotator) for annotation, annotator in session.exec(revisions)
-    }
-    return list(newest.values())
+    return newest_of(
+        session.exec(revisions),
+        lambda row: (person_of(row[1]), f"{row[1].id} {row[0].external_id}", row[0].problem),
+    )
 
 
 def _reopen(session: Session, task: AnnotationTask, newest: Counted) -> None:

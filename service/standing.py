@@ -19,7 +19,7 @@ from annotation.types import Answer, Span
 from annotation.votes import Repeat, Vote, in_short, told_apart
 from service import ledger
 from service.errors import Invalid, NotFound
-from service.settlements import IN_FORCE, OPEN, is_gold, of_persons, person_of, settle_task
+from service.settlements import IN_FORCE, OPEN, is_gold, newest_of, of_persons, person_of, settle_task
 from service.tables import (
     Annotation,
     AnnotationTask,
@@ -138,15 +138,16 @@ def told_by(session: Session, project: Project, tasks: Subquery, *only: ColumnEl
         Annotation.seconds_spent,
     )
     who = (Annotation.task_id, Annotation.annotator_id, Annotator.user_id)
+    which = (Annotation.external_id, Annotation.problem)
     rows = session.execute(
-        select_columns(tasks.c.gold_of_id, *map(col, (*who, *said, *more)))
+        select_columns(tasks.c.gold_of_id, *map(col, (*who, *which, *said, *more)))
         .join(tasks, col(Annotation.task_id) == tasks.c.id)
         .join(Annotator, col(Annotation.annotator_id) == Annotator.id)
         .where(col(Annotation.reason).is_(None), col(Annotation.withdrawn_at).is_(None), *only)
         .where(col(Annotation.set_aside).is_(None))
         .order_by(col(Annotation.revised_at), col(Annotation.id))
     )
-    newest = {(row.task_id, row.annotator_id): row for row in rows}.values()
+    newest = newest_of(rows, lambda row: ((row.task_id, row.annotator_id), row.external_id, row.problem))
     copies = {str(row.task_id): str(row.gold_of_id) for row in newest if row.gold_of_id}
     persons = {str(row.annotator_id): str(row.user_id or row.annotator_id) for row in newest}
     votes = [_vote(row) for row in newest if row.verdict]

@@ -1,9 +1,10 @@
 """How each project fares in each annotation tool: where it is there, what is due, and what hinders it."""
 
 import random
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -30,6 +31,7 @@ PUT_BACK_EVERY = timedelta(hours=1)
 AWAY_AFTER = 3
 # A look at everything may take this share of the time, whatever the tool holds.
 LOOK_SHARE = 0.05
+NAMED_AT_ONCE = 5000  # in one statement
 
 log = structlog.get_logger()
 
@@ -178,12 +180,14 @@ def set_up(lease: Lease, project_id: UUID, tool: ConnectorKind, connector: Conne
     return made.external_id
 
 
-def ask_again(session: Session, project_id: UUID, tasks: Collection[UUID]) -> None:
+def ask_again(session: Session, project_id: UUID, tasks: Sequence[UUID]) -> None:
     """Have tasks that are gone from their tool wait to be sent again, with today's questions; answers stay."""
     schema_id, guidelines_id = projects.questions(session, project_id)
-    again = {"state": TaskState.SELECTED, "external_id": None, "sent_at": None}
-    of_tasks = update(AnnotationTask).where(col(AnnotationTask.id).in_(tasks))
-    session.execute(of_tasks.values(**again, schema_id=schema_id, guidelines_id=guidelines_id))
+    again: dict[str, Any] = {"state": TaskState.SELECTED, "external_id": None, "sent_at": None}
+    again |= {"schema_id": schema_id, "guidelines_id": guidelines_id}
+    for start in range(0, len(tasks), NAMED_AT_ONCE):
+        some = col(AnnotationTask.id).in_(tasks[start : start + NAMED_AT_ONCE])
+        session.execute(update(AnnotationTask).where(some).values(**again))
 
 
 def _lose(session: Session, row: ToolProject) -> None:
@@ -194,8 +198,7 @@ def _lose(session: Session, row: ToolProject) -> None:
         col(AnnotationTask.state).in_((TaskState.SENT, TaskState.CONTESTED)),
     )
     tasks = session.exec(opened).all()
-    for start in range(0, len(tasks), 500):
-        ask_again(session, row.project_id, tasks[start : start + 500])
+    ask_again(session, row.project_id, tasks)
     row.sqlmodel_update({"lost_at": utcnow(), "cursor": None, "look_due_at": None})
     ledger.append(
         session,

@@ -51,6 +51,7 @@ class FakeConnector:
         self.loses_next_answer = False
         self.takes_only: int | None = None  # how many of the next batch, before it breaks off
         self.calls: list[str] = []
+        self.closed: set[str] = set()
         self.yielded = 0
         self._ticks = 0
 
@@ -109,6 +110,14 @@ class FakeConnector:
         for task in tasks:
             self._project(project).tasks.pop(task, None)
 
+    def close(self, project: str, tasks: Sequence[str]) -> None:
+        self._answer_call("close")
+        self.closed |= {*tasks}
+
+    def reopen(self, project: str, tasks: Sequence[str]) -> None:
+        self._answer_call("reopen")
+        self.closed -= {*tasks}
+
     def health(self) -> Health:
         try:
             self._answer_call("health")
@@ -132,6 +141,15 @@ class FakeConnector:
     def send_nonsense(self, project: str, task: str, annotator: str) -> str:
         """Annotate with something that is no answer."""
         return self._annotate(project, task, annotator, None, problem="verdict 'perhaps' is none of ours")
+
+    def offered(self, project: str, annotator: str) -> set[str]:
+        """Return the tasks that wait for an annotator, or the next of them."""
+        return {
+            identifier
+            for identifier, task in self._project(project).tasks.items()
+            if identifier not in self.closed
+            and annotator not in {one.annotator for one in task.annotations.values()}
+        }
 
     def suggested(self, project: str, task: str) -> dict[str, object]:
         return dict(self._project(project).tasks[task].suggestion)

@@ -19,6 +19,7 @@ from argilla_server.models import Dataset, MetadataProperty, Question, Record, R
 from argilla_server.search_engine import base
 from sqlalchemy import ColumnElement, Select, String, and_, cast, exists, func, not_, or_, select, true
 
+CLOSED = "errata_closed"  # in the metadata of a record that is settled: nobody is asked it any more
 _TERM = re.compile(r'(-?)(?:"([^"]*)"|(\S+))')
 
 
@@ -158,7 +159,7 @@ def _suggestion_passes(scope: Any, wanted: Any) -> ColumnElement[bool]:
 
 
 def _response_passes(scope: Any, wanted: Any) -> ColumnElement[bool]:
-    """Look at responses, of one user if there is one; a record without any is pending."""
+    """Look at responses, of one user if there is one; a record without any is pending, until it is closed."""
     mine = _responses_of(scope)
     if scope.question:
         each = _values(Response.values, scope.question, "value")
@@ -170,7 +171,8 @@ def _response_passes(scope: Any, wanted: Any) -> ColumnElement[bool]:
         [exists(select(1).select_from(Response).where(*mine, Response.status.in_(given)))] if given else []
     )
     if "pending" in statuses:
-        passing.append(not_(exists(select(1).select_from(Response).where(*mine))))
+        is_closed = func.json_extract(Record.metadata_, _path(CLOSED)).is_not(None)
+        passing.append(not_(or_(exists(select(1).select_from(Response).where(*mine)), is_closed)))
     return or_(*passing)
 
 

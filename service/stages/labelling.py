@@ -20,7 +20,7 @@ from service.clock import utcnow
 from service.errors import Invalid, NotFound
 from service.held_tasks import batches
 from service.queue import Lease
-from service.settlements import MAY_SETTLE, settle_task
+from service.settlements import MAY_SETTLE, NOT_AS_SENT, NOT_OURS, settle_task
 from service.tables import Annotation, AnnotationTask, ConnectorKind, Job, Project, TaskState
 from service.tool_state import Hook
 
@@ -75,6 +75,7 @@ def sync(
     with lease.transaction() as session:
         reading.end(session, plan, seen, project_id, tool, seconds=time.monotonic() - began)
     reading.forget(lease, project_id, tool, connector, project)
+    reading.close(lease, project_id, tool, connector, project)
     if refused:
         raise refused
     log.info("tool_read", tool=tool.value, **seen.outcome)
@@ -210,6 +211,8 @@ def _catch_up(
     there = {one.external_id for one in held.annotations}
     at = {(one.external_id, one.revised_at) for one in known}
     fresh = [one for one in held.annotations if (one.external_id, one.updated_at) not in at]
+    if fresh and not held_tasks.is_as_sent(session, task, held, tool):
+        fresh = [replace(one, answer=None, problem=NOT_AS_SENT) for one in fresh]
     again = [one for one in known if one.external_id in there and one.withdrawn_at]
     gone = [
         one
@@ -228,9 +231,7 @@ def _catch_up(
 def _named(held: HeldTask, accounts: frozenset[str] | None, known_as: Callable[[str], str]) -> HeldTask:
     """Let only answers of ours count: a tool may let in whom it likes."""
     checked = (
-        one
-        if accounts is None or one.annotator in accounts
-        else replace(one, answer=None, problem=revisions.NOT_OURS)
+        one if accounts is None or one.annotator in accounts else replace(one, answer=None, problem=NOT_OURS)
         for one in held.annotations
     )
     named = (

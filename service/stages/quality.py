@@ -43,7 +43,8 @@ log = structlog.get_logger()
 def run(lease: Lease, project_id: UUID, report: Report) -> dict[str, Any]:
     """Compute a project's report anew and keep it in place of the one before."""
     at = utcnow()
-    with lease.transaction() as session:
+    # Read without the lock for writing, for intake waits for that; it takes seconds.
+    with lease.queue.db.reading() as session:
         project = session.get_one(Project, project_id)
         is_extraction = project.kind is ProjectKind.EXTRACTION
         tasks = _newest_tasks(project_id)
@@ -72,7 +73,7 @@ def _settle_again(lease: Lease, project_id: UUID) -> int:
 
     What is settled stays so, whatever became of the weights of those who settled it.
     """
-    with lease.transaction() as session:
+    with lease.queue.db.reading() as session:
         known = accuracies(session, project_id)
         answered = exists().where(
             col(Annotation.task_id) == AnnotationTask.id, col(Annotation.verdict).is_not(None)

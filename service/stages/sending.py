@@ -1,6 +1,7 @@
 """Stage 3: hand selected tasks to the tool in which their experts work."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from annotation.questions import questions
 from annotation.suggestions import SuggestionSource, is_blind, suggested
 from annotation.types import Connector, NewTask
 from annotation.visible import visible
-from service import capacity, experts, tool_state
+from service import capacity, experts, held_tasks, tool_state
 from service.clock import utcnow
 from service.queue import Lease
 from service.settlements import schema_of
@@ -154,15 +155,9 @@ def _said(session: Session, task: AnnotationTask, flags: Sequence[Feedback]) -> 
 
 
 def _new_task(task: AnnotationTask, response: Response, said: str, rival: str | None) -> NewTask:
-    return NewTask(
-        key=str(task.id),
-        prompt="\n\n".join(f"{m['role']}: {m['content']}" for m in response.messages)
-        if len(response.messages) > 1
-        else response.messages[0]["content"],
-        response=response.text,
-        context="\n\n".join(passage["text"] for passage in response.context),
+    return replace(
+        held_tasks.asked(task, response, rival),
         reasons=said,
-        rival=rival,
         suggestion={} if task.is_blind else task.suggestion,
     )
 
@@ -171,7 +166,7 @@ def _mark_sent(session: Session, task_id: UUID, external_id: str) -> bool:
     """Say that a task is with the tool; of one withdrawn meanwhile only where, so that it can be deleted there."""
     of_task = update(AnnotationTask).where(col(AnnotationTask.id) == task_id)
     selected = of_task.where(col(AnnotationTask.state) == TaskState.SELECTED)
-    sent = {"state": TaskState.SENT, "external_id": external_id, "sent_at": utcnow()}
+    sent = {"state": TaskState.SENT, "external_id": external_id, "sent_at": utcnow(), "is_closed": False}
     if session.exec(selected.values(**sent)).rowcount == 1:
         return True
     withdrawn = of_task.where(col(AnnotationTask.state) == TaskState.WITHDRAWN)

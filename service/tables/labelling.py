@@ -45,6 +45,9 @@ class SetAside(StrEnum):
     LEFT = "left"
 
 
+TO_CLOSE = "NOT is_closed AND state IN ('settled', 'withdrawn')"
+
+
 class AnnotationTask(Row, table=True):
     """One response for experts to judge; near-equal flags share one, and `flag_id` is the first of them.
 
@@ -55,6 +58,7 @@ class AnnotationTask(Row, table=True):
     it. Both are decided when the task is first sent.
     With a `gold_of_id` it asks a settled task once more, to see how annotators do: it is withdrawn when enough have
     answered, and comes to nothing. `is_gold` is an operator's word on whether a settled task may be asked so.
+    `is_closed` says that its tool was told to ask nobody any more.
     """
 
     __tablename__ = "annotation_task"
@@ -70,6 +74,13 @@ class AnnotationTask(Row, table=True):
             "id",
             sqlite_where=text("state = 'selected'"),
             postgresql_where=text("state = 'selected'"),
+        ),
+        Index(
+            "ix_annotation_task_to_close",
+            "project_id",
+            "connector",
+            sqlite_where=text(TO_CLOSE),
+            postgresql_where=text(TO_CLOSE),
         ),
     )
 
@@ -96,6 +107,7 @@ class AnnotationTask(Row, table=True):
     state: TaskState = Field(default=TaskState.SELECTED, sa_type=text_enum(TaskState))
     external_id: str | None = Field(default=None, max_length=64)
     sent_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    is_closed: bool = False
 
 
 class TaskFlag(Row, table=True):

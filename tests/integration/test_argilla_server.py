@@ -78,7 +78,9 @@ asyncio.run(ask_at_once())
 def test_the_server_and_its_jobs_wait_for_no_connection_of_each_other(tmp_path):
     installation = server.install(cache_dir(), lambda _: None)
     secrets = server.prepare(installation, tmp_path)
-    (python, launcher, _), environment = server.command(installation, tmp_path, secrets, port=1, redis_url="redis://r/1")
+    (python, launcher, _), environment = server.command(
+        installation, tmp_path, secrets, port=1, redis_url="redis://r/1"
+    )
 
     def at_once(how):
         argv = [python, "-c", TWO_LOOPS, str(Path(launcher).parent), how]

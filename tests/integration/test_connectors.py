@@ -359,6 +359,16 @@ def test_deleted_tasks_are_read_to_be_gone(tool, project):
     assert {held.key for held in tool.connector.pull(project, None)} == {"k-2"}
 
 
+def test_what_is_closed_waits_for_nobody_and_once_reopened_it_does(tool, project):
+    ids = tool.connector.push(project, TASKS)
+    tool.people.answer(project, ids["k-1"], tool.ann, WRONG)
+    assert ids["k-1"] in tool.people.offered(project, tool.ben)
+    tool.connector.close(project, list(ids.values()))
+    assert tool.people.offered(project, tool.ben) == set()
+    tool.connector.reopen(project, [ids["k-1"]])
+    assert tool.people.offered(project, tool.ben) == {ids["k-1"]}
+
+
 def test_a_webhook_that_was_removed_is_put_back_and_said_to_be_new(tool, slug):
     made = set_up(tool.connector, slug)
     tool.people.remove_hooks(made.external_id, HOOK)
@@ -711,7 +721,7 @@ AT = "2026-01-02T03:04:05.678901"
     [
         (
             label_studio._pulled,
-            {"id": 1, "completed_by": 7, "updated_at": AT, "result": to_result(RIGHT)},
+            {"id": 1, "completed_by": 7, "updated_by": 7, "updated_at": AT, "result": to_result(RIGHT)},
             {7: ANN},
         ),
         (
@@ -723,6 +733,12 @@ AT = "2026-01-02T03:04:05.678901"
 )
 def test_an_answer_of_an_account_that_is_gone_is_kept_and_is_none(read, given, known):
     ours, nobodys = read("k-1", given, known), read("k-1", given, {})
-    assert (ours.answer, ours.problem) == (RIGHT, None)
+    assert (ours.answer, ours.problem, ours.changed_by) == (RIGHT, None, ours.annotator)
     assert (nobodys.annotator, nobodys.answer) == ("user 7", None)
     assert nobodys.problem == "by an account that the tool does not know"
+
+
+def test_an_answer_that_was_imported_into_label_studio_is_nobodys():
+    imported = {"id": 1, "completed_by": 7, "updated_by": None, "updated_at": AT, "result": to_result(RIGHT)}
+    pulled = label_studio._pulled("k-1", imported, {7: ANN})
+    assert (pulled.annotator, pulled.changed_by) == (ANN, "")

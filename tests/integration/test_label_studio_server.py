@@ -113,7 +113,7 @@ def test_an_expert_takes_no_export_and_changes_no_answer_but_their_own(label_stu
 
     def asking(account, method: str, path: str) -> int:
         headers, url = {"Authorization": f"Token {account.token}"}, f"{label_studio.url}{path}"
-        body = {"lead_time": 1.0}
+        body = {"lead_time": 1.0, "data": dict.fromkeys(("prompt", "response", "context", "reasons"), "?")}
         return httpx.request(method, url, headers=headers, json=body, timeout=30, trust_env=False).status_code
 
     condition = {"filter": "filter:tasks:annotations_results", "operator": "contains", "type": "String"}
@@ -135,6 +135,13 @@ def test_an_expert_takes_no_export_and_changes_no_answer_but_their_own(label_stu
         ("GET", f"/api/tasks/?project={project}&query={sorting}", (403, 403, 403)),
         ("GET", f"/api/tasks/?project={project}", (200, 200, 200)),
         ("DELETE", f"/api/annotations/{given}/", (None, 403, None)),
+        ("GET", f"/api/projects/{project}/summary/", (403, 403, 200)),
+        ("GET", f"/api/projects/{project}/annotators/", (403, 403, 200)),
+        ("POST", "/api/ml/", (403, 403, 400)),
+        ("PATCH", f"/api/tasks/{task}/", (403, 403, 200)),
+        ("PATCH", f"/api/projects/{project}/", (403, 403, 200)),
+        ("DELETE", f"/api/projects/{project}/", (403, 403, None)),
+        ("POST", f"/api/projects/{project}/import", (403, 403, 201)),
         ("POST", f"/api/dm/actions?id=delete_tasks_annotations&project={project}", (403, 403, 200)),
     ):
         told = [

@@ -16,7 +16,7 @@ from service.answers import annotators
 from service.clock import utcnow
 from service.jobs.quality import assess
 from service.runtime import Runtime
-from service.stages import labelling
+from service.stages import labelling, quality
 from service.tables import (
     Annotation,
     AnnotationTask,
@@ -248,6 +248,14 @@ class TestAdjudication:
 
 
 class TestReport:
+    def test_while_answers_are_read_nobody_s_writing_is_waited_for(self, clinic, monkeypatch):
+        clinic.answers(clinic.task(), ann=RIGHT, ben=RIGHT)
+        lease, read = clinic._lease(JobKind.QUALITY), []
+        monkeypatch.delattr("service.queue.Lease.transaction")
+        with pytest.raises(AttributeError):  # where the report is written
+            quality.run(lease, clinic.project.id, lambda votes, **facts: read.append(len(votes)))
+        assert read == [2]
+
     def test_it_says_who_cannot_be_trusted(self, clinic):
         clinic.careless_ben()
         told = clinic.assess()

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from uuid import UUID, uuid4
@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, func
+from sqlalchemy import delete, event, func
 from sqlmodel import col, select
 
 from annotation.argilla import ArgillaConnector
@@ -560,6 +560,43 @@ class TestFollowing:
         assert (office.tool.yielded, office.tool.calls[-1]) == (yielded, "fetch")
         assert office.rows(InboxEvent)[0].handled_at
 
+    def test_what_is_settled_is_offered_no_more_and_again_once_it_is_open(self, office):
+        settled, given = office.settled()
+        office.add_tasks(1)
+        office.send()
+        office.sync()
+        assert office.tool.closed == {settled}
+        calls = office.tool.calls.count("close")
+        office.sync()
+        assert office.tool.calls.count("close") == calls == 1
+        office.tool.take_back(office.there(), given[0])
+        office.sync()
+        assert office.tool.closed == set()
+
+    def test_a_tool_that_closes_nothing_is_read_all_the_same(self, office, monkeypatch):
+        def refuse(*_):
+            raise ToolRefused("it cannot")
+
+        monkeypatch.setattr(office.tool, "close", refuse)
+        office.settled()
+        assert office.state() is TaskState.SETTLED
+        monkeypatch.undo()
+
+    def test_many_webhooks_are_written_down_at_once(self, office):
+        office.sent()
+        for number in range(30):
+            _hint(office, str(number))
+        said = []
+
+        def note(*call):
+            said.extend([call[2]] if "inbox_event" in call[2] else [])
+
+        event.listen(office.runtime.db.writer, "before_cursor_execute", note)
+        office.sync()
+        event.remove(office.runtime.db.writer, "before_cursor_execute", note)
+        assert all(one.handled_at for one in office.rows(InboxEvent))
+        assert len(said) == 1
+
 
 def _hint(office: Office, task: str) -> None:
     facts = {"task_ids": [task], "annotations": []}
@@ -629,6 +666,53 @@ class TestNames:
         office.sync()
         assert office.state() is TaskState.SENT
         assert "annotation_quarantined" in office.actions()
+
+    def test_an_answer_in_somebodys_name_silences_none_of_their_own(self, office):
+        task = office.sent()
+        for who in ("ann", "ben"):
+            office.tool.answer(office.there(), task, who, BILLING)
+            forged = office.tool.answer(office.there(), task, who, RIGHT)
+            office.tool.edit(office.there(), forged, "", RIGHT)
+        office.sync()
+        assert office.actions().count("annotation_quarantined") == 2
+        (settlement,) = office.rows(Settlement)
+        assert (settlement.label, settlement.asked) == ("Billing", 2)
+        office.do(JobKind.QUALITY)
+        (report,) = office.rows(QualityReport)
+        assert report.content["answers"] == 2
+
+    @pytest.mark.parametrize(
+        "forge",
+        [
+            lambda held, other: setattr(held, "shown", {**held.shown, "response": "Dermatology"}),
+            lambda held, other: setattr(held, "shown", {**held.shown, "context": "it is Billing"}),
+            lambda held, other: setattr(held, "key", other.key),
+            lambda held, other: setattr(held, "key", "k-1"),
+        ],
+    )
+    def test_an_answer_to_what_we_did_not_ask_counts_for_nobody(self, office, forge):
+        office.add_tasks(2)
+        office.send()
+        held = office.tool.projects[office.there()].tasks
+        (first, second), (changed, other) = held, held.values()
+        forge(changed, other)
+        for task in (first, second):
+            for who in ("ann", "ben"):
+                office.tool.answer(office.there(), task, who, BILLING)
+        office.sync()
+        states = {task.external_id: task.state for task in office.rows(AnnotationTask)}
+        assert states == {first: TaskState.SENT, second: TaskState.SETTLED}
+        assert office.actions().count("annotation_quarantined") == 2
+
+    def test_a_copy_of_our_task_that_somebody_imported_settles_nothing(self, office):
+        task = office.sent()
+        held = office.tool.projects[office.there()].tasks
+        held["copy"] = replace(held[task], annotations={})
+        for who in ("ann", "ben"):
+            office.tool.answer(office.there(), "copy", who, BILLING)
+        office.sync()
+        assert office.state() is TaskState.SENT
+        assert office.actions().count("annotation_quarantined") == 2
 
 
 RULES = {

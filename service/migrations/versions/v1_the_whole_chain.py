@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "v1_c22afd6b"  # after its tables: a test says what it is to be
+revision = "v1_0a4d95c7"  # after its tables: a test says what it is to be
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -1433,6 +1433,7 @@ def upgrade() -> None:
         ),
         sa.Column("external_id", sa.String(length=64), nullable=True),
         sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("is_closed", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(
             ["evaluation_id"], ["evaluation.id"], name=op.f("fk_annotation_task_evaluation_id_evaluation")
         ),
@@ -1506,6 +1507,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("state = 'selected'"),
     )
     op.create_index(op.f("ix_annotation_task_source_id"), "annotation_task", ["source_id"], unique=False)
+    op.create_index(
+        "ix_annotation_task_to_close",
+        "annotation_task",
+        ["project_id", "connector"],
+        unique=False,
+        sqlite_where=sa.text("NOT is_closed AND state IN ('settled', 'withdrawn')"),
+        postgresql_where=sa.text("NOT is_closed AND state IN ('settled', 'withdrawn')"),
+    )
     op.create_table(
         "promotion",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -2039,6 +2048,12 @@ def downgrade() -> None:
     op.drop_table("annotation")
     op.drop_index(op.f("ix_promotion_created_at"), table_name="promotion")
     op.drop_table("promotion")
+    op.drop_index(
+        "ix_annotation_task_to_close",
+        table_name="annotation_task",
+        sqlite_where=sa.text("NOT is_closed AND state IN ('settled', 'withdrawn')"),
+        postgresql_where=sa.text("NOT is_closed AND state IN ('settled', 'withdrawn')"),
+    )
     op.drop_index(op.f("ix_annotation_task_source_id"), table_name="annotation_task")
     op.drop_index(
         "ix_annotation_task_selected",
