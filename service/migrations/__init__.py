@@ -38,15 +38,17 @@ def check(db: Database) -> None:
         ConfigurationError: the database was written by a later version of Errata.
     """
     current = revision(db)
-    if current is None:
-        return
-    try:
-        ScriptDirectory.from_config(_config()).get_revision(current)
-    except CommandError as error:
+    if current and not _is_known(current):
         raise ConfigurationError(
             f"ERRATA_DATABASE_URL: the schema {current} is from a version that this one does not know: start that one, "
             "or restore a backup"
-        ) from error
+        )
+
+
+def is_behind(db: Database) -> bool:
+    """Say whether the schema lacks what this code needs; a later one, of an upgrade beside us, has it still."""
+    current = revision(db)
+    return current is None or (current != head() and _is_known(current))
 
 
 def revision(db: Database) -> str | None:
@@ -58,6 +60,14 @@ def revision(db: Database) -> str | None:
 def head() -> str | None:
     """Return this code's version of the schema."""
     return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _is_known(revision: str) -> bool:
+    try:
+        ScriptDirectory.from_config(_config()).get_revision(revision)
+    except CommandError:
+        return False
+    return True
 
 
 def _config() -> Config:

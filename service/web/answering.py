@@ -10,6 +10,7 @@ import httpx
 from flask import current_app
 
 from service.errors import NotFound, ResponderUnavailable
+from service.secrets import RESPONDER
 from service.web.state import runtime
 
 ANSWER_SECONDS = 120
@@ -31,14 +32,16 @@ def ask(slug: str, messages: Sequence[dict[str, str]], *, number: int | None = N
         NotFound: there is no such project or version.
         ResponderUnavailable: the responder is not up, or too many ask.
     """
-    path = runtime().settings.responder_socket
-    if not path.exists():
-        raise ResponderUnavailable("the responder is not up; try again in a few seconds")
     question = {"project": slug, "messages": list(messages), "number": number}
-    transport = httpx.HTTPTransport(uds=str(path))
+    known, url = runtime(), runtime().settings.responder_url.rstrip("/")
+    transport = None if url else httpx.HTTPTransport(uds=str(known.settings.responder_socket))
+    ours = {"Authorization": f"Bearer {known.secrets.salted(RESPONDER)}"}
     try:
-        with _one_of_the_places(), httpx.Client(transport=transport, timeout=ANSWER_SECONDS) as client:
-            answer = client.post("http://responder/answer", json=question)
+        with (
+            _one_of_the_places(),
+            httpx.Client(transport=transport, timeout=ANSWER_SECONDS, trust_env=False) as client,
+        ):
+            answer = client.post(f"{url or 'http://responder'}/answer", json=question, headers=ours)
     except httpx.HTTPError as error:
         raise ResponderUnavailable("the responder is not up; try again in a few seconds") from error
     if answer.status_code == httpx.codes.NOT_FOUND:

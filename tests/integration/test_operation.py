@@ -6,13 +6,15 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import pytest
 from redis.exceptions import ConnectionError as RedisIsDown
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlmodel import select, update
 from structlog.testing import capture_logs
@@ -35,6 +37,7 @@ from service.tables import (
     TaskState,
     ToolProject,
 )
+from service.web.answering import ask
 from service.web.app import create_app
 from service.web.watching import STUCK_SECONDS
 from service.worker import end_when_stuck
@@ -163,7 +166,7 @@ class TestReady:
     @pytest.mark.parametrize(
         ("broken", "told", "status"),
         [
-            (("migrations.head", lambda: "other"), {"database": "schema"}, 503),
+            (("migrations.is_behind", lambda db: True), {"database": "schema"}, 503),
             (("ScheduleTurn", _refuse), {"database": "away"}, 503),
             (("_free_bytes", lambda: 1000), {"disk": "full"}, 503),
             (("_redis_answers", lambda: False), {"redis": "degraded"}, 200),
@@ -388,3 +391,36 @@ class TestTurns:
         assert schedule.has_turn(site.runtime.db, "sweep", seconds=0)
         assert schedule.has_turn(site.runtime.db, "sweep", seconds=60)
         assert not schedule.has_turn(site.runtime.db, "sweep", seconds=60)
+
+
+class TestUpgrade:
+    def test_a_process_of_the_version_before_goes_on_beside_a_newer_schema(self, site):
+        with site.runtime.db.engine.begin() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = 'v2_later'"))
+        assert site.client.get("/readyz").json["database"] == "ok"
+        assert site.flag() == 201
+
+    def test_a_process_that_needs_a_later_schema_waits_for_it(self, site):
+        with site.runtime.db.engine.begin() as connection:
+            connection.execute(text("DELETE FROM alembic_version"))
+        assert (site.client.get("/readyz").status_code, site.client.get("/readyz").json["database"]) == (
+            503,
+            "schema",
+        )
+
+
+class TestResponderElsewhere:
+    def test_the_web_asks_it_at_its_address_and_shows_who_it_is(self, own, monkeypatch):
+        asked: list[httpx.Request] = []
+
+        def answer(client: httpx.Client, request: httpx.Request, **_: object) -> httpx.Response:
+            asked.append(request)
+            said = {"text": "Skin", "model_version": "v0", "model_version_id": str(uuid4())}
+            return httpx.Response(200, json=said, request=request)
+
+        monkeypatch.setattr(httpx.Client, "send", answer)
+        elsewhere = replace(own.runtime, settings=Settings(responder_url="http://responder:8000/"))
+        with create_app(elsewhere).app_context():
+            assert ask("clinic", [{"role": "user", "content": "it itches"}]).text == "Skin"
+        assert str(asked[0].url) == "http://responder:8000/answer"
+        assert asked[0].headers["Authorization"] == f"Bearer {own.runtime.secrets.salted('responder')}"
