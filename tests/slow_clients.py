@@ -183,7 +183,10 @@ def _configuration(folder: Path, ports: Sequence[int], tls_port: int) -> str:
     text = SHIPPED.read_text()
     for shipped, here in (
         (" /tmp/", f" {folder}/"),
-        ("server web:8000 resolve;", "".join(f"server 127.0.0.1:{port};" for port in ports)),
+        (
+            "server web:8000 resolve max_fails=0;",
+            "".join(map("server 127.0.0.1:{} max_fails=0;".format, ports)),
+        ),
         ("listen 80;", f"listen 127.0.0.1:{free_port()};"),
         ("listen 443 ssl;", f"listen 127.0.0.1:{tls_port} ssl;"),
         ("/etc/nginx/tls", str(folder)),

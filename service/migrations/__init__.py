@@ -1,5 +1,6 @@
 """The database's schema over time: `upgrade` brings it to this code's version."""
 
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -57,8 +58,9 @@ def revision(db: Database) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
 
+@cache
 def head() -> str | None:
-    """Return this code's version of the schema."""
+    """Return this code's version of the schema; to read it takes longer than all else that readiness asks."""
     return ScriptDirectory.from_config(_config()).get_current_head()
 
 
