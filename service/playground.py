@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from uuid import UUID
 
 import httpx
@@ -13,6 +12,8 @@ from retrain.types import sha256_of
 from service import ledger, projects
 from service.clock import utcnow
 from service.errors import NotFound, ResponderUnavailable, WrongState
+from service.runtime import Runtime
+from service.secrets import RESPONDER
 from service.stages import intake
 from service.tables import AttackSession, Project, Response, Source, SuiteCandidate, User
 
@@ -30,20 +31,20 @@ class Said:
     model_version_id: UUID
 
 
-def ask(responder: Path, slug: str, messages: Sequence[dict[str, str]], *, number: int | None = None) -> Said:
+def ask(known: Runtime, slug: str, messages: Sequence[dict[str, str]], *, number: int | None = None) -> Said:
     """Let a project's champion, or the version of this number, answer; no transaction is open meanwhile.
 
     Raises:
         NotFound: there is no such project or version.
         ResponderUnavailable: the responder is not up.
     """
-    if not responder.exists():
-        raise ResponderUnavailable("the responder is not up; try again in a few seconds")
     question = {"project": slug, "messages": list(messages), "number": number}
-    transport = httpx.HTTPTransport(uds=str(responder))
+    url = known.settings.responder_url.rstrip("/")
+    transport = None if url else httpx.HTTPTransport(uds=str(known.settings.responder_socket))
+    ours = {"Authorization": f"Bearer {known.secrets.salted(RESPONDER)}"}
     try:
-        with httpx.Client(transport=transport, timeout=ANSWER_SECONDS) as client:
-            answer = client.post("http://responder/answer", json=question)
+        with httpx.Client(transport=transport, timeout=ANSWER_SECONDS, trust_env=False) as client:
+            answer = client.post(f"{url or 'http://responder'}/answer", json=question, headers=ours)
     except httpx.HTTPError as error:
         raise ResponderUnavailable("the responder is not up; try again in a few seconds") from error
     if answer.status_code == httpx.codes.NOT_FOUND:

@@ -107,6 +107,7 @@ class JobQueue:
         )
         if found := add(session, job):
             return found
+        log.info("job_asked", job_id=str(job.id), job=kind.value)
         if actor:
             _note(session, job, actor=actor, action=f"{kind}_requested")
         if not after_seconds:
@@ -206,6 +207,7 @@ class JobQueue:
                 select(Job).where(Job.state == JobState.LEASED, col(Job.lease_until) < now).with_for_update()
             )
             for job in session.exec(expired).all():
+                job.leases_lost += 1
                 self.give_up_or_wait(
                     session, job, "its worker stopped answering", code="worker_lost", seconds=0
                 )

@@ -6,6 +6,7 @@ A reference responder for the demo and for trying models out, not a serving engi
 import threading
 import time
 from dataclasses import dataclass, field
+from hmac import compare_digest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +21,7 @@ from retrain.types import Message
 from service import logs
 from service.errors import NotFound
 from service.runtime import Runtime, from_environment
+from service.secrets import RESPONDER
 from service.tables import Document, DocumentKind, ModelState, ModelVersion, Project, ProjectKind
 
 MAX_NEW_TOKENS = 128
@@ -125,12 +127,18 @@ class Responder:
 
 
 def create_app(runtime: Runtime) -> Flask:
-    """Build the responder's private application; only the web on this machine can reach its socket."""
+    """Build the responder's private application, for whoever holds this installation's secrets."""
     app = Flask(__name__)
-    responder = Responder(runtime)
+    responder, ours = Responder(runtime), f"Bearer {runtime.secrets.salted(RESPONDER)}"
+
+    @app.get("/livez")
+    def livez() -> dict[str, str]:
+        return {"status": "ok"}
 
     @app.post("/answer")
     def answer() -> Any:
+        if not compare_digest(request.headers.get("Authorization", "").encode(), ours.encode()):
+            return Response("not the web", 401)
         try:
             version, text = responder.answer(Question.model_validate_json(request.get_data()))
         except NotFound as error:

@@ -1,4 +1,7 @@
-"""What runs by itself, and when: RQ's cron keeps the time, each tick asks the database what is due."""
+"""What runs by itself, and when: RQ's cron keeps the time, each tick asks the database what is due.
+
+There may be several schedulers and none leads: what is due is done by the one that is first to say so in the database.
+"""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -9,11 +12,15 @@ import structlog
 from redis import Redis
 from rq.cron import CronJob, CronScheduler
 from rq.job import Job as RqJob
+from sqlalchemy import update
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, exists, or_, select
 
-from service import comparisons, logs, reading, retention, serving, tool_state, tools, triggers
+from service import comparisons, ledger, logs, reading, retention, serving, tool_state, tools, triggers
+from service.answers.gauges import LEDGER_TURN
 from service.answers.quarantines import is_feedback_held, is_held
 from service.clock import utcnow
+from service.db import Database
 from service.digests import tell_experts
 from service.runtime import Runtime, from_environment
 from service.tables import (
@@ -32,10 +39,13 @@ from service.tables import (
     Project,
     QualityReport,
     Response,
+    ScheduleTurn,
 )
 from service.tables.base import first_id
 
 LOOKED_FOR_DIGESTS = 600  # seconds: what is due once a day waits no longer for a restart
+LEDGER_SECONDS = 3600
+EARLY = 0.9  # of an interval: two schedulers' clocks do not beat alike, and no turn is to be passed over
 
 log = structlog.get_logger()
 
@@ -76,18 +86,50 @@ def ticks(runtime: Runtime) -> list[tuple[Callable[[], None], int]]:
         (tell_waiting_experts, min(chosen.digest_seconds, LOOKED_FOR_DIGESTS)),
         (prune, chosen.sync_seconds),
         (end_retention, LOOKED_FOR_DIGESTS),
+        (check_ledger, LEDGER_SECONDS),
     ]
-    return [(_tick(do, runtime), seconds) for do, seconds in every]
+    return [(_tick(do, runtime, seconds), seconds) for do, seconds in every]
 
 
-def _tick(do: Callable[[Runtime], object], runtime: Runtime) -> Callable[[], None]:
+def _tick(do: Callable[[Runtime], object], runtime: Runtime, seconds: float) -> Callable[[], None]:
     """Return what RQ can call and name."""
 
     @wraps(do)
     def tick() -> None:
-        do(runtime)
+        if has_turn(runtime.db, do.__name__, seconds=seconds):
+            do(runtime)
 
     return tick
+
+
+def has_turn(db: Database, name: str, *, seconds: float) -> bool:
+    """Say whether this is due, and take the turn: whoever asks next is told no until the interval is over."""
+    with db.transaction() as session:
+        now = db.now(session)
+        until = now + timedelta(seconds=seconds * EARLY)
+        mine = update(ScheduleTurn).where(col(ScheduleTurn.name) == name, col(ScheduleTurn.due_at) <= now)
+        if session.exec(mine.values(due_at=until)).rowcount:
+            return True
+        if session.exec(select(ScheduleTurn.id).where(ScheduleTurn.name == name)).first():
+            return False
+    try:
+        with db.transaction() as session:
+            session.add(ScheduleTurn(name=name, due_at=until))
+    except IntegrityError:
+        return False
+    return True
+
+
+def check_ledger(runtime: Runtime) -> None:
+    """Walk the ledger, and say for monitoring whether it is whole."""
+    with runtime.db.reading() as session:
+        problem = next(ledger.broken(session), None)
+    if problem:
+        log.error("ledger_broken", problem=problem)
+    with runtime.db.transaction() as session:
+        session.exec(
+            update(ScheduleTurn).where(col(ScheduleTurn.name) == LEDGER_TURN).values(problem=problem)
+        )
 
 
 def sweep(runtime: Runtime) -> None:

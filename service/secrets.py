@@ -10,6 +10,10 @@ from pathlib import Path
 
 from service.errors import ConfigurationError
 
+RESPONDER = (
+    "responder"  # whose digest the web shows to it, for elsewhere than on its socket anybody could ask
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Secrets:

@@ -49,6 +49,7 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid", allow_inf_nan=False
     )
 
+    secrets_dir: Path | None = None
     data_dir: Path = Path("data")
     cache_dir: Path = Field(default_factory=lambda: _user_cache() / "errata")
     database_url: str = ""
@@ -113,6 +114,7 @@ class Settings(BaseSettings):
     max_attempts: int = Field(default=3, ge=1)
     light_job_seconds: int = Field(default=900, ge=1)
     heavy_job_seconds: int = Field(default=21_600, ge=1)
+    responder_url: str = ""
     responder_poll_seconds: float = Field(default=1, gt=0)
     training_threads: int = Field(default=0, ge=0)
     training_processes: int = Field(default=2, ge=1, le=64)
@@ -163,8 +165,11 @@ def load() -> Settings:
     ours = {name.upper() for name in os.environ if name.upper().startswith(PREFIX)}
     if unknown := sorted(ours - known):
         raise ConfigurationError(f"{unknown[0]}: no such setting; see deploy/env.example")
+    files = os.environ.get(f"{PREFIX}SECRETS_DIR") or None
+    if files and not Path(files).is_dir():
+        raise ConfigurationError(f"{PREFIX}SECRETS_DIR: {files} is no directory")
     try:
-        return Settings()
+        return Settings(_secrets_dir=files)
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + str(first["loc"][0]).upper()

@@ -4,9 +4,13 @@ import ctypes
 import os
 import signal
 import sys
+import threading
+import time
+from collections.abc import Callable
 
 import structlog
 from redis import Redis
+from redis.client import Pipeline
 from redis.exceptions import RedisError
 from rq import Worker
 from rq.executions import Execution
@@ -18,6 +22,8 @@ from service import jobs, logs, settings, valkey
 from service.queue import AllowedJob, rq_queue
 
 _PR_SET_PDEATHSIG = 1
+# An idle worker turns at least once a minute, one whose job is at work each second.
+STUCK_SECONDS = 180.0
 
 log = structlog.get_logger()
 
@@ -26,6 +32,11 @@ class TiedWorker(Worker):
     """RQ's worker, whose work-horse dies with it: a training must not go on beside its own second attempt."""
 
     max_connection_wait_time = 5.0
+    turned = 0.0  # when the main loop came by last; a thread's heartbeat would go on beside one that hangs
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        self.turned = time.monotonic()
+        super().heartbeat(timeout, pipeline)
 
     def main_work_horse(self, job: RqJob, queue: Queue) -> None:
         die_with_parent(self.pid)
@@ -33,6 +44,7 @@ class TiedWorker(Worker):
 
     def maintain_heartbeats(self, job: RqJob, execution: Execution) -> None:
         """Tell Redis that the work goes on; the work itself needs no Redis and outlives its absence."""
+        self.turned = time.monotonic()
         try:
             super().maintain_heartbeats(job, execution)
         except RedisError as error:
@@ -63,7 +75,25 @@ def work(queue: str) -> None:
         job_monitoring_interval=1,
         log_job_description=False,
     )
+    worker.turned = time.monotonic()
+    end_when_stuck(lambda: time.monotonic() - worker.turned, STUCK_SECONDS, leave=os._exit)
     worker.work(logging_level="WARNING", with_scheduler=False)
+
+
+def end_when_stuck(
+    idle: Callable[[], float], seconds: float, *, leave: Callable[[int], object]
+) -> threading.Thread:
+    """Leave once nothing has got on for so long, to be started again; the job at work is taken back by its lease."""
+
+    def look() -> None:
+        while idle() < seconds:
+            time.sleep(seconds / 10)
+        log.error("worker_stuck", seconds=seconds)
+        leave(os.EX_TEMPFAIL)
+
+    thread = threading.Thread(target=look, name="watchdog", daemon=True)
+    thread.start()
+    return thread
 
 
 def die_with_parent(parent: int | None) -> None:

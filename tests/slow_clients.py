@@ -8,7 +8,7 @@ import shutil
 import ssl
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -157,14 +157,14 @@ def nginx() -> Path | None:
 
 
 @contextmanager
-def in_front_of(port: int, binary: Path) -> Iterator[Door]:
+def in_front_of(*ports: int, binary: Path) -> Iterator[Door]:
     """Run nginx with the shipped configuration, but for ports and places, until the block ends."""
     with tempfile.TemporaryDirectory(prefix="errata-nginx-") as name:
         folder = Path(name)
         folder.chmod(0o711)  # nginx's workers are nobody when it is started by root
         _make_certificate(folder)
         door = Door(free_port(), ssl.create_default_context(cafile=folder / "tls.crt"))
-        (folder / "nginx.conf").write_text(_configuration(folder, port, door.port))
+        (folder / "nginx.conf").write_text(_configuration(folder, ports, door.port))
         with (
             (folder / "log").open("wb") as log,
             subprocess.Popen(
@@ -179,11 +179,14 @@ def in_front_of(port: int, binary: Path) -> Iterator[Door]:
                 server.terminate()
 
 
-def _configuration(folder: Path, port: int, tls_port: int) -> str:
+def _configuration(folder: Path, ports: Sequence[int], tls_port: int) -> str:
     text = SHIPPED.read_text()
     for shipped, here in (
         (" /tmp/", f" {folder}/"),
-        ("web:8000", f"127.0.0.1:{port}"),
+        (
+            "server web:8000 resolve max_fails=0;",
+            "".join(map("server 127.0.0.1:{} max_fails=0;".format, ports)),
+        ),
         ("listen 80;", f"listen 127.0.0.1:{free_port()};"),
         ("listen 443 ssl;", f"listen 127.0.0.1:{tls_port} ssl;"),
         ("/etc/nginx/tls", str(folder)),

@@ -154,7 +154,10 @@ def _processes(runtime: Runtime, chosen: Settings) -> Iterator[Check]:
     yield ours("schedule", kept > 0, f"{kept} kept")
     address = f"http://{chosen.host}:{chosen.port}"
     yield ours("web", _answers(f"{address}/livez"), address)
-    yield ours("responder", chosen.responder_socket.exists(), str(chosen.responder_socket))
+    if chosen.responder_url:
+        yield ours("responder", _answers(f"{chosen.responder_url}/livez"), chosen.responder_url)
+    else:
+        yield ours("responder", chosen.responder_socket.exists(), str(chosen.responder_socket))
     yield from (_tool(runtime, chosen, kind) for kind in (tools.LABEL_STUDIO, tools.ARGILLA))
 
 

@@ -57,6 +57,7 @@ labelling send -p clinic
 labelling sync -p clinic
 ledger verify
 live -p clinic --at 2026-11-01T12:00:00Z
+migrate
 models compare bundled:smollm2 bundled:tiny -p clinic
 models list -p clinic
 notices add clinic https://hooks.example.org/errata --kind alarm

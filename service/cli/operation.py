@@ -10,8 +10,9 @@ import typer
 from rich.console import Console
 from sqlmodel import col, select
 
-from service import ledger, settings, supervisor
+from service import ledger, migrations, settings, supervisor
 from service.cli.console import ACTOR, AsJson, connect, show
+from service.db import Database
 from service.errors import Invalid
 from service.runtime import from_environment
 from service.schedule import main as keep_schedule
@@ -66,6 +67,12 @@ def work(job_id: UUID) -> None:
 def schedule() -> None:
     """Keep the schedule: sweep, triage, sync."""
     keep_schedule()
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to this version's schema; processes of the version before go on beside it."""
+    migrations.upgrade(Database(settings.load().database))
 
 
 @jobs_app.command("list")

@@ -42,9 +42,9 @@ def ask(
         turns = playground.turns_of(session, row, conversation) if conversation else []
     if conversation and not turns:
         raise NotFound(f"no conversation {conversation}")
-    messages, responder = playground.messages_of(turns, message), runtime.settings.responder_socket
+    messages = playground.messages_of(turns, message)
     numbers = dict.fromkeys((None, beside))
-    answers = [playground.ask(responder, row.slug, messages, number=number) for number in numbers]
+    answers = [playground.ask(runtime, row.slug, messages, number=number) for number in numbers]
     here = conversation or uuid4()
     with deciding(project, token, roles=WHO_REPAIRS) as (session, found, user):
         kept = playground.remember(session, found, messages, answers, conversation=here, user=user)

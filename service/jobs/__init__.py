@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -72,8 +73,11 @@ def run(job_id: str) -> None:
     """Do one job in this process, if it can be leased; this is all that a message may ask for."""
     runtime = from_environment()
     if lease := runtime.queue.lease(UUID(job_id)):
-        with bound(job_id=job_id, job=lease.kind.value), _beating(lease):
-            perform(runtime, lease)
+        with bound(job_id=job_id, job=lease.kind.value):
+            began = time.monotonic()
+            with _beating(lease):
+                perform(runtime, lease)
+            log.info("job_ended", seconds=round(time.monotonic() - began, 3))
 
 
 def perform(runtime: Runtime, lease: Lease) -> None:

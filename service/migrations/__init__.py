@@ -1,5 +1,6 @@
 """The database's schema over time: `upgrade` brings it to this code's version."""
 
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -38,15 +39,17 @@ def check(db: Database) -> None:
         ConfigurationError: the database was written by a later version of Errata.
     """
     current = revision(db)
-    if current is None:
-        return
-    try:
-        ScriptDirectory.from_config(_config()).get_revision(current)
-    except CommandError as error:
+    if current and not _is_known(current):
         raise ConfigurationError(
             f"ERRATA_DATABASE_URL: the schema {current} is from a version that this one does not know: start that one, "
             "or restore a backup"
-        ) from error
+        )
+
+
+def is_behind(db: Database) -> bool:
+    """Say whether the schema lacks what this code needs; a later one, of an upgrade beside us, has it still."""
+    current = revision(db)
+    return current is None or (current != head() and _is_known(current))
 
 
 def revision(db: Database) -> str | None:
@@ -55,9 +58,18 @@ def revision(db: Database) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
 
+@cache
 def head() -> str | None:
-    """Return this code's version of the schema."""
+    """Return this code's version of the schema; to read it takes longer than all else that readiness asks."""
     return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _is_known(revision: str) -> bool:
+    try:
+        ScriptDirectory.from_config(_config()).get_revision(revision)
+    except CommandError:
+        return False
+    return True
 
 
 def _config() -> Config:

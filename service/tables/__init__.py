@@ -58,6 +58,7 @@ from service.tables.system import (
     NoticeKind,
     NoticeState,
     NoticeTarget,
+    ScheduleTurn,
 )
 from service.tables.training import (
     AcceptedRepair,
@@ -127,6 +128,7 @@ __all__ = [
     "Role",
     "Row",
     "RunState",
+    "ScheduleTurn",
     "Score",
     "ServingKind",
     "ServingState",

@@ -56,7 +56,7 @@ class Job(Row, table=True):
 
     `fence` grows with each lease: a write that carries an older one is refused. At most one pending and one leased
     job have a given `unique_key`, so asking twice asks once, and two never run side by side; nor do two trainings of
-    one project.
+    one project. `leases_lost` counts the leases that ran out because their worker stopped answering.
     """
 
     __tablename__ = "job"
@@ -86,6 +86,12 @@ class Job(Row, table=True):
         Index("ix_job_project_id_id", "project_id", "id"),
         Index("ix_job_project_id_kind_id", "project_id", "kind", "id"),
         Index("ix_job_project_id_state_kind", "project_id", "state", "kind"),
+        Index(
+            "ix_job_leases_lost",
+            "leases_lost",
+            sqlite_where=text("leases_lost > 0"),
+            postgresql_where=text("leases_lost > 0"),
+        ),
     )
 
     kind: JobKind = Field(sa_type=text_enum(JobKind))
@@ -98,6 +104,7 @@ class Job(Row, table=True):
     max_attempts: int = 3
     not_before: datetime = Field(sa_type=UtcDateTime)
     fence: int = 0
+    leases_lost: int = 0
     lease_owner: str | None = Field(default=None, max_length=200)
     lease_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
     progress: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
@@ -106,6 +113,19 @@ class Job(Row, table=True):
     failure_code: str | None = Field(default=None, max_length=64)
     started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class ScheduleTurn(Row, table=True):
+    """What the schedule does again and again: of all schedulers whoever looks first when it is due has the turn.
+
+    `problem` is what the last turn found wrong, if its work is to look.
+    """
+
+    __tablename__ = "schedule_turn"
+
+    name: str = Field(max_length=64, unique=True)
+    due_at: datetime = Field(sa_type=UtcDateTime)
+    problem: str | None = Field(default=None, max_length=1000)
 
 
 class InboxEvent(Row, table=True):

@@ -19,7 +19,7 @@ def ask(slug: str, messages: Sequence[dict[str, str]], *, number: int | None = N
         ResponderUnavailable: the responder is not up, or too many ask.
     """
     with _one_of_the_places():
-        return playground.ask(runtime().settings.responder_socket, slug, messages, number=number)
+        return playground.ask(runtime(), slug, messages, number=number)
 
 
 @contextmanager

@@ -11,12 +11,12 @@ from uuid import uuid4
 
 import structlog
 from flask import Flask, Response, g, request
-from structlog.contextvars import bind_contextvars, clear_contextvars
+from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars
 
 from retrain.amounts import how_many
 from service import logs, migrations
 from service.runtime import Runtime, from_environment
-from service.web import assets, console, problems, widget
+from service.web import assets, console, problems, watching, widget
 from service.web.api import (
     annotators,
     audits,
@@ -107,6 +107,7 @@ def create_app(runtime: Runtime) -> Flask:
     app.wsgi_app = BehindProxies(app.wsgi_app, runtime.settings.trusted_proxies)  # type: ignore[method-assign]
     app.extensions["chat_places"] = BoundedSemaphore(max(1, runtime.settings.web_threads // 2))
     problems.init_app(app)
+    watching.init_app(app)
     for blueprint in (
         responses.bp,
         feedback.bp,
@@ -180,5 +181,12 @@ def _secured(response: Response) -> Response:
     response.headers.setdefault("Content-Security-Policy", POLICY.format(nonce=g.nonce))
     for name, value in SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
-    log.info("request", method=request.method, route=str(request.url_rule), status=response.status_code)
+    response.headers["X-Request-Id"] = str(get_contextvars()["request_id"])
+    log.info(
+        "request",
+        method=request.method,
+        route=str(request.url_rule),
+        status=response.status_code,
+        seconds=round(watching.seconds_so_far(), 4),
+    )
     return response

@@ -8,11 +8,12 @@ from random import Random
 from unittest.mock import patch
 
 from annotation.types import Answer, Verdict
-from service import answers, responder
+from service import answers
 from service.projects import NewProject
 from service.settings import Settings
 from service.tables import ProjectKind
 from service.web.app import create_app
+from tests.asking import responder_of
 from tests.benchmarks.installation import installation
 from tests.benchmarks.report import Aim, MissingData, Report
 from tests.due import do_all_due
@@ -98,7 +99,7 @@ class Bank(World):
             needed=1,
         )
         super().__init__(runtime, client, work, new)
-        self.responder = responder.create_app(runtime).test_client()
+        self.responder = responder_of(runtime)
         self.connector = FakeConnector()
         self.draw = Random(SEED)
 

