@@ -16,7 +16,7 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from retrain.amounts import how_many
 from service import logs, migrations
 from service.runtime import Runtime, from_environment
-from service.web import assets, console, problems, widget
+from service.web import assets, console, problems, state, widget
 from service.web.api import (
     annotators,
     audits,
@@ -97,6 +97,7 @@ def create_app(runtime: Runtime) -> Flask:
     app.jinja_env.globals.update(
         asset=assets.asset,
         how_many=how_many,
+        shown_url=_shown_url,
         widget_script_path=widget.script_path,
         widget_integrity=widget.integrity,
     )
@@ -168,6 +169,11 @@ def from_environment_app() -> Flask:
     runtime.db.busy_seconds = PATIENCE_SECONDS
     migrations.check(runtime.db)
     return create_app(runtime)
+
+
+def _shown_url() -> str:
+    """Return the address that people copy: the one that is set, for a request's may be anybody's word."""
+    return (state.runtime().settings.public_url or request.host_url).rstrip("/")
 
 
 def _numbered() -> None:
