@@ -10,7 +10,7 @@ import pytest
 
 from tests.slow_clients import Door, in_front_of, nginx
 
-HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n"
+HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 POST = b"POST /v1/feedback HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
 SMUGGLED = {
     "a length and chunks": b"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
@@ -74,15 +74,17 @@ def site() -> Iterator[tuple[Backend, Door]]:
 
 
 def say(door: Door, request: bytes) -> bytes:
-    """Send bytes through TLS and return the answer's beginning."""
+    """Send bytes through TLS and return all that is answered."""
+    said = b""
     with (
         socket.create_connection(("127.0.0.1", door.port), timeout=10) as plain,
         door.tls.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
         suppress(ConnectionError),
     ):
         connection.sendall(request)
-        return connection.recv(65_536)
-    return b""
+        while piece := connection.recv(65_536):
+            said += piece
+    return said
 
 
 @pytest.mark.parametrize("trick", SMUGGLED)
