@@ -49,6 +49,7 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid", allow_inf_nan=False
     )
 
+    secrets_dir: Path | None = None
     data_dir: Path = Path("data")
     cache_dir: Path = Field(default_factory=lambda: _user_cache() / "errata")
     database_url: str = ""
@@ -163,8 +164,11 @@ def load() -> Settings:
     ours = {name.upper() for name in os.environ if name.upper().startswith(PREFIX)}
     if unknown := sorted(ours - known):
         raise ConfigurationError(f"{unknown[0]}: no such setting; see deploy/env.example")
+    place = os.environ.get(f"{PREFIX}SECRETS_DIR") or None
+    if place and not Path(place).is_dir():
+        raise ConfigurationError(f"{PREFIX}SECRETS_DIR: {place} is no directory")
     try:
-        return Settings()
+        return Settings(_secrets_dir=place)
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + str(first["loc"][0]).upper()

@@ -85,7 +85,9 @@ def create_app(runtime: Runtime) -> Flask:
     """
     app = App(__name__, static_folder=None)
     app.secret_key = runtime.secrets.session_key
+    earlier = runtime.secrets.earlier_session_key
     app.config.update(
+        SECRET_KEY_FALLBACKS=[earlier] if earlier else None,
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=runtime.settings.own_url.startswith("https:"),

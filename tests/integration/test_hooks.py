@@ -1,6 +1,7 @@
 """Label Studio's webhooks: hints that are stored and answered at once, and never believed."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -8,6 +9,7 @@ import pytest
 from sqlmodel import SQLModel, select
 from standardwebhooks.webhooks import Webhook
 
+from service import secrets
 from service.tables import ConnectorKind, InboxEvent, Job, JobKind, JobState
 from service.web.app import create_app
 from tests import builders
@@ -142,6 +144,27 @@ def test_a_wrong_secret_is_refused_and_leaves_nothing(hook, wrong):
     answer = hook.send(EVENT, **wrong)
     assert (answer.status_code, answer.json["code"]) == (401, "unauthenticated")
     assert not hook.events() and not hook.jobs()
+
+
+def test_while_secrets_are_rotated_no_webhook_is_lost(hook):
+    before, data_dir = hook.secret, hook.runtime.settings.data_dir
+    for _ in range(2):
+        secrets.rotate(data_dir)
+        assert (data_dir / "secrets.json").stat().st_mode & 0o777 == 0o600
+        # A process that started before believes what it knows, one that started after both.
+        assert hook.send(EVENT, path=before, header=before).status_code == 204
+        renewed = replace(hook.runtime, secrets=secrets.load(data_dir))
+        hook.client, now = create_app(renewed).test_client(), renewed.secrets
+        assert hook.send(EVENT, path=now.hook_secret, header=now.hook_secret).status_code == 204
+        assert hook.send(EVENT, path=before, header=before).status_code == 204
+        assert hook.send(EVENT, path=before, header=now.hook_secret).status_code == 401
+        assert hook.client.application.config["SECRET_KEY_FALLBACKS"] == [now.earlier_session_key]
+        before, oldest = now.hook_secret, before
+    assert hook.send(EVENT, path=oldest, header=oldest).status_code == 204  # until the next rotation
+    secrets.rotate(data_dir)
+    hook.client = create_app(replace(hook.runtime, secrets=secrets.load(data_dir))).test_client()
+    assert hook.send(EVENT, path=oldest, header=oldest).status_code == 401
+    assert secrets.load(data_dir).signing_key == hook.runtime.secrets.signing_key
 
 
 def test_another_installations_project_is_ignored(hook):
