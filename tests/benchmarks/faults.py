@@ -13,7 +13,8 @@ from tempfile import TemporaryDirectory
 from xml.etree import ElementTree as ET
 
 from tests.benchmarks.report import Aim, Report
-from tests.faults.catalogue import FAULTS, Fault
+from tests.faults.catalogue import FAULTS
+from tests.faults.fault import Fault
 from tests.repetitions import CI, FULL, Repetitions
 from tests.shown import ROOT, node_id
 

@@ -2,13 +2,11 @@
 
 import os
 import resource
-import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from random import Random
 from uuid import UUID
@@ -17,7 +15,6 @@ import psutil
 import pytest
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
-from sqlalchemy import create_engine, event, inspect
 
 from retrain.artifacts import ArtifactStore, _copy
 from retrain.errors import BrokenArtifact
@@ -27,6 +24,7 @@ from service.queue import LIGHT, rq_queue
 from service.runtime import Runtime, build
 from service.tables import Job, JobKind, JobState
 from tests.flagging import Flagging
+from tests.killed_migrations import left_by, upgraded, upgraded_without_a_transaction
 from tests.repetitions import CHOSEN
 from tests.servers import start_valkey
 from tests.workers import make_project
@@ -191,9 +189,11 @@ class TestHandles:
         before = process.num_fds(), threading.active_count()
         for _ in range(CHOSEN.requests_of_a_soak):
             assert site.flag().status_code == 201
-        assert (process.num_fds(), threading.active_count()) == before
+        # Earlier tests' may be closed meanwhile.
+        assert process.num_fds() <= before[0] and threading.active_count() <= before[1]
+        after = process.num_fds()
         with Path(os.devnull).open():
-            assert process.num_fds() == before[0] + 1  # what is left behind would be seen
+            assert process.num_fds() == after + 1  # what is left behind would be seen
 
 
 class TestClocks:
@@ -237,52 +237,13 @@ class TestMigrations:
     def test_a_migration_that_is_killed_anywhere_leaves_the_old_schema_and_goes_on_later(
         self, empty_database, tmp_path
     ):
-        statements = _upgraded(f"sqlite:///{tmp_path / 'counted.db'}")
+        statements = upgraded(f"sqlite:///{tmp_path / 'counted.db'}")
         for number in range(1, statements, statements // CHOSEN.killed_migrations):
-            _killed_at(number, empty_database)
-            assert _left_by(empty_database) == []
-        _upgraded(empty_database)
+            assert left_by(upgraded, empty_database, kill_at=number) == []
+        upgraded(empty_database)
         db = Database(empty_database)
         assert migrations.revision(db) == migrations.head()
         db.close()
 
-    def test_without_its_transaction_it_would_leave_half_a_schema(self, empty_database, monkeypatch):
-        autonomous = partial(create_engine, empty_database, isolation_level="AUTOCOMMIT")
-        monkeypatch.setattr(Database, "_engine", lambda self, **_: autonomous())
-        monkeypatch.setattr("service.db._prepare_writer", lambda *_: None)
-        monkeypatch.setattr("service.db._begin_immediate", lambda *_: None)
-        _killed_at(60, empty_database)
-        assert _left_by(empty_database)
-
-
-def _upgraded(url: str, *, kill_at: int = 0) -> int:
-    """Upgrade, and count the statements; this process kills itself before the one of this number."""
-    db, said = Database(url), 0
-
-    def count(*_: object) -> None:
-        nonlocal said
-        said += 1
-        if said == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    event.listen(db.engine, "before_cursor_execute", count)
-    migrations.upgrade(db)
-    db.close()
-    return said
-
-
-def _killed_at(number: int, url: str) -> None:
-    if not (child := os.fork()):
-        try:
-            _upgraded(url, kill_at=number)
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status), f"there is no statement {number}"
-
-
-def _left_by(url: str) -> list[str]:
-    engine = create_engine(url)
-    tables = inspect(engine).get_table_names()
-    engine.dispose()
-    return tables
+    def test_without_its_transaction_it_would_leave_half_a_schema(self, empty_database):
+        assert left_by(upgraded_without_a_transaction, empty_database, kill_at=60)
