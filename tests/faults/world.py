@@ -50,7 +50,11 @@ WORLD = (
         "webhooks come twice or are replayed",
         "a key in the inbox",
         "the same again",
-        of("integration/test_hooks.py", "test_a_repeated_webhook_is_stored_once")
+        of(
+            "integration/test_hooks.py",
+            "test_a_repeated_webhook_is_stored_once",
+            "test_webhooks_that_are_replayed_at_once_are_stored_once",
+        )
         + of(TOOLS, "test_an_answer_that_is_sent_again_without_a_change_leaves_its_settlement_alone"),
         of("integration/test_hooks.py", "test_a_later_change_of_the_same_annotation_is_another_event"),
     ),

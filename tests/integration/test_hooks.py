@@ -1,8 +1,11 @@
 """Label Studio's webhooks: hints that are stored and answered at once, and never believed."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import replace
 from datetime import UTC, datetime
+from random import Random
 from uuid import UUID
 
 import pytest
@@ -13,6 +16,7 @@ from service import secrets
 from service.tables import ConnectorKind, InboxEvent, Job, JobKind, JobState
 from service.web.app import create_app
 from tests import builders
+from tests.repetitions import CHOSEN
 
 TOOL_PROJECT = 7
 EVENT = {
@@ -81,6 +85,20 @@ def test_a_webhook_is_stored_and_asks_for_the_change_to_be_read(hook):
 def test_a_repeated_webhook_is_stored_once(any_hook):
     assert [any_hook.send(EVENT).status_code for _ in range(3)] == [204] * 3
     assert (len(any_hook.events()), len(any_hook.jobs())) == (1, 1)
+
+
+def test_webhooks_that_are_replayed_at_once_are_stored_once(any_hook):
+    sent = [number for number in range(CHOSEN.hook_calls) for _ in range(1 + number % 5)]
+    Random(0).shuffle(sent)
+
+    def send(number: int) -> int:
+        hook = copy(any_hook)
+        hook.client = any_hook.client.application.test_client()
+        return hook.send(EVENT | {"annotation": EVENT["annotation"] | {"id": number + 1}}).status_code
+
+    with ThreadPoolExecutor(CHOSEN.racing_threads) as pool:
+        assert set(pool.map(send, sent)) == {204}
+    assert (len(any_hook.events()), len(any_hook.jobs())) == (CHOSEN.hook_calls, 1)
 
 
 def test_many_webhooks_ask_for_one_reading(any_hook):
