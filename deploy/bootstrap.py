@@ -56,6 +56,7 @@ CHECKS = (
     ("-m", "ruff", "check"),
     ("-m", "ruff", "format", "--check"),
     ("-m", "mypy"),
+    ("deploy/forbidden.py",),
     (str(VENV / "bin" / "lint-imports"),),
 )
 FIXES = (("-m", "ruff", "check", "--fix"), ("-m", "ruff", "format"))

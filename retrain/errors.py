@@ -29,6 +29,10 @@ class WrongBaseModel(RetrainError):
     """An adapter belongs to another base model; train it again on this one."""
 
 
+class ForeignAdapter(RetrainError):
+    """An adapter's files are not as a training of ours writes them; somebody changed them: train it again."""
+
+
 class InvalidTriggers(RetrainError):
     """What is to start a training cannot be read; correct the field that is named."""
 

@@ -12,15 +12,18 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from retrain.base_models import fingerprint, load
-from retrain.errors import WrongBaseModel
+from retrain.errors import ForeignAdapter, WrongBaseModel
 from retrain.frame import encode_answer, encode_prompt, end_of_turn
 from retrain.types import Message
 
 # Of a batch. Writing needs what was read and the last token's chances, scoring the chances after each label token.
 WRITTEN_TOKENS, SCORED_TOKENS = 8192, 4096
+ADAPTER_FILES = frozenset({"adapter_config.json", "adapter_model.safetensors", "errata.json"})
 MAX_BATCH = 96
 
 
@@ -264,6 +267,7 @@ def check_base(adapter: Path, base_sha256: str) -> None:
 
     Raises:
         WrongBaseModel: they differ, or the adapter does not say.
+        ForeignAdapter: its files are none that a training of ours writes.
     """
     try:
         trained_on = json.loads((adapter / "errata.json").read_bytes())["base_sha256"]
@@ -271,6 +275,24 @@ def check_base(adapter: Path, base_sha256: str) -> None:
         raise WrongBaseModel(f"{adapter} does not say which base model it belongs to") from error
     if trained_on != base_sha256:
         raise WrongBaseModel(f"{adapter} was trained on {trained_on}, not on {base_sha256}")
+    _refuse_foreign(adapter)
+
+
+def _refuse_foreign(adapter: Path) -> None:
+    """Refuse what peft would take all the same: pickled weights, a class to import, whole layers, no numbers."""
+    if others := {path.name for path in adapter.iterdir()} - ADAPTER_FILES:
+        raise ForeignAdapter(f"{adapter} holds {', '.join(sorted(others))}")
+    try:
+        config = json.loads((adapter / "adapter_config.json").read_bytes())
+        weights = load_file(adapter / "adapter_model.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ForeignAdapter(f"{adapter} cannot be read: {error}") from error
+    set_by_others = [name for name in ("auto_mapping", "modules_to_save") if config.get(name)]
+    if config.get("peft_type") != "LORA" or set_by_others:
+        raise ForeignAdapter(f"{adapter}: {', '.join(set_by_others) or 'no LoRA'} in adapter_config.json")
+    for name, tensor in weights.items():
+        if ".lora_" not in name or not torch.isfinite(tensor).all():
+            raise ForeignAdapter(f"{adapter}: {name} is no finite LoRA weight")
 
 
 def _repeated(beginning: Cache | None, n: int) -> tuple[Cache | None, int]:

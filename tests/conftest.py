@@ -16,6 +16,7 @@ from service.settings import Settings
 from service.tools import ARGILLA, LABEL_STUDIO, bundled
 from service.web.app import create_app
 from tests.due import do_all_due
+from tests.postgres import Cluster, running_postgres
 from tests.servers import RunningTool, running_tool, start_valkey
 
 logs.configure()
@@ -35,6 +36,56 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield valkey.url(home)
     server.terminate()
     server.wait()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A real PostgreSQL; it lasts for the whole run."""
+    with running_postgres() as cluster:
+        if cluster is None:
+            pytest.fail("no PostgreSQL: set TEST_DATABASE_URL or install its binaries")
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres: Cluster) -> str:
+    """The database that others are copied from."""
+    return postgres.migrated()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database(request, tmp_path) -> Iterator[str]:
+    """A database without tables, of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+        return
+    cluster = request.getfixturevalue("postgres")
+    url = cluster.database()
+    yield url
+    cluster.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_database(request, tmp_path) -> Iterator[str]:
+    """A database with the newest schema, of each kind."""
+    if request.param == "sqlite":
+        copy = shutil.copy(request.getfixturevalue("migrated_sqlite"), tmp_path / "errata.db")
+        yield f"sqlite:///{copy}"
+        return
+    cluster = request.getfixturevalue("postgres")
+    url = cluster.database(template=request.getfixturevalue("migrated_postgres"))
+    yield url
+    cluster.drop(url)
+
+
+@pytest.fixture
+def any_runtime(settings: Settings, any_database: str) -> Iterator[Runtime]:
+    """A runtime on each kind of database, with an empty queue."""
+    runtime = build(settings.model_copy(update={"database_url": any_database}))
+    runtime.queue.redis.flushall()
+    yield runtime
+    runtime.db.close()
+    runtime.queue.redis.close()
 
 
 @pytest.fixture(scope="session")

@@ -43,6 +43,10 @@ class Repetitions:
     slow_bodies: int = 20
     slow_headers: int = 50
     slow_seconds: float = 4
+    sybil_flags: int = 1  # by each of a campaign's 300 accounts
+    flipped_bits: int = 100  # of an adapter
+    killed_migrations: int = 2
+    requests_of_a_soak: int = 50
 
 
 CI = Repetitions(
@@ -71,6 +75,10 @@ BENCH = Repetitions(
     slow_bodies=200,
     slow_headers=1000,
     slow_seconds=60,
+    sybil_flags=10,
+    flipped_bits=1000,
+    killed_migrations=50,
+    requests_of_a_soak=20_000,
 )
 FULL = Repetitions(
     kill_rounds=200,
@@ -103,6 +111,10 @@ FULL = Repetitions(
     slow_bodies=200,
     slow_headers=1000,
     slow_seconds=60,
+    sybil_flags=10,
+    flipped_bits=1000,
+    killed_migrations=50,
+    requests_of_a_soak=200_000,
 )
 
 CHOSEN = {"ci": CI, "bench": BENCH, "full": FULL}[os.environ.get("REPETITIONS", "ci")]

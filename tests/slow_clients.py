@@ -12,18 +12,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from ipaddress import IPv4Address
 from pathlib import Path
 from threading import Thread
 from time import monotonic
 from uuid import uuid4
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-
+from tests.certificates import make_certificate
 from tests.server_kills import PAGE
 from tests.servers import free_port
 from tests.waiting import eventually
@@ -162,7 +157,7 @@ def in_front_of(*ports: int, binary: Path) -> Iterator[Door]:
     with tempfile.TemporaryDirectory(prefix="errata-nginx-") as name:
         folder = Path(name)
         folder.chmod(0o711)  # nginx's workers are nobody when it is started by root
-        _make_certificate(folder)
+        make_certificate(folder)
         door = Door(free_port(), ssl.create_default_context(cafile=folder / "tls.crt"))
         (folder / "nginx.conf").write_text(_configuration(folder, ports, door.port))
         with (
@@ -195,23 +190,6 @@ def _configuration(folder: Path, ports: Sequence[int], tls_port: int) -> str:
         assert shipped in text, f"nginx.conf has no {shipped}"
         text = text.replace(shipped, here)
     return text
-
-
-def _make_certificate(folder: Path) -> None:
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "errata")])
-    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    here = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
-    made = (
-        made.add_extension(here, critical=False)
-        .serial_number(1)
-        .not_valid_before(now)
-        .not_valid_after(now + timedelta(days=1))
-    )
-    pem = serialization.Encoding.PEM
-    (folder / "tls.crt").write_bytes(made.sign(key, hashes.SHA256()).public_bytes(pem))
-    form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    (folder / "tls.key").write_bytes(key.private_bytes(pem, form, plain))
 
 
 def _is_there(door: Door, server: "subprocess.Popen[bytes]", log: Path) -> bool:

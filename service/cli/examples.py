@@ -90,6 +90,7 @@ serving add clinic vllm /adapters --url http://vllm:8000
 serving check clinic
 serving list clinic
 serving remove {ROW}
+secrets rotate
 sets collect -p clinic
 sets export clinic/v1 --format parquet --to clinic-v1
 sets list -p clinic

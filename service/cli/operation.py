@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from sqlmodel import col, select
 
-from service import ledger, migrations, settings, supervisor
+from service import ledger, migrations, secrets, settings, supervisor
 from service.cli.console import ACTOR, AsJson, connect, show
 from service.db import Database
 from service.errors import Invalid
@@ -21,6 +21,8 @@ from service.tables import Job, JobState, User
 app = typer.Typer()
 jobs_app, ledger_app = typer.Typer(no_args_is_help=True), typer.Typer(no_args_is_help=True)
 app.add_typer(jobs_app, name="jobs", help="Background work.")
+secrets_app = typer.Typer(no_args_is_help=True)
+app.add_typer(secrets_app, name="secrets", help="The installation's own keys.")
 app.add_typer(ledger_app, name="ledger", help="The chained record of decisions.")
 
 
@@ -130,6 +132,19 @@ def verify_ledger(
     show(document, as_json=as_json)
     if broken:
         raise typer.Exit(1)
+
+
+@secrets_app.command("rotate")
+def rotate_secrets(as_json: AsJson = False) -> None:
+    """Make new keys for sessions and webhooks; the earlier ones hold until the next rotation.
+
+    Then start web servers and workers anew, one after the other; each tool's webhook follows at its next sync.
+    """
+    runtime = connect()
+    secrets.rotate(runtime.settings.data_dir)
+    with runtime.db.transaction() as session:
+        ledger.append(session, actor=ACTOR, action="secrets_rotated", subject="installation", facts={})
+    show({"rotated": ["session_key", "hook_secret"]}, as_json=as_json)
 
 
 def _run_module(*arguments: str) -> NoReturn:

@@ -16,7 +16,7 @@ from structlog.contextvars import bind_contextvars, clear_contextvars, get_conte
 from retrain.amounts import how_many
 from service import logs, migrations
 from service.runtime import Runtime, from_environment
-from service.web import assets, console, problems, watching, widget
+from service.web import assets, console, problems, state, watching, widget
 from service.web.api import (
     annotators,
     audits,
@@ -85,7 +85,9 @@ def create_app(runtime: Runtime) -> Flask:
     """
     app = App(__name__, static_folder=None)
     app.secret_key = runtime.secrets.session_key
+    earlier = runtime.secrets.earlier_session_key
     app.config.update(
+        SECRET_KEY_FALLBACKS=[earlier] if earlier else None,
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=runtime.settings.own_url.startswith("https:"),
@@ -97,6 +99,7 @@ def create_app(runtime: Runtime) -> Flask:
     app.jinja_env.globals.update(
         asset=assets.asset,
         how_many=how_many,
+        shown_url=_shown_url,
         widget_script_path=widget.script_path,
         widget_integrity=widget.integrity,
     )
@@ -169,6 +172,11 @@ def from_environment_app() -> Flask:
     runtime.db.busy_seconds = PATIENCE_SECONDS
     migrations.check(runtime.db)
     return create_app(runtime)
+
+
+def _shown_url() -> str:
+    """Return the address that people copy: the one that is set, for a request's may be anybody's word."""
+    return (state.runtime().settings.public_url or request.host_url).rstrip("/")
 
 
 def _numbered() -> None:

@@ -1,5 +1,6 @@
 """The command line: what scripts rely on."""
 
+import json
 import os
 import subprocess
 import sys
@@ -100,6 +101,15 @@ def test_a_rotated_signing_key_is_shown_once_and_signs(errata, project):
         False,
         True,
     ]
+
+
+def test_rotated_secrets_are_told_by_name_alone_and_stand_in_the_ledger(errata, project, tmp_path):
+    file = tmp_path / "data" / "secrets.json"
+    before = json.loads(file.read_text())
+    assert errata("secrets", "rotate") == (0, {"rotated": ["session_key", "hook_secret"]})
+    after = json.loads(file.read_text())
+    assert after["earlier_hook_secret"] == before["hook_secret"] != after["hook_secret"]
+    assert errata("ledger", "verify")[0] == 0
 
 
 def test_a_suggestion_and_its_blind_share_are_set(errata, project):

@@ -1,16 +1,22 @@
 """Label Studio's webhooks: hints that are stored and answered at once, and never believed."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
+from dataclasses import replace
 from datetime import UTC, datetime
+from random import Random
 from uuid import UUID
 
 import pytest
 from sqlmodel import SQLModel, select
 from standardwebhooks.webhooks import Webhook
 
+from service import secrets
 from service.tables import ConnectorKind, InboxEvent, Job, JobKind, JobState
 from service.web.app import create_app
 from tests import builders
+from tests.repetitions import CHOSEN
 
 TOOL_PROJECT = 7
 EVENT = {
@@ -81,6 +87,20 @@ def test_a_repeated_webhook_is_stored_once(any_hook):
     assert (len(any_hook.events()), len(any_hook.jobs())) == (1, 1)
 
 
+def test_webhooks_that_are_replayed_at_once_are_stored_once(any_hook):
+    sent = [number for number in range(CHOSEN.hook_calls) for _ in range(1 + number % 5)]
+    Random(0).shuffle(sent)
+
+    def send(number: int) -> int:
+        hook = copy(any_hook)
+        hook.client = any_hook.client.application.test_client()
+        return hook.send(EVENT | {"annotation": EVENT["annotation"] | {"id": number + 1}}).status_code
+
+    with ThreadPoolExecutor(CHOSEN.racing_threads) as pool:
+        assert set(pool.map(send, sent)) == {204}
+    assert (len(any_hook.events()), len(any_hook.jobs())) == (CHOSEN.hook_calls, 1)
+
+
 def test_many_webhooks_ask_for_one_reading(any_hook):
     for number in range(1, 6):
         any_hook.send(EVENT | {"annotation": EVENT["annotation"] | {"id": number}})
@@ -142,6 +162,27 @@ def test_a_wrong_secret_is_refused_and_leaves_nothing(hook, wrong):
     answer = hook.send(EVENT, **wrong)
     assert (answer.status_code, answer.json["code"]) == (401, "unauthenticated")
     assert not hook.events() and not hook.jobs()
+
+
+def test_while_secrets_are_rotated_no_webhook_is_lost(hook):
+    before, data_dir = hook.secret, hook.runtime.settings.data_dir
+    for _ in range(2):
+        secrets.rotate(data_dir)
+        assert (data_dir / "secrets.json").stat().st_mode & 0o777 == 0o600
+        # A process that started before believes what it knows, one that started after both.
+        assert hook.send(EVENT, path=before, header=before).status_code == 204
+        renewed = replace(hook.runtime, secrets=secrets.load(data_dir))
+        hook.client, now = create_app(renewed).test_client(), renewed.secrets
+        assert hook.send(EVENT, path=now.hook_secret, header=now.hook_secret).status_code == 204
+        assert hook.send(EVENT, path=before, header=before).status_code == 204
+        assert hook.send(EVENT, path=before, header=now.hook_secret).status_code == 401
+        assert hook.client.application.config["SECRET_KEY_FALLBACKS"] == [now.earlier_session_key]
+        before, oldest = now.hook_secret, before
+    assert hook.send(EVENT, path=oldest, header=oldest).status_code == 204  # until the next rotation
+    secrets.rotate(data_dir)
+    hook.client = create_app(replace(hook.runtime, secrets=secrets.load(data_dir))).test_client()
+    assert hook.send(EVENT, path=oldest, header=oldest).status_code == 401
+    assert secrets.load(data_dir).signing_key == hook.runtime.secrets.signing_key
 
 
 def test_another_installations_project_is_ignored(hook):

@@ -15,19 +15,18 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlmodel import Session, func, select
-from werkzeug.test import TestResponse
+from sqlmodel import Session, select
 
 from service import commits, supervisor
 from service.db import BUSY_SECONDS, Database
-from service.runtime import Runtime, build
+from service.runtime import build
 from service.tables import Feedback, User
 from service.tables.project import Role
 from service.web import app
 from tests.benchmarks.processes import running
+from tests.flagging import Flagging
 from tests.repetitions import CHOSEN
 from tests.server_kills import (
-    PAGE,
     Site,
     kill_at_random,
     running_site,
@@ -43,23 +42,6 @@ WRITERS = 20
 FLAGS = 4
 SMALL_DISK = "6m"
 MOUNT, UMOUNT = (shutil.which(name) or name for name in ("mount", "umount"))
-
-
-class Flagging:
-    """The application in this process, and a response to flag."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self.runtime = runtime
-        _, self.said = what_flags_say(runtime)
-        self.client = app.create_app(runtime).test_client()
-
-    def flag(self, **more: object) -> TestResponse:
-        body = self.said | {"event_id": str(uuid4())} | more
-        return self.client.post("/v1/feedback", json=body, headers={"Origin": PAGE})
-
-    def count(self) -> int:
-        with self.runtime.db.reading() as session:
-            return session.scalar(select(func.count()).select_from(Feedback))
 
 
 @pytest.fixture

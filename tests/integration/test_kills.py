@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -101,6 +102,32 @@ def test_a_worker_that_thaws_after_its_lease_ended_publishes_nothing(workers):
     eventually(lambda: not first.is_alive)
     assert workers.steps(job) == [0, 1, 2]
     assert workers.job(job) == done
+
+
+def test_a_job_that_hangs_is_ended_when_its_time_is_over_and_tried_again(workers):
+    hurried = workers.runtime.settings.model_copy(update={"light_job_seconds": 1})
+    workers.runtime = replace(workers.runtime, queue=replace(workers.runtime.queue, settings=hurried))
+    workers.start()
+    job = workers.ask(workers.project(), hold=True)
+    first = workers.holding(job)
+    workers.finish([job])
+    assert not (workers.folder / "release").exists() and not first.is_alive
+    assert workers.job(job).attempts == 2
+    assert workers.steps(job) == [0, 1, 2]
+
+
+def test_a_worker_that_is_told_to_stop_ends_its_job_first_and_takes_no_other(workers):
+    worker = workers.start()
+    project = workers.project()
+    job = workers.ask(project, hold=True)
+    attempt = workers.holding(job)
+    next_one = workers.ask(project)
+    worker.terminate()
+    (workers.folder / "release").touch()
+    worker.join(20)
+    assert (worker.exitcode, attempt.is_alive) == (0, False)
+    assert (workers.job(job).state, workers.job(job).attempts) == (JobState.DONE, 1)
+    assert (workers.job(next_one).state, workers.job(next_one).attempts) == (JobState.PENDING, 0)
 
 
 def test_a_cancelled_job_ends_its_process_within_five_seconds(workers):

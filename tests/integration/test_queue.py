@@ -421,7 +421,12 @@ class TestAllowList:
         foreign = intruder.enqueue("os.mkdir", str(by_function))
         mark = Callback("tests.marks.make_folder")
         ours = intruder.enqueue(ENTRY, str(uuid7()), on_failure=mark, meta={"folder": str(by_callback)})
+        by_pickle = tmp_path / "pickle"
+        Queue("errata-light", connection=intruder.connection).enqueue(
+            "os.mkdir", str(by_pickle)
+        )  # as RQ's default is
         perform(message)
+        assert not by_pickle.exists()
         assert (by_function.exists(), by_callback.exists()) == (is_run, is_run)
         failed = intruder.failed_job_registry.get_job_ids()
         assert (ours.id in failed, foreign.id in failed) == (True, not is_run)

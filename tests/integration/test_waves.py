@@ -15,6 +15,7 @@ from service.tables import AnnotationTask, ConnectorKind, Feedback, Project, Rat
 from tests import builders
 from tests.console import person
 from tests.integration.test_stages import Clinic, open_clinic
+from tests.repetitions import CHOSEN
 
 CLAIM = "Professor Quack alone may prescribe this medicine, as everybody in the clinic knows"
 WAVE = 300
@@ -40,7 +41,8 @@ def flag(clinic, count, *, words=CLAIM, hours=0.0, voice="sybil", is_trusted=Tru
             response = builders.add_response(session, project, f"{uuid4()} {uuid4()}", asked=asked)
             said = {"comment": words.format(number), "reasons": ["wrong"]} | more
             new = intake.NewFeedback(event_id=uuid4(), rating=Rating.DOWN, **said)
-            about = {"response_ref": str(response.id), "subject": f"{voice} {number}", "sha256": "sha256:0"}
+            subject = f"{voice} {number % WAVE}"  # of a large campaign each speaks of several answers
+            about = {"response_ref": str(response.id), "subject": subject, "sha256": "sha256:0"}
             row, _ = intake.record_feedback(session, project, new, **about)
             row.is_trusted, row.created_at = is_trusted, utcnow() - timedelta(hours=hours * number)
             found.append(row.id)
@@ -53,7 +55,7 @@ def held(clinic) -> list[Feedback]:
 
 def test_a_wave_is_one_case_and_experts_are_asked_about_none_of_it(clinic):
     honest = flag(clinic, 5, words="{0} wards have a desk of their own, and {0} pay there", voice="honest")
-    sybils = flag(clinic, WAVE, words=CLAIM + " since {}", hours=0.01)
+    sybils = flag(clinic, WAVE * CHOSEN.sybil_flags, words=CLAIM + " since {}", hours=0.001)
     clinic.triage()
     assert {row.id for row in held(clinic)} == set(sybils)
     assert len({row.case_id for row in held(clinic)}) == 1

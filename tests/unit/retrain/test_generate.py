@@ -2,17 +2,20 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load as load_weights
+from safetensors.torch import save_file
 
 from retrain import generate
 from retrain.base_models import BaseModel, load
-from retrain.errors import WrongBaseModel
+from retrain.errors import ForeignAdapter, WrongBaseModel
 from retrain.frame import encode_example, encode_prompt, end_of_turn
-from retrain.generate import LanguageModel
+from retrain.generate import LanguageModel, check_base
 from retrain.types import Message, TrainedAdapter
 from tests.unit.retrain.conftest import SAID, SYSTEM_PROMPT, toy_rows
 
@@ -195,3 +198,82 @@ def test_an_adapter_of_another_base_is_refused(model: LanguageModel, taught: Tra
 def test_an_adapter_that_names_no_base_is_refused(model: LanguageModel, tmp_path: Path):
     with pytest.raises(WrongBaseModel, match="does not say"):
         model.add_adapter("unknown", tmp_path)
+
+
+WEIGHTS = "adapter_model.safetensors"
+HUGE = struct.pack("<Q", 2**63)
+
+
+def _pickled(adapter: Path) -> None:
+    torch.save(load_weights((adapter / WEIGHTS).read_bytes()), adapter / WEIGHTS)
+
+
+def _with_a_pickle_beside(adapter: Path) -> None:
+    torch.save({}, adapter / "adapter_model.bin")
+
+
+def _configured(**more: object) -> Callable[[Path], None]:
+    def change(adapter: Path) -> None:
+        file = adapter / "adapter_config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | more))
+
+    return change
+
+
+def _changed(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
+    def rewrite(adapter: Path) -> None:
+        tensors = load_weights((adapter / WEIGHTS).read_bytes())
+        change(tensors)
+        save_file(tensors, adapter / WEIGHTS)
+
+    return rewrite
+
+
+def _headed(header: bytes) -> Callable[[Path], None]:
+    return lambda adapter: (adapter / WEIGHTS).write_bytes(header)
+
+
+def _described(**tensors: list[int]) -> bytes:
+    """Return a file of eight bytes of weights, whose header says where each tensor lies."""
+    described = {name: {"dtype": "F32", "shape": [2], "data_offsets": at} for name, at in tensors.items()}
+    header = json.dumps(described).encode()
+    return struct.pack("<Q", len(header)) + header + bytes(8)
+
+
+TWICE = b'{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"a":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}}'
+DAMAGED = {
+    "pickled weights under the usual name": _pickled,
+    "pickled weights beside": _with_a_pickle_beside,
+    "code of a class to import": _configured(auto_mapping={"parent_library": "os", "base_model_class": "x"}),
+    "whole layers": _configured(modules_to_save=["lm_head"]),
+    "another method": _configured(peft_type="IA3"),
+    "no number": _changed(lambda tensors: next(iter(tensors.values())).fill_(float("nan"))),
+    "infinite": _changed(lambda tensors: next(iter(tensors.values())).fill_(float("inf"))),
+    "a weight of the base": _changed(lambda tensors: tensors.update({"model.embed_tokens": torch.ones(2)})),
+    "a header of 2^63 bytes": _headed(HUGE),
+    "weights that overlap": _headed(_described(a=[0, 8], b=[0, 8])),
+    "weights beyond the end": _headed(_described(a=[0, 2**40])),
+    "a name twice": _headed(struct.pack("<Q", len(TWICE)) + TWICE + bytes(8)),
+    "nothing": _headed(b""),
+}
+
+
+@pytest.fixture
+def adapter(taught: TrainedAdapter, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(taught.directory, tmp_path / "adapter"))
+
+
+def _base_of(adapter: Path) -> str:
+    return json.loads((adapter / "errata.json").read_text())["base_sha256"]
+
+
+def test_an_adapter_of_ours_is_taken(adapter):
+    check_base(adapter, _base_of(adapter))
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_an_adapter_that_somebody_changed_is_refused(adapter, damage):
+    base = _base_of(adapter)
+    DAMAGED[damage](adapter)
+    with pytest.raises(ForeignAdapter):
+        check_base(adapter, base)

@@ -86,6 +86,21 @@ def test_a_wrong_value_is_refused_in_one_line_that_names_the_setting(monkeypatch
     assert "\n" not in str(refused.value)
 
 
+def test_a_setting_is_read_from_a_file_of_its_name_unless_the_environment_has_it(monkeypatch, tmp_path):
+    (tmp_path / "errata_token").write_text("eut_from-a-file\n")
+    (tmp_path / "errata_port").write_text("9001")
+    monkeypatch.setenv("ERRATA_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("ERRATA_PORT", "9002")
+    chosen = settings.load()
+    assert (chosen.token.get_secret_value(), chosen.port) == ("eut_from-a-file", 9002)
+
+
+def test_a_directory_of_secrets_that_is_none_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("ERRATA_SECRETS_DIR", str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigurationError, match=r"^ERRATA_SECRETS_DIR: "):
+        settings.load()
+
+
 def test_secrets_are_not_shown(monkeypatch):
     monkeypatch.setenv("ERRATA_LABEL_STUDIO_TOKEN", "hidden")
     chosen = settings.load()
