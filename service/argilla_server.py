@@ -111,6 +111,23 @@ def ensure_accounts(url: str, data_dir: Path, names: Sequence[str]) -> list[Acco
     return accounts
 
 
+def lock_out(url: str, data_dir: Path, accounts: Sequence[Account]) -> None:
+    """Take people out of every workspace, so that they are shown nothing; their answers stay.
+
+    Raises:
+        ToolFailed: the server refuses, or does not answer.
+    """
+    owner, names = tool_server.read_secrets(home_of(data_dir)).admin.token, {each.name for each in accounts}
+    try:
+        for workspace in _items(url, owner, "/api/v1/me/workspaces"):
+            path = f"/api/v1/workspaces/{workspace['id']}/users"
+            for user in _items(url, owner, path):
+                if user["username"] in names:
+                    _call("DELETE", f"{url}{path}/{user['id']}", key=owner).raise_for_status()
+    except httpx.HTTPError as error:
+        raise ToolFailed(f"Argilla at {url} locked no account: {error}") from error
+
+
 def _sign_up(url: str, owner: str, account: Account) -> str:
     """Make an annotator, unless an attempt before this one did, and return the key of the account."""
     body = {

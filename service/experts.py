@@ -29,6 +29,7 @@ from service.tables import (
     Role,
     Settlement,
     TaskState,
+    ToolProject,
     User,
     UserToken,
 )
@@ -213,7 +214,7 @@ def off_board(
 ) -> dict[str, list[str]]:
     """Let people go: pseudonyms for all their accounts, no pool, nothing counts from now on; what they did stays.
 
-    Returns what they are called from now on, and the accounts that somebody has to lock in the tools.
+    Returns what they are called from now on, and the accounts that somebody has to lock in tools of the team's own.
     """
     theirs = select(Annotator).where(of_persons(annotators), col(Annotator.left_at).is_(None))
     found = session.exec(theirs).all()
@@ -227,6 +228,9 @@ def off_board(
         session.execute(delete(PoolMember).where(col(PoolMember.annotator_id) == each.id))
         notices.forget(session, [each.id], "off-boarded")
         ledger.append(session, actor=actor, action="annotator_off_boarded", subject=str(each.id))
+    # A look at a bundled tool locks them there.
+    theirs_in = col(ToolProject.connector).in_({each.connector for each in found})
+    session.execute(update(ToolProject).where(theirs_in).values(look_due_at=utcnow()))
     for user_id in {each.user_id for each in found if each.user_id}:
         _keep_out(session, session.get_one(User, user_id), secrets)
     return {"known_as": [each.account for each in found], "remaining": remaining}

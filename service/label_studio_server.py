@@ -152,6 +152,26 @@ def ensure_accounts(url: str, data_dir: Path, names: Sequence[str]) -> list[Acco
         raise ToolFailed(f"Label Studio at {url} made no account: {error}") from error
 
 
+def lock_out(url: str, data_dir: Path, accounts: Sequence[Account]) -> None:
+    """Let people in no more, by page or token: who is no member any more is shown no project; their answers stay.
+
+    Raises:
+        ToolFailed: the server refuses, or does not answer.
+    """
+    try:
+        with _client(url, tool_server.read_secrets(home_of(data_dir)).admin.token) as admin:
+            people = {
+                user["email"]: user["id"] for user in admin.get("/api/users/").raise_for_status().json()
+            }
+            [ours, *_] = admin.get("/api/organizations/").raise_for_status().json()
+            for person in [people[account.email] for account in accounts if account.email in people]:
+                answer = admin.delete(f"/api/organizations/{ours['id']}/memberships/{person}/")
+                if answer.status_code != httpx.codes.NOT_FOUND:
+                    answer.raise_for_status()
+    except httpx.HTTPError as error:
+        raise ToolFailed(f"Label Studio at {url} locked no account: {error}") from error
+
+
 def _program(installation: Installation) -> Path:
     return installation.bin / "label-studio"
 

@@ -15,6 +15,7 @@ from annotation.types import LabelSchema, TaskKind
 from retrain.suites import GENERAL, general_questions
 from retrain.types import sha256_of
 from service import ledger, reasons
+from service.clock import utcnow
 from service.errors import AlreadyExists, Invalid, NotFound
 from service.tables import (
     AnnotationTask,
@@ -29,6 +30,7 @@ from service.tables import (
     PromotionKind,
     Source,
     TaskState,
+    ToolProject,
 )
 
 MAX_AMOUNT = 10_000
@@ -148,6 +150,9 @@ def add_document(
         project_id=project.id,
         facts={"sha256": sha256, **(facts or {})},
     )
+    if kind is DocumentKind.GUIDELINES:  # which tools show from their next look on
+        of_project = update(ToolProject).where(col(ToolProject.project_id) == project.id)
+        session.execute(of_project.values(look_due_at=utcnow()))
     return added
 
 

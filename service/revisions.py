@@ -28,6 +28,9 @@ def store(
     judged = session.get_one(Response, task.response_id).text
     revision = _revision(pulled, task, annotator, schema=schema_of(session, task), response=judged)
     revision.tool_task = tool_task
+    # Who answers reads the guidelines on the tool's page, which goes on showing earlier ones until the next look.
+    page = tool_state.find(session, task.project_id, connector)
+    revision.guidelines_id = tool_state.guidelines_at(page, pulled.updated_at) or task.guidelines_id
     # A tool says when an answer was revised, a file does not: the same file again must add nothing.
     if connector is ConnectorKind.NONE and _is_newest(session, revision):
         return False

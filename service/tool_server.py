@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -191,6 +191,15 @@ def ensure_account(
         others = tuple(known for known in kept.accounts if known.name != name)
         _write_secrets(home, replace(kept, accounts=(*others, made)))
     return made
+
+
+def forget_tokens(home: Path, names: Collection[str]) -> None:
+    """Keep no token of accounts that open nothing any more."""
+    with (home / "secrets.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        kept = read_secrets(home)
+        accounts = (replace(each, token="") if each.name in names else each for each in kept.accounts)
+        _write_secrets(home, replace(kept, accounts=tuple(accounts)))
 
 
 def write_private(file: Path, text: str) -> None:

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -160,6 +160,7 @@ def set_up(lease: Lease, project_id: UUID, tool: ConnectorKind, connector: Conne
         was_hooked = row.hook_sha256 == seal
         is_left = was_hooked and row.hook_put_back_at and utcnow() - row.hook_put_back_at < PUT_BACK_EVERY
         slug, known_id = project.slug, row.external_id
+        guidelines = str(projects.questions(session, project_id)[1])
     url = None if is_left else hook.url
     made = connector.set_up(
         slug=slug, schema=schema, hook_url=url, hook_secret=hook.secret, known_id=known_id
@@ -177,7 +178,17 @@ def set_up(lease: Lease, project_id: UUID, tool: ConnectorKind, connector: Conne
         row.external_id, row.url = made.external_id, made.url
         row.hook_secret = made.hook_secret or row.hook_secret
         row.hook_sha256 = seal if hook.url else None
+        if guidelines not in [each["id"] for each in row.guidelines_shown[-1:]]:
+            since = {"id": guidelines, "since": utcnow().isoformat()}
+            row.guidelines_shown = [*row.guidelines_shown, since]
     return made.external_id
+
+
+def guidelines_at(row: ToolProject | None, at: datetime) -> UUID | None:
+    """Return which guidelines a project's page showed at a time, if that is known."""
+    shown = row.guidelines_shown if row else []
+    known = (each["id"] for each in reversed(shown) if datetime.fromisoformat(each["since"]) <= at)
+    return next(map(UUID, known), None)
 
 
 def ask_again(session: Session, project_id: UUID, tasks: Sequence[UUID]) -> None:

@@ -1,7 +1,7 @@
 """Where the annotation tools run: an operator's own, or those that come with Errata."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -36,6 +36,7 @@ class Bundled(Protocol):
     def is_up(self, url: str) -> bool: ...
     def login_of(self, name: str) -> str: ...
     def ensure_accounts(self, url: str, data_dir: Path, names: Sequence[str]) -> list[Account]: ...
+    def lock_out(self, url: str, data_dir: Path, accounts: Sequence[Account]) -> None: ...
 
 
 def bundled(kind: ConnectorKind) -> Bundled:
@@ -95,6 +96,23 @@ def account(chosen: Settings, kind: ConnectorKind, name: str) -> Account | None:
     home = bundled(kind).home_of(chosen.data_dir)
     kept = tool_server.read_secrets(home).accounts if (home / "secrets.json").exists() else ()
     return next((known for known in kept if known.name == name and known.token), None)
+
+
+def lock_out(chosen: Settings, kind: ConnectorKind, known_as: Callable[[str], str]) -> None:
+    """Lock the accounts of who has left in a bundled tool, each once.
+
+    Raises:
+        ToolFailed: the tool refuses, or does not answer.
+    """
+    tool = bundled(kind)
+    home, there = tool.home_of(chosen.data_dir), None if own(chosen, kind) else running(chosen, kind)
+    kept = tool_server.read_secrets(home).accounts if there and (home / "secrets.json").exists() else ()
+    left = [
+        each for each in kept if each.token and known_as(tool.login_of(each.name)) != tool.login_of(each.name)
+    ]
+    if there and left:
+        tool.lock_out(there.url, chosen.data_dir, left)
+        tool_server.forget_tokens(home, {each.name for each in left})
 
 
 def running(chosen: Settings, kind: ConnectorKind) -> Running | None:

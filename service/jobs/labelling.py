@@ -82,9 +82,12 @@ def _in_each(runtime: Runtime, lease: Lease, work: Work) -> dict[str, Any]:
         try:
             _check_blindness(runtime, lease, tool)
             _let_in(runtime, lease, tool)
-            connector = connect(runtime.settings, tool, _known_as(runtime, tool))
+            known_as = _known_as(runtime, tool)
+            connector = connect(runtime.settings, tool, known_as)
             outcome.update(work(tool, connector, _hook(runtime, tool)))
-        except (ToolUnavailable, ToolRefused, InvalidSchema, TryAgain) as error:
+            # Last, for Label Studio tells by no name who gave what is read after that.
+            tools.lock_out(runtime.settings, tool, known_as)
+        except (ToolUnavailable, ToolRefused, InvalidSchema, TryAgain, ToolFailed) as error:
             waiting[tool.value] = str(error)
             with lease.transaction() as session:
                 tool_state.failed(session, lease.row_id, tool, str(error), runtime.settings)

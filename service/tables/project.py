@@ -118,6 +118,7 @@ class ToolProject(Row, table=True):
 
     `cursor` is the newest change that was read, by the tool's clock; `look_due_at` when everything is to be looked at
     again. After `failures` in a row nothing is tried before `not_before`, and `problem` says what a person can do.
+    `guidelines_shown` are the ids of the guidelines that its page showed, each with the time from which on.
     """
 
     __tablename__ = "tool_project"
@@ -136,6 +137,7 @@ class ToolProject(Row, table=True):
     polled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     look_due_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     foreign_tasks: int = 0
+    guidelines_shown: list[dict[str, Any]] = Field(default_factory=list, sa_type=Json)
     failures: int = 0
     not_before: datetime | None = Field(default=None, sa_type=UtcDateTime)
     problem: str | None = Field(default=None, max_length=1000)

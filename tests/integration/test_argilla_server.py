@@ -128,6 +128,16 @@ def test_an_account_made_after_sending_is_let_in(argilla, people):
     assert len(people.call("GET", path, account.token)["items"]) == 1
 
 
+def test_who_is_locked_out_is_shown_nothing(argilla, people, connector):
+    connector.set_up(slug="left", schema=SCHEMA, hook_url="", hook_secret="s")
+    [dora] = server.ensure_accounts(argilla.url, argilla.data_dir, ["dora"])
+    assert people.call("GET", "/api/v1/me/datasets", dora.token)["items"]
+    for _ in range(2):
+        server.lock_out(argilla.url, argilla.data_dir, [dora])
+    assert people.call("GET", "/api/v1/me/datasets", dora.token)["items"] == []
+    assert people.read("/api/v1/me/datasets", "ann")["items"]
+
+
 def test_nobody_is_let_in_who_is_not_ours(people, connector):
     stranger = {"first_name": "s", "username": "stranger", "password": "p" * 12, "role": "annotator"}
     token = people.call("POST", "/api/v1/users", people.running.admin_token, stranger)["api_key"]

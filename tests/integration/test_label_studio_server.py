@@ -14,6 +14,7 @@ import pytest
 from annotation.errors import ToolRefused
 from annotation.hooks import HookAction, is_authentic, parse_label_studio
 from annotation.label_studio import SECRET_HEADER, LabelStudioConnector
+from annotation.label_studio_results import to_result
 from annotation.types import Answer, Cause, LabelSchema, NewTask, TaskKind, Verdict
 from service import label_studio_server as server
 from service import tool_server
@@ -190,6 +191,28 @@ def test_accounts_that_are_made_at_once_are_all_kept(tmp_path):
     assert {each.token for each in read_secrets(tmp_path).accounts} == {
         f"token of {name}" for name in ("ann", "ben", "cleo")
     }
+
+
+def test_who_is_locked_out_is_shown_no_project_and_their_answers_stay(label_studio):
+    connector = LabelStudioConnector(label_studio.url, label_studio.admin_token)
+    project = connector.set_up(slug="left", schema=SCHEMA, hook_url="", hook_secret="").external_id
+    task = connector.push(project, [NewTask(key="k-1", prompt="?", response="!")])["k-1"]
+    [dora] = server.ensure_accounts(label_studio.url, label_studio.data_dir, ["dora"])
+    headers = {"Authorization": f"Token {dora.token}"}
+
+    def reading(path: str) -> int:
+        return httpx.get(label_studio.url + path, headers=headers, trust_env=False, timeout=30).status_code
+
+    body = {"result": to_result(Answer(Verdict.CORRECT)), "lead_time": 3.0}
+    path = f"{label_studio.url}/api/tasks/{task}/annotations/"
+    httpx.post(path, headers=headers, json=body, trust_env=False, timeout=30).raise_for_status()
+    assert reading(f"/api/tasks/{task}/") == 200
+    for _ in range(2):
+        server.lock_out(label_studio.url, label_studio.data_dir, [dora])
+    assert reading(f"/api/tasks/{task}/") >= 400
+    assert reading(f"/api/projects/{project}/") >= 400
+    [held] = connector.fetch(project, [task])
+    assert [one.answer.verdict for one in held.annotations] == [Verdict.CORRECT]
 
 
 def test_a_name_that_is_no_account_name_is_refused(label_studio):

@@ -20,7 +20,17 @@ from annotation.errors import InvalidSchema, ToolRefused, ToolUnavailable
 from annotation.label_studio import LabelStudioConnector
 from annotation.types import Answer, Cause, Health, HeldTask, Verdict
 from retrain.recipe import Recipe
-from service import jobs, label_studio_server, projects, routing, schedule, tool_state
+from service import (
+    experts,
+    jobs,
+    label_studio_server,
+    projects,
+    routing,
+    schedule,
+    standing,
+    tool_server,
+    tool_state,
+)
 from service.answers.changes import compare
 from service.answers.outdated import doubtful
 from service.clock import utcnow
@@ -582,6 +592,20 @@ class TestFollowing:
         assert office.state() is TaskState.SETTLED
         monkeypatch.undo()
 
+    def test_an_answer_names_the_guidelines_that_its_page_showed(self, office):
+        task, shown = office.sent(), []
+        held = office.tool.projects[office.there()].tasks[task]
+        with office.runtime.db.transaction() as session:
+            project = session.get_one(Project, office.project.id)
+            shown.append(projects.current(session, project.id, DocumentKind.GUIDELINES).id)
+            shown.append(projects.set_guidelines(session, project, "Read it twice.", actor="test").id)
+        assert office.rows(ToolProject)[0].look_due_at <= utcnow()
+        for who in ("ann", "ben"):
+            given = office.tool.answer(office.there(), task, who, BILLING)
+            held.annotations[given] = replace(held.annotations[given], updated_at=utcnow())
+            office.sync()
+        assert [one.guidelines_id for one in office.rows(Annotation)] == shown
+
     def test_many_webhooks_are_written_down_at_once(self, office):
         office.sent()
         for number in range(30):
@@ -666,6 +690,27 @@ class TestNames:
         office.sync()
         assert office.state() is TaskState.SENT
         assert "annotation_quarantined" in office.actions()
+
+    def test_who_has_left_is_locked_out_of_a_bundled_tool_once(self, office, monkeypatch):
+        home, locked = label_studio_server.home_of(office.runtime.settings.data_dir), []
+        tool_server.prepare(home, admin="admin", email="admin@errata.local", token="t")
+        for name in ("ann", "ben"):
+            tool_server.ensure_account(home, name, f"{name}@errata.local", is_valid=bool, make=lambda _: "t")
+        monkeypatch.setattr(
+            label_studio_server, "lock_out", lambda url, data_dir, accounts: locked.extend(accounts)
+        )
+        task = office.sent()
+        for who in (ANN, BEN):
+            office.tool.answer(office.there(), task, who, RIGHT)
+        office.sync()
+        assert locked == []
+        with office.runtime.db.transaction() as session:
+            left = standing.accounts_of(session, ANN)
+            experts.off_board(session, office.runtime.secrets, left, actor="test")
+        assert office.rows(ToolProject)[0].look_due_at <= utcnow()
+        for _ in range(2):
+            office.sync()
+        assert [account.name for account in locked] == ["ann"]
 
     def test_an_answer_in_somebodys_name_silences_none_of_their_own(self, office):
         task = office.sent()

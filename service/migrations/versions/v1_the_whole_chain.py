@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "v1_81123f14"  # after its tables: a test says what it is to be
+revision = "v1_70781026"  # after its tables: a test says what it is to be
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -565,6 +565,7 @@ def upgrade() -> None:
         sa.Column("polled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("look_due_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("foreign_tasks", sa.Integer(), nullable=False),
+        sa.Column("guidelines_shown", JSON, nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
         sa.Column("problem", sa.String(length=1000), nullable=True),

@@ -138,7 +138,7 @@ def off_board(desk: Desk, row_id: UUID) -> Response:
         raise Forbidden("they may be asked in other projects: who administers all of them lets them go")
     told = experts.off_board(desk.session, runtime().secrets, [found], actor=desk.user.name)
     left = "; ".join(told["remaining"])
-    lock = f" Change the password of {left} there: to delete it would delete its answers." if left else ""
+    lock = f" In a tool of your own, lock {left}: to delete it would delete its answers." if left else ""
     return desk.done(
         f"They are called {', '.join(told['known_as'])} from now on.{lock}", "console.annotators"
     )
