@@ -189,7 +189,7 @@ def _proposals(session: Session, found: Bisection, bad: ModelVersion) -> list[Pr
 
 def _undoing(session: Session, bad: ModelVersion, change: Mapping[str, Any]) -> Iterator[Proposal]:
     """Yield how what a change is about is undone; a source most of whose rows are sound is not given up."""
-    kind, _, name = change["about"].partition(" ")
+    kind, _, name = change.get("about", "").partition(" ")  # earlier results lack it
     if kind == "repair":
         yield {"action": "undo_repair", "repair": name}
     elif kind == "quarantine":

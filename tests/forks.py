@@ -8,10 +8,10 @@ from multiprocessing.process import BaseProcess
 CONTEXT = multiprocessing.get_context("forkserver")
 
 
-def fork(target: Callable[..., None], *args: object) -> BaseProcess:
+def fork(target: Callable[..., object], *args: object, **named: object) -> BaseProcess:
     """Start a process that does `target`."""
     preload([target.__module__])
-    process = CONTEXT.Process(target=target, args=args)
+    process = CONTEXT.Process(target=target, args=args, kwargs=named)
     process.start()
     return process
 

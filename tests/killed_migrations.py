@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Callable
 from functools import partial
 from unittest.mock import patch
 
@@ -9,7 +10,7 @@ from sqlalchemy import create_engine, event, inspect
 
 from service import migrations
 from service.db import Database
-from tests.workers import CONTEXT
+from tests.forks import fork
 
 
 def upgraded(url: str, *, kill_at: int = 0) -> int:
@@ -39,10 +40,9 @@ def upgraded_without_a_transaction(url: str, *, kill_at: int) -> None:
         upgraded(url, kill_at=kill_at)
 
 
-def left_by(upgrade: object, url: str, *, kill_at: int) -> list[str]:
+def left_by(upgrade: Callable[..., object], url: str, *, kill_at: int) -> list[str]:
     """Name the tables that an upgrade leaves which is killed before this statement."""
-    process = CONTEXT.Process(target=upgrade, args=(url,), kwargs={"kill_at": kill_at})
-    process.start()
+    process = fork(upgrade, url, kill_at=kill_at)
     process.join()
     assert process.exitcode == -signal.SIGKILL, f"there is no statement {kill_at}"
     engine = create_engine(url)

