@@ -38,6 +38,9 @@ def ask(known: Runtime, slug: str, messages: Sequence[dict[str, str]], *, number
         NotFound: there is no such project or version.
         ResponderUnavailable: the responder is not up.
     """
+    # httpcore leaves a socket open that found nobody at its path.
+    if not known.settings.responder_url and not known.settings.responder_socket.exists():
+        raise ResponderUnavailable("the responder is not up; try again in a few seconds")
     question = {"project": slug, "messages": list(messages), "number": number}
     url = known.settings.responder_url.rstrip("/")
     transport = None if url else httpx.HTTPTransport(uds=str(known.settings.responder_socket))

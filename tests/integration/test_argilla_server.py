@@ -151,7 +151,8 @@ def test_whose_accounts_are_ours_is_known_of_the_bundled_server_alone(argilla, s
     bundled = settings.model_copy(update={"data_dir": argilla.data_dir})
     own = bundled.model_copy(update={"argilla_url": argilla.url})
     names = {account.name for account in argilla.accounts}
-    assert {*tools.running(bundled, ConnectorKind.ARGILLA).members} == names
+    # Other tests invite more.
+    assert names <= {*tools.running(bundled, ConnectorKind.ARGILLA).members}
     assert tools.running(own, ConnectorKind.ARGILLA).members == ()
 
 

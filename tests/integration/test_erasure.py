@@ -133,7 +133,7 @@ EXEMPT = {
         *("source.author", "source.licence", "source.name", "time_entry.note", "time_entry.who", "user.name"),
         *("annotation.label", "annotation.labels", "settlement.label", "settlement.labels"),
         *("model_version.base_model", "tool_project.external_id", "tool_project.url", "user_session.browser"),
-        *("response.model_version", "user.password", "tool_project.hook_secret"),
+        *("response.model_version", "user.password", "tool_project.hook_secret", "schedule_turn.name"),
         *("api_key.scopes", "response.channel"),
         *(f"serving_target.{name}" for name in ("base_name", "place", "seen_as", "served", "told", "url")),
     },
@@ -162,7 +162,8 @@ EXEMPT = {
         *(f"training_set.{name}" for name in ("artifact", "audit_report", "card", "counts", "dropped")),
         *("training_set.fingerprint", "training_set.recipe"),
         *("feedback.earlier_events", "feedback.held_for", "feedback.masked", "response.masked"),
-        *("influence.rows", "project.token_keys", "recheck.reason"),
+        *("influence.rows", "project.token_keys", "recheck.reason", "schedule_turn.problem"),
+        "tool_project.guidelines_shown",
         *(f"evaluation.{name}" for name in ("failure", "hashes", "people", "reasons", "report", "sentence")),
     },
     BY_FIGURES: {

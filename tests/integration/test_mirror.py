@@ -138,7 +138,8 @@ class Team(Desk):
                 select(ModelVersion).where(ModelVersion.state == ModelState.CHALLENGER)
             ).one()
             user, _ = builders.add_person(session, Role.OPERATOR, f"for-v{model.number}")
-            champions.switch(session, project, model, PromotionKind.PROMOTION, user=user, reason="better")
+            more = {"live": champions.newest_promotion(session, project.id), "user": user}
+            champions.switch(session, project, model, PromotionKind.PROMOTION, reason="better", **more)
 
     def pending(self, kind: JobKind) -> int:
         with self.runtime.db.reading() as session:

@@ -473,5 +473,5 @@ def test_a_tool_is_told_neither_who_flagged_nor_what_others_answered(writing, re
         if kind == "label_studio"
         else tool.people.read(f"/api/v1/records/{external}")
     )
-    assert "wrong \\u00b7 this is dangerous" in held
+    assert "wrong (" in held and "\\u00b7 this is dangerous" in held
     assert not [secret for secret in ("mallory", "4711", str(writing.project.id)) if secret in held]

@@ -63,7 +63,7 @@ def test_libraries_write_none_either(quoted, monkeypatch, capfd):
     logs.configure()
     logging.getLogger("library").warning("refused: %s", text)
     said = capfd.readouterr().err
-    assert said.startswith("WARNING library refused: ") and secret not in said
+    assert said.startswith('{"event": "refused: ') and secret not in said
 
 
 @pytest.mark.parametrize("text", PLAIN)
