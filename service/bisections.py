@@ -2,17 +2,21 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
+from difflib import unified_diff
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
+from retrain.archive import LOCK
+from retrain.artifacts import ArtifactStore
 from retrain.bisect.rules import Rules, expect
 from retrain.errors import UnknownMetric
 from retrain.types import Split
 from service import answers
-from service.answers.histories import Past, between
+from service.answers.histories import Past, between, files_of
 from service.errors import DifferentProjects
 from service.runtime import Runtime
 from service.tables import (
@@ -38,6 +42,7 @@ SHARES = (
     *("kept_words", "memorisation", "misdirection", "nonsense", "over_refusal", "pii_leakage", "refusal"),
     *("role_conflation", "toxicity"),
 )
+SHOWN_LINES = 200
 NOTHING_FOUND = (None, "none", "cannot_tell")
 TAKES_ROWS = ("ask_again", "quarantine", "undo_repair", "lift")  # of which the next set takes notice
 Proposal = Mapping[str, Any]
@@ -223,6 +228,23 @@ def _better_settings(
     spec = run_of(session, found.good_id).spec
     named = [one["id"].removeprefix("configuration ") for one in changes if one["kind"] == "configuration"]
     return {name: spec[name] for name in named if isinstance(spec.get(name), int | float)}
+
+
+def code_diff(artifacts: ArtifactStore, good: TrainingRun, bad: TrainingRun) -> list[str]:
+    """Return how the code that trained two models differs, as a unified diff's lines, at most `SHOWN_LINES`."""
+    before, after = (files_of(artifacts.get_bytes(str(run.code_archive))) for run in (good, bad))
+
+    def lines_of(files: Mapping[str, bytes], name: str) -> list[str]:
+        return files.get(name, b"").decode(errors="replace").splitlines()
+
+    lines = (
+        line
+        for name in sorted((before.keys() | after.keys()) - {LOCK})
+        for line in unified_diff(
+            lines_of(before, name), lines_of(after, name), f"better/{name}", f"worse/{name}", lineterm=""
+        )
+    )
+    return list(islice(lines, SHOWN_LINES))
 
 
 def run_of(session: Session, version_id: UUID) -> TrainingRun:

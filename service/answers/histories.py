@@ -361,7 +361,7 @@ def _differing(artifacts: ArtifactStore, runs: Sequence[TrainingRun]) -> Code:
         return Code()
     if not all(kept):
         return Code(untried="the code of one of the models was not kept")
-    good, bad = (_files(artifacts.get_bytes(name)) for name in names)
+    good, bad = (files_of(artifacts.get_bytes(name)) for name in names)
     untried = "the installed packages differ" if good.pop(LOCK, b"") != bad.pop(LOCK, b"") else ""
     files = sorted(name for name in good.keys() | bad.keys() if good.get(name) != bad.get(name))
     if not files:
@@ -377,6 +377,7 @@ def _running() -> str:
     return sha256_of({name: sha256(content).hexdigest() for name, content in archive.sources().items()})
 
 
-def _files(content: bytes) -> dict[str, bytes]:
+def files_of(content: bytes) -> dict[str, bytes]:
+    """Return the files of an archive of code, by name."""
     with zipfile.ZipFile(io.BytesIO(content)) as opened:
         return {name: opened.read(name) for name in opened.namelist()}

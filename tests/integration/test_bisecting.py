@@ -622,6 +622,18 @@ def test_what_taught_something_wrong_is_worth_least_and_training_without_it_agre
     assert {key for key, influence in kept.items() if influence < 0} == set(keys["mail"])
 
 
+def test_the_page_shows_how_the_code_differs(lab):
+    good = lab.model(lab.curated(), code=archived("sound"))
+    lab.rows("pulse", "Cardiology", 4, source="chat")
+    lab.bisect(good, lab.model(lab.curated(), code=archived("bug")))
+    with lab.runtime.db.reading() as session:
+        found = session.exec(select(Bisection)).one()
+    page = person(lab.runtime, Role.OPERATOR, name="otto", password="").get(
+        f"/p/clinic/bisections/{found.id}"
+    )
+    assert "+bug" in page.text and "-sound" in page.text
+
+
 def test_a_setting_is_to_be_trained_again_by_the_good_model_s_value_and_no_source_is_given_up(lab):
     good = lab.model(lab.curated())
     lab.rows("pulse", "Cardiology", 4, source="fax")

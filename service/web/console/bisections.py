@@ -22,6 +22,7 @@ from service.tables import (
     Settlement,
     SettlementAnnotation,
     TrainingSet,
+    User,
 )
 from service.tables import Response as ResponseRow
 from service.web.auth import Access
@@ -120,7 +121,16 @@ def bisection(desk: Desk, row_id: UUID) -> str:
     facts, row = _facts(desk, row_id), desk.row(Bisection, row_id)
     runs = [bisections.run_of(desk.session, one) for one in (row.good_id, row.bad_id)]
     sets = [desk.session.get_one(TrainingSet, run.training_set_id) for run in runs]
-    return desk.show("bisection.html", whose=_whose(desk, facts["told"]["rows"]), sets=sets, **facts)
+    kinds = {change["kind"] for change in facts["told"]["changes"]}
+    asker = desk.session.get(User, runs[1].requested_by) if runs[1].requested_by else None
+    return desk.show(
+        "bisection.html",
+        whose=_whose(desk, facts["told"]["rows"]),
+        sets=sets,
+        code=bisections.code_diff(runtime().artifacts, *runs) if "code" in kinds else [],
+        asked_by=asker.name if asker and kinds & {"code", "configuration"} else "",
+        **facts,
+    )
 
 
 @bp.get("/p/<slug>/bisections/<uuid:row_id>/part")
