@@ -9,6 +9,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -83,14 +84,15 @@ def run(
             stderr=subprocess.PIPE,
             text=True,
         ) as running:
-            while True:
-                try:
-                    said = running.communicate(timeout=CANCEL_SECONDS)
-                    return subprocess.CompletedProcess(command, running.returncode, *said)
-                except subprocess.TimeoutExpired:
+            try:
+                while True:
+                    with suppress(subprocess.TimeoutExpired):
+                        said = running.communicate(timeout=CANCEL_SECONDS)
+                        return subprocess.CompletedProcess(command, running.returncode, *said)
                     if is_cancelled():
-                        running.kill()
-                        raise Cancelled("archived code was running") from None
+                        raise Cancelled("archived code was running")
+            finally:
+                running.kill()  # whatever ends this ends it too; one that has ended is left alone
 
 
 def _sources(root: Path) -> Iterator[Path]:

@@ -88,6 +88,8 @@ class TrainForm(Form):
     learning_rate: float | None = None
     epochs: int | None = None
     batch_size: int | None = None
+    max_tokens: int | None = None
+    base_bits: int | None = None
     rank: int | None = None
     alpha: int | None = None
     dropout: float | None = None
