@@ -1,4 +1,7 @@
-"""Trains in a process that may not have more memory than half a batch takes, and prints what came of it."""
+"""Trains in a process that may not have the memory that a batch takes, and prints what came of it.
+
+Start it with `MALLOC`, so that memory once freed is free: its heap keeps none of a tensor's.
+"""
 
 import json
 import resource
@@ -18,18 +21,31 @@ from retrain.types import Progress, TrainingSpec
 from tests.unit.retrain.conftest import write_rows
 
 ROWS, WORDS = 64, 150
-ALLOWED = 360 * 2**20  # bytes; a batch of so many rows takes half as much again, half a batch three quarters
+MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
+SHARE = 0.75  # of what a batch takes: too little for it, and enough for half beside what the first try left behind
 
 
 def main(folder: Path, cache: Path) -> None:
-    """Train a batch of which half fits, one of which half does not, and the first without a limit."""
+    """Train a batch without a limit, then with one that half of it fits into and half of a larger one does not."""
     torch.set_num_threads(1)
     accelerator.precision = lambda: torch.float32  # in bfloat16 a batch takes less, and oneDNN more beside it
-    _train(folder, cache, rows=1, words=1)  # loads what is loaded once
-    with _little_memory():
-        told = {"short": _train(folder, cache), "too_short": _train(folder, cache, rows=8 * ROWS)}
-    told |= {"free": _train(folder, cache)}  # last, for the allocator keeps what it once had
+    _train(folder / "first", cache, rows=1, words=1)  # loads what is loaded once
+    before = _address_space("VmSize")
+    told = {"free": _train(folder / "free", cache)}
+    # Processors take unlike amounts for the same batch, so that the limit follows what was seen.
+    taken = _address_space("VmPeak") - before
+    with _limit(_address_space("VmSize") + int(taken * SHARE)):
+        told["short"] = _train(folder / "short", cache)
+        told["too_short"] = _train(folder / "too_short", cache, rows=8 * ROWS)
     sys.stdout.write(json.dumps(told))
+
+
+@contextmanager
+def _limit(allowed: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (allowed, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def _train(folder: Path, cache: Path, *, rows: int = ROWS, words: int = WORDS) -> dict[str, Any]:
@@ -37,6 +53,7 @@ def _train(folder: Path, cache: Path, *, rows: int = ROWS, words: int = WORDS) -
     spec = TrainingSpec(
         tiny.reference, tiny.sha256, "", "Answer.", batch_size=rows, epochs=1, max_tokens=2000, dropout=0.0
     )
+    folder.mkdir(exist_ok=True)
     steps: list[Progress] = []
     try:
         train(
@@ -55,13 +72,10 @@ def _train(folder: Path, cache: Path, *, rows: int = ROWS, words: int = WORDS) -
     return {"losses": last.losses, "norms": last.norms, "out_of_memory": last.out_of_memory}
 
 
-@contextmanager
-def _little_memory() -> Iterator[None]:
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (used + ALLOWED, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, before)
+def _address_space(name: str) -> int:
+    """Return one of the kernel's figures of this process, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
 if __name__ == "__main__":

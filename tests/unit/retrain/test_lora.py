@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -34,6 +35,7 @@ from retrain.lora import adapter_weights
 from retrain.reload import reload_equals
 from retrain.steps import _is_out_of_memory, _step
 from retrain.types import Message, Method, Mode, Progress, TrainedAdapter, TrainingSpec
+from tests.little_memory import MALLOC
 from tests.unit.retrain.conftest import SYSTEM_PROMPT, toy_rows
 
 Run = Callable[..., TrainedAdapter]
@@ -140,7 +142,7 @@ def little_memory(tmp_path_factory: pytest.TempPathFactory, tiny: BaseModel) -> 
     """What came of the same run with and without a limit on memory, in a process of its own."""
     folder = tmp_path_factory.mktemp("little")
     asked = [sys.executable, "-m", "tests.little_memory", str(folder), str(tiny.directory.parent)]
-    done = subprocess.run(asked, check=True, capture_output=True, text=True)
+    done = subprocess.run(asked, check=True, capture_output=True, text=True, env=os.environ | MALLOC)
     return json.loads(done.stdout)
 
 
