@@ -19,6 +19,7 @@ from service import goalposts, ledger, projects
 from service.answers import newest_set
 from service.errors import AuditBlocked, CriteriaMissing, Invalid, NotFound
 from service.queue import JobQueue, Lease
+from service.rates import rates_of
 from service.runtime import Runtime
 from service.settlements import IN_FORCE
 from service.stages import training
@@ -55,12 +56,15 @@ class Outlook:
     """What will start a project's next training: how far each rule is, and what it has to wait for besides.
 
     What it will cost and bring, the last one tells: how long training takes, in seconds, and what the gate said.
+    `cost` is in `currency`, of this machine's time alone; None where the project's rates do not price it.
     """
 
     rules: list[list[Progress]]
     facts: Facts
     waits_for: str
     seconds: float | None
+    cost: float | None
+    currency: str
     last_verdict: str
 
 
@@ -92,11 +96,14 @@ def outlook(session: Session, project: Project, *, now: datetime) -> Outlook | N
     judged = select(Evaluation.sentence).where(
         Evaluation.project_id == project.id, col(Evaluation.finished_at).is_not(None)
     )
+    seconds, rates = _seconds(session, project, rows=int(facts.count)), rates_of(session, project)
     return Outlook(
         rules=[progress(rule, facts) for rule in triggers.rules],
         facts=facts,
         waits_for=_waits_for(session, project, triggers, now=now),
-        seconds=_seconds(session, project, rows=int(facts.count)),
+        seconds=seconds,
+        cost=rates.cost(0, seconds) if rates and rates.compute_hour and seconds is not None else None,
+        currency=rates.currency if rates else "",
         last_verdict=session.exec(judged.order_by(col(Evaluation.id).desc()).limit(1)).first() or "",
     )
 

@@ -10,6 +10,7 @@ from service import triggers
 from service.clock import utcnow
 from service.errors import Invalid
 from service.jobs.sets import curate
+from service.rates import set_rates
 from service.schedule import start_trainings
 from service.tables import (
     Job,
@@ -21,6 +22,7 @@ from service.tables import (
     Project,
     ProjectKind,
     Role,
+    RunState,
     Settlement,
     TrainingRun,
 )
@@ -218,3 +220,19 @@ class TestFaces:
         refused = olga.post("/p/clinic/settings/triggers", document='{"rules": 7}', version="1")
         assert refused.status_code == 422
         assert "rules: a list is needed" in refused.text
+
+    def test_it_says_before_what_the_next_training_will_take_and_cost(self, ward):
+        ward.triggers(LEARNS)
+        ward.some(9)
+        assert ward.starts()
+        ward.builds()
+        [run] = ward.of(TrainingRun)
+        ward.change(run, state=RunState.FINISHED, report={"seconds": 90.0})
+        olga = person(ward.runtime, Role.OPERATOR)
+        page = olga.get("/p/clinic/sets").text
+        assert "it will train for 90 s." in page
+        assert " and cost " not in page
+        with ward.runtime.db.transaction() as session:
+            rates = {"currency": "EUR", "expert_hour": 60, "compute_hour": 40}
+            set_rates(session, session.merge(ward.project), rates, actor="olga")
+        assert "it will train for 90 s and cost 1.00 EUR" in olga.get("/p/clinic/sets").text
