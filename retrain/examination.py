@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
-from math import exp, isfinite, isnan
+from math import exp, inf, isfinite, isnan
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -33,6 +33,7 @@ MAX_NEW_TOKENS = {"contains": 16}
 USUAL_NEW_TOKENS = 96
 PORTION = 240  # of cases, between two looks at how far it is
 NAMED = 3
+LENGTHS = ((15, "short"), (60, "middling"), (inf, "long"))  # of a prompt, in words
 
 Answers = Mapping[str, Mapping[str, Answer]]
 """Answers by model, then by case key."""
@@ -100,15 +101,16 @@ def known_of(document: Any, learned: Sequence[Example]) -> Known:
 
 
 def case_of(example: Example, slices: Mapping[str, str] = MappingProxyType({})) -> Case:
-    """Make a case of a row that nothing was trained on; its label is a slice too."""
+    """Make a case of a row that nothing was trained on; its label is a slice too, and how long its prompt is."""
     is_label = example.kind is Kind.CLASSIFICATION
+    length = next(name for most, name in LENGTHS if len(example.prompt.split()) <= most)
     return Case(
         key=content_hash(example),
         suite=TEST,
         messages=example.messages,
         expected=example.answer,
         check="label" if is_label else "exact",
-        slices={**slices, **({"label": example.answer} if is_label else {})},
+        slices={"length": length, **slices, **({"label": example.answer} if is_label else {})},
     )
 
 

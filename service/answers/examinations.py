@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from retrain.artifacts import ArtifactStore
@@ -21,6 +22,7 @@ from service.tables import (
     ModelVersion,
     Response,
     Settlement,
+    Source,
     SplitAssignment,
     TrainingRun,
     TrainingSet,
@@ -85,21 +87,29 @@ def heard_in_reports(
 
 def about_cases(session: Session, project_id: UUID, *, roles: Collection[str]) -> dict[str, About]:
     """Return, by content hash, what a set does not hold; attributes that say who is who tell no results apart."""
-    rows = session.exec(
-        select(TrainingSetExample.content_sha256, Response.attributes, Response.language, Response.context)
+    rows = session.execute(
+        select_columns(
+            col(TrainingSetExample.content_sha256),
+            col(Response.attributes),
+            col(Response.language),
+            col(Response.context),
+            col(Source.name),
+        )
         .join(Settlement, col(TrainingSetExample.settlement_id) == Settlement.id)
         .join(AnnotationTask, col(Settlement.task_id) == AnnotationTask.id)
         .join(Response, col(AnnotationTask.response_id) == Response.id)
-        .where(Settlement.project_id == project_id)
+        .join(Source, col(Response.source_id) == Source.id)
+        .where(col(Settlement.project_id) == project_id)
         .where(col(TrainingSetExample.split).in_((Split.TEST, Split.REGRESSION)))
     )
     return {
         name: About(
-            slices_of({key: value for key, value in attributes.items() if key not in roles}, language),
+            {"source": source}
+            | slices_of({key: value for key, value in attributes.items() if key not in roles}, language),
             tuple(passage["text"] for passage in context),
             {key: value for key, value in attributes.items() if key in roles and value.strip()},
         )
-        for name, attributes, language, context in rows
+        for name, attributes, language, context, source in rows
     }
 
 

@@ -40,7 +40,8 @@ def test_a_model_is_judged_by_whether_it_confuses_the_parties(court, said, verdi
     [reason] = [one for one in judged.reasons if one["metric"] == "role_conflation"]
     assert (reason["challenger"], "met" if reason["met"] else "not met") == (share, verdict)
     assert "role_conflation" in {one.metric for one in scores}
-    assert {one.slice for one in scores if one.suite == "test"} == {"", "court=north", "language=de"}
+    slices = {"", "court=north", "language=de", "length=short", "source=production"}
+    assert {one.slice for one in scores if one.suite == "test"} == slices
 
 
 def test_where_nobody_said_who_is_who_there_is_nothing_to_judge_by(court):
