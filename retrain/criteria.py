@@ -16,6 +16,7 @@ _NAMES = (
 )
 METRIC_NAMES = frozenset(_NAMES.split())
 HIGHEST = {"brier": 2.0, "cost": 1_000_000.0}  # of all others 1
+OUTCOMES = "outcomes"  # the suite of criteria whose metric is an outcome that the host reports
 TOOLS = ("", "argilla", "label-studio", "none")  # of `ask_people`; with none, answers are imported
 
 
@@ -32,6 +33,9 @@ class Criterion:
     Without `target` it must beat the champion by more than `margin`; with it, it must reach the target. Of a metric
     of which less is better, it must lie as far, or at the target, below. Either counts only if it holds at the
     interval's worse end.
+
+    Of the suite `OUTCOMES` the metric is an outcome's name, whose values may be anything; `less_is_better` is for it
+    alone, since other metrics know.
     """
 
     metric: str
@@ -39,6 +43,7 @@ class Criterion:
     slice: str | None = None
     target: float | None = None
     margin: float = 0.0
+    less_is_better: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +114,18 @@ def _criterion(document: Any) -> Criterion:
         _check_text(name, document.get(name))
     if document.get("slice") is not None:
         _check_text("slice", document["slice"])
-    if document["metric"] not in METRIC_NAMES:
+    is_outcome = document["suite"] == OUTCOMES
+    if not is_outcome and document["metric"] not in METRIC_NAMES:
         raise UnknownMetric(f"no metric is called {document['metric']!r}; there are {sorted(METRIC_NAMES)}")
-    highest = HIGHEST.get(document["metric"], 1)
+    highest = HIGHEST["cost"] if is_outcome else HIGHEST.get(document["metric"], 1)
     if document.get("target") is not None:
-        _check_number("target", document["target"], low=0, high=highest)
+        _check_number("target", document["target"], low=-highest if is_outcome else 0, high=highest)
     _check_number("margin", document.get("margin", 0), low=0, high=highest)
+    if not isinstance(document.get("less_is_better", False), bool):
+        raise WrongCriteria(f"less_is_better must be true or false, not {document['less_is_better']!r}")
+    for name, belongs in (("slice", not is_outcome), ("less_is_better", is_outcome)):
+        if document.get(name) and not belongs:
+            raise WrongCriteria(f"{name} is not for criteria of the suite {document['suite']!r}")
     return Criterion(**document)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from retrain.criteria import Rules
-from retrain.intervals import wilson
+from retrain.intervals import Interval, difference, wilson
 from retrain.metrics import is_right, metric_named
 from retrain.metrics.judged import Judged, Known, check_paired
 from retrain.metrics.statistics import both_applicable, measure, once, paired_bootstrap, paired_rates
@@ -141,6 +141,22 @@ def measured(metric: str, suite: SuiteAnswers, rules: Rules, seed: int, known: K
         return at.low if found.sign > 0 else -at.high
 
     return replace(found, challenger=level.value, low=level.low, high=level.high, low_at=low_at)
+
+
+def came_of(before: Interval, now: Interval, *, sign: int, is_alone: bool = False) -> Evidence:
+    """Compare means of independent samples, or bound the challenger's alone; `sign` is -1 where less is better."""
+    bound = now if is_alone else difference(before, now)
+    worse = bound.value - bound.low if sign > 0 else bound.high - bound.value
+    return Evidence(
+        champion=before.value,
+        challenger=now.value,
+        low=bound.low,
+        high=bound.high,
+        n=now.n,
+        words=f"{before.value:.2f} before, {now.value:.2f} now",
+        low_at=lambda k: sign * bound.value - worse / math.sqrt(k),
+        sign=sign,
+    )
 
 
 def _rates(before: Sequence[bool], now: Sequence[bool], rules: Rules, *, sign: int = 1) -> Evidence:

@@ -1,13 +1,14 @@
 """Judges a challenger against the champion by criteria and by what it lost, in one plain sentence."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from retrain import evidence
-from retrain.criteria import Criterion, Rules, WrongCriteria
+from retrain.criteria import OUTCOMES, Criterion, Rules, WrongCriteria
 from retrain.errors import EmptySplit, MetricFailed
 from retrain.evidence import NO_EVIDENCE, Evidence, Role, SuiteAnswers
+from retrain.intervals import Interval
 from retrain.metrics.judged import NOTHING, Known
 from retrain.preference import Preference, Preferred
 
@@ -65,7 +66,8 @@ def judge(
     """Hold a challenger's answers against criteria and rules; a criterion whose metric fails on a case refuses.
 
     One refusal refuses; else one rule that the cases cannot decide makes the verdict `cannot_tell`. Intervals
-    are not widened for the number of rules: all must hold at once, so that more rules make passing harder.
+    are not widened for the number of rules: all must hold at once, so that more rules make passing harder. Criteria of
+    outcomes are left to `with_outcomes`.
 
     Raises:
         WrongCriteria: there is no criterion.
@@ -74,7 +76,11 @@ def judge(
         raise WrongCriteria("a challenger is judged by at least one success criterion")
     outcomes = [_lost(suite, rules) for suite in suites]
     outcomes += [each for suite in suites for each in _slices_lost(suite, rules)]
-    outcomes += [_succeeds(criterion, suites, rules=rules, seed=seed, known=known) for criterion in criteria]
+    outcomes += [
+        _succeeds(criterion, suites, rules=rules, seed=seed, known=known)
+        for criterion in criteria
+        if criterion.suite != OUTCOMES
+    ]
     found = {outcome.verdict for outcome in outcomes}
     verdict = next(each for each in (Verdict.REFUSED, Verdict.CANNOT_TELL, Verdict.PASSED) if each in found)
     return Judgement(verdict, _sentence(verdict, outcomes), tuple(outcome.reason for outcome in outcomes))
@@ -99,6 +105,16 @@ def with_effort(judged: Judgement, rules: Rules, *, validating: float, spent: fl
     verdict = Verdict.PASSED if is_met else Verdict.CANNOT_TELL
     where = ("people", None)
     return _joined(judged, _outcome("effort", where, spent_so, margin=wanted, verdict=verdict, text=words))
+
+
+def with_outcomes(
+    judged: Judgement, criteria: Sequence[Criterion], reported: Mapping[str, tuple[Interval, Interval]]
+) -> Judgement:
+    """Add what came of both models' answers in use, (the champion's, the challenger's) by name, where criteria ask."""
+    for criterion in criteria:
+        if criterion.suite == OUTCOMES:
+            judged = _joined(judged, _came_of(criterion, reported.get(criterion.metric)))
+    return judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +176,10 @@ def _succeeds(
         return _without_cases(rule, where, wanted, metric)
     try:
         if criterion.target is None:
-            return _beats(criterion, suite, evidence.compared(metric, suite, rules, seed, known))
+            found = evidence.compared(metric, suite, rules, seed, known)
+            return _beats(criterion, _named(criterion, suite), found)
         found = evidence.measured(metric, suite, rules, seed, known)
-        return _reaches(criterion, criterion.target, suite, found)
+        return _reaches(criterion, criterion.target, _named(criterion, suite), found)
     except EmptySplit:
         return _without_cases(rule, where, wanted, metric)
     except MetricFailed as failure:
@@ -170,9 +187,25 @@ def _succeeds(
         return _outcome(rule, where, NO_EVIDENCE, margin=wanted, verdict=verdict, text=text, metric=metric)
 
 
-def _beats(criterion: Criterion, suite: SuiteAnswers, found: Evidence) -> _Outcome:
+def _came_of(criterion: Criterion, reported: tuple[Interval, Interval] | None) -> _Outcome:
+    """Judge one criterion by what the host reported of both models' answers."""
+    name = criterion.metric.replace("_", " ")
+    if reported is None:
+        rule, wanted = (
+            ("better", criterion.margin) if criterion.target is None else ("target", criterion.target)
+        )
+        missing = _without_cases(rule, (OUTCOMES, None), wanted, criterion.metric)
+        text = f"too few answers of both versions have the outcome {name}: let some users have the new one's"
+        return replace(missing, text=f"{text}, report what came of them, and judge it again")
+    sign = -1 if criterion.less_is_better else 1
+    if criterion.target is None:
+        return _beats(criterion, name, evidence.came_of(*reported, sign=sign))
+    return _reaches(criterion, criterion.target, name, evidence.came_of(*reported, sign=sign, is_alone=True))
+
+
+def _beats(criterion: Criterion, named: str, found: Evidence) -> _Outcome:
     """Judge whether the challenger is better than the champion by more than the margin."""
-    margin, named = criterion.margin, _named(criterion, suite)
+    margin = criterion.margin
     if found.low_at(1) > margin:
         verdict, text = Verdict.PASSED, f"{named} is better: {found.words}"
     elif found.gain <= margin:
@@ -184,9 +217,9 @@ def _beats(criterion: Criterion, suite: SuiteAnswers, found: Evidence) -> _Outco
     return _outcome("better", where, found, margin=margin, verdict=verdict, text=text, metric=metric)
 
 
-def _reaches(criterion: Criterion, target: float, suite: SuiteAnswers, found: Evidence) -> _Outcome:
+def _reaches(criterion: Criterion, target: float, named: str, found: Evidence) -> _Outcome:
     """Judge whether the challenger's own score is at the target or better."""
-    named, wanted = f"{_named(criterion, suite)}", found.sign * target
+    wanted = found.sign * target
     if found.low_at(1) >= wanted:
         verdict, text = Verdict.PASSED, f"{named} reaches {target:.2f}: {found.words}"
     elif found.sign * found.challenger < wanted:
@@ -275,6 +308,6 @@ def _sentence(verdict: Verdict, outcomes: Sequence[_Outcome]) -> str:
     decisive = [each for each in outcomes if each.verdict is verdict and each.text]
     texts = [each.text for each in sorted(decisive, key=lambda it: it.gain)]
     if verdict is Verdict.PASSED:
-        return f"Passed: {'; '.join(texts)}; nothing got worse beyond its margin."
+        return f"Passed: {'; '.join([*texts, 'nothing got worse beyond its margin'])}."
     also = f" (and {len(texts) - 1} more)" if len(texts) > 1 else ""
     return f"{'Refused' if verdict is Verdict.REFUSED else 'Cannot tell'}: {texts[0]}{also}."

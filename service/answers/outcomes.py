@@ -58,6 +58,18 @@ def of_version(session: Session, version: ModelVersion) -> list[Figure]:
     ]
 
 
+def of_both(
+    session: Session, before: ModelVersion, now: ModelVersion
+) -> dict[str, tuple[Interval, Interval]]:
+    """Return both versions' means by outcome, of those that are known of both in one unit."""
+    known = {(each.name, each.unit): each.mean for each in of_version(session, before)}
+    return {
+        each.name: (known[each.name, each.unit], each.mean)
+        for each in of_version(session, now)
+        if (each.name, each.unit) in known
+    }
+
+
 @lru_cache(maxsize=128)
 def _mean(values: Sequence[float]) -> Interval:
     return mean(values, seed=0)

@@ -29,6 +29,7 @@ from retrain.examination import (
     scores,
     suite_answers,
 )
+from retrain.intervals import Interval
 from retrain.metrics.judged import Known
 from retrain.near_duplicates import text_of
 from retrain.suites import GENERAL, general_cases
@@ -45,6 +46,7 @@ from service.answers.examinations import (
     flagged_rows,
     heard_in_reports,
 )
+from service.answers.outcomes import of_both
 from service.answers.overview import Effort, effort
 from service.clock import utcnow
 from service.errors import CriteriaMissing, WrongState
@@ -92,6 +94,7 @@ class Asked:
     contaminated: Collection[str]
     flagged: Mapping[str, set[str]]
     people: Effort
+    outcomes: Mapping[str, tuple[Interval, Interval]]
 
     @property
     def adapters(self) -> dict[str, str | None]:
@@ -170,6 +173,7 @@ def _asked(session: Session, evaluation_id: UUID) -> Asked:
         contaminated=contaminated_rows(session, sets[0], (champion, challenger)),
         flagged=flagged_rows(session, sets[0], suite.content),
         people=people,
+        outcomes=of_both(session, champion, challenger),
     )
 
 
@@ -200,7 +204,7 @@ def _examine(runtime: Runtime, lease: Lease, examiner: Examiner, asked: Asked) -
         seed=asked.evaluation.seed,
         known=known,
     )
-    people = asked.people
+    judged, people = gate.with_outcomes(judged, criteria, asked.outcomes), asked.people
     judged = gate.with_effort(judged, rules, validating=people.validation, spent=people.total)
     return Examined(everything, answers, criteria, known, judged, exam)
 

@@ -22,6 +22,8 @@ def test_criteria_are_read():
         Criterion("macro_f1", "routing", "register=lay", 0.8, 0),
         Criterion("accuracy", "routing"),
     ]
+    minutes = {"metric": "handling minutes", "suite": "outcomes", "target": 12.5, "less_is_better": True}
+    assert read_criteria([minutes]) == [Criterion(**minutes)]
 
 
 def test_rules_are_read_and_have_defaults():
@@ -44,6 +46,10 @@ def test_rules_are_read_and_have_defaults():
         ({"margin": True}, "margin"),
         ({"margin": float("nan")}, "margin"),
         ({"margin": -0.1}, "margin"),
+        ({"less_is_better": True}, "less_is_better is not for"),
+        ({"less_is_better": 1}, "less_is_better must be"),
+        ({"suite": "outcomes"}, "slice is not for"),
+        ({"suite": "outcomes", "slice": None, "target": float("inf")}, "target"),
     ],
 )
 def test_a_wrong_criterion_is_refused_by_name(changes, named):

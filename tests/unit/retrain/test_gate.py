@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from retrain.criteria import Criterion, Rules, WrongCriteria
 from retrain.evidence import Role, SuiteAnswers, is_in_slice
-from retrain.gate import Judgement, Verdict, judge, with_effort, with_people
+from retrain.gate import Judgement, Verdict, judge, with_effort, with_outcomes, with_people
+from retrain.intervals import wilson
 from retrain.metrics import is_right
 from retrain.metrics.judged import Judged, Known
 from retrain.preference import preference
@@ -191,6 +192,36 @@ def test_macro_f1_is_judged_by_bootstrap_and_needs_enough_cases():
     few = verdict(routing(4, 19, n=19), criteria=criteria)
     assert few.verdict is Verdict.CANNOT_TELL
     assert "about 1 more cases" in few.sentence or "about 2 more cases" in few.sentence
+
+
+REROUTED = Criterion("rerouted", "outcomes", less_is_better=True)
+
+
+@pytest.mark.parametrize(
+    ("criterion", "now", "expected", "said"),
+    [
+        (REROUTED, wilson(40, 400), Verdict.PASSED, "Passed: nothing got worse beyond its margin; rerouted is better"),
+        (REROUTED, wilson(8, 40), Verdict.CANNOT_TELL, "may be better by chance: 0.30 before, 0.20 now; about"),
+        (REROUTED, wilson(160, 400), Verdict.REFUSED, "Refused: rerouted is not better: 0.30 before, 0.40 now."),
+        (replace(REROUTED, less_is_better=False), wilson(160, 400), Verdict.PASSED, "rerouted is better"),
+        (replace(REROUTED, target=0.2), wilson(40, 400), Verdict.PASSED, "rerouted reaches 0.20"),
+        (replace(REROUTED, target=0.2), wilson(100, 400), Verdict.REFUSED, "rerouted does not reach 0.20"),
+        (replace(REROUTED, target=0.2), wilson(7, 40), Verdict.CANNOT_TELL, "rerouted may reach 0.20 by chance"),
+        (replace(REROUTED, metric="escalated"), wilson(0, 400), Verdict.CANNOT_TELL, "too few answers of both"),
+    ],
+)  # fmt: skip
+def test_what_came_of_answers_in_use_can_be_a_criterion(criterion, now, expected, said):
+    judged = verdict(routing(40, 40), criteria=[criterion])
+    found = with_outcomes(judged, [criterion], {"rerouted": (wilson(120, 400), now)})
+    assert found.verdict is expected
+    assert said in found.sentence
+    assert found.reasons[-1].suite == "outcomes"
+
+
+def test_outcomes_excuse_no_loss():
+    reported = {"rerouted": (wilson(120, 400), wilson(40, 400))}
+    found = with_outcomes(verdict(routing(118, 90), criteria=[REROUTED]), [REROUTED], reported)
+    assert found.verdict is Verdict.REFUSED
 
 
 def test_a_gate_without_criteria_is_refused():
