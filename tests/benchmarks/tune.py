@@ -22,7 +22,7 @@ GENERAL_QUESTIONS = 24  # so many, for they take long to ask
 START = {"learning_rate": 5e-3, "epochs": 3, "replay_general": 0}
 # Scores alone are compared: where nothing is replayed, the start forgets all.
 RULES = {"max_loss": {GENERAL: 1.0}}
-SEARCHED = ("learning_rate", "batch_size", "rank", "alpha")
+SEARCHED = ("learning_rate", "epochs", "batch_size", "rank", "alpha")
 SAMPLERS = (Sampler.TPE, Sampler.RANDOM)
 
 
