@@ -1,5 +1,6 @@
 """How fast SmolLM2 sits an exam: in batches and one by one, labels behind one reading of a prompt and by themselves."""
 
+import importlib
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -27,7 +28,7 @@ from tests.repetitions import Repetitions
 TOKENS = 32
 FEW = 8  # of what is slow
 LABELS = enquiries.departments()
-NO_RIVAL = "no figure: it is not among what tests install"
+NO_RIVAL = "no figure: pip install 'errata[rivals]'"
 
 
 @dataclass(slots=True)
@@ -53,6 +54,7 @@ def measure(repetitions: Repetitions) -> Report:
         "choose, labels behind one prompt": _rate(lambda: model.score_labels(asked, LABELS), len(asked)),
         "choose, each label for itself": _rate(lambda: _likelihoods(plain, tokenizer, prompts[:FEW]), FEW),
     }
+    by_rival = _by_lm_eval(plain, tokenizer, [tokenizer.decode(prompt) for prompt in prompts])
     cases = [*_cases(repetitions.exam_cases), *general_cases(general_questions())]
     with TemporaryDirectory() as folder:
         model.add_adapter("sha256:new", _adapter(base, Path(folder)))
@@ -66,7 +68,7 @@ def measure(repetitions: Repetitions) -> Report:
         columns=("asked to", "questions a CPU second"),
         rows=[
             *((name, f"{rate:.2f}") for name, rate in rates.items()),
-            ("the same, by lm-eval", NO_RIVAL),
+            *by_rival.items(),
         ],
         figures={
             "questions": len(asked),
@@ -119,6 +121,29 @@ def _likelihoods(model, tokenizer, prompts: Sequence[Sequence[int]]) -> None:
             with torch.inference_mode():
                 logits = model(ids).logits[0, len(prompt) - 1 : -1].float()
             logits.log_softmax(-1).gather(1, ids[0, len(prompt) :, None]).sum()
+
+
+def _by_lm_eval(model, tokenizer, prompts: Sequence[str]) -> dict[str, str]:
+    """Return how many questions a CPU second EleutherAI's harness asks the same model, in batches of our size."""
+    names = ("write, by lm-eval in batches", "choose, by lm-eval in batches")
+    try:
+        instance = importlib.import_module("lm_eval.api.instance").Instance
+        harness = importlib.import_module("lm_eval.models.huggingface").HFLM
+    except ModuleNotFoundError:
+        return dict.fromkeys(names, NO_RIVAL)
+    theirs = harness(model, tokenizer=tokenizer, device="cpu", batch_size=16)
+    until = {"until": [], "max_gen_toks": TOKENS, "do_sample": False}
+    written = [instance("generate_until", {}, (prompt, until), 0) for prompt in prompts]
+    chosen = [
+        instance("loglikelihood", {}, (prompt, one), at)
+        for prompt in prompts
+        for at, one in enumerate(LABELS)
+    ]
+    rates = (
+        _rate(lambda: theirs.generate_until(written, disable_tqdm=True), len(prompts)),
+        _rate(lambda: theirs.loglikelihood(chosen, disable_tqdm=True), len(prompts)),
+    )
+    return {name: f"{rate:.2f}" for name, rate in zip(names, rates, strict=True)}
 
 
 def _cases(count: int) -> list[Case]:
