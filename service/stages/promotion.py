@@ -176,21 +176,20 @@ def roll_back(
     if seen_seq is not None and live.seq != seen_seq:
         raise ApprovalStale("the champion has changed since; look again at what is live")
     history = (
-        select(Promotion, ModelVersion)
-        .join(ModelVersion, col(Promotion.model_version_id) == ModelVersion.id)
+        select(Promotion.kind, Promotion.model_version_id)
         .where(Promotion.project_id == project.id)
         .order_by(col(Promotion.seq))
     )
     # A rollback takes the last promotion off, so that a second one goes further back and never forward.
-    stack: list[ModelVersion] = []
-    for promotion, model in session.exec(history):
-        if promotion.kind is PromotionKind.ROLLBACK:
+    stack: list[UUID] = []
+    for kind, model_id in session.exec(history):
+        if kind is PromotionKind.ROLLBACK:
             stack.pop()
         else:
-            stack.append(model)
+            stack.append(model_id)
     if len(stack) < 2:
         raise WrongState(f"project {project.slug}: nothing was live before the present champion")
-    previous = stack[-2]
+    previous = session.get_one(ModelVersion, stack[-2])
     return champions.switch(
         session, project, previous, PromotionKind.ROLLBACK, live=live, user=user, reason=reason
     )
