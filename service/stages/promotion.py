@@ -107,6 +107,12 @@ def decide(
     return approval
 
 
+def asked_for(session: Session, project: Project, model: ModelVersion, user: User) -> bool:
+    """Say whether a person asked for the training of a version that the project wants another one to approve."""
+    run = session.get(TrainingRun, model.training_run_id) if model.training_run_id else None
+    return bool(project.persons_needed > 1 and run and run.requested_by == user.id)
+
+
 def waive_effort(
     session: Session, project: Project, evaluation_id: UUID, *, user: User, reason: str, until: date
 ) -> Document:
@@ -300,8 +306,7 @@ def _refuse_decided(session: Session, model: ModelVersion, seen: int) -> None:
 
 
 def _refuse_same_person(session: Session, project: Project, model: ModelVersion, user: User) -> None:
-    run = session.get(TrainingRun, model.training_run_id) if model.training_run_id else None
-    if project.persons_needed > 1 and run and run.requested_by == user.id:
+    if asked_for(session, project, model, user):
         raise SamePerson(
             f"version {model.number}: {user.name} asked for its training; somebody else approves"
         )
