@@ -116,6 +116,13 @@ def link(session: Session, kind: ConnectorKind, account: str, user: User) -> Non
     session.add(found)
 
 
+def name_person(session: Session, annotator: Annotator, user: User, *, actor: str) -> None:
+    """Say whose account this is."""
+    annotator.user_id = user.id
+    facts, subject = {"user": user.name}, str(annotator.id)
+    ledger.append(session, actor=actor, action="annotator_named", subject=subject, facts=facts)
+
+
 def joined(session: Session, project_id: UUID) -> Sequence[User]:
     """Return the experts who joined a project by an invitation and were not kept out since."""
     own = select(UserToken.user_id).where(JOINED, UserToken.joins_id == project_id)

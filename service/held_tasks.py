@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from sqlmodel import Session, col, exists, select
+from sqlmodel import Session, col, exists, func, select
 
 from annotation.exchange import shown, texts
 from annotation.types import HeldTask, NewTask
@@ -113,9 +113,10 @@ def missing(
 
 
 def gone(lease: Lease, project_id: UUID, tool: ConnectorKind) -> dict[UUID, str]:
-    """Return some tasks that the tool still holds, with their ids there, although nobody may read them any more.
+    """Return some tasks that the tool still holds, with their ids there, although nobody may read them as they are.
 
-    What they ask about was erased, or whoever flagged it took that back, and no other flag stands.
+    What they ask about was erased, or whoever flagged it took that back: no other flag stands, or what they said is
+    shown there.
     """
     flags = col(TaskFlag.task_id) == AnnotationTask.id, col(TaskFlag.feedback_id) == Feedback.id
     is_unflagged = (
@@ -123,6 +124,13 @@ def gone(lease: Lease, project_id: UUID, tool: ConnectorKind) -> dict[UUID, str]
         & col(AnnotationTask.state).in_((TaskState.WITHDRAWN, TaskState.SETTLED))
         & ((col(AnnotationTask.state) == TaskState.WITHDRAWN) | exists().where(*flags))
         & ~exists().where(*flags, col(Feedback.withdrawn_at).is_(None))
+    )
+    # A task that asks again shows what the flags of the one before say.
+    first = func.coalesce(AnnotationTask.rechecks_id, AnnotationTask.gold_of_id, AnnotationTask.id)
+    shows_withdrawn = (
+        exists()
+        .where(col(TaskFlag.task_id) == first, col(TaskFlag.feedback_id) == Feedback.id)
+        .where(col(Feedback.withdrawn_at) > col(AnnotationTask.sent_at))
     )
     with lease.queue.db.reading() as session:
         left = (
@@ -132,7 +140,7 @@ def gone(lease: Lease, project_id: UUID, tool: ConnectorKind) -> dict[UUID, str]
                 AnnotationTask.project_id == project_id,
                 AnnotationTask.connector == tool,
                 col(AnnotationTask.external_id).is_not(None),
-                col(Response.erased_at).is_not(None) | is_unflagged,
+                col(Response.erased_at).is_not(None) | is_unflagged | shows_withdrawn,
             )
             .limit(DELETED_AT_ONCE)
         )

@@ -114,12 +114,14 @@ def prune(db: Database, *, before: datetime) -> int:
 
 
 def forget(lease: Lease, project_id: UUID, tool: ConnectorKind, connector: Connector, project: str) -> None:
-    """Delete from the tool what was erased or taken back with us; only what was read to be gone is forgotten."""
+    """Delete from the tool what was erased or taken back with us; only what was read to be gone is forgotten.
+
+    What others flagged too is sent again, without the words that were taken back.
+    """
     while gone := held_tasks.gone(lease, project_id, tool):
         connector.delete(project, list(gone.values()))
         with lease.transaction() as session:
-            for task_id in gone:
-                session.get_one(AnnotationTask, task_id).external_id = None
+            _note_gone(session, project_id, gone)
 
 
 def close(lease: Lease, project_id: UUID, tool: ConnectorKind, connector: Connector, project: str) -> None:
@@ -175,14 +177,19 @@ def recall(lease: Lease, tasks: Collection[UUID], connect: Callable[[ConnectorKi
             failures.append(f"{tool}: {error}")
             continue
         with lease.transaction() as session:
-            shown = (TaskState.SENT, TaskState.CONTESTED)
-            of_held = select(AnnotationTask.id).where(col(AnnotationTask.id).in_(held))
-            opened = session.exec(of_held.where(col(AnnotationTask.state).in_(shown))).all()
-            tool_state.ask_again(session, project_id, opened)
-            gone = update(AnnotationTask).where(col(AnnotationTask.id).in_(held)).values(external_id=None)
-            session.execute(gone)
+            _note_gone(session, project_id, held)
     if failures:
         raise TryAgain(f"tools still hold what is erased here: {'; '.join(failures)}")
+
+
+def _note_gone(session: Session, project_id: UUID, tasks: Collection[UUID]) -> None:
+    """Note that tasks were deleted from their tool; those still open are to be sent again."""
+    shown = (TaskState.SENT, TaskState.CONTESTED)
+    of_tasks = select(AnnotationTask.id).where(col(AnnotationTask.id).in_(tasks))
+    tool_state.ask_again(
+        session, project_id, session.exec(of_tasks.where(col(AnnotationTask.state).in_(shown))).all()
+    )
+    session.execute(update(AnnotationTask).where(col(AnnotationTask.id).in_(tasks)).values(external_id=None))
 
 
 def _delete(connector: Connector, place: str, held: Mapping[UUID, str | None]) -> None:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from sqlmodel import Session, col, delete, exists, select
+from sqlmodel import Session, col, delete, exists, or_, select
 
 from service import projects
 from service.clock import utcnow
@@ -25,12 +25,27 @@ UNSETTLED = (TaskState.SELECTED, TaskState.SENT, TaskState.CONTESTED)
 
 
 def withdraw(session: Session, feedback: Feedback) -> None:
-    """Take a feedback back: its words go and the row stays; a task for it alone is sent no more, or recalled."""
+    """Take a feedback back: its words go and the row stays; a task for it alone is sent no more, or recalled.
+
+    Experts are no more offered what it said should have been answered, and tools lose it at the next look at them.
+    """
+    _suggest_no_more(session, feedback)
     feedback.sqlmodel_update({"comment": None, "correction": None, "selection": None})
     feedback.withdrawn_at = feedback.withdrawn_at or utcnow()
     session.add(feedback)
     session.flush()
     let_go(session, feedback)
+
+
+def _suggest_no_more(session: Session, feedback: Feedback) -> None:
+    """Drop the suggestion that came from this feedback, from a task that asks again too; the next push makes one."""
+    of_flag = select(TaskFlag.task_id).where(TaskFlag.feedback_id == feedback.id)
+    names = (AnnotationTask.id, AnnotationTask.rechecks_id, AnnotationTask.gold_of_id)
+    about = or_(*(col(name).in_(of_flag) for name in names))
+    for task in session.exec(select(AnnotationTask).where(about)):
+        if feedback.correction and feedback.correction in task.suggestion.values():
+            task.suggestion, task.is_blind = {}, None
+            session.add(task)
 
 
 def change(session: Session, feedback: Feedback, said: Mapping[str, Any]) -> None:

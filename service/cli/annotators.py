@@ -5,12 +5,12 @@ from uuid import UUID
 
 import typer
 
-from service import experts, guideline_questions, projects, standing
-from service.answers.annotators import describe_experts
-from service.cli.console import ACTOR, AsJson, connect, show
+from service import experts, guideline_questions, people, projects, standing
+from service.answers.annotators import describe_experts, is_here, report_of
+from service.cli.console import ACTOR, AsJson, NoWait, connect, do, find_project, show
 from service.clock import utcnow
 from service.errors import NotFound
-from service.tables import GuidelineQuestion
+from service.tables import GuidelineQuestion, JobKind
 
 app = typer.Typer()
 annotators_app = typer.Typer(no_args_is_help=True)
@@ -68,6 +68,32 @@ def answer(question: UUID, text: str, as_json: AsJson = False) -> None:
             raise NotFound(f"no question {question}")
         guideline_questions.answer(session, found, text, user=None, actor=ACTOR)
     show({"answered": question}, as_json=as_json)
+
+
+@annotators_app.command()
+def person(project: str, account: str, name: str, as_json: AsJson = False) -> None:
+    """Say whose an account in a tool is, so that they see their own page and decide nothing that they answered."""
+    with connect().db.transaction() as session:
+        row = projects.find(session, project)
+        found = [each for each in standing.accounts_of(session, account) if is_here(session, row, each)]
+        if not found:
+            raise NotFound(f"project {project} asked no annotator {account!r}")
+        user = people.find(session, name)
+        for each in found:
+            experts.name_person(session, each, user, actor=ACTOR)
+    show({"account": account, "person": name}, as_json=as_json)
+
+
+@annotators_app.command()
+def report(project: str, as_json: AsJson = False, no_wait: NoWait = False) -> None:
+    """Compute anew how far annotators agree and how often each is right, and print it."""
+    runtime, row = find_project(project)
+    done = do(runtime, JobKind.QUALITY, row.id, project_id=row.id, no_wait=no_wait)
+    if not no_wait:
+        with runtime.db.reading() as session:
+            found = report_of(session, row)
+            done = found.content if found else done
+    show(done, as_json=as_json)
 
 
 @annotators_app.command()

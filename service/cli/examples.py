@@ -8,7 +8,9 @@ annotators answer {ROW} "only what the answer itself says"
 annotators invite clinic ann
 annotators list clinic
 annotators off-board {ROW}
+annotators person clinic ann.smith "Dr. Ann"
 annotators questions clinic
+annotators report clinic
 annotators pool clinic cardiologists --add {ROW}
 approve -p clinic --reason "right where it was wrong, and nothing lost"
 ask clinic "who bills me?" --beside 2
@@ -55,10 +57,12 @@ labelling import clinic answers.jsonl
 labelling route clinic routing.json
 labelling send -p clinic
 labelling sync -p clinic
+ledger list -p clinic
 ledger verify
 live -p clinic --at 2026-11-01T12:00:00Z
 migrate
 models compare bundled:smollm2 bundled:tiny -p clinic
+models history -p clinic
 models list -p clinic
 notices add clinic https://hooks.example.org/errata --kind alarm
 notices again {ROW}
@@ -103,7 +107,12 @@ suites decline clinic wrong
 suites list clinic
 suites set clinic suites.json
 evaluations list -p clinic
+evaluations show {ROW}
+overview -p clinic
+tasks adjudicate {ROW} -p clinic --verdict incorrect --label Billing --reason "the bill is meant"
+tasks ask-again -p clinic
 tasks list -p clinic
+tasks ticket {ROW} -p clinic --url https://tickets.example.org/7
 time add -p clinic --part validation --hours 1.5
 time show -p clinic
 time waive {ROW} -p clinic --reason "reviewed by phone" --until 2027-01-31

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import typer
-from sqlmodel import func, select
+from sqlmodel import Session, func, select
 
 from service import tool_server, tools
 from service.cli.console import ACTOR, AsJson, DryRun, NoWait, Project, do, find_project, show
@@ -65,9 +65,7 @@ def name_gold(
     runtime, row = find_project(project)
     with runtime.db.transaction() as session:
         for task_id in task:
-            found = session.get(AnnotationTask, task_id)
-            if found is None or found.project_id != row.id:
-                raise NotFound(f"project {project} has no task {task_id}")
+            found = find_task(session, row, task_id)
             gold.name(session, row, found, is_gold=not drop, actor=ACTOR)
     show({"tasks": [str(task_id) for task_id in task], "is_gold": not drop}, as_json=as_json)
 
@@ -118,6 +116,14 @@ def accounts(
         },
         as_json=as_json,
     )
+
+
+def find_task(session: Session, project: ProjectRow, task_id: UUID) -> AnnotationTask:
+    """Find a task of a project."""
+    found = session.get(AnnotationTask, task_id)
+    if found is None or found.project_id != project.id:
+        raise NotFound(f"project {project.slug} has no task {task_id}")
+    return found
 
 
 def _do(kind: JobKind, slug: str, *, as_json: bool, no_wait: bool) -> None:

@@ -7,10 +7,13 @@ from uuid import UUID
 import typer
 from sqlmodel import SQLModel, col, select
 
-from service.cli.console import AsJson, Project, find_project, show
+from service.answers import describe_today
+from service.cli.console import AsJson, Project, connect, find_project, show
 from service.cli.loop import runs_app
 from service.cli.models import model_app
-from service.tables import AnnotationTask, Evaluation, ModelVersion, TrainingRun
+from service.cli.operation import ledger_app
+from service.errors import NotFound
+from service.tables import AnnotationTask, Evaluation, LedgerEntry, ModelVersion, Promotion, TrainingRun
 
 PAGE = 50
 Cursor = Annotated[
@@ -42,6 +45,31 @@ def list_evaluations(project: Project, cursor: Cursor = None, as_json: AsJson = 
     """List a project's evaluations, the newest first."""
     fields = ("id", "model_version_id", "state", "sentence", "created_at")
     _list(Evaluation, fields, project, cursor, as_json=as_json)
+
+
+@evaluations_app.command("show")
+def show_evaluation(evaluation: UUID, as_json: AsJson = False) -> None:
+    """Show one evaluation: verdict, reasons and scores."""
+    with connect().db.reading() as session:
+        found = session.get(Evaluation, evaluation)
+        if found is None:
+            raise NotFound(f"no evaluation {evaluation}")
+        document = describe_today(session, found)
+    show(document, as_json=as_json)
+
+
+@model_app.command("history")
+def list_switches(project: Project, cursor: Cursor = None, as_json: AsJson = False) -> None:
+    """List what was live when, by whom and why, the newest first."""
+    fields = ("id", "seq", "kind", "model_version_id", "user_id", "reason", "created_at")
+    _list(Promotion, fields, project, cursor, as_json=as_json)
+
+
+@ledger_app.command("list")
+def list_entries(project: Project, cursor: Cursor = None, as_json: AsJson = False) -> None:
+    """List who decided or changed what in a project, the newest first."""
+    fields = ("id", "seq", "actor", "action", "subject", "facts", "created_at")
+    _list(LedgerEntry, fields, project, cursor, as_json=as_json)
 
 
 @tasks_app.command("list")

@@ -1,5 +1,6 @@
-"""What operators ask: what changed between two sets, is a set what it was, what is live, what made a model worse."""
+"""What operators ask: what waits, what changed between two sets, what is live, what made a model worse."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -8,11 +9,26 @@ import typer
 
 from service import answers, bisections, champions
 from service.answers.changes import compare
+from service.answers.next_step import next_step
+from service.answers.overview import loop
 from service.cli.console import ACTOR, AsJson, DryRun, NoWait, Project, connect, do, find_project, show, wait
+from service.clock import utcnow
 from service.errors import Invalid
 from service.tables import JobKind
 
 app = typer.Typer()
+
+
+@app.command()
+def overview(project: Project, as_json: AsJson = False) -> None:
+    """Show what waits at each stage of the loop, and the one thing to do now."""
+    runtime, row = find_project(project)
+    with runtime.db.reading() as session:
+        step = next_step(session, row)
+        stops = [asdict(stop) for stop in loop(session, row, now=utcnow())]
+    items = [one | {"oldest": one["oldest"] and one["oldest"].isoformat()} for one in stops]
+    about = str(step.row_id) if step.row_id else None
+    show({"next": step.sentence, "page": step.page, "about": about, "items": items}, as_json=as_json)
 
 
 @app.command()

@@ -107,6 +107,12 @@ def decide(
     return approval
 
 
+def asked_for(session: Session, project: Project, model: ModelVersion, user: User) -> bool:
+    """Say whether a person asked for the training of a version that the project wants another one to approve."""
+    run = session.get(TrainingRun, model.training_run_id) if model.training_run_id else None
+    return bool(project.persons_needed > 1 and run and run.requested_by == user.id)
+
+
 def waive_effort(
     session: Session, project: Project, evaluation_id: UUID, *, user: User, reason: str, until: date
 ) -> Document:
@@ -176,21 +182,20 @@ def roll_back(
     if seen_seq is not None and live.seq != seen_seq:
         raise ApprovalStale("the champion has changed since; look again at what is live")
     history = (
-        select(Promotion, ModelVersion)
-        .join(ModelVersion, col(Promotion.model_version_id) == ModelVersion.id)
+        select(Promotion.kind, Promotion.model_version_id)
         .where(Promotion.project_id == project.id)
         .order_by(col(Promotion.seq))
     )
     # A rollback takes the last promotion off, so that a second one goes further back and never forward.
-    stack: list[ModelVersion] = []
-    for promotion, model in session.exec(history):
-        if promotion.kind is PromotionKind.ROLLBACK:
+    stack: list[UUID] = []
+    for kind, model_id in session.exec(history):
+        if kind is PromotionKind.ROLLBACK:
             stack.pop()
         else:
-            stack.append(model)
+            stack.append(model_id)
     if len(stack) < 2:
         raise WrongState(f"project {project.slug}: nothing was live before the present champion")
-    previous = stack[-2]
+    previous = session.get_one(ModelVersion, stack[-2])
     return champions.switch(
         session, project, previous, PromotionKind.ROLLBACK, live=live, user=user, reason=reason
     )
@@ -301,8 +306,7 @@ def _refuse_decided(session: Session, model: ModelVersion, seen: int) -> None:
 
 
 def _refuse_same_person(session: Session, project: Project, model: ModelVersion, user: User) -> None:
-    run = session.get(TrainingRun, model.training_run_id) if model.training_run_id else None
-    if project.persons_needed > 1 and run and run.requested_by == user.id:
+    if asked_for(session, project, model, user):
         raise SamePerson(
             f"version {model.number}: {user.name} asked for its training; somebody else approves"
         )

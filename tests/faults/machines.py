@@ -140,7 +140,7 @@ MACHINES = (
         "one row a number, and the champion that was seen",
         "threads that promote and roll back, on both databases",
         of(PROMOTION, "test_of_two_promotions_at_the_same_moment_one_wins")
-        + of("integration/test_override.py", "test_of_many_rollbacks_of_one_champion_one_is_done"),
+        + of("integration/test_override.py", "test_of_many_who_promote_or_roll_back_at_once_one_does_it"),
         of(
             "integration/test_override.py",
             "test_even_if_nobody_waits_their_turn_the_history_has_one_row_of_each_number",

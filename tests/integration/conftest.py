@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from queue import Queue
@@ -36,17 +37,27 @@ def errata(
         monkeypatch.setenv(name, str(value))
     runtimes.from_environment.cache_clear()
 
-    def run(*arguments: str) -> tuple[int, dict]:
-        monkeypatch.setattr("sys.argv", ["errata", *arguments, "--json"])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        (line,) = capsys.readouterr().out.splitlines()
-        return int(ended.value.code or 0), json.loads(line)
-
-    yield run
+    yield partial(_run, monkeypatch, capsys)
     runtimes.from_environment().db.close()
     runtimes.from_environment.cache_clear()
+
+
+@pytest.fixture
+def shell(request, monkeypatch, capsys) -> Callable[..., tuple[int, dict]]:
+    """Run a command as `errata` does, on the runtime of a test."""
+    of_any_kind = "any_runtime" in request.fixturenames
+    runtime = request.getfixturevalue("any_runtime" if of_any_kind else "runtime")
+    monkeypatch.setattr("service.cli.console.from_environment", lambda: runtime)
+    return partial(_run, monkeypatch, capsys)
+
+
+def _run(monkeypatch, capsys, *arguments: str) -> tuple[int, dict]:
+    monkeypatch.setattr("sys.argv", ["errata", *arguments, "--json"])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    (line,) = capsys.readouterr().out.splitlines()
+    return int(ended.value.code or 0), json.loads(line)
 
 
 @pytest.fixture

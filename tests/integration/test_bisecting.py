@@ -55,6 +55,7 @@ from service.web.app import create_app
 from tests import builders
 from tests.console import path_of, person
 from tests.desk import Desk
+from tests.words import columns_with
 
 TOPICS = {"invoice": "Billing", "refund": "Billing", "heart": "Cardiology", "pulse": "Cardiology"}
 OTHER = {"Billing": "Cardiology", "Cardiology": "Billing"}
@@ -314,6 +315,12 @@ def test_the_poisoned_batch_is_named_with_its_rows(spoiled):
     assert {row["row"] for row in done["rows"]} == set(spoiled.wrong)
     assert done["confidence"] > 0.9 and done["trainings"] == spoiled.bench.trained
     assert {"action": "quarantine", "source": "mail"} in done["proposals"]
+    with spoiled.runtime.db.reading() as session:
+        task = session.get_one(Settlement, UUID(spoiled.wrong[0])).task_id
+        asked = session.get_one(Response, session.get_one(AnnotationTask, task).response_id).messages
+    places = columns_with(spoiled.runtime.db, asked[0]["content"])
+    assert "response.messages" in places
+    assert not {place for place in places if place.startswith(("bisection.", "job."))}  # nor any to erase
 
 
 def test_with_the_guilty_batch_taken_out_nothing_is_blamed(lab):

@@ -487,6 +487,20 @@ def test_lists_go_on_at_their_cursor(errata, project, criteria, monkeypatch):
     for noun in ("runs", "evaluations"):
         assert len(errata(noun, "list", "-p", project)[1]["items"]) == 2
     assert errata("tasks", "list", "-p", project)[1] == {"items": [], "next_cursor": None}
+    judged = errata("evaluations", "list", "-p", project)[1]["items"][0]["id"]
+    assert errata("evaluations", "show", judged)[1]["verdict"] == "passed"
+    assert errata("evaluations", "show", str(uuid7()))[1]["code"] == "not_found"
+    assert [each["kind"] for each in errata("models", "history", "-p", project)[1]["items"]] == ["first"]
+    assert errata("ledger", "list", "-p", project)[1]["items"][0]["action"] == "document_added"
+
+
+def test_the_overview_says_what_waits_and_what_to_do_now(errata, project, criteria):
+    errata("keys", "add", project, "--kind", "secret")
+    _, told = errata("overview", "-p", project)
+    assert (told["next"], told["page"]) == ("Say what success is, before anything trains.", "criteria")
+    assert [stop["stage"] for stop in told["items"]][:2] == ["intake", "labelling"]
+    errata("criteria", "set", project, criteria)
+    assert errata("overview", "-p", project)[1]["next"] != told["next"]
 
 
 def test_people_are_given_roles_and_kept_out(errata, project):

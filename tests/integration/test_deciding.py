@@ -133,12 +133,22 @@ class TestDecisions:
         assert challenger.state() is ModelState.CHALLENGER
 
     def test_who_asked_for_the_training_does_not_approve_it_alone(self, runtime, challenger, ada):
+        eve, path = (
+            person(runtime, Role.APPROVER, name="eve"),
+            f"/p/clinic/evaluations/{challenger.evaluation.id}",
+        )
         challenger.requested_by(ada)
+        assert "Approve version 1" in ada.get(path).text
         challenger.needs_persons(2)
+        told = "You asked for its training: somebody else approves it. 1 more person has to approve it."
+        shown = [
+            (told in page, "Approve version 1" in page) for page in (ada.get(path).text, eve.get(path).text)
+        ]
+        assert shown == [(True, False), (False, True)]
         answer = challenger.decide(ada)
         assert answer.status_code == 409 and "somebody else approves" in answer.text
         assert challenger.decisions() == 0
-        assert challenger.decide(person(runtime, Role.APPROVER, name="eve")).status_code == 303
+        assert challenger.decide(eve).status_code == 303
 
     def test_through_the_api_neither(self, runtime, challenger, ada, client):
         challenger.requested_by(ada)

@@ -1,6 +1,5 @@
 """Nothing that a person said outlives its erasure: in no file, row, Git object, cache or remote."""
 
-import json
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, suppress
@@ -9,9 +8,8 @@ from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
-import pyarrow.parquet as pq
 import pytest
-from sqlalchemy import JSON, Enum, String, inspect, text
+from sqlalchemy import JSON, Enum, String
 from sqlalchemy.exc import OperationalError
 from sqlmodel import SQLModel, col, select
 
@@ -71,6 +69,7 @@ from tests.console import person
 from tests.fakes import FakeConnector
 from tests.integration.test_mirror import Team
 from tests.storage import running_storage
+from tests.words import columns_with, readable
 
 MARKER = "xylophone-of-a-patient"
 PATIENT = f"{MARKER}, Ann"
@@ -117,6 +116,8 @@ BY_FIGURES = (
     "figures by ids, settings and what operators named: labels, sources, and reasons that could be chosen"
 )
 # Every other column that can hold text is seeded: a new one is found, or somebody says here why it needs no erasure.
+# That real reports, searches and suites hold no words is shown where they are made: by the test of figures below, and
+# in test_bisecting, test_tuning and test_flagged_suites.
 EXEMPT = {
     BY_OPERATORS: {
         *(
@@ -364,21 +365,7 @@ class Clinic(Team):
         return path.relative_to(home).parts[0].removesuffix("-wal") if path.is_relative_to(home) else "remote"
 
     def columns(self) -> set[str]:
-        engine = self.runtime.db.reader
-        found = set()
-        with engine.connect() as connection:
-            for table in inspect(engine).get_table_names():
-                for row in connection.execute(text(f'SELECT * FROM "{table}"')).mappings():  # noqa: S608
-                    found |= {f"{table}.{name}" for name, value in row.items() if MARKER in str(value)}
-        return found
-
-
-def readable(path: Path) -> str:
-    """Return what stands in a file, unpacked if it is a Parquet file."""
-    content = path.read_bytes()
-    if content.startswith(b"PAR1"):
-        return json.dumps(pq.read_table(path).to_pylist())
-    return content.decode(errors="replace")
+        return columns_with(self.runtime.db, MARKER)
 
 
 def corrected(response: Response) -> dict[str, str]:

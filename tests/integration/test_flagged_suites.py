@@ -20,11 +20,13 @@ from service.tables import (
     LedgerEntry,
     ProjectKind,
     Rating,
+    Response,
     Role,
 )
 from tests import builders
 from tests.console import person
 from tests.desk import Desk
+from tests.words import columns_with
 
 ENOUGH, REASON = 8, "off_topic"
 ALL_TRAIN = {"validation_share": 0.0, "test_share": 0.0, "regression_share": 0.0}
@@ -160,7 +162,11 @@ def test_one_click_accepts_or_declines_and_neither_is_proposed_again(desk):
     with desk.runtime.db.reading() as session:
         suites = projects.current(session, desk.project.id, DocumentKind.SUITE)
         told = [entry.facts for entry in session.exec(select(LedgerEntry))]
+        [asked, *_] = session.exec(select(Response)).first().messages
     assert (suites.version, len(suites.content["flagged"][REASON])) == (2, ENOUGH)
+    assert columns_with(desk.runtime.db, asked["content"]) == {
+        "response.messages"
+    }  # the suite names cases alone
     assert {"accepted_suite": REASON, "cases": str(ENOUGH)}.items() <= told[-2].items()
     assert f"flagged/{REASON}: {ENOUGH} settled answers" in olga.get("/p/clinic/settings").text
 

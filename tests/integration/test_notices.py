@@ -512,6 +512,18 @@ class TestFlagger:
         assert link in page
         assert _ticket(post, client, settled, None).json["item"]["ticket_url"] is None
 
+    def test_a_command_links_a_ticket(self, post, client, shell):
+        settled = post.settle()
+        given = ("tasks", "ticket", str(settled.id), "-p", post.project.slug)
+        assert shell(*given, "--url", "ftp://tickets.example/1")[1]["code"] == "invalid"
+        for url in ("https://tickets.example/1", None):
+            assert shell(*given, *(("--url", url) if url else ())) == (
+                0,
+                {"settlement": str(settled.id), "ticket_url": url},
+            )
+            with post.runtime.db.reading() as session:
+                assert session.get_one(Settlement, settled.id).ticket_url == url
+
     @pytest.mark.parametrize(
         "url",
         [

@@ -14,6 +14,7 @@ from service import champions, people
 from service.errors import ServiceError, code_of
 from service.stages import promotion
 from service.tables import (
+    Decision,
     ModelState,
     ModelVersion,
     Notice,
@@ -22,6 +23,7 @@ from service.tables import (
     Promotion,
     PromotionKind,
     Role,
+    TrainingSet,
     User,
 )
 from tests import builders
@@ -52,6 +54,34 @@ class Race:
             more = {"live": live, "user": user, "reason": "again"}
             return champions.switch(session, self.project, model, kind, **more).seq
 
+    def approved(self) -> None:
+        """Have the challenger pass the gate and a person say yes."""
+        with self.runtime.db.transaction() as session:
+            model = session.get_one(ModelVersion, self.first.id)
+            evaluation = builders.add_evaluation(session, self.project, model)
+            seen = {"model_version": model.number, "adapter_sha256": model.adapter_sha256}
+            seen["training_set"] = session.get_one(TrainingSet, evaluation.training_set_id).fingerprint
+            yes = {"decision": Decision.APPROVED, "reason": "better", "user": self.persons[0]}
+            promotion.decide(session, self.project, evaluation_id=evaluation.id, **seen, **yes)
+
+    def promoted(self) -> Counter[str]:
+        """Have every person promote the challenger, which a rollback took off before."""
+        with self.runtime.db.transaction() as session:
+            session.get_one(ModelVersion, self.first.id).state = ModelState.CHALLENGER
+        return self.run(
+            lambda session, person: promotion.promote(session, self.project, model_version=1, user=person)
+        )
+
+    def rolled_back(self) -> Counter[str]:
+        """Have every person take off the switch that all of them see."""
+        with self.runtime.db.reading() as session:
+            seen = champions.newest_promotion(session, self.project.id).seq
+        return self.run(
+            lambda session, person: promotion.roll_back(
+                session, self.project, reason="worse", user=person, seen_seq=seen
+            )
+        )
+
     def run(self, act) -> Counter[str]:
         """Have every person act at the same moment and count what came of it."""
         together = Barrier(CHOSEN.racing_threads)
@@ -73,15 +103,12 @@ class Race:
             return [row.seq for row in session.exec(select(Promotion).order_by(col(Promotion.seq)))]
 
 
-def test_of_many_rollbacks_of_one_champion_one_is_done(any_runtime):
-    race = Race(any_runtime)
+def test_of_many_who_promote_or_roll_back_at_once_one_does_it(any_runtime):
+    race, losers = Race(any_runtime), CHOSEN.racing_threads - 1
+    race.approved()
     for _ in range(CHOSEN.races):
-        seq = race.goes_live()
-
-        def back(session: Session, person: User, seq: int = seq) -> None:
-            promotion.roll_back(session, race.project, reason="worse", user=person, seen_seq=seq)
-
-        assert race.run(back) == {"done": 1, "approval_stale": CHOSEN.racing_threads - 1}
+        assert race.promoted() == {"done": 1, "wrong_state": losers}
+        assert race.rolled_back() == {"done": 1, "approval_stale": losers}
     assert race.history() == list(range(2 * CHOSEN.races + 1))
 
 
@@ -104,14 +131,11 @@ def nobody_waits() -> Iterator[None]:
 
 def test_even_if_nobody_waits_their_turn_the_history_has_one_row_of_each_number(any_runtime):
     race = Race(any_runtime)
+    race.approved()
     for _ in range(CHOSEN.races):
-        seq = race.goes_live()
-
-        def back(session: Session, person: User, seq: int = seq) -> None:
-            promotion.roll_back(session, race.project, reason="worse", user=person, seen_seq=seq)
-
         with nobody_waits():
-            assert race.run(back)["done"] == 1
+            assert race.promoted()["done"] == 1
+            assert race.rolled_back()["done"] == 1
     assert race.history() == list(range(2 * CHOSEN.races + 1))
 
 

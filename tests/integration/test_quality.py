@@ -196,6 +196,20 @@ class TestAdjudication:
         assert "the bill &lt;b&gt;is&lt;/b&gt; meant" in page
         assert "Decide it" not in page
 
+    def test_a_command_decides_for_the_person_whose_token_it_is_given(self, clinic, shell):
+        task = clinic.task()
+        clinic.answers(task, ann=RIGHT, ben=BILLING)
+        with clinic.runtime.db.transaction() as session:
+            _, token = builders.add_person(session, Role.OPERATOR, "ada")
+        said = ("--verdict", "incorrect", "--label", "Billing", "--cause", "model", "--reason", "the bill")
+        decides = ("tasks", "adjudicate", str(task.id), "-p", "clinic", *said)
+        assert shell(*decides)[1]["code"] == "unauthenticated"
+        status, told = shell(*decides, "--token", token, "--dry-run")
+        assert (status, told["state"], clinic.state(task)) == (0, "settled", TaskState.CONTESTED)
+        assert shell(*decides, "--token", token)[0] == 0
+        assert clinic.settlement(task).label == "Billing"
+        assert shell(*decides, "--token", token)[1]["code"] == "wrong_state"
+
     def test_none_of_those_who_answered_decides(self, clinic):
         task = clinic.task()
         clinic.answers(task, ada=RIGHT, ben=BILLING)
@@ -370,6 +384,18 @@ class TestPages:
                 session.merge(model).state = state
                 counts.append(annotators.achieved(session, session.merge(clinic.project), ann.id))
         assert counts == [annotators.Achieved(3, 2, 1, in_model) for in_model in (0, 1)]
+
+    def test_a_command_says_whose_account_it_is_and_makes_the_report(self, clinic, shell, monkeypatch):
+        clinic.answers(clinic.task(), ann=RIGHT)
+        expert = person(clinic.runtime, Role.ANNOTATOR, name="Dr. Ann")
+        assert shell("annotators", "person", "clinic", "ann", "Dr. Ann")[0] == 0
+        assert expert.get(f"/p/clinic/annotators/{clinic.annotator('ann').id}").status_code == 200
+        assert shell("annotators", "person", "clinic", "cem", "Dr. Ann")[1]["code"] == "not_found"
+        asked = shell("annotators", "report", "clinic", "--no-wait")[1]["job"]
+        assert str(clinic.read(Job, Job.kind == JobKind.QUALITY).id) == asked
+        monkeypatch.setattr("service.cli.annotators.do", lambda *_, **__: clinic.assess())
+        status, told = shell("annotators", "report", "clinic")
+        assert (status, list(told["annotators"])) == (0, [str(clinic.annotator("ann").id)])
 
     def test_an_administrator_says_whose_account_it_is(self, clinic):
         clinic.answers(clinic.task(), ann=RIGHT)

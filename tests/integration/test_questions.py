@@ -132,15 +132,16 @@ def settle(desk, text="Cardiology", **facts):
         return task.id
 
 
-def test_a_change_lists_the_settled_answers_in_doubt_and_asks_each_again_once(desk):
+def test_a_change_lists_the_settled_answers_in_doubt_and_asks_each_again_once(desk, shell):
     removed = settle(desk, "Billing", label="Cardiology")
     right = settle(desk, "Cardiology", verdict=Verdict.CORRECT, label=None, cause=None)
     settle(desk, "Cardiology", label="Billing")
     desk.set_schema(SPLIT)
-    with desk.runtime.db.transaction() as session:
+    with desk.runtime.db.reading() as session:
         assert [one.task.id for one in doubtful(session, desk.project)] == [removed, right]
-        assert ask_again(session, desk.project, actor="ada") == 2
-        assert ask_again(session, desk.project, actor="ada") == 0
+    given = ("tasks", "ask-again", "-p", desk.project.slug)
+    for each, asked in (((*given, "--dry-run"), 2), (given, 2), (given, 0)):
+        assert shell(*each) == (0, {"asked_again": asked})
     tasks = [task for task in desk.rows(AnnotationTask) if task.rechecks_id]
     assert {task.rechecks_id for task in tasks} == {removed, right}
     assert {task.state for task in tasks} == {TaskState.SELECTED}

@@ -8,6 +8,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from fsspec.core import url_to_fs
 from sqlmodel import col, select
 from standardwebhooks import Webhook
 
@@ -31,6 +32,7 @@ from service.tables import (
 )
 from service.web.app import create_app
 from tests import builders
+from tests.s3 import KEYS, running_s3
 
 QUESTIONS = [each["question"] for each in general_questions()[:30]]
 SHARED = QUESTIONS[:20]  # that all versions answer alike
@@ -245,6 +247,22 @@ def test_a_directory_holds_each_adapter_whole_under_a_name_of_its_own(house):
     assert len(names) == 2 and all("--v" in name and not name.startswith(".") for name in names)
     assert (champion["name"], champion["model_version"]) == (names[0], 1)
     assert (place / champion["name"] / "adapter_model.safetensors").read_text() == "weights 1"
+    assert house.target().state is ServingState.PUBLISHED
+
+
+def test_a_prefix_in_s3_holds_the_same(house, monkeypatch):
+    with running_s3() as endpoint:
+        for name, value in {"endpoint_url": endpoint, **KEYS}.items():
+            monkeypatch.setenv(f"AWS_{name.upper()}", value)
+        house.add(ServingKind.DIRECTORY, "s3://sets/served")
+        for number in (1, 2, 1):
+            house.switch(number)
+        files, root = url_to_fs("s3://sets/served")
+        champion = json.loads(files.cat_file(f"{root}/{handoff.CHAMPION}"))
+        names = [path.rpartition("/")[2] for path in files.ls(root) if not path.endswith(".json")]
+        weights = files.cat_file(f"{root}/{champion['name']}/adapter_model.safetensors")
+    assert (len(names), champion["name"] in names, champion["model_version"]) == (2, True, 1)
+    assert weights == b"weights 1"
     assert house.target().state is ServingState.PUBLISHED
 
 

@@ -18,6 +18,7 @@ from sqlmodel import col, select
 from annotation.argilla import ArgillaConnector
 from annotation.errors import InvalidSchema, ToolRefused, ToolUnavailable
 from annotation.label_studio import LabelStudioConnector
+from annotation.suggestions import SuggestionSource
 from annotation.types import Answer, Cause, Health, HeldTask, Verdict
 from retrain.recipe import Recipe
 from service import (
@@ -25,9 +26,11 @@ from service import (
     jobs,
     label_studio_server,
     projects,
+    reading,
     routing,
     schedule,
     standing,
+    taking_back,
     tool_server,
     tool_state,
 )
@@ -43,6 +46,7 @@ from service.tables import (
     AnnotationTask,
     ConnectorKind,
     DocumentKind,
+    Feedback,
     InboxEvent,
     Job,
     JobKind,
@@ -54,6 +58,7 @@ from service.tables import (
     Role,
     Settlement,
     SettlementAnnotation,
+    TaskFlag,
     TaskPurpose,
     TaskState,
     ToolProject,
@@ -321,6 +326,63 @@ class TestOutbox:
         assert office.sync(looks_at_everything=False)["annotations"] == 3
         # And those of the moment before the last read ended.
         assert office.tool.yielded - yielded < 10
+
+
+class TestTakingBack:
+    """Two flagged one answer; one of them takes it back."""
+
+    @pytest.fixture
+    def flags(self, any_office) -> dict[str, UUID]:
+        with any_office.runtime.db.transaction() as session:
+            project = session.get_one(Project, any_office.project.id)
+            project.suggestion, project.blind_share = SuggestionSource.CORRECTION, 0.0
+            response = builders.add_response(session, project)
+            said = {"correction": "Billing", "consent": True}
+            anns = builders.add_flag(session, project, response, "wrong", comment="i am Ann", **said)
+            bens = builders.add_flag(session, project, response, "wrong", comment="says Ben")
+            task = builders.add_task(session, project, response, flag=anns)
+            session.add(TaskFlag(task_id=task.id, feedback_id=bens.id))
+            return {"ann": anns.id, "ben": bens.id}
+
+    def told(self, office) -> list[tuple[str, dict]]:
+        """What the tool shows of what users said, and what it suggests."""
+        office.send()
+        held = office.tool.projects[office.there()].tasks.values()
+        return [(task.shown["reasons"], task.suggestion) for task in held]
+
+    def withdraw(self, office, feedback: UUID) -> None:
+        with office.runtime.db.transaction() as session:
+            taking_back.withdraw(session, session.get_one(Feedback, feedback))
+        office.sync()
+
+    def test_their_words_leave_the_tool_and_the_others_are_asked_about_again(self, any_office, flags):
+        assert self.told(any_office) == [("wrong · i am Ann · says Ben", {"label": "Billing"})]
+        self.withdraw(any_office, flags["ann"])
+        assert self.told(any_office) == [("wrong · says Ben", {})]
+        calls = any_office.tool.calls.count("delete")
+        any_office.sync()
+        assert any_office.tool.calls.count("delete") == calls
+
+    def test_what_was_answered_stays_and_what_is_settled_is_asked_of_nobody(self, any_office, flags):
+        self.told(any_office)
+        [there] = any_office.tool.projects[any_office.there()].tasks
+        any_office.tool.answer(any_office.there(), there, "ann", BILLING)
+        any_office.sync()
+        self.withdraw(any_office, flags["ann"])
+        self.told(any_office)
+        [again] = any_office.tool.projects[any_office.there()].tasks
+        any_office.tool.answer(any_office.there(), again, "ben", BILLING)
+        any_office.sync()
+        assert any_office.state() is TaskState.SETTLED
+        self.withdraw(any_office, flags["ben"])
+        assert self.told(any_office) == []
+        assert [one.withdrawn_at for one in any_office.rows(Settlement)] == [None]
+
+    def test_else_the_tool_would_go_on_showing_them(self, any_office, flags, monkeypatch):
+        self.told(any_office)
+        monkeypatch.setattr(reading, "forget", lambda *_: None)
+        self.withdraw(any_office, flags["ann"])
+        assert self.told(any_office) == [("wrong · i am Ann · says Ben", {"label": "Billing"})]
 
 
 class TestFollowing:

@@ -35,6 +35,7 @@ from tests import builders
 from tests.forks import CONTEXT, preload
 from tests.unit.retrain.conftest import SAID, toy_rows
 from tests.waiting import eventually
+from tests.words import readable
 from tests.workers import do_one
 
 COUNTS = {Split.TRAIN: 80, Split.VALIDATION: 40, Split.TEST: 20}
@@ -149,7 +150,11 @@ def test_from_a_rate_ten_times_too_high_a_run_a_sixth_better_is_found(workshop, 
     whole = [one for one in done.trials if one["state"] == "complete"]
     assert all(len(one["curve"]) > 2 and one["score"]["n"] == 40 for one in whole)
     assert not workshop.left_behind()
-    assert len(list(workshop.runtime.settings.data_dir.rglob("*.wandb"))) == len(done.trials)
+    home = workshop.runtime.settings.data_dir
+    assert len(list(home.rglob("*.wandb"))) == len(done.trials)
+    learned, *_ = (row.prompt for row in rows_of(Split.TRAIN, COUNTS[Split.TRAIN]))
+    files = [path for path in home.rglob("*") if path.is_file()]
+    assert {path.relative_to(home).parts[0] for path in files if learned in readable(path)} == {"artifacts"}
 
 
 def test_what_was_best_trains_as_it_is_told_to_and_starts_the_next_search(workshop):

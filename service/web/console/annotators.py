@@ -11,7 +11,7 @@ from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
 from annotation.types import Answer, Cause, Verdict
-from service import capacity, experts, guideline_questions, ledger, people, settlements, standing
+from service import capacity, experts, guideline_questions, people, settlements, standing
 from service.answers import annotators as answers
 from service.answers.anchoring import anchoring_of
 from service.answers.overview import effort, newest_tasks
@@ -199,11 +199,7 @@ def set_person(desk: Desk, form: PersonForm, row_id: UUID) -> Response:
             "the account may answer in other projects: who administers all of them says whose it is"
         )
     user = people.find(desk.session, form.name)
-    found.user_id = user.id
-    facts = {"user": user.name}
-    ledger.append(
-        desk.session, actor=desk.user.name, action="annotator_named", subject=str(found.id), facts=facts
-    )
+    experts.name_person(desk.session, found, user, actor=desk.user.name)
     return desk.done(f"{found.account} is {user.name}.", "console.annotator", row_id=found.id)
 
 

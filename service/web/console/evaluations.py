@@ -14,8 +14,9 @@ from retrain.intervals import Interval
 from service import waivers
 from service.answers import newest_evaluation
 from service.answers.cases import MODELS, SHOWN, Told, cases_of
+from service.champions import persons_missing
 from service.clock import utcnow
-from service.stages.promotion import what_to_approve
+from service.stages.promotion import asked_for, what_to_approve
 from service.tables import (
     Approval,
     Document,
@@ -117,6 +118,8 @@ def evaluation(desk: Desk, row_id: UUID) -> str:
         pieces=_pieces,
         decisions=desk.session.exec(decisions).all(),
         seen=what_to_approve(desk.session, found),
+        is_own=asked_for(desk.session, desk.project, challenger, desk.user),
+        persons=persons_missing(desk.session, desk.project, found),
         waiver=waivers.of_effort(desk.session, found),
         may_waive=waivers.lacks_effort_alone(found),
         newer=newest if newest and newest.id != found.id else None,
