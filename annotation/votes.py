@@ -1,10 +1,15 @@
 """What reports on annotators are made from; pages and stages may hold it, for it loads nothing heavy."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from annotation.types import Abstention, Answer, Verdict
+
+AT_ONCE = timedelta(seconds=1)  # what is sent within it was sent by one click
+PAUSE = timedelta(minutes=30)  # who answers nothing for so long did something else
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +84,26 @@ def told_apart(
         elif vote.at - earlier.at >= gap:
             repeats.append(Repeat(vote.annotator, earlier.said, vote.said))
     return kept, repeats
+
+
+def paced(votes: Sequence[Vote], untimed: Collection[str]) -> list[Vote]:
+    """Return votes in which the answers of some annotators take at most the time since they answered last.
+
+    For a tool that tells no times. What was sent at once shares that time; after a pause nothing is known.
+    """
+    own: defaultdict[str, list[Vote]] = defaultdict(list)
+    for vote in sorted(votes, key=lambda vote: vote.at):
+        if vote.annotator in untimed:
+            own[vote.annotator].append(vote)
+    seconds: dict[tuple[str, str], float] = {}
+    for given in own.values():
+        clicks: list[list[Vote]] = []
+        for vote in given:
+            if not clicks or vote.at - clicks[-1][0].at > AT_ONCE:
+                clicks.append([])
+            clicks[-1].append(vote)
+        for before, sent in pairwise(clicks):
+            spent = sent[0].at - before[0].at
+            if spent <= PAUSE:
+                seconds |= {(vote.task, vote.annotator): spent.total_seconds() / len(sent) for vote in sent}
+    return [replace(vote, seconds=seconds.get((vote.task, vote.annotator), vote.seconds)) for vote in votes]

@@ -7,7 +7,7 @@ import pytest
 from annotation.quality import estimate, share, trust
 from annotation.quality_report import report
 from annotation.types import Answer, Cause, Verdict
-from annotation.votes import Outcome, Vote
+from annotation.votes import Outcome, Vote, paced
 
 BEGUN = datetime(2026, 1, 5, 9, tzinfo=UTC)
 RIGHT = Answer(Verdict.CORRECT)
@@ -81,6 +81,24 @@ class TestCarelessness:
 
     def test_where_a_tool_tells_no_times_nobody_is_too_fast(self):
         cast = votes(said={"ann": true, "ben": true}, seconds=0)
+        assert not any(each.is_hasty for each in trust(cast, estimate(cast)).values())
+
+    @pytest.mark.parametrize(("every", "is_hasty"), [(3, True), (20, False)])
+    def test_where_a_tool_tells_no_times_who_answers_in_quick_succession_is_too_fast(self, every, is_hasty):
+        def at_work(name, seconds):
+            return votes(said={name: true}, seconds=0, days=seconds / (24 * 3600))
+
+        cast = [*at_work("ann", 30), *at_work("ben", 40), *at_work("eve", every)]
+        told = paced(cast, {"ann", "ben", "eve"})
+        known = trust(told, estimate(told))
+        assert {name: each.is_hasty for name, each in known.items()} == {
+            "ann": False,
+            "ben": False,
+            "eve": is_hasty,
+        }
+
+    def test_where_only_programs_answer_the_fastest_is_not_too_fast(self):
+        cast = votes(said={"ann": true, "ben": true}, seconds=1) + votes(said={"eve": true}, seconds=0.1)
         assert not any(each.is_hasty for each in trust(cast, estimate(cast)).values())
 
     def test_who_always_says_the_same_does_not_count(self):
