@@ -1,8 +1,8 @@
 """What reports on annotators are made from; pages and stages may hold it, for it loads nothing heavy."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -86,24 +86,27 @@ def told_apart(
     return kept, repeats
 
 
-def paced(votes: Sequence[Vote], untimed: Collection[str]) -> list[Vote]:
-    """Return votes in which the answers of some annotators take at most the time since they answered last.
+def pace(given: Iterable[tuple[str, str, datetime]]) -> dict[tuple[str, str], float]:
+    """Return for how many seconds at most annotators had their answers in hand: since they answered last.
 
     For a tool that tells no times. What was sent at once shares that time; after a pause nothing is known.
+
+    Args:
+        given: task, annotator and time of each answer.
     """
-    own: defaultdict[str, list[Vote]] = defaultdict(list)
-    for vote in sorted(votes, key=lambda vote: vote.at):
-        if vote.annotator in untimed:
-            own[vote.annotator].append(vote)
+    by: defaultdict[str, list[tuple[datetime, str]]] = defaultdict(list)
+    for task, annotator, at in given:
+        by[annotator].append((at, task))
     seconds: dict[tuple[str, str], float] = {}
-    for given in own.values():
-        clicks: list[list[Vote]] = []
-        for vote in given:
-            if not clicks or vote.at - clicks[-1][0].at > AT_ONCE:
+    for annotator, own in by.items():
+        clicks: list[list[tuple[datetime, str]]] = []
+        for at, task in sorted(own):
+            if not clicks or at - clicks[-1][0][0] > AT_ONCE:
                 clicks.append([])
-            clicks[-1].append(vote)
+            clicks[-1].append((at, task))
         for before, sent in pairwise(clicks):
-            spent = sent[0].at - before[0].at
+            spent = sent[0][0] - before[0][0]
             if spent <= PAUSE:
-                seconds |= {(vote.task, vote.annotator): spent.total_seconds() / len(sent) for vote in sent}
-    return [replace(vote, seconds=seconds.get((vote.task, vote.annotator), vote.seconds)) for vote in votes]
+                each = spent.total_seconds() / len(sent)
+                seconds.update({(task, annotator): each for _, task in sent})
+    return seconds

@@ -1,6 +1,7 @@
 """How far each annotator can be trusted."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -13,7 +14,7 @@ from annotation.quality import estimate, share, trust
 from annotation.quality_report import report
 from annotation.settlement import BEST, Settled, settle
 from annotation.types import Answer, Cause, Verdict
-from annotation.votes import Outcome, Vote, paced
+from annotation.votes import Outcome, Vote, pace
 
 BEGUN = datetime(2026, 1, 5, 9, tzinfo=UTC)
 RIGHT = Answer(Verdict.CORRECT)
@@ -135,7 +136,8 @@ class TestCarelessness:
             return votes(said={name: true}, seconds=0, days=seconds / (24 * 3600))
 
         cast = [*at_work("ann", 30), *at_work("ben", 40), *at_work("eve", every)]
-        told = paced(cast, {"ann", "ben", "eve"})
+        seconds = pace((vote.task, vote.annotator, vote.at) for vote in cast)
+        told = [replace(vote, seconds=seconds.get((vote.task, vote.annotator), 0.0)) for vote in cast]
         known = trust(told, estimate(told))
         assert {name: each.is_hasty for name, each in known.items()} == {
             "ann": False,

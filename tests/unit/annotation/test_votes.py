@@ -6,7 +6,7 @@ from itertools import permutations
 import pytest
 
 from annotation.types import Answer, Cause, Verdict
-from annotation.votes import Repeat, Vote, paced, told_apart
+from annotation.votes import Repeat, Vote, pace, told_apart
 
 THEN, WEEKS = datetime(2026, 1, 1, tzinfo=UTC), timedelta(weeks=4)
 RIGHT, WRONG = (
@@ -51,16 +51,7 @@ def test_the_order_in_which_votes_are_read_changes_nothing():
 
 
 def test_without_a_clock_an_answer_takes_what_lies_since_the_last_and_one_click_shares_it():
-    given = {"a": 0, "b": 40, "c": 70, "d": 70.5, "e": 71, "f": 71 + 31 * 60}
-    votes = [vote(task, "ann", after=timedelta(seconds=at)) for task, at in given.items()]
-    other = Vote("a", "ben", RIGHT, THEN, 12.5)
-    assert [each.seconds for each in paced([*reversed(votes), other], {"ann"})] == [
-        0,
-        10,
-        10,
-        10,
-        40,
-        0,
-        12.5,
-    ]
-    assert paced([*votes, other], {}) == [*votes, other]
+    times = {"a": 0, "b": 40, "c": 70, "d": 70.5, "e": 71, "f": 71 + 31 * 60}
+    given = [(task, "ann", THEN + timedelta(seconds=at)) for task, at in times.items()]
+    told = pace([*reversed(given), ("b", "ben", THEN)])
+    assert told == {("b", "ann"): 40, ("c", "ann"): 10, ("d", "ann"): 10, ("e", "ann"): 10}
