@@ -9,19 +9,17 @@ from uuid import UUID
 import argilla as rg
 import httpx
 from argilla._exceptions import ArgillaAPIError, ArgillaCredentialsError, ArgillaError
-from argilla._models import RecordModel
 
-from annotation.argilla_page import asked_sha256, settings_of
+from annotation.argilla_page import asked_sha256, record_of, settings_of
 from annotation.argilla_results import exported, from_values, with_marked_text
 from annotation.errors import ToolRefused, ToolUnavailable
 from annotation.exchange import (
     MARGIN,
-    SUGGESTED_BY,
     UNKNOWN_ACCOUNT,
     answer_or_problem,
+    as_written,
     mark_of,
     refusal,
-    shown,
     texts,
     time_of,
     without_secrets,
@@ -265,7 +263,7 @@ class ArgillaConnector:
             # The SDK's records name a question, the server wants its id.
             asked = client.api.questions.list(dataset) if suggests else []
             questions = {question.name: question.id for question in asked}
-            records = [_record(task, questions) for task in tasks]
+            records = [record_of(task, questions) for task in tasks]
             # records.log() shows a bar and keeps the new ids to itself.
             made, _ = client.api.records.bulk_upsert(dataset_id=dataset, records=records)
         return {str(record.external_id): str(record.id) for record in made}
@@ -352,14 +350,6 @@ class ArgillaConnector:
         return refusal(f"Argilla at {self._url}", status, detail, remedies=_REMEDIES)
 
 
-def _record(task: NewTask, questions: Mapping[str, UUID]) -> RecordModel:
-    suggestions = [rg.Suggestion(name, value, agent=SUGGESTED_BY) for name, value in task.suggestion.items()]
-    record = rg.Record(id=task.key, fields=shown(task), suggestions=suggestions).api_model()
-    for suggestion in record.suggestions or ():
-        suggestion.question_id = questions[str(suggestion.question_name)]
-    return record
-
-
 def _held(record: Mapping[str, Any], names: Mapping[str, str]) -> HeldTask:
     """Return a record with its answers; drafts are none."""
     key = str(record.get("external_id") or "")
@@ -379,7 +369,9 @@ def _pulled(
     # Whom an answer belongs to may change it, and so may an owner; Argilla does not say who did.
     known = names.get(response["user_id"])
     who = known or f"user {response['user_id']}"
-    answer, problem = _answer(response, str(fields.get("response"))) if known else (None, UNKNOWN_ACCOUNT)
+    answer, problem = (
+        _answer(response, as_written(str(fields.get("response")))) if known else (None, UNKNOWN_ACCOUNT)
+    )
     return PulledAnnotation(
         task_key=key,
         external_id=str(response["id"]),

@@ -2,15 +2,19 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
+from uuid import UUID
 
 import argilla as rg
 from argilla._exceptions import ArgillaError
+from argilla._models import RecordModel
 
 from annotation.errors import InvalidSchema
+from annotation.exchange import SUGGESTED_BY, shown, without_html
 from annotation.questions import BEST_RATING, Question, QuestionType, fields, questions
-from annotation.types import LabelSchema
+from annotation.types import LabelSchema, NewTask
 
 
 def settings_of(schema: LabelSchema, *, overlap: int, client: rg.Argilla) -> rg.Settings:
@@ -35,6 +39,17 @@ def asked_sha256(schema: LabelSchema) -> str:
     """Return the hash of the questions; guidelines may change without them."""
     asked = [asdict(question) for question in questions(schema)]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def record_of(task: NewTask, questions: Mapping[str, UUID]) -> RecordModel:
+    """Return a task as a record; what is suggested names its question by id."""
+    suggestions = [rg.Suggestion(name, value, agent=SUGGESTED_BY) for name, value in task.suggestion.items()]
+    # The page takes a field's text for HTML, and runs what end users write.
+    fields = {name: without_html(text) for name, text in shown(task).items()}
+    record = rg.Record(id=task.key, fields=fields, suggestions=suggestions).api_model()
+    for suggestion in record.suggestions or ():
+        suggestion.question_id = questions[str(suggestion.question_name)]
+    return record
 
 
 def _question(question: Question, client: rg.Argilla) -> Any:

@@ -25,6 +25,10 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 _NOTHING = "\u2013"  # stands for an empty text
+# What opens a tag or a character's name in HTML, and signs like it that open nothing and are as long.
+_OPENING = re.compile(r"<(?=[A-Za-z/!?])|&(?=[A-Za-z#])")
+_ALIKE = {"<": "\uff1c", "&": "\uff06"}
+_OPENED = str.maketrans({alike: sign for sign, alike in _ALIKE.items()})
 
 
 def mark_of(secret: str) -> str:
@@ -46,6 +50,16 @@ def shown(task: NewTask) -> dict[str, str]:
     return {name: visible(text) or _NOTHING for name, text in found.items()}
 
 
+def without_html(text: str) -> str:
+    """Return a text for a page that would take it for HTML; marks in it lie where they lie in the text itself."""
+    return _OPENING.sub(lambda found: _ALIKE[found[0]], text)
+
+
+def as_written(text: str) -> str:
+    """Return what `without_html` was told, as far as it can be known: what was alike before is taken for the other."""
+    return text.translate(_OPENED)
+
+
 def without_nul(value: Any) -> Any:
     """Return what a tool holds without the one character that PostgreSQL does not keep, wherever it stands."""
     if isinstance(value, str):
@@ -58,7 +72,7 @@ def without_nul(value: Any) -> Any:
 def texts(held: Mapping[str, Any]) -> dict[str, str]:
     """Return what a task in the tool shows, as `shown` wrote it or a person did; empty texts are left out."""
     return {
-        name: text
+        name: as_written(text)
         for name in ("prompt", "response", "rival", "context", "reasons")
         if isinstance(text := without_nul(held.get(name)), str) and text.strip() and text != _NOTHING
     }

@@ -11,8 +11,14 @@ from annotation.types import LabelSchema, Verdict
 
 _BOX = "border:1px solid #ccc;border-radius:4px;padding:8px;margin:4px 0 12px;white-space:pre-wrap"
 _ROW = "display:flex;flex-wrap:wrap;gap:0 32px"
-_KEYS = "1234567890qwertyiopasdfghjklzxcvbnm"  # without "u", which Label Studio takes itself
-_SHIFTED = [f"shift+{key}" for key in "qwertyiopasdfghjklzxcvbnm"]
+_DIGITS = "1234567890"
+_LETTERS = "qwertyiopasdfghjklzxcvbnm"  # without "u", which Label Studio takes itself, as it does digits with a shift
+_KEYS = (
+    *_DIGITS,
+    *_LETTERS,
+    *(f"{held}+{key}" for held in ("shift", "alt+shift") for key in _LETTERS),
+    *(f"{held}+{key}" for held in ("ctrl+alt", "ctrl+alt+shift") for key in _DIGITS + _LETTERS),
+)
 _WRONG = {
     "visibleWhen": "choice-selected",
     "whenTagName": "verdict",
@@ -82,12 +88,11 @@ def _asked(schema: LabelSchema) -> list[_Element]:
 
 def _keys(schema: LabelSchema) -> dict[tuple[str, str], str]:
     """Return a key for each choice, by question: labels come last, as there may be more of them than keys."""
-    free = iter([*_KEYS, *_SHIFTED])
     asked = questions(schema)
     few = [question for question in asked if not question.name.startswith("label")]
     many = [question for question in asked if question not in few]
     places = [(q.name, choice) for q in [*few, *many] for choice in q.choices or [""] if _has_keys(q)]
-    return dict(zip(places, free, strict=False))
+    return dict(zip(places, _KEYS, strict=False))
 
 
 def _has_keys(question: Question) -> bool:

@@ -22,6 +22,7 @@ GOLD = ""  # as an annotator, whose name is nobody's
 ROLLING = 50  # how many gold answers tell how somebody does lately
 LATELY = 4  # weeks
 HASTE, HASTY_SHARE, MIN_TIMED = 0.25, 0.3, 10
+NOBODY_READS = 2.0  # seconds: where others usually take less, programs answer
 MIN_RUN, WRONG_SHARE = 15, 0.4
 
 
@@ -163,7 +164,7 @@ def _trust(
 def _is_hasty(own: Sequence[Vote], usual: float) -> bool:
     """Say whether someone often takes a fraction of the seconds that others usually take."""
     timed = [vote.seconds for vote in own if vote.seconds > 0]
-    if len(timed) < MIN_TIMED:
+    if len(timed) < MIN_TIMED or usual < NOBODY_READS:
         return False
     return sum(seconds < HASTE * usual for seconds in timed) >= HASTY_SHARE * len(timed)
 

@@ -1,10 +1,15 @@
 """What reports on annotators are made from; pages and stages may hold it, for it loads nothing heavy."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from annotation.types import Abstention, Answer, Verdict
+
+AT_ONCE = timedelta(seconds=1)  # what is sent within it was sent by one click
+PAUSE = timedelta(minutes=30)  # who answers nothing for so long did something else
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +84,29 @@ def told_apart(
         elif vote.at - earlier.at >= gap:
             repeats.append(Repeat(vote.annotator, earlier.said, vote.said))
     return kept, repeats
+
+
+def pace(given: Iterable[tuple[str, str, datetime]]) -> dict[tuple[str, str], float]:
+    """Return for how many seconds at most annotators had their answers in hand: since they answered last.
+
+    For a tool that tells no times. What was sent at once shares that time; after a pause nothing is known.
+
+    Args:
+        given: task, annotator and time of each answer.
+    """
+    by: defaultdict[str, list[tuple[datetime, str]]] = defaultdict(list)
+    for task, annotator, at in given:
+        by[annotator].append((at, task))
+    seconds: dict[tuple[str, str], float] = {}
+    for annotator, own in by.items():
+        clicks: list[list[tuple[datetime, str]]] = []
+        for at, task in sorted(own):
+            if not clicks or at - clicks[-1][0][0] > AT_ONCE:
+                clicks.append([])
+            clicks[-1].append((at, task))
+        for before, sent in pairwise(clicks):
+            spent = sent[0][0] - before[0][0]
+            if spent <= PAUSE:
+                each = spent.total_seconds() / len(sent)
+                seconds.update({(task, annotator): each for _, task in sent})
+    return seconds

@@ -7,11 +7,14 @@ from datetime import datetime
 
 from sqlalchemy import func
 from sqlalchemy import select as select_columns
-from sqlmodel import Session, col
+from sqlmodel import Session, col, select
 
-from service import standing
-from service.settlements import person_of
+from service import ledger, standing
+from service.errors import Invalid
+from service.settlements import of_persons, person_of
 from service.tables import Annotation, AnnotationTask, Annotator, Project, TaskState
+
+MOST = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +30,50 @@ def rooms(
 ) -> dict[str | None, Room]:
     """Return the room today, in UTC, of everybody who is asked (None) and of each pool; none where there is no limit.
 
-    That is what they can do in a day, less what they answered today, less what is still wanted of the pool's tasks.
+    That is what each can still do today, less what is still wanted of the pool's tasks: who does more than theirs takes
+    no room from others.
     """
+    free = left(session, project, asked, now=now)
     if not project.daily_capacity:
         return {}
     people: defaultdict[str | None, set[str]] = defaultdict(set, {None: set()})
     for person, pools in standing.pools_of(session, project.id, asked).items():
         for pool in (None, *pools):
             people[pool].add(person)
-    done = _done(session, project, asked, now=now)
     wanted = _wanted(session, project)
     wanted[None] = sum(wanted.values())  # till here what is wanted of no pool
 
     def room(pool: str | None) -> Room:
         heads = max(len(people[pool]), project.overlap)
-        spent = sum(done[person] for person in people[pool]) + max(0, wanted[pool])
-        return Room(heads, max(0, project.daily_capacity * heads - spent))
+        own = sum(free[person] for person in people[pool])
+        unknown = project.daily_capacity * (heads - len(people[pool]))
+        return Room(heads, max(0, own + unknown - max(0, wanted[pool])))
 
     return {pool: room(pool) for pool in sorted(people.keys() | wanted.keys(), key=lambda pool: pool or "")}
+
+
+def left(session: Session, project: Project, asked: Sequence[Annotator], *, now: datetime) -> dict[str, int]:
+    """Return by person for how many more answers they have room today; nobody where there is no limit."""
+    if not project.daily_capacity:
+        return {}
+    done = _done(session, project, asked, now=now)
+    own = {person_of(each): each.daily_capacity for each in asked if each.daily_capacity is not None}
+    people = {person_of(each) for each in asked}
+    return {person: max(0, own.get(person, project.daily_capacity) - done[person]) for person in people}
+
+
+def set_own(session: Session, annotators: Sequence[Annotator], answers: int | None, *, actor: str) -> None:
+    """Say how many answers a day a person has room for in each project, if not as many as the project asks for.
+
+    Raises:
+        Invalid: it is no such number.
+    """
+    if answers is not None and not 0 <= answers <= MOST:
+        raise Invalid(f"daily_capacity: {answers} is not between 0 and {MOST}")
+    for each in session.exec(select(Annotator).where(of_persons(annotators))):
+        each.daily_capacity = answers
+        facts = {"daily_capacity": answers}
+        ledger.append(session, actor=actor, action="capacity_changed", subject=str(each.id), facts=facts)
 
 
 def _done(

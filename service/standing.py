@@ -16,7 +16,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, delete, or_, select
 
 from annotation.types import Answer, Span
-from annotation.votes import Repeat, Vote, in_short, told_apart
+from annotation.votes import Repeat, Vote, in_short, pace, told_apart
 from service import ledger
 from service.errors import Invalid, NotFound
 from service.settlements import IN_FORCE, OPEN, is_gold, newest_of, of_persons, person_of, settle_task
@@ -24,6 +24,7 @@ from service.tables import (
     Annotation,
     AnnotationTask,
     Annotator,
+    ConnectorKind,
     PoolMember,
     Project,
     Qualification,
@@ -137,7 +138,7 @@ def told_by(session: Session, project: Project, tasks: Subquery, *only: ColumnEl
         Annotation.revised_at,
         Annotation.seconds_spent,
     )
-    who = (Annotation.task_id, Annotation.annotator_id, Annotator.user_id)
+    who = (Annotation.task_id, Annotation.annotator_id, Annotator.user_id, Annotator.connector)
     which = (Annotation.external_id, Annotation.problem)
     rows = session.execute(
         select_columns(tasks.c.gold_of_id, *map(col, (*who, *which, *said, *more)))
@@ -150,7 +151,10 @@ def told_by(session: Session, project: Project, tasks: Subquery, *only: ColumnEl
     newest = newest_of(rows, lambda row: ((row.task_id, row.annotator_id), row.external_id, row.problem))
     copies = {str(row.task_id): str(row.gold_of_id) for row in newest if row.gold_of_id}
     persons = {str(row.annotator_id): str(row.user_id or row.annotator_id) for row in newest}
-    votes = [_vote(row) for row in newest if row.verdict]
+    given = [row for row in newest if row.verdict]
+    untimed = (row for row in given if row.connector is ConnectorKind.ARGILLA)
+    seconds = pace((str(row.task_id), str(row.annotator_id), row.revised_at) for row in untimed)
+    votes = [_vote(row, seconds) for row in given]
     kept, repeats = told_apart(votes, copies, persons, gap=timedelta(weeks=project.repeat_weeks))
     gold = _known(session, tasks)
     return Told(
@@ -225,7 +229,7 @@ def _reconsider(
         settle_task(session, project, task)
 
 
-def _vote(row: Row[Any]) -> Vote:
+def _vote(row: Row[Any], paced: Mapping[tuple[str, str], float]) -> Vote:
     answer = Answer(
         row.verdict,
         label=row.label,
@@ -236,7 +240,8 @@ def _vote(row: Row[Any]) -> Vote:
         spans=tuple(Span(**span) for span in row.spans),
     )
     task, annotator = str(row.task_id), str(row.annotator_id)
-    return Vote(task, annotator, answer, at=row.revised_at, seconds=row.seconds_spent)
+    seconds = paced.get((task, annotator), row.seconds_spent)
+    return Vote(task, annotator, answer, at=row.revised_at, seconds=seconds)
 
 
 def _known(session: Session, tasks: Subquery) -> dict[str, str]:

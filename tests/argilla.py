@@ -49,14 +49,14 @@ class ArgillaPeople:
         names = {question["id"]: question["name"] for question in asked}
         return {names[each["question_id"]]: each["value"] for each in record["suggestions"]}
 
-    def offered(self, project: str, annotator: str) -> set[str]:
+    def offered(self, project: str, annotator: str) -> list[str]:
         """Return the records that wait for an annotator, as the labelling page asks for them."""
         token = self._tokens[annotator]
         [dataset] = self.call("GET", f"/api/v1/me/datasets?workspace_id={project}", token)["items"]
         scope = {"entity": "response", "property": "status"}
         pending = {"filters": {"and": [{"type": "terms", "scope": scope, "values": ["pending"]}]}}
         path = f"/api/v1/me/datasets/{dataset['id']}/records/search"
-        return {item["record"]["id"] for item in self.call("POST", path, token, pending)["items"]}
+        return [item["record"]["id"] for item in self.call("POST", path, token, pending)["items"]]
 
     def edit(self, project: str, annotation: str, by: str, answer: Answer) -> None:
         body = {"status": "submitted", "values": to_values(answer)}

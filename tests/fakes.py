@@ -142,14 +142,14 @@ class FakeConnector:
         """Annotate with something that is no answer."""
         return self._annotate(project, task, annotator, None, problem="verdict 'perhaps' is none of ours")
 
-    def offered(self, project: str, annotator: str) -> set[str]:
-        """Return the tasks that wait for an annotator, or the next of them."""
-        return {
+    def offered(self, project: str, annotator: str) -> list[str]:
+        """Return the tasks that wait for an annotator, what was sent first before others, or the next of them."""
+        return [
             identifier
             for identifier, task in self._project(project).tasks.items()
             if identifier not in self.closed
             and annotator not in {one.annotator for one in task.annotations.values()}
-        }
+        ]
 
     def suggested(self, project: str, task: str) -> dict[str, object]:
         return dict(self._project(project).tasks[task].suggestion)

@@ -41,15 +41,15 @@ class LabelStudioPeople:
         found = {name: value.get("choices") or value["text"] for name, value in regions.items()}
         return {name: value if name == "labels" else value[0] for name, value in found.items()}
 
-    def offered(self, project: str, annotator: str) -> set[str]:
+    def offered(self, project: str, annotator: str) -> list[str]:
         """Return the task that an annotator's stream comes to next, if any."""
         path = f"/api/dm/actions?id=next_task&project={project}"
         try:
-            return {str(self._call("POST", path, self._tokens[annotator])["id"])}
+            return [str(self._call("POST", path, self._tokens[annotator])["id"])]
         except httpx.HTTPStatusError as error:
             if error.response.status_code != httpx.codes.NOT_FOUND:
                 raise
-            return set()
+            return []
 
     def edit(self, project: str, annotation: str, by: str, answer: Answer) -> None:
         self._call(

@@ -224,7 +224,7 @@ def quality() -> None:
             for task in session.exec(select(AnnotationTask)).all():
                 settle_task(session, project, task)
         done(runtime, JobKind.QUALITY, project)
-        show(runtime, f"sign-in/{link}", {"quality": (f"p/{project.slug}/annotators", 800)})
+        show(runtime, f"sign-in/{link}", {"quality": (f"p/{project.slug}/annotators", 1440)})
 
 
 def verdict() -> None:

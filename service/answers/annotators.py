@@ -11,7 +11,7 @@ from sqlalchemy import Row, case, func
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
-from service import experts, standing, tools
+from service import capacity, experts, standing, tools
 from service.answers.overview import DAY, newest_tasks
 from service.settings import Settings
 from service.settlements import IN_FORCE, MAY_SETTLE, OPEN, is_asked, is_of, person_of
@@ -144,11 +144,12 @@ def digests(
 def describe_experts(
     session: Session, project: Project, asked: Sequence[Annotator], *, now: datetime
 ) -> list[dict[str, Any]]:
-    """Tell of who is asked in a project: their pools, whether their answers count, and what waits for them."""
+    """Tell of who is asked in a project: pools, whether answers count, what waits for them, what they have room for."""
     waits = digests(session, project, asked, now=now)
     pools = standing.pools_of(session, project.id, asked)
     qualified = standing.qualified(session, project, asked)
     gold = standing.gold_of(session, project, asked) if project.qualifying_answers else {}
+    room = capacity.left(session, project, asked, now=now)
 
     def tell(annotator: Annotator) -> dict[str, Any]:
         person = person_of(annotator)
@@ -163,6 +164,8 @@ def describe_experts(
             "gold_answered": known.answered,
             "waiting": waiting.waiting,
             "new": waiting.new,
+            "daily_capacity": annotator.daily_capacity,
+            "room_today": room.get(person),
         }
 
     return [tell(each) for each in asked]

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import typer
 
-from service import experts, guideline_questions, people, projects, standing
+from service import capacity, experts, guideline_questions, people, projects, standing
 from service.answers.annotators import describe_experts, is_here, report_of
 from service.cli.console import ACTOR, AsJson, NoWait, connect, do, find_project, show
 from service.clock import utcnow
@@ -48,6 +48,18 @@ def pool(
         row = projects.find(session, project)
         accounts = standing.change_pool(session, row, name, add=add or [], remove=remove or [], actor=ACTOR)
     show({"pool": name, "accounts": accounts}, as_json=as_json)
+
+
+@annotators_app.command("capacity")
+def set_capacity(
+    account: str,
+    answers: Annotated[int | None, typer.Option(help="A day, in each project that has a limit.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how much a person has room for; without a number, as much as the project asks of everybody."""
+    with connect().db.transaction() as session:
+        capacity.set_own(session, standing.accounts_of(session, account), answers, actor=ACTOR)
+    show({"account": account, "daily_capacity": answers}, as_json=as_json)
 
 
 @annotators_app.command()

@@ -120,7 +120,10 @@ class TaskFlag(Row, table=True):
 
 
 class Annotator(Row, table=True):
-    """A person who answers tasks, by the account they have in the tool; a pseudonym once they have left."""
+    """A person who answers tasks, by the account they have in the tool; a pseudonym once they have left.
+
+    A `daily_capacity` of their own replaces the project's.
+    """
 
     __tablename__ = "annotator"
     __table_args__ = (UniqueConstraint("connector", "account"),)
@@ -128,6 +131,7 @@ class Annotator(Row, table=True):
     connector: ConnectorKind = Field(sa_type=text_enum(ConnectorKind))
     account: str = Field(max_length=200)
     user_id: UUID | None = Field(default=None, foreign_key="user.id")
+    daily_capacity: int | None = None
     left_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 

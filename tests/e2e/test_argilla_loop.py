@@ -17,7 +17,10 @@ from tests.e2e.world import World, as_bundled
 from tests.servers import free_port
 from tests.waiting import eventually
 
-RASH, HEART = "these red spots on both arms itch every single night", "my heart beats too fast on the stairs"
+HOSTILE = "<img src=x onerror=\"document.body.dataset.ran='yes'\">"
+RASH = f"these red spots on both arms {HOSTILE} itch every single night"
+RASH_AS_SHOWN = RASH.replace("<", "\uff1c")
+HEART = "my heart beats too fast on the stairs"
 CORRECTED = "Keep it cool and dry, and see a doctor."
 BETTER = Answer(
     Verdict.INCORRECT,
@@ -29,22 +32,25 @@ BETTER = Answer(
 
 def test_what_experts_write_in_argilla_becomes_what_the_model_learns(letters, argilla, ann, ben, people):
     for prompt in (RASH, HEART):
-        letters.flag(letters.respond(prompt, "Paint them blue."), comment="this is dangerous")
+        letters.flag(letters.respond(prompt, "Paint them blue."), comment=f"{HOSTILE} this is dangerous")
     letters.triage(random_share=0.0)
     letters.send()
     ensure_accounts(argilla.url, argilla.data_dir, ("ann", "ben"))
 
     # An expert opens the project in her browser, finds what she needs, and answers.
     tool = letters.tool_project()
-    shown = ann.open(letters.tool_url(), RASH)
+    shown = ann.open(letters.tool_url(), RASH_AS_SHOWN)
     assert all(
         text in shown
         for text in (
-            RASH,
+            RASH_AS_SHOWN,
             "Paint them blue.",
-            "wrong (Mark what is wrong in the response) · this is dangerous",
+            f"wrong (Mark what is wrong in the response) · {HOSTILE} this is dangerous".replace(
+                "<", "\uff1c"
+            ),
         )
     )
+    assert ann.page.evaluate("document.body.dataset.ran") is None
     ann.fill(BETTER)
     assert (ann.chosen(), CORRECTED in ann.page.content()) == (4, True)
     ann.submit()
@@ -55,7 +61,7 @@ def test_what_experts_write_in_argilla_becomes_what_the_model_learns(letters, ar
     assert letters.settlement(RASH) is None
 
     # A second expert is shown nothing of it, agrees, and so it is settled; another task is discarded by both.
-    assert RASH in ben.open(letters.tool_url(), RASH)
+    assert RASH_AS_SHOWN in ben.open(letters.tool_url(), RASH_AS_SHOWN)
     assert (ben.chosen(), CORRECTED in ben.page.content()) == (0, False)
     assert people.shown(tool, letters.task(RASH), "ben") == []
     people.answer(tool, letters.task(RASH), "ben", BETTER)
@@ -86,7 +92,7 @@ class TestJoining:
         return World(runtime, client, work, answering_in_sentences("messages"))
 
     def test_who_joins_by_an_invitation_answers_there_by_an_account_of_their_own(
-        self, letters, browser, argilla
+        self, letters, browser, argilla, people
     ):
         letters.flag(letters.respond(RASH, "Paint them blue."))
         letters.triage(random_share=0.0)
@@ -96,11 +102,17 @@ class TestJoining:
         assert mia.password in shown and letters.tool_url() in shown
         with offline_page(browser, tolerated="fonts.googleapis.com") as page:
             there = Expert(page, argilla.url, mia)
-            there.open(letters.tool_url(), RASH)
+            there.open(letters.tool_url(), RASH_AS_SHOWN)
             there.fill(BETTER)
             there.submit()
-        letters.sync()
-        assert letters.who_answered() == ["mia"]
+            letters.sync()
+            assert letters.who_answered() == ["mia"]
+
+            # What an owner writes there as HTML is run: so would be what users write, were it sent as it is.
+            assert page.evaluate("document.body.dataset.ran") is None
+            people.add_by_hand(letters.tool_project(), prompt=HOSTILE, response="!")
+            page.goto(letters.tool_url())
+            assert eventually(lambda: page.evaluate("document.body.dataset.ran")) == "yes"
 
 
 class Expert:

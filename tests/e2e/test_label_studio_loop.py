@@ -27,7 +27,7 @@ ANN, BEN, CLEO = "ann@errata.local", "ben@errata.local", "cleo@errata.local"
 LABELS = ("Billing", "Cardiology", "Dermatology")
 HEART, RASH, MONEY = (
     "my heart beats too fast when I climb the stairs at home",
-    "these red spots on both arms itch every single night",
+    "these red spots on both arms <img src=x onerror=\"document.body.dataset.ran='yes'\"> itch every single night",
     "I was charged twice for the same invoice in October",
 )
 CORRECTED = "Keep it cool and dry, and see a doctor\nif it spreads within two days."
@@ -115,6 +115,7 @@ def test_a_response_written_in_label_studio_becomes_what_the_model_learns(letter
     for shown in (ben.open(tool, task), ben.open_stream(tool)):
         assert shown["Prompt"] == RASH
         assert (ben.chosen(), "Keep it cool" in ben.page.content()) == (0, False)
+        assert ben.page.evaluate("document.body.dataset.ran") is None
     assert (people.shown(task, BEN), len(people.shown(task, ANN))) == ([], 1)
     people.answer(tool, task, BEN, better)
     eventually(lambda: len(letters.hooks()) == 2)

@@ -446,6 +446,26 @@ class TestCapacity:
         assert self.room(ward, now) == 8
         assert self.room(ward, now + timedelta(days=1)) == 10
 
+    def test_who_has_a_number_of_their_own_takes_no_room_from_others(self, ward):
+        self.known(ward, "ann", "ben", "cem")
+        ward.pool("heart", add=["ann", "ben", "cem"])
+        ward.change(daily_capacity=5)
+        assert self.room(ward, utcnow()) == 15
+        self.own(ward, "ann", 1)
+        assert self.room(ward, utcnow()) == 1 + 5 + 5
+        for _ in range(3):
+            ward.answers(task := ward.task(connector=ConnectorKind.NONE), ann=RIGHT)
+            self.change(ward, task.id, state=TaskState.WITHDRAWN)
+        assert self.room(ward, utcnow()) == 5 + 5
+        told = {name: (each["daily_capacity"], each["room_today"]) for name, each in ward.told().items()}
+        assert told == {"ann": (1, 0), "ben": (None, 5), "cem": (None, 5)}
+        self.own(ward, "ann", None)
+        assert self.room(ward, utcnow()) == 2 + 5 + 5
+        for absent in ("ann", "ben", "cem"):
+            self.own(ward, absent, 0)
+        ward.task(state=TaskState.SELECTED)
+        assert ward.do(JobKind.SEND) == {"sent": 0}
+
     def test_a_task_that_asks_more_than_there_are_experts_does_not_block_the_rest(self, ward):
         ward.task(state=TaskState.SELECTED, overlap=9, priority=9.0)
         ward.task(state=TaskState.SELECTED)
@@ -469,6 +489,11 @@ class TestCapacity:
         page = person(ward.runtime, Role.AUDITOR, password="").get("/p/clinic/annotators").text
         assert "Experts have room for 2 answers more" in page
         assert "In the pool heart they have room for 0 answers more" in page
+
+    @staticmethod
+    def own(ward, account: str, answers: int | None) -> None:
+        with ward.runtime.db.transaction() as session:
+            capacity.set_own(session, standing.accounts_of(session, account), answers, actor="test")
 
     @staticmethod
     def known(ward, *names: str) -> None:
@@ -827,7 +852,10 @@ class TestFaces:
 
         assert "/join/esl_" in done("annotators", "invite", "clinic", "mia")["join_url"]
         assert done("annotators", "pool", "clinic", "doctors", "--add", "ann")["accounts"] == ["ann"]
-        assert done("annotators", "list", "clinic")["items"][0]["pools"] == ["doctors"]
+        assert done("annotators", "capacity", "ann", "--answers", "3")["daily_capacity"] == 3
+        assert errata("annotators", "capacity", "ann", "--answers", "-1")[1]["code"] == "invalid"
+        [ann] = done("annotators", "list", "clinic")["items"]
+        assert (ann["pools"], ann["daily_capacity"], ann["room_today"]) == (["doctors"], 3, None)
         assert done("annotators", "off-board", "ann")["known_as"][0].startswith("annotator-")
         changed = done("projects", "set", "clinic", "--daily-capacity", "40", "--qualifying-answers", "5")
         assert (changed["daily_capacity"], changed["qualifying_answers"]) == (40, 5)

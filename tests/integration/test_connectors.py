@@ -364,9 +364,21 @@ def test_what_is_closed_waits_for_nobody_and_once_reopened_it_does(tool, project
     tool.people.answer(project, ids["k-1"], tool.ann, WRONG)
     assert ids["k-1"] in tool.people.offered(project, tool.ben)
     tool.connector.close(project, list(ids.values()))
-    assert tool.people.offered(project, tool.ben) == set()
+    assert tool.people.offered(project, tool.ben) == []
     tool.connector.reopen(project, [ids["k-1"]])
-    assert tool.people.offered(project, tool.ben) == {ids["k-1"]}
+    assert tool.people.offered(project, tool.ben) == [ids["k-1"]]
+
+
+def test_what_is_sent_first_is_what_an_expert_is_given_first(tool, project):
+    urgent, later = ([f"k-{at}" for at in order] for order in ((7, 2, 9, 4), (3, 0)))
+    ids: dict[str, str] = {}
+    for batch in (urgent, later):
+        ids |= tool.connector.push(project, [replace(TASKS[0], key=key) for key in batch])
+    given = []
+    for _ in ids:
+        given.append(tool.people.offered(project, tool.ann)[0])
+        tool.people.answer(project, given[-1], tool.ann, RIGHT)
+    assert given == [ids[key] for key in (*urgent, *later)]
 
 
 def test_a_webhook_that_was_removed_is_put_back_and_said_to_be_new(tool, slug):
@@ -490,6 +502,7 @@ def test_label_studio_pulls_more_than_a_page(label_studio, slug):
 
 
 MANY = LabelSchema(TaskKind.CLASSIFICATION, ("Billing", "Ear, nose & throat", "Skin"), is_multi_label=True)
+MOST = LabelSchema(TaskKind.CLASSIFICATION, tuple(f"Department {at}" for at in range(140)))
 WRITTEN = LabelSchema(TaskKind.GENERATION, spans=SPANS, anchors={"coherence": ("<b>1</b>", "three", "five")})
 SPOKEN = LabelSchema(
     TaskKind.CONVERSATION, ratings=default_ratings(TaskKind.CONVERSATION), spans=("made up", "<i>rude</i>")
@@ -573,7 +586,7 @@ def test_label_studio_keeps_everything_that_its_server_does_not_check(lenient_to
             check(found.answer, WRITTEN, ASKED.response)
 
 
-@pytest.mark.parametrize("schema", [SCHEMA, MANY, WRITTEN, SPOKEN, COMPARED])
+@pytest.mark.parametrize("schema", [SCHEMA, MANY, MOST, WRITTEN, SPOKEN, COMPARED])
 def test_label_studio_validates_what_we_write(schema):
     interface = LabelInterface(label_config(schema))
     keys = re.findall(r'hotkey="([^"]*)"', interface.config)
@@ -585,7 +598,7 @@ def test_label_studio_validates_what_we_write(schema):
         )
     )
     given = (
-        {"labels": MANY.labels} if schema is MANY else {"label": SCHEMA.labels[1]} if schema is SCHEMA else {}
+        {"labels": schema.labels} if schema is MANY else {"label": schema.labels[-1]} if schema.labels else {}
     )
     spans = (Span(0, 3, schema.spans[0]),) if schema.spans else ()
     ratings = dict.fromkeys(schema.ratings, 5)

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
+from uuid import UUID
 
 import pytest
 from sqlmodel import col, select
@@ -78,6 +79,9 @@ class Clinic:
     def settlement(self, task: AnnotationTask) -> Settlement:
         return self.read(Settlement, Settlement.task_id == task.id)
 
+    def name(self, annotator: str) -> str:
+        return self.read(Annotator, Annotator.id == UUID(annotator)).account
+
     def annotator(self, account: str) -> Annotator:
         return self.read(Annotator, Annotator.account == account)
 
@@ -134,6 +138,21 @@ class TestSettling:
             for account in ("ann", "ben"):
                 session.merge(clinic.annotator(account)).user_id = user.id
         assert clinic.answers(clinic.task(), ann=RIGHT, ben=RIGHT) is TaskState.SENT
+
+
+@pytest.mark.parametrize(("tool", "is_hasty"), [("argilla", True), ("none", False)])
+def test_too_fast_is_told_of_argilla_by_the_time_between_answers(clinic, tool, is_hasty):
+    tasks = [clinic.task() for _ in range(12)]
+    with clinic.runtime.db.transaction() as session:
+        for name, every in (("ann", 60), ("ben", 60), ("eve", 4)):
+            who = Annotator(connector=ConnectorKind(tool), account=name)
+            session.add(who)
+            session.flush()
+            for at, task in enumerate(tasks):
+                then = utcnow() - timedelta(days=1) + timedelta(seconds=at * every)
+                builders.add_annotation(session, task, who, verdict=Verdict.CORRECT, revised_at=then)
+    known = {clinic.name(who): each["is_hasty"] for who, each in clinic.assess()["annotators"].items()}
+    assert known == {"ann": False, "ben": False, "eve": is_hasty}
 
 
 class TestSettlingAgain:
@@ -397,13 +416,14 @@ class TestPages:
         status, told = shell("annotators", "report", "clinic")
         assert (status, list(told["annotators"])) == (0, [str(clinic.annotator("ann").id)])
 
-    def test_an_administrator_says_whose_account_it_is(self, clinic):
+    def test_an_administrator_says_whose_account_it_is_and_how_much_they_can_do(self, clinic):
         clinic.answers(clinic.task(), ann=RIGHT)
         expert = person(clinic.runtime, Role.ANNOTATOR, name="Dr. Ann")
         own = f"/p/clinic/annotators/{clinic.annotator('ann').id}"
         assert expert.get(own).status_code == 404
         olga = person(clinic.runtime, Role.ADMIN, name="olga", project=clinic.project)
         assert olga.post(f"{own}/person", name="Dr. Ann").status_code == 403
+        assert olga.post(f"{own}/capacity", daily_capacity="7").status_code == 403
         ada = person(clinic.runtime, Role.ADMIN)
         with clinic.runtime.db.transaction() as session:
             builders.add_project(session, "other")
@@ -412,6 +432,9 @@ class TestPages:
         assert expert.get(own).status_code == 404
         ada.post(f"{own}/person", name="Dr. Ann")
         assert expert.get(own).status_code == 200
+        for said, kept in (("7", 7), ("", None)):
+            ada.post(f"{own}/capacity", daily_capacity=said)
+            assert clinic.annotator("ann").daily_capacity == kept
 
     def test_the_bar_is_a_switch_of_the_project(self, clinic):
         with clinic.runtime.db.transaction() as session:

@@ -288,6 +288,24 @@ class TestOutbox:
         assert tried < 11 * 15
         assert max(at_once) <= len(others) / 2
 
+    def test_what_waited_reaches_the_tool_by_urgency_whatever_breaks_off(self, office, monkeypatch):
+        monkeypatch.setattr(sending, "PUSH_BATCH", 5)
+        office.tool.is_down = True
+        tasks = office.add_tasks(12)
+        for at, task in enumerate(tasks):
+            office.change(AnnotationTask, task, priority=float(at * 7 % 12))
+            office.send()  # in vain, so that what comes later is more urgent than what waits already
+        office.tool.is_down, office.tool.takes_only = False, 3
+        office.send()
+        office.tool.loses_next_answer = True
+        while office.waiting():
+            office.send()
+        urgent = sorted(office.rows(AnnotationTask), key=lambda task: -task.priority)
+        held = office.tool.projects[office.there()].tasks.values()
+        assert (
+            [task.key for task in held] == [str(task.id) for task in urgent] != [str(task) for task in tasks]
+        )
+
     def test_without_chance_those_that_failed_together_come_back_together(self):
         def rests(chances):
             return {rest_seconds(7, first=15, most=600, chance=chance) for chance in chances}

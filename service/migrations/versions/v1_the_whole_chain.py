@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "v1_70781026"  # after its tables: a test says what it is to be
+revision = "v1_6c856e65"  # after its tables: a test says what it is to be
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -132,6 +132,7 @@ def upgrade() -> None:
         ),
         sa.Column("account", sa.String(length=200), nullable=False),
         sa.Column("user_id", sa.Uuid(), nullable=True),
+        sa.Column("daily_capacity", sa.Integer(), nullable=True),
         sa.Column("left_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["user_id"], ["user.id"], name=op.f("fk_annotator_user_id_user")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_annotator")),

@@ -55,7 +55,10 @@ class PoolOut(Schema):
 
 
 class AnnotatorOut(Schema):
-    """One expert's account: its pools, how its gold answers were, and how many tasks wait, new since a day ago."""
+    """One expert's account: its pools, how its gold answers were, and how many tasks wait, new since a day ago.
+
+    `room_today` is for how many more answers they have room, if there is a limit, their own or the project's.
+    """
 
     id: str
     account: str
@@ -66,6 +69,8 @@ class AnnotatorOut(Schema):
     gold_answered: int
     waiting: int
     new: int
+    daily_capacity: int | None
+    room_today: int | None
 
 
 class AnnotatorPage(Schema):

@@ -63,6 +63,12 @@ class PersonForm(Form):
     name: str = Field(min_length=1, max_length=100)
 
 
+class CapacityForm(Form):
+    """For how many answers a day somebody has room, if not for as many as the project asks of everybody."""
+
+    daily_capacity: int | None = Field(default=None, ge=0, le=capacity.MOST)
+
+
 class AnswerForm(Form):
     """What an expert is answered who asked about the guidelines."""
 
@@ -187,20 +193,33 @@ def annotator(desk: Desk, row_id: UUID) -> str:
     )
 
 
+@bp.post("/p/<slug>/annotators/<uuid:row_id>/capacity")
+@page(Access.ADMIN, form=CapacityForm)
+def set_capacity(desk: Desk, form: CapacityForm, row_id: UUID) -> Response:
+    """Say how much of a day a person has room for."""
+    found = _to_change(desk, row_id)
+    capacity.set_own(desk.session, [found], form.daily_capacity, actor=desk.user.name)
+    return desk.done("Tasks are sent by it from now on.", "console.annotator", row_id=found.id)
+
+
 @bp.post("/p/<slug>/annotators/<uuid:row_id>/person")
 @page(Access.ADMIN, form=PersonForm)
 def set_person(desk: Desk, form: PersonForm, row_id: UUID) -> Response:
     """Say whose account this is, so that they see their page when they sign in."""
+    found = _to_change(desk, row_id)
+    user = people.find(desk.session, form.name)
+    experts.name_person(desk.session, found, user, actor=desk.user.name)
+    return desk.done(f"{found.account} is {user.name}.", "console.annotator", row_id=found.id)
+
+
+def _to_change(desk: Desk, row_id: UUID) -> Annotator:
+    """Return somebody of this project, whom other projects may ask as well."""
     found = desk.session.get(Annotator, row_id)
     if found is None or not answers.is_here(desk.session, desk.project, found):
         raise NotFound(f"no annotator {row_id}")
     if desk.user.role is not Role.ADMIN:
-        raise Forbidden(
-            "the account may answer in other projects: who administers all of them says whose it is"
-        )
-    user = people.find(desk.session, form.name)
-    experts.name_person(desk.session, found, user, actor=desk.user.name)
-    return desk.done(f"{found.account} is {user.name}.", "console.annotator", row_id=found.id)
+        raise Forbidden("they may be asked in other projects: who administers all of them says this")
+    return found
 
 
 @bp.post("/p/<slug>/tasks/<uuid:row_id>/gold")

@@ -3,7 +3,7 @@
 import pytest
 
 from annotation.errors import ToolRefused
-from annotation.exchange import refusal, shown, without_secrets
+from annotation.exchange import as_written, refusal, shown, texts, without_html, without_secrets
 from annotation.types import NewTask
 
 HIDDEN = "pay\u202e \x1b]52;c;eA==\x07\u200b"
@@ -40,3 +40,16 @@ def test_what_else_a_tool_says_is_kept_to_the_letter():
     assert without_secrets(told) == told
     assert isinstance(refusal("the tool", 400, told, remedies={400: "ask"}), ToolRefused)
     assert str(refusal("the tool", 400, told, remedies={400: "ask"})).endswith(": ask")
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("<img src=x onerror=alert(1)>", "\uff1cimg src=x onerror=alert(1)>"),
+        ("</p><!-- <?x &lt; &#60; <B>", "\uff1c/p>\uff1c!-- \uff1c?x \uff06lt; \uff06#60; \uff1cB>"),
+        ("1 < 2 & a<3 && b", "1 < 2 & a<3 && b"),
+    ],
+)
+def test_what_a_page_would_take_for_html_opens_nothing_and_stays_as_long(text, sent):
+    assert (without_html(text), len(sent), as_written(sent)) == (sent, len(text), text)
+    assert texts({"prompt": sent}) == texts({"prompt": text})

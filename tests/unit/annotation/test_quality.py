@@ -1,13 +1,20 @@
 """How far each annotator can be trusted."""
 
+from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pandas as pd
 import pytest
+from crowdkit.aggregation import OneCoinDawidSkene
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from annotation.quality import estimate, share, trust
 from annotation.quality_report import report
+from annotation.settlement import BEST, Settled, settle
 from annotation.types import Answer, Cause, Verdict
-from annotation.votes import Outcome, Vote
+from annotation.votes import Outcome, Vote, pace
 
 BEGUN = datetime(2026, 1, 5, 9, tzinfo=UTC)
 RIGHT = Answer(Verdict.CORRECT)
@@ -57,6 +64,46 @@ def test_all_who_say_the_same_are_right():
     assert not any(each.is_straight for each in trust(alike, estimate(alike)).values())
 
 
+def cast_of(told):
+    return [Vote(str(task), str(name), label(word), BEGUN) for (task, name), word in told.items()]
+
+
+@given(
+    st.dictionaries(st.tuples(st.integers(0, 4), st.integers(0, 3)), st.sampled_from(WORDS), max_size=12),
+    st.dictionaries(st.integers(0, 4), st.sampled_from(WORDS), max_size=2),
+)
+@settings(max_examples=20, deadline=None)
+def test_however_few_answers_there_are_figures_are_figures_and_one_answer_makes_nothing_sure(told, known):
+    cast, gold = cast_of(told), {str(task): word for task, word in known.items()}
+    found = estimate(cast, gold)
+    alone = {task for task, n in Counter(vote.task for vote in cast).items() if n == 1}
+    assert not (alone - gold.keys()) & found.posteriors.keys()
+    assert all(sum(shares.values()) == pytest.approx(1) for shares in found.posteriors.values())
+    assert all(
+        0 <= often <= 1
+        for each in found.confusions.values()
+        for row in each.values()
+        for often in row.values()
+    )
+    weights = [each.weight for each in trust(cast, found, gold).values()]
+    assert all(0 < weight < 1 for weight in weights)
+    for weight in weights:
+        one = settle([("ann", RIGHT)], needed=1, overlap=1, accuracies={"ann": weight})
+        assert not isinstance(one, Settled) or one.posterior <= BEST
+
+
+def test_left_to_itself_the_model_is_sure_of_what_one_alone_said():
+    alone = pd.DataFrame({"task": [0, 1], "worker": [0, 1], "label": [0, 1]})
+    assert OneCoinDawidSkene(n_iter=100).fit_predict_proba(alone).to_numpy().max() > 0.999
+
+
+def test_one_answer_moves_what_is_known_of_somebody_by_little():
+    agreed = votes(said={"ann": true, "ben": true})
+    known = trust(cast := [*agreed, Vote("0", "eve", label("surgery"), BEGUN)], estimate(cast))
+    assert (known["eve"].right.n, known["eve"].weight) == (1, pytest.approx(9 / 11, abs=0.001))
+    assert known["eve"].right.high > 0.75
+
+
 def test_gold_decides_between_two():
     cast = votes(said={"ann": true, "eve": wrong})
     gold = {str(task): WORDS[task % 3] for task in range(0, 40, 2)}
@@ -81,6 +128,25 @@ class TestCarelessness:
 
     def test_where_a_tool_tells_no_times_nobody_is_too_fast(self):
         cast = votes(said={"ann": true, "ben": true}, seconds=0)
+        assert not any(each.is_hasty for each in trust(cast, estimate(cast)).values())
+
+    @pytest.mark.parametrize(("every", "is_hasty"), [(3, True), (20, False)])
+    def test_where_a_tool_tells_no_times_who_answers_in_quick_succession_is_too_fast(self, every, is_hasty):
+        def at_work(name, seconds):
+            return votes(said={name: true}, seconds=0, days=seconds / (24 * 3600))
+
+        cast = [*at_work("ann", 30), *at_work("ben", 40), *at_work("eve", every)]
+        seconds = pace((vote.task, vote.annotator, vote.at) for vote in cast)
+        told = [replace(vote, seconds=seconds.get((vote.task, vote.annotator), 0.0)) for vote in cast]
+        known = trust(told, estimate(told))
+        assert {name: each.is_hasty for name, each in known.items()} == {
+            "ann": False,
+            "ben": False,
+            "eve": is_hasty,
+        }
+
+    def test_where_only_programs_answer_the_fastest_is_not_too_fast(self):
+        cast = votes(said={"ann": true, "ben": true}, seconds=1) + votes(said={"eve": true}, seconds=0.1)
         assert not any(each.is_hasty for each in trust(cast, estimate(cast)).values())
 
     def test_who_always_says_the_same_does_not_count(self):

@@ -6,7 +6,7 @@ from itertools import permutations
 import pytest
 
 from annotation.types import Answer, Cause, Verdict
-from annotation.votes import Repeat, Vote, told_apart
+from annotation.votes import Repeat, Vote, pace, told_apart
 
 THEN, WEEKS = datetime(2026, 1, 1, tzinfo=UTC), timedelta(weeks=4)
 RIGHT, WRONG = (
@@ -48,3 +48,10 @@ def test_the_order_in_which_votes_are_read_changes_nothing():
     told = {str(told_apart(mixed, COPIES, {}, gap=WEEKS)) for mixed in permutations(votes)}
     assert len(told) == 1
     assert len(told_apart(votes, COPIES, {}, gap=WEEKS)[1]) == 2
+
+
+def test_without_a_clock_an_answer_takes_what_lies_since_the_last_and_one_click_shares_it():
+    times = {"a": 0, "b": 40, "c": 70, "d": 70.5, "e": 71, "f": 71 + 31 * 60}
+    given = [(task, "ann", THEN + timedelta(seconds=at)) for task, at in times.items()]
+    told = pace([*reversed(given), ("b", "ben", THEN)])
+    assert told == {("b", "ann"): 40, ("c", "ann"): 10, ("d", "ann"): 10, ("e", "ann"): 10}
