@@ -22,6 +22,20 @@ OF_EVENT: dict[Any, Any] = {
 BY_EXTERNAL_ID = select(Response).where(
     Response.project_id == bindparam("project_id"), Response.external_id == bindparam("external_id")
 )
+STANDING = (
+    select(Feedback)
+    .where(
+        Feedback.project_id == bindparam("project_id"),
+        col(Feedback.subject).is_not_distinct_from(bindparam("subject")),
+        col(Feedback.withdrawn_at).is_(None),
+        col(Feedback.is_trusted),
+    )
+    .order_by(col(Feedback.id).desc())
+)
+STANDING_ON = STANDING.where(col(Feedback.response_id) == bindparam("response_id"))
+STANDING_PARKED = STANDING.where(
+    Feedback.response_ref == bindparam("ref"), col(Feedback.response_id).is_(None)
+)
 
 
 def find_response(session: Session, project: Project, ref: str) -> Response | None:
@@ -43,11 +57,9 @@ def word_of(
     session: Session, project: Project, subject: str | None, ref: str, response: Response | None
 ) -> Feedback | None:
     """Return the word of a subject, or of nobody in particular, on a response that counts."""
-    parked = (col(Feedback.response_ref) == ref) & col(Feedback.response_id).is_(None)
-    about = col(Feedback.response_id) == response.id if response else parked
-    own = select(Feedback).where(Feedback.project_id == project.id, about, Feedback.subject == subject)
-    standing = own.where(col(Feedback.withdrawn_at).is_(None), col(Feedback.is_trusted))
-    return session.exec(standing.order_by(col(Feedback.id).desc())).first()
+    about = {"response_id": response.id} if response else {"ref": ref}
+    said = {"project_id": project.id, "subject": subject, **about}
+    return session.exec(STANDING_ON if response else STANDING_PARKED, params=said).first()
 
 
 def text_sha256_of(response: Response) -> str:

@@ -47,6 +47,7 @@ class Repetitions:
     flipped_bits: int = 100  # of an adapter
     killed_migrations: int = 2
     requests_of_a_soak: int = 50
+    requests_per_operation: int = 2  # as the API is described, and as many otherwise
 
 
 CI = Repetitions(
@@ -79,6 +80,7 @@ BENCH = Repetitions(
     flipped_bits=1000,
     killed_migrations=50,
     requests_of_a_soak=20_000,
+    requests_per_operation=30,
 )
 FULL = Repetitions(
     kill_rounds=200,
@@ -115,6 +117,7 @@ FULL = Repetitions(
     flipped_bits=1000,
     killed_migrations=50,
     requests_of_a_soak=200_000,
+    requests_per_operation=300,
 )
 
 CHOSEN = {"ci": CI, "bench": BENCH, "full": FULL}[os.environ.get("REPETITIONS", "ci")]

@@ -5,6 +5,7 @@ import typer
 ROW = "019b76da-a800-7000-8000-000000000000"
 EXAMPLES = f"""
 annotators answer {ROW} "only what the answer itself says"
+annotators capacity ann.smith --answers 20
 annotators invite clinic ann
 annotators list clinic
 annotators off-board {ROW}

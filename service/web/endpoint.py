@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import update_wrapper
 from inspect import getdoc, signature
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 from uuid import UUID
 
 from flask import Flask, Response, g, request
@@ -33,8 +33,9 @@ class Endpoint:
     """A view `(session, caller, body?, query?, **path)` that answers with `returns` as JSON, or bytes of that type.
 
     The view's transaction commits before the answer is sent. A view that does not take `session` opens its
-    own: one that waits for something must hold none meanwhile. A view may answer `(model, status)`. Where the caller
-    is `known_before`, their rows are only read: others write while it is found out who calls.
+    own: one that waits for something must hold none meanwhile. A view may answer `(model, status)`, with its own
+    status or 200. Where the caller is `known_before`, their rows are only read: others write while it is found out
+    who calls.
     """
 
     def __init__(
@@ -53,7 +54,9 @@ class Endpoint:
         self.view, self.access, self.body, self.query = view, access, body, query
         self.returns, self.status, self.limit = returns, status, limit
         self.shows_text = shows_text
-        self.takes_session = "session" in signature(view).parameters
+        described = signature(view)
+        self.statuses = {status, 200} if get_origin(described.return_annotation) is tuple else {status}
+        self.takes_session = "session" in described.parameters
         self.known_before = known_before or not self.takes_session
         update_wrapper(self, view)
 
@@ -192,10 +195,12 @@ def _operation(rule: Rule, view: Endpoint, refs: Any) -> dict[str, Any]:
         "operationId": rule.endpoint.replace(".", "_"),
         "summary": summary,
         "description": f"{description}\n\nFor: {view.access}.".strip(),
-        "parameters": [_parameter("path", name, {"type": "string"}) for name in sorted(rule.arguments)],
+        "parameters": [
+            _parameter("path", name, {"type": "string", "format": "uuid"}) for name in sorted(rule.arguments)
+        ],
         "security": [] if view.access in (Access.ANYONE, Access.TOOL) else [{"bearer": []}],
         "responses": {
-            str(view.status): {"description": "Done."} | content(view.returns),
+            **{str(each): {"description": "Done."} | content(view.returns) for each in sorted(view.statuses)},
             "default": {"description": "Refused."} | content(Problem, PROBLEM),
         },
     }

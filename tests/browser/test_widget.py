@@ -166,6 +166,17 @@ def test_names_and_states_are_told_to_assistive_technology(reader):
     """)
 
 
+def test_near_its_end_the_room_for_a_comment_is_shown_at_each_letter_and_told_now_and_then(reader):
+    reader.click(BAD, "Recorded.")
+    comment = reader.page.get_by_label("Comment")
+    shown, told = reader.widget.locator(".field .note").first, reader.widget.locator(".heard")
+    assert told.get_attribute("role") == "status"
+    for written, last_told in ((2999, None), (3010, 3010), (3011, 3010), (4000, 4000)):
+        comment.fill("x" * written)
+        expect(shown).to_have_text(f"{written} / 4000" if last_told else "")
+        expect(told).to_have_text(f"{last_told} / 4000" if last_told else "")
+
+
 def test_hostile_texts_are_stored_as_written_and_shown_as_text(reader):
     reasons = '{"<b>x</b>": "<img src=x onerror=alert(1)>"}'
     reader.give("reasons", reasons)

@@ -23,6 +23,7 @@ DOCUMENTS = {
 # Of each command, the routes of the console and of the API that do the same.
 ACTIONS = {
     "annotators answer": "annotators.answer console.answer_question",
+    "annotators capacity": "console.set_capacity",
     "annotators invite": "annotators.invite console.invite_expert",
     "annotators off-board": "console.off_board",
     "annotators person": "console.set_person",

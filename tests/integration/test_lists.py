@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from datetime import timedelta
 from html import unescape
 from typing import Any
 
@@ -361,6 +362,11 @@ def test_feedback_whose_answer_has_not_arrived_is_listed(any_lists):
     assert any_lists.ids() == [str(flag.id)]
     assert any_lists.page(f"/{flag.id}").status_code == 200
     assert "has not arrived yet" in any_lists.page("").text
+    never_came = "?came=for+an+answer+that+never+came"
+    assert any_lists.ids(never_came) == []
+    with any_lists.runtime.db.transaction() as session:
+        session.get_one(Feedback, flag.id).created_at -= timedelta(hours=25)
+    assert any_lists.ids(never_came) == [str(flag.id)]
 
 
 def test_lists_need_no_more_than_a_reader(lists):

@@ -102,15 +102,17 @@ class Document(Schema):
     item: dict[str, Any]
 
 
-class RunIn(ProjectIn):
-    """Train on a set (the newest by default) with these options of the training spec.
-
-    A run that is only watched is not stopped, whatever its health.
-    """
+class SetIn(ProjectIn):
+    """The training set meant (the newest by default), and options of the training spec."""
 
     training_set: str | None = Field(default=None, pattern=SET)
-    only_watch: bool = False
     options: dict[str, Option] = Field(default={}, max_length=50)
+
+
+class RunIn(SetIn):
+    """Train on a set with these options; a run that is only watched is not stopped, whatever its health."""
+
+    only_watch: bool = False
 
 
 class EvaluationIn(ProjectIn):

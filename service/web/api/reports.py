@@ -1,6 +1,5 @@
 """Complaints that came by phone, mail or ticket: an answer that nobody logged, and a flag of it."""
 
-from typing import Any
 from uuid import UUID, uuid4
 
 from flask import Blueprint
@@ -30,7 +29,7 @@ class ReportIn(Schema):
 
 @bp.post("")
 @endpoint(access=Access.SUPPLIER, body=ReportIn, returns=feedback.FeedbackOut, status=201)
-def report(session: Session, caller: Caller, body: ReportIn) -> Any:
+def report(session: Session, caller: Caller, body: ReportIn) -> tuple[feedback.FeedbackOut, int]:
     """Report a complaint; its answer is unverified, and it is looked at as every flag is.
 
     The same `event_id` with the same body returns the first answer with status 200.

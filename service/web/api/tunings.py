@@ -11,7 +11,7 @@ from sqlmodel import Session
 from service import answers, tunings
 from service.stages import training
 from service.tables import Tuning
-from service.web.api.loop import Document, ListQuery, Number, Page, RunIn, page_of
+from service.web.api.loop import Document, ListQuery, Number, Page, SetIn, page_of
 from service.web.auth import Access, Caller
 from service.web.endpoint import endpoint
 from service.web.state import runtime
@@ -21,7 +21,7 @@ Name = Annotated[str, Field(pattern="^[a-z_-]{1,40}$")]
 Amount = Annotated[float, Field(gt=-1e9, lt=1e9)]
 
 
-class TuningIn(RunIn):
+class TuningIn(SetIn):
     """Search on a set, starting from a training's options; `search` names what may change, all by default.
 
     The budget is a number of trials, seconds of all trials together, watt hours by an estimate, and what the machine

@@ -10,6 +10,7 @@ from base64 import b64encode
 from functools import cache
 from hashlib import sha256, sha384
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 from flask import Blueprint, Response, abort, jsonify, request
@@ -21,7 +22,8 @@ bp = Blueprint("widget", __name__, url_prefix="/widget")
 SCRIPT = Path(__file__).with_name("errata-feedback.js")
 RELEASED = Path(__file__).with_name("released")
 FOR_EVER, FOR_MINUTES = "public, max-age=31536000, immutable", "public, max-age=300"
-# What only the script's authors read is not served: comments, indentation, and spaces beside punctuation.
+# What only the script's authors read is not served: comments, indentation, spaces beside punctuation, and private
+# names, which therefore stand in no template.
 SHORTENED = re.compile(
     r"""
     ("(?:\\.|[^"\\\n])*" | `[^`\n]*`)  # a text, which stays as it is
@@ -30,6 +32,7 @@ SHORTENED = re.compile(
     | (?<=[,;{(\[])\s+
     | \s*(\n)\s*
     | [ ]?([=,{}();:?<>&|])[ ]?
+    | (?:(?<=\.)|(?<=[ ]{2})|(?<=get[ ])|(?<=async[ ]))(\#\w+)
     """,
     re.DOTALL | re.VERBOSE,
 )
@@ -77,7 +80,15 @@ def script() -> bytes:
 
 def shortened(text: str) -> str:
     """Return a script without what only its authors read."""
-    return SHORTENED.sub(lambda one: one[1] or one[2] or one[3] or "", text)
+    names: dict[str, str] = {}
+
+    def short(one: re.Match[str]) -> str:
+        if one[4]:
+            place = len(names)
+            return names.setdefault(one[4], f"#{ascii_lowercase[place % 26]}{place // 26 or ''}")
+        return one[1] or one[2] or one[3] or ""
+
+    return SHORTENED.sub(short, text)
 
 
 @cache

@@ -212,6 +212,7 @@ input { flex: none; width: 16px; height: 16px; accent-color: var(--a); }
 .diff { background: var(--h); padding: 8px 10px; border-radius: 8px; white-space: pre-wrap; overflow-wrap: anywhere; }
 del { color: light-dark(#a3242f, #ffa8a8); }
 ins { color: light-dark(#0d6832, #86dfa8); }
+.heard { position: absolute; clip-path: inset(50%); }
 .note { font-size: .9em; color: color-mix(in srgb, var(--t) 80%, var(--s)); }
 .send, .close { min-height: 36px; padding: 4px 18px; }
 .send { font-weight: 600; color: var(--s); background: var(--a); }
@@ -273,6 +274,8 @@ ins { color: light-dark(#0d6832, #86dfa8); }
   const area = (name, maxlength) => make("textarea", "text", { id: name, maxlength, dir: "auto" });
 
   const label = (name) => say("label", "label", { for: name, "data-text": name });
+
+  const field = (name, box, ...more) => [make("div", "row", {}, label(name), ...more, make("span", "note")), box];
 
   const check = (value) => make("input", "box", { type: "checkbox", value });
 
@@ -567,6 +570,7 @@ ins { color: light-dark(#0d6832, #86dfa8); }
     #lang = "en";
     #picked = new Set();
     #consent = null;
+    #part = 0;
     #selection = null;
     #origin = null;
     #watch = window.IntersectionObserver && new IntersectionObserver((seen) => {
@@ -591,6 +595,7 @@ ins { color: light-dark(#0d6832, #86dfa8); }
     #correction = area("correction", 8000);
     #start = button("start");
     #diff = make("p", "diff", { role: "group", "data-label": "correction", dir: "auto" });
+    #heard = make("p", "heard", { role: "status" });
     #agree = check("on");
     #panel = make("div", "panel", { id: "panel", role: "group", "data-label": "more", hidden: "" });
     #widget = make("div", "widget");
@@ -633,11 +638,9 @@ ins { color: light-dark(#0d6832, #86dfa8); }
         this.#title,
         this.#reasons,
         this.#marking,
-        make("div", "field", {}, label("comment"), this.#comment),
-        make(
-          "div", "field", {},
-          make("div", "row", {}, label("correction"), this.#start), this.#correction, this.#diff,
-        ),
+        make("div", "field", {}, ...field("comment", this.#comment)),
+        make("div", "field", {}, ...field("correction", this.#correction, this.#start), this.#diff),
+        this.#heard,
         make("label", "consent", {}, this.#agree, say("span", "", { "data-text": "consent" })),
         make("p", "note", {}, say("span", "", { "data-text": "note" }), " ", make("slot", "", { name: "note" })),
         make("div", "row", {}, send, close),
@@ -663,6 +666,7 @@ ins { color: light-dark(#0d6832, #86dfa8); }
       this.#mark.onmousedown = () => false; // which would unselect
       this.#mark.onclick = () => this.#markPart();
       this.#start.onclick = () => this.#startFromAnswer();
+      this.#comment.oninput = () => this.#showRoom(this.#comment);
       this.#correction.oninput = () => this.#showChanges();
       // What is typed here is no shortcut of the page, and Esc closes the panel alone.
       this.#panel.onkeydown = this.#panel.onkeypress = this.#panel.onkeyup = (event) => {
@@ -747,6 +751,7 @@ ins { color: light-dark(#0d6832, #86dfa8); }
       this.#consent = consent;
       this.#origin = null;
       this.#showSelection(selection);
+      this.#showRoom(this.#comment);
       this.#showChanges();
       this.#pick(reasons);
     }
@@ -850,7 +855,17 @@ ins { color: light-dark(#0d6832, #86dfa8); }
       this.#showChanges();
     }
 
+    /* Show how much was written of what there is room for, from three quarters on, and tell of every twentieth. */
+    #showRoom({ value: { length }, maxLength, previousSibling }) {
+      const part = Math.floor((length / maxLength) * 20);
+      const text = part < 15 ? "" : `${length} / ${maxLength}`;
+      previousSibling.lastChild.textContent = text;
+      if (part !== this.#part) this.#heard.textContent = text;
+      this.#part = part;
+    }
+
     #showChanges() {
+      this.#showRoom(this.#correction);
       const changed = this.#correction.value.trim();
       this.#diff.hidden = !this.#origin || !changed || changed === this.#origin;
       const shown = this.#diff.hidden ? [] : compare(this.#origin, changed);
