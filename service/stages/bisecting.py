@@ -52,6 +52,7 @@ def perform(
         if found.state not in bisections.GOES_ON:
             return bisections.describe(session, found)
         found.state = RunState.RUNNING
+    with runtime.db.reading() as session:
         good, bad = (session.get_one(ModelVersion, one) for one in (found.good_id, found.bad_id))
         past = between(session, runtime.artifacts, good, bad, metric=found.metric)
         labels = projects.labels_to_choose(session, found.project_id)

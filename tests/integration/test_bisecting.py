@@ -26,7 +26,7 @@ from service import bisections
 from service.answers.examples import examples_of
 from service.answers.histories import between
 from service.clock import utcnow
-from service.errors import DifferentProjects, Invalid, LeaseLost, NoCommonAncestor, RowsGone
+from service.errors import DifferentProjects, Invalid, LeaseLost, NoCommonAncestor, RowsGone, WrongState
 from service.jobs.torch_tools import TorchTools
 from service.learning import learn
 from service.runtime import build
@@ -191,10 +191,7 @@ class Lab(Desk):
     def request(
         self, good: ModelVersion, bad: ModelVersion, *, metric: str = "accuracy", budget: int | None = None
     ) -> Bisection:
-        with self.runtime.db.transaction() as session:
-            return bisections.request(
-                self.runtime, session, good, bad, metric=metric, budget=budget, actor="test"
-            )
+        return bisections.request(self.runtime, good, bad, metric=metric, budget=budget, actor="test")
 
     def lease(self, found: Bisection):
         with self.runtime.db.reading() as session:
@@ -239,6 +236,10 @@ class Lab(Desk):
             of_set = session.get_one(TrainingRun, model.training_run_id).training_set_id
             rows = select(TrainingSetExample).where(TrainingSetExample.training_set_id == of_set)
             return {str(row.settlement_id) for row in session.exec(rows) if row.split is Split.TRAIN}
+
+    def spec(self, model: ModelVersion) -> dict:
+        with self.runtime.db.reading() as session:
+            return session.get_one(TrainingRun, model.training_run_id).spec
 
     def jobs(self) -> int:
         with self.runtime.db.reading() as session:
@@ -415,6 +416,29 @@ def test_the_same_question_is_not_asked_twice_and_costs_nothing_once_it_was_answ
     second = spoiled.request(spoiled.good, spoiled.bad)
     assert second.id != first.id
     assert spoiled.perform(second)["verdict"] == "data" and spoiled.bench.trained == trained
+
+
+def test_a_search_that_goes_on_is_not_given_another_budget_and_says_so(spoiled):
+    first = spoiled.request(spoiled.good, spoiled.bad, budget=8)
+    assert spoiled.request(spoiled.good, spoiled.bad, budget=8).id == first.id
+    assert spoiled.request(spoiled.good, spoiled.bad).id == first.id
+    with pytest.raises(WrongState, match="at most 8, not 20 configurations; cancel that search first"):
+        spoiled.request(spoiled.good, spoiled.bad, budget=20)
+    spoiled.perform(first)
+    assert spoiled.request(spoiled.good, spoiled.bad, budget=20).budget == 20
+
+
+def test_others_write_while_it_is_found_out_what_a_search_takes(spoiled, monkeypatch):
+    def write_meanwhile(*asked, **more):
+        with spoiled.runtime.db.transaction() as session:
+            session.get_one(ModelVersion, spoiled.good.id).state = ModelState.CHAMPION
+        return between(*asked, **more)
+
+    monkeypatch.setattr(bisections, "between", write_meanwhile)
+    monkeypatch.setattr(bisecting, "between", write_meanwhile)
+    assert spoiled.bisect(spoiled.good, spoiled.bad)["verdict"] == "data"
+    with spoiled.runtime.db.reading() as session:
+        assert session.get_one(ModelVersion, spoiled.good.id).state is ModelState.CHAMPION
 
 
 def test_a_row_that_was_corrected_later_is_one_change_that_needs_the_first(lab):
@@ -622,28 +646,42 @@ def test_what_taught_something_wrong_is_worth_least_and_training_without_it_agre
     assert {key for key, influence in kept.items() if influence < 0} == set(keys["mail"])
 
 
-def test_the_page_shows_how_the_code_differs(lab):
+def test_the_page_shows_how_the_code_differs_while_that_is_kept(lab):
     good = lab.model(lab.curated(), code=archived("sound"))
     lab.rows("pulse", "Cardiology", 4, source="chat")
-    lab.bisect(good, lab.model(lab.curated(), code=archived("bug")))
+    bad = lab.model(lab.curated(), code=archived("bug"))
+    lab.bisect(good, bad)
     with lab.runtime.db.reading() as session:
         found = session.exec(select(Bisection)).one()
-    page = person(lab.runtime, Role.OPERATOR, name="otto", password="").get(
-        f"/p/clinic/bisections/{found.id}"
-    )
-    assert "+bug" in page.text and "-sound" in page.text
+        archive_of_bad = session.get_one(TrainingRun, bad.training_run_id).code_archive
+    otto = person(lab.runtime, Role.OPERATOR, name="otto", password="")
+    page = otto.get(f"/p/clinic/bisections/{found.id}").text
+    assert "+bug" in page and "-sound" in page
+    lab.runtime.artifacts.remove(archive_of_bad)
+    page = otto.get(f"/p/clinic/bisections/{found.id}")
+    assert page.status_code == 200 and "one of both is gone or damaged" in page.text
+    assert "made the model worse" in page.text
 
 
 def test_a_setting_is_to_be_trained_again_by_the_good_model_s_value_and_no_source_is_given_up(lab):
     good = lab.model(lab.curated())
     lab.rows("pulse", "Cardiology", 4, source="fax")
-    bad = lab.model(lab.curated(), learning_rate=1.0)
+    bad = lab.model(lab.curated(), learning_rate=1.0, rank=4, targets=("q_proj", "v_proj"))
     found = lab.request(good, bad)
     lab.perform(found)
     with lab.runtime.db.reading() as session:
         told = bisections.describe(session, session.get_one(Bisection, found.id))
     (again,) = told["proposals"]
-    assert again["action"] == "train_again" and again["learning_rate"] == SPEC.learning_rate
+    assert again["action"] == "train_again" and again["better"] == {"learning_rate": SPEC.learning_rate}
+    page = person(lab.runtime, Role.OPERATOR, name="otto", password="")
+    before = page.get(f"/p/clinic/bisections/{found.id}").text.partition("<button>Train on the same set")[0]
+    sent = dict(re.findall(r'name="(\w+)" value="([^"]*)"', before.rpartition("<form")[2]))
+    page.post(f"/p/clinic/sets/{again['set']}/train", **{k: v for k, v in sent.items() if k != "csrf"})
+    with lab.runtime.db.reading() as session:
+        asked = session.exec(select(TrainingRun).where(TrainingRun.state == RunState.REQUESTED)).one()
+    bad_spec = lab.spec(bad)
+    assert asked.spec == {name: bad_spec[name] for name in asked.spec} | again["better"]
+    assert bad_spec.keys() - asked.spec.keys() == bisections.NOT_CHOSEN
 
 
 def test_a_source_most_of_whose_rows_are_sound_is_not_given_up(lab):

@@ -101,15 +101,10 @@ def _planned(desk: Desk, bad: ModelVersion, asked: BisectForm) -> dict[str, Any]
 def bisect(desk: Desk, form: BisectForm, row_id: UUID) -> Response:
     """Ask what made a version worse than another."""
     (good,) = bisections.find_versions(desk.session, desk.project, str(form.good))
+    bad, actor = desk.row(ModelVersion, row_id), desk.user
+    desk.let_go()
     row = bisections.request(
-        runtime(),
-        desk.session,
-        good,
-        desk.row(ModelVersion, row_id),
-        metric=form.metric,
-        budget=form.budget,
-        actor=desk.user.name,
-        user=desk.user,
+        runtime(), good, bad, metric=form.metric, budget=form.budget, actor=actor.name, user=actor
     )
     return desk.done("It is being searched.", "console.bisection", row_id=row.id)
 
@@ -127,6 +122,7 @@ def bisection(desk: Desk, row_id: UUID) -> str:
         "bisection.html",
         whose=_whose(desk, facts["told"]["rows"]),
         sets=sets,
+        is_code="code" in kinds,
         code=bisections.code_diff(runtime().artifacts, *runs) if "code" in kinds else [],
         asked_by=asker.name if asker and kinds & {"code", "configuration"} else "",
         **facts,
