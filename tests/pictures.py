@@ -67,7 +67,7 @@ from tests.benchmarks.processes import running
 from tests.chromium import running_browser
 from tests.e2e.expert import Expert
 from tests.history import History
-from tests.integration.test_bisecting import OTHER, TOPICS, Lab
+from tests.lab import OTHER, TOPICS, Lab
 from tests.scenarios.crowd import draw
 from tests.servers import free_port, running_tool, start_valkey
 from tests.waiting import eventually

@@ -1,6 +1,7 @@
 """Bisections: what made a model version worse, how far the search is, and what can be done about it."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -30,6 +31,8 @@ from service.web.console.listing import Badge, Cell, Filter, Link, Listing
 from service.web.console.page import Desk, Form, bp, page, parsed
 from service.web.state import runtime
 
+END_OF_ID = re.compile(r"\b[0-9a-f]{6}\b")
+
 
 class BisectForm(Form):
     """Which version was better, by what, and the most configurations to be trained."""
@@ -41,6 +44,7 @@ class BisectForm(Form):
 
 def _cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
     told = [bisections.describe(desk.session, row) for row in rows]
+    named = _naming(desk)
     return [
         {
             "question": Link(
@@ -48,7 +52,7 @@ def _cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
                 url_for(".bisection", slug=desk.project.slug, row_id=one["id"]),
             ),
             "metric": one["metric"].replace("_", " "),
-            "answer": one["sentence"] or None,
+            "answer": named(one["sentence"]) or None,
             "trainings": one["trainings"],
             "state": Badge(one["verdict"] or one["state"]),
         }
@@ -87,7 +91,13 @@ def ask_bisection(desk: Desk, row_id: UUID) -> str:
     )
     numbers = desk.session.exec(others.order_by(col(ModelVersion.number).desc())).all()
     return desk.show(
-        "bisect.html", model=found, numbers=numbers, metrics=bisections.SHARES, asked=asked, planned=planned
+        "bisect.html",
+        model=found,
+        numbers=numbers,
+        metrics=bisections.SHARES,
+        asked=asked,
+        planned=planned,
+        named=_naming(desk),
     )
 
 
@@ -148,14 +158,24 @@ def ask_about_rows(desk: Desk, row_id: UUID) -> Response:
 
 
 def _facts(desk: Desk, row_id: UUID) -> dict[str, Any]:
-    told = bisections.describe(desk.session, desk.row(Bisection, row_id))
+    row = desk.row(Bisection, row_id)
+    told = bisections.describe(desk.session, row)
     progress = told["progress"]
     spent, expected = progress.get("seconds", 0.0), progress.get("expected", {}).get("seconds", 0.0)
     return {
         "told": told,
+        "bad_id": row.bad_id,
+        "named": _naming(desk),
         "goes_on": told["state"] in bisections.GOES_ON,
         "seconds_left": max(0.0, expected - spent) if expected else None,
     }
+
+
+def _naming(desk: Desk) -> Callable[[str], str]:
+    """Return what puts accounts where a text has the ends of annotators' ids: what is stored names nobody."""
+    everybody = desk.session.exec(select(Annotator.id, Annotator.account))
+    accounts = {str(annotator)[-6:]: account for annotator, account in everybody}
+    return lambda text: END_OF_ID.sub(lambda found: accounts.get(found[0], found[0]), text)
 
 
 def _whose(desk: Desk, rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
