@@ -1,5 +1,6 @@
 """Bisections: asking for one, with its cost told beforehand, and what came of it."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from difflib import unified_diff
@@ -201,7 +202,10 @@ def _proposals(session: Session, found: Bisection, bad: ModelVersion) -> list[Pr
         proposals.append({"action": "roll_back", "version": bad.number})
     if rows:
         proposals.append({"action": "ask_again", "rows": len(rows)})
-    proposals += [one for change in changes for one in _undoing(session, bad, change)]
+    added = Counter[str]()
+    for change in changes:
+        added[change.get("about", "")] += change["added"]  # earlier results lack it
+    proposals += [one for about, n in added.items() for one in _undoing(session, bad, about, n)]
     if better := _better_settings(session, found, changes):
         run = run_of(session, bad.id)
         kept = {name: value for name, value in run.spec.items() if name not in NOT_CHOSEN}
@@ -212,14 +216,14 @@ def _proposals(session: Session, found: Bisection, bad: ModelVersion) -> list[Pr
     return proposals
 
 
-def _undoing(session: Session, bad: ModelVersion, change: Mapping[str, Any]) -> Iterator[Proposal]:
-    """Yield how what a change is about is undone; a source most of whose rows are sound is not given up."""
-    kind, _, name = change.get("about", "").partition(" ")  # earlier results lack it
+def _undoing(session: Session, bad: ModelVersion, about: str, added: int) -> Iterator[Proposal]:
+    """Yield how what changes are about is undone; a source most of whose rows are sound is not given up."""
+    kind, _, name = about.partition(" ")
     if kind == "repair":
         yield {"action": "undo_repair", "repair": name}
     elif kind == "quarantine":
         yield {"action": "lift", "quarantine": name}
-    elif kind == "source" and 2 * change["added"] >= _rows_of(session, bad, name):
+    elif kind == "source" and 2 * added >= _rows_of(session, bad, name):
         yield {"action": "quarantine", "source": name}
 
 

@@ -241,7 +241,8 @@ class Lab(Desk):
     def answered_by(self, account: str, keys: list[str]) -> None:
         """Have one annotator be who gave the answers that rows were settled by."""
         with self.runtime.db.transaction() as session:
-            annotator = Annotator(connector=self.project.connector, account=account)
+            annotator = session.exec(select(Annotator).where(Annotator.account == account)).first()
+            annotator = annotator or Annotator(connector=self.project.connector, account=account)
             session.add(annotator)
             session.flush()
             for key in keys:

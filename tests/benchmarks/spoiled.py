@@ -82,7 +82,12 @@ TINY = Scale(
 DEMO = Scale(
     base_model="bundled:smollm2",
     labels=DEPARTMENTS,
-    misread={SENT: WRONGLY, "Dermatology": "Pharmacy", "Eye Clinic": "Dental", "Orthopaedics": "Appointments"},
+    misread={
+        SENT: WRONGLY,
+        "Dermatology": "Pharmacy",
+        "Eye Clinic": "Dental",
+        "Orthopaedics": "Appointments",
+    },
     tested=6,
     learned=3,
     by_desks=1,

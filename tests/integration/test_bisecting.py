@@ -1,5 +1,6 @@
 """What made a model version worse is found from what is stored, by trainings that are remembered."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -39,6 +40,19 @@ def test_with_the_guilty_batch_taken_out_nothing_is_blamed(lab):
         lab.rows(topic, TOPICS[topic], 3, source=f"desk of {topic}")
     done = lab.bisect(lab.good, lab.model(lab.curated()))
     assert (done["verdict"], done["changes"], done["rows"]) == ("none", [], [])
+
+
+def test_an_annotator_who_spoiled_rows_of_every_set_is_named_as_one(lab):
+    wrong = []
+    for step in range(4):
+        lab.answered_by("ben", lab.rows("invoice", "Billing", 2, source=f"desk {step}"))
+        spoiled = lab.rows("heart", "Billing", 3, source=f"desk {step}")
+        lab.answered_by("ann", spoiled)
+        wrong += spoiled
+        last = lab.curated()
+    done = lab.bisect(lab.good, lab.model(last))
+    assert re.match(r"annotator [0-9a-f]{6}, in 4 changes, made the model worse", done["sentence"]), done
+    assert {row["row"] for row in done["rows"]} == set(wrong) and done["verdict"] == "data"
 
 
 def test_a_setting_that_was_changed_is_told_from_the_data(lab):
