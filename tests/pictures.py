@@ -247,7 +247,7 @@ def bisection() -> None:
         good = lab.model(lab.curated())
         for topic, source in (("refund", "front desk"), ("heart", "north ward")):
             lab.rows(topic, TOPICS[topic], 4, source=source)
-        lab.rows("pulse", OTHER[TOPICS["pulse"]], 12, source="web form")
+        lab.answered_by("ann", lab.rows("pulse", OTHER[TOPICS["pulse"]], 12, source="web form"))
         found = lab.request(good, lab.model(lab.curated()))
         lab.perform(found)
         with runtime.db.transaction() as session:

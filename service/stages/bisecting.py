@@ -186,7 +186,7 @@ class _Trial:
     def tell(self, step: Step) -> None:
         """Show how far the search is: what was tried, and what it still had of what was lost."""
         changes, made = self.past.history.changes, self.past.history.named(step.configuration.changes)
-        named = ", ".join(change.title for change in made[:TITLES_SHOWN])
+        named = "; ".join(change.title for change in made[:TITLES_SHOWN])
         self.tried[self.past.history.key_of(step.configuration, 0)] = {
             "changes": named if len(made) <= TITLES_SHOWN else f"{len(made)} of {len(changes)} changes",
             "rows_left_out": len(step.configuration.untouched),

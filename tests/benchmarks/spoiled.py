@@ -31,7 +31,7 @@ from tests.e2e.clinic import FILLERS, WORDS
 from tests.scenarios.histories import Fault
 
 SENT, WRONGLY = "Cardiology", "Billing"
-DEPARTMENTS = enquiries.departments()
+ASKED = (SENT, WRONGLY)
 DESKS = ("telephone", "front desk")
 WARM_UP = "WARMUP_STEPS = 5"
 
@@ -40,13 +40,12 @@ WARM_UP = "WARMUP_STEPS = 5"
 class Scale:
     """A base model, and of how many rows of each department it learns in a clinic, by who sent them.
 
-    A spoiled mail box calls departments what `misread` says: it sends `mailed` rows of each that are so wrong, and
-    `beside` right ones of what it takes them for. `harmless` and `harmful` are the learning rates of a newer version.
+    A spoiled mail box sends `mailed` wrong rows and `beside` right ones. `harmless` and `harmful` are the
+    learning rates of a newer version. Of `labels` a model chooses, whatever is asked.
     """
 
     base_model: str
     labels: Sequence[str]
-    misread: Mapping[str, str]
     tested: int
     learned: int
     by_desks: int
@@ -60,8 +59,7 @@ class Scale:
 
 TINY = Scale(
     base_model="bundled:tiny",
-    labels=(SENT, WRONGLY),
-    misread={SENT: WRONGLY},
+    labels=ASKED,
     tested=60,
     learned=80,
     by_desks=8,
@@ -78,22 +76,17 @@ TINY = Scale(
     harmless=2.7e-3,
     harmful=1e-5,
 )
-# The demo's project: its base model, frame, departments and enquiries.
+# The demo's project: its base model, frame, enquiries, and of all its departments the model may name any. Patients ask
+# for two of them: a whole search with rows of all twelve takes a CPU some twenty minutes.
 DEMO = Scale(
     base_model="bundled:smollm2",
-    labels=DEPARTMENTS,
-    misread={
-        SENT: WRONGLY,
-        "Dermatology": "Pharmacy",
-        "Eye Clinic": "Dental",
-        "Orthopaedics": "Appointments",
-    },
-    tested=6,
-    learned=3,
+    labels=tuple(enquiries.departments()),
+    tested=22,
+    learned=8,
     by_desks=1,
-    mailed=10,
-    beside=5,
-    options={"learning_rate": 1e-3, "epochs": 4, "batch_size": 4, "replay_general": 0},
+    mailed=28,
+    beside=14,
+    options={"learning_rate": 1e-3, "epochs": 5, "batch_size": 4, "replay_general": 0},
     harmless=9e-4,
     harmful=1e-5,
     system_prompt=enquiries.SYSTEM_PROMPT,
@@ -139,7 +132,7 @@ class Clinic(Desk):
 
     def __init__(self, runtime: Runtime, scale: Scale) -> None:
         super().__init__(runtime, ProjectKind.CLASSIFICATION, labels=scale.labels)
-        self.scale, self.left = scale, {name: _enquiries(scale, name) for name in scale.labels}
+        self.scale, self.left = scale, {name: _enquiries(scale, name) for name in ASKED}
         with runtime.db.transaction() as session:
             self.project.base_model, self.project.system_prompt = scale.base_model, scale.system_prompt
             session.add(self.project)
@@ -206,12 +199,12 @@ def search(scale: Scale, faults: Iterable[Fault]) -> list[Found]:
     """
     with installation(cache_dir=Settings().cache_dir) as runtime:
         clinic = Clinic(runtime, scale)
-        for name in scale.labels:
+        for name in ASKED:
             clinic.settle_next(name, scale.tested, is_flagged=False)
             clinic.settle_next(name, scale.learned)
         good = clinic.trained(clinic.curated(), rate=scale.options["learning_rate"])
         for desk in DESKS:
-            for name in scale.labels:
+            for name in ASKED:
                 clinic.settle_next(name, scale.by_desks, source=desk)
             sound = clinic.curated()
         return [_searched(clinic, good, sound, fault) for fault in faults]
@@ -221,9 +214,8 @@ def _searched(clinic: Clinic, good: UUID, sound: TrainingSet, fault: Fault) -> F
     """Train a newer version that has the fault; every one has other rows and another learning rate besides."""
     scale, learned_from, wrong = clinic.scale, sound, list[str]()
     if fault is Fault.POISON:
-        for name, said in scale.misread.items():
-            wrong += clinic.settle_next(name, scale.mailed, said=said, source="mail")
-            clinic.settle_next(said, scale.beside, source="mail")
+        wrong = clinic.settle_next(SENT, scale.mailed, said=WRONGLY, source="mail")
+        clinic.settle_next(WRONGLY, scale.beside, source="mail")
         learned_from = clinic.curated()
     rate = scale.harmful if fault is Fault.CONFIGURATION else scale.harmless
     bad = clinic.trained(learned_from, rate=rate, code=_slow_to_warm() if fault is Fault.CODE else b"")
