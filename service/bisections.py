@@ -1,5 +1,6 @@
 """Bisections: asking for one, with its cost told beforehand, and what came of it."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from difflib import unified_diff
@@ -13,11 +14,11 @@ from sqlmodel import Session, col, select
 from retrain.archive import LOCK
 from retrain.artifacts import ArtifactStore
 from retrain.bisect.rules import Rules, expect
-from retrain.errors import UnknownMetric
+from retrain.errors import BrokenArtifact, MissingArtifact, UnknownMetric
 from retrain.types import Split
 from service import answers
 from service.answers.histories import Past, between, files_of
-from service.errors import DifferentProjects
+from service.errors import DifferentProjects, WrongState
 from service.runtime import Runtime
 from service.tables import (
     AnnotationTask,
@@ -45,6 +46,10 @@ SHARES = (
 SHOWN_LINES = 200
 NOTHING_FOUND = (None, "none", "cannot_tell")
 TAKES_ROWS = ("ask_again", "quarantine", "undo_repair", "lift")  # of which the next set takes notice
+# Follows from project, set and what is live when a run is asked for, or changes no weight.
+NOT_CHOSEN = {
+    *("base_model", "base_sha256", "training_set", "system_prompt", "parent_adapter", "checkpoint_every"),
+}
 Proposal = Mapping[str, Any]
 GOES_ON = (RunState.REQUESTED, RunState.RUNNING)
 
@@ -115,7 +120,6 @@ def told(past: Past) -> list[dict[str, Any]]:
 
 def request(
     runtime: Runtime,
-    session: Session,
     good: ModelVersion,
     bad: ModelVersion,
     *,
@@ -126,27 +130,43 @@ def request(
 ) -> Bisection:
     """Ask for a bisection; one that goes on is not asked for twice, and what an earlier one trained is used again.
 
-    Raises: as `plan`.
+    What it takes is found out, and refused, before a transaction that others would wait for.
+
+    Raises:
+        WrongState: it is searched already, within another budget than this.
+        Others: as `plan`.
     """
-    planned = plan(runtime, session, good, bad, metric=metric, budget=budget)
-    same = (Bisection.good_id == good.id, Bisection.bad_id == bad.id, Bisection.metric == metric)
-    before = session.exec(select(Bisection).where(*same).order_by(col(Bisection.id).desc())).first()
-    if before and before.state in GOES_ON:
-        return before
-    found = Bisection(
-        project_id=good.project_id,
-        requested_by=user.id if user else None,
-        good_id=good.id,
-        bad_id=bad.id,
-        metric=metric,
-        budget=budget,
-        progress={name: planned[name] for name in ("expected", "at_most", "untried", "learned_cases")},
-        trainings=before.trainings if before else {},
-    )
-    session.add(found)
-    session.flush()
-    runtime.queue.ask(session, JobKind.BISECT, found.id, project_id=found.project_id, actor=actor)
-    return found
+    with runtime.db.reading() as session:
+        planned = plan(runtime, session, good, bad, metric=metric, budget=budget)
+    with runtime.db.transaction() as session:
+        same = (Bisection.good_id == good.id, Bisection.bad_id == bad.id, Bisection.metric == metric)
+        before = session.exec(select(Bisection).where(*same).order_by(col(Bisection.id).desc())).first()
+        if before and before.state in GOES_ON:
+            _refuse_other_budget(before, budget)
+            return before
+        found = Bisection(
+            project_id=good.project_id,
+            requested_by=user.id if user else None,
+            good_id=good.id,
+            bad_id=bad.id,
+            metric=metric,
+            budget=budget,
+            progress={name: planned[name] for name in ("expected", "at_most", "untried", "learned_cases")},
+            trainings=before.trainings if before else {},
+        )
+        session.add(found)
+        session.flush()
+        runtime.queue.ask(session, JobKind.BISECT, found.id, project_id=found.project_id, actor=actor)
+        return found
+
+
+def _refuse_other_budget(goes_on: Bisection, budget: int | None) -> None:
+    if budget not in (None, goes_on.budget):
+        within = f"at most {goes_on.budget}" if goes_on.budget else "as many as it takes by default"
+        raise WrongState(
+            f"this is being searched already, with {within}, not {budget} configurations; "
+            "cancel that search first: what it trained is used again"
+        )
 
 
 def describe(session: Session, found: Bisection) -> dict[str, Any]:
@@ -182,24 +202,28 @@ def _proposals(session: Session, found: Bisection, bad: ModelVersion) -> list[Pr
         proposals.append({"action": "roll_back", "version": bad.number})
     if rows:
         proposals.append({"action": "ask_again", "rows": len(rows)})
-    proposals += [one for change in changes for one in _undoing(session, bad, change)]
-    if settings := _better_settings(session, found, changes):
-        proposals.append(
-            {"action": "train_again", "set": str(run_of(session, bad.id).training_set_id), **settings}
-        )
+    added = Counter[str]()
+    for change in changes:
+        added[change.get("about", "")] += change["added"]  # earlier results lack it
+    proposals += [one for about, n in added.items() for one in _undoing(session, bad, about, n)]
+    if better := _better_settings(session, found, changes):
+        run = run_of(session, bad.id)
+        kept = {name: value for name, value in run.spec.items() if name not in NOT_CHOSEN}
+        again = {"set": str(run.training_set_id), "better": better, "options": kept | better}
+        proposals.append({"action": "train_again", **again})
     if any(one["action"] in TAKES_ROWS for one in proposals):
         proposals.append({"action": "build"})
     return proposals
 
 
-def _undoing(session: Session, bad: ModelVersion, change: Mapping[str, Any]) -> Iterator[Proposal]:
-    """Yield how what a change is about is undone; a source most of whose rows are sound is not given up."""
-    kind, _, name = change.get("about", "").partition(" ")  # earlier results lack it
+def _undoing(session: Session, bad: ModelVersion, about: str, added: int) -> Iterator[Proposal]:
+    """Yield how what changes are about is undone; a source most of whose rows are sound is not given up."""
+    kind, _, name = about.partition(" ")
     if kind == "repair":
         yield {"action": "undo_repair", "repair": name}
     elif kind == "quarantine":
         yield {"action": "lift", "quarantine": name}
-    elif kind == "source" and 2 * change["added"] >= _rows_of(session, bad, name):
+    elif kind == "source" and 2 * added >= _rows_of(session, bad, name):
         yield {"action": "quarantine", "source": name}
 
 
@@ -231,8 +255,14 @@ def _better_settings(
 
 
 def code_diff(artifacts: ArtifactStore, good: TrainingRun, bad: TrainingRun) -> list[str]:
-    """Return how the code that trained two models differs, as a unified diff's lines, at most `SHOWN_LINES`."""
-    before, after = (files_of(artifacts.get_bytes(str(run.code_archive))) for run in (good, bad))
+    """Return how the code that trained two models differs, as a unified diff's lines, at most `SHOWN_LINES`.
+
+    There are none if the code of one of them is gone or damaged.
+    """
+    try:
+        before, after = (files_of(artifacts.get_bytes(str(run.code_archive))) for run in (good, bad))
+    except (MissingArtifact, BrokenArtifact):
+        return []
 
     def lines_of(files: Mapping[str, bytes], name: str) -> list[str]:
         return files.get(name, b"").decode(errors="replace").splitlines()

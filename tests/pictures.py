@@ -67,7 +67,7 @@ from tests.benchmarks.processes import running
 from tests.chromium import running_browser
 from tests.e2e.expert import Expert
 from tests.history import History
-from tests.integration.test_bisecting import OTHER, TOPICS, Lab
+from tests.lab import OTHER, TOPICS, Lab
 from tests.scenarios.crowd import draw
 from tests.servers import free_port, running_tool, start_valkey
 from tests.waiting import eventually
@@ -247,7 +247,7 @@ def bisection() -> None:
         good = lab.model(lab.curated())
         for topic, source in (("refund", "front desk"), ("heart", "north ward")):
             lab.rows(topic, TOPICS[topic], 4, source=source)
-        lab.rows("pulse", OTHER[TOPICS["pulse"]], 12, source="web form")
+        lab.answered_by("ann", lab.rows("pulse", OTHER[TOPICS["pulse"]], 12, source="web form"))
         found = lab.request(good, lab.model(lab.curated()))
         lab.perform(found)
         with runtime.db.transaction() as session:

@@ -43,6 +43,7 @@ class Change:
 
     `about` is what people can do something about, as `KIND NAME`: a source, a repair, a quarantine. `needs` are the
     changes without which it cannot be made: the revision of the code before, or the batch whose rows a repair drops.
+    `shared` names what it may have in common with others, such as an annotator whose answers came in several batches.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Change:
     removed: tuple[str, ...] = ()
     needs: frozenset[str] = frozenset()
     about: str = ""
+    shared: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,10 +45,11 @@ class RowBlame:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Changes of which none can be spared for the harm that they do together."""
+    """Changes of which none can be spared for the harm that they do together; or all of what they have in `common`."""
 
     changes: tuple[Change, ...]
     rows: tuple[RowBlame, ...] = ()
+    common: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def blaming(causes: Sequence[Cause], drop: Interval, *, cost: Cost, confidence: 
     Of causes in several parts the verdict is that of the first; the sentence names each.
     """
     verdict = Verdict(causes[0].changes[0].kind.part)
-    if any(len(cause.changes) > 1 for cause in causes):
+    if any(len(cause.changes) > 1 and not cause.common for cause in causes):
         verdict = Verdict.INTERACTION
     sure = f"{confidence:.0%}" if confidence < SURE else f"over {SURE:.0%}"
     sentence = f"{_all_told(causes)} made the model worse by {_points(drop)}: {sure} sure"
@@ -108,13 +109,15 @@ def _all_told(causes: Sequence[Cause]) -> str:
 
 
 def _told(cause: Cause) -> str:
+    if cause.common:
+        return f"{cause.common}, in {len(cause.changes)} changes,"
     if len(cause.changes) == 1:
-        return f"{cause.changes[0].kind.value} {cause.changes[0].title}"
+        return _listed(cause.changes)
     return f"the interaction of {_listed(cause.changes)}"
 
 
 def _listed(changes: Sequence[Change]) -> str:
-    *most, last = [change.title for change in changes]
+    *most, last = [f"{change.kind.value} {change.title}" for change in changes]
     return f"{', '.join(most)} and {last}" if most else last
 
 

@@ -36,7 +36,7 @@ class Rules:
                 f"repeats must be at least 2 to tell a change from chance, not {self.repeats}"
             )
         if self.max_configurations is not None and self.max_configurations < 4:
-            raise BudgetTooSmall(f"max_configurations must be at least 4, not {self.max_configurations}")
+            raise BudgetTooSmall(f"a budget is at least 4 configurations, not {self.max_configurations}")
 
     def allowed(self, n_changes: int) -> int:
         """Return how many configurations may be trained for so many changes."""

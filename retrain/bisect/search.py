@@ -72,7 +72,7 @@ class _Search:
         rows = sorted({row for one in self.history.changes for row in (*one.added, *one.removed)})
         self.harm = harm(rows, trials.lost.tolist()) if harm else {}
         harms = {one.id: max(0.0, sum(self._harms(one).values())) for one in self.history.changes}
-        whole, n = sum(harms.values()) or 1.0, len(harms)
+        self.harmful, whole, n = harms, sum(harms.values()) or 1.0, len(harms)
         self.middle = HALF
         self.tried: dict[frozenset[str], bool] = {}
         # Half of the belief is shared out equally: an estimate that errs may cost a training, never the answer.
@@ -103,7 +103,9 @@ class _Search:
         while True:
             self.middle = (1 + kept) / 2
             self.tried = {frozenset(): False, self.history.making(left).changes: True}
-            causes += self._apart(self.history.named(one.id for one in self._smallest(left)))
+            found, common = self._smallest(left)
+            named = self.history.named(one.id for one in found)
+            causes += [Cause(tuple(named), common=common)] if common else self._apart(named)
             left = self.history.without(_changes(causes))
             rest = self.trials.kept(self.history.making(left))
             if not left or rest.value >= _REPAIRED or rest.high >= 1:
@@ -125,14 +127,26 @@ class _Search:
             made += sum(self.trials.doubt(self.history.making(each.changes), _REPAIRED) for each in causes)
         return made + 1 - self.trials.doubt(self.history.making(left), HALF)
 
-    def _smallest(self, changes: Sequence[Change]) -> list[Change]:
-        """Return a set of changes that is bad, and was not without any one of them."""
+    def _smallest(self, changes: Sequence[Change]) -> tuple[list[Change], str]:
+        """Return a set of changes that is bad, and was not without any one of them; or all of what they have in common.
+
+        An annotator who spoiled a few rows of each batch is one suspect, and no interaction of batches.
+        """
         found: list[Change] = []
-        suspects = self._of_one_part(changes)
+        suspects = among = self._of_one_part(changes)
         while suspects and not (found and self._is_bad(found)):
+            for common in sorted(found[0].shared) if len(found) == 1 else ():
+                kin = [one for one in among if common in one.shared]
+                if self._is_spread(kin) and len(kin) < len(among) and self._is_bad(kin):
+                    return kin, common
             last = self._last_needed(found, suspects)
             found, suspects = [*found, suspects[last]], suspects[:last]
-        return found
+        return found, ""
+
+    def _is_spread(self, kin: Sequence[Change]) -> bool:
+        """Say whether three changes or more do their share of harm, as estimated: two may interact as any."""
+        harms = [self.harmful[one.id] for one in kin]
+        return len(kin) > 2 and min(harms) > sum(harms) / (2 * len(kin))
 
     def _last_needed(self, found: Sequence[Change], suspects: Sequence[Change]) -> int:
         """Return the place of the suspect with which the first suspects, beside what was found, become bad."""

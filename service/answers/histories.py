@@ -50,7 +50,7 @@ KIND_OF = {
 SHOWN_CHARS, SHOWN_FILES = 40, 3
 FEWEST_CASES = 2
 Whose = tuple[str, tuple[str, ...]]  # a source, and annotators by the ends of their ids
-Group = tuple[ChangeKind, str, str]  # the last is what it is about
+Group = tuple[ChangeKind, str, str, Sequence[str]]  # what it is about, and what others may share with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ class _Sets:
         for place, keys, reasons in ((0, came, causes), (1, went, left)):
             for content, key in keys.items():
                 groups[_group(reasons[key], whose[key])][place].append(self.names[content])
-        for (kind, title, about), (added, removed) in sorted(groups.items()):
+        for (kind, title, about, shared), (added, removed) in sorted(groups.items()):
             name = f"v{b.version} {kind} {title}"
             needs = frozenset(self.added_by[row] for row in removed if row in self.added_by)
             yield Change(
@@ -195,6 +195,7 @@ class _Sets:
                 tuple(sorted(removed)),
                 needs - {name},
                 about,
+                frozenset(shared),
             )
             self.added_by |= dict.fromkeys(added, name)
 
@@ -313,15 +314,16 @@ def _group(cause: Mapping[str, str], whose: Whose) -> Group:
     source, people = whose
     kind = KIND_OF.get(cause["kind"])
     if kind is ChangeKind.RECIPE:
-        return kind, "how the recipe chose and merged rows", ""
+        return kind, "how the recipe chose and merged rows", "", ()
     if kind is ChangeKind.REPAIR:
-        return kind, f"repair {cause['id'][-6:]}", f"repair {cause['id']}"
+        return kind, f"repair {cause['id'][-6:]}", f"repair {cause['id']}", ()
     if kind:
         about = f"quarantine {cause['id']}" if cause["kind"] == "quarantine" else f"source {source}"
-        return kind, f"source {source}, {cause['kind']}", about
+        return kind, f"source {source}, {cause['kind']}", about, ()
     by = f", by {' and '.join(people)}" if people else ""
     kind = ChangeKind.ANNOTATOR if len(people) == 1 else ChangeKind.BATCH
-    return kind, f"source {source}{by}", f"source {source}"
+    shared = (f"source {source}", *(f"annotator {one}" for one in people))
+    return kind, f"source {source}{by}", f"source {source}", shared
 
 
 def _settings(specs: tuple[TrainingSpec, TrainingSpec]) -> Iterator[tuple[str, Sequence[str]]]:

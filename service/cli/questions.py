@@ -86,12 +86,13 @@ def bisect(
     """Find which change of data, code or configuration made a model version worse."""
     runtime, row = find_project(project)
     options: dict[str, Any] = {"metric": metric, "budget": budget}
-    with runtime.db.transaction() as session:
+    with runtime.db.reading() as session:
         versions = bisections.find_versions(session, row, good, bad)
         if dry_run:
             show(bisections.plan(runtime, session, *versions, **options), as_json=as_json)
             return
-        found = bisections.request(runtime, session, *versions, actor=ACTOR, **options)
+    found = bisections.request(runtime, *versions, actor=ACTOR, **options)
+    with runtime.db.reading() as session:
         told = bisections.describe(session, found)
     if not as_json:
         likely, most = (told["progress"][name] for name in ("expected", "at_most"))

@@ -52,6 +52,7 @@ def perform(
         if found.state not in bisections.GOES_ON:
             return bisections.describe(session, found)
         found.state = RunState.RUNNING
+    with runtime.db.reading() as session:
         good, bad = (session.get_one(ModelVersion, one) for one in (found.good_id, found.bad_id))
         past = between(session, runtime.artifacts, good, bad, metric=found.metric)
         labels = projects.labels_to_choose(session, found.project_id)
@@ -185,7 +186,7 @@ class _Trial:
     def tell(self, step: Step) -> None:
         """Show how far the search is: what was tried, and what it still had of what was lost."""
         changes, made = self.past.history.changes, self.past.history.named(step.configuration.changes)
-        named = ", ".join(change.title for change in made[:TITLES_SHOWN])
+        named = "; ".join(change.title for change in made[:TITLES_SHOWN])
         self.tried[self.past.history.key_of(step.configuration, 0)] = {
             "changes": named if len(made) <= TITLES_SHOWN else f"{len(made)} of {len(changes)} changes",
             "rows_left_out": len(step.configuration.untouched),

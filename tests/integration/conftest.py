@@ -18,8 +18,10 @@ from redis.exceptions import ConnectionError as RedisIsDown
 from service import cli, jobs
 from service import runtime as runtimes
 from service.cli import console
+from service.settings import Settings
 from service.tables import ProjectKind
 from tests.desk import Desk
+from tests.lab import OTHER, TOPICS, Lab
 from tests.team import Team, open_team
 from tests.waiting import eventually
 
@@ -159,3 +161,46 @@ def team(runtime, tmp_path) -> Team:
 @pytest.fixture
 def any_team(any_runtime, tmp_path) -> Team:
     return open_team(any_runtime, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory, cache_dir, valkey_url, migrated_sqlite) -> Lab:
+    """A lab with a good model."""
+    data_dir = tmp_path_factory.mktemp("lab") / "data"
+    runtime = runtimes.build(
+        Settings(
+            data_dir=data_dir, cache_dir=cache_dir, redis_url=valkey_url, lease_seconds=60, retry_seconds=0
+        )
+    )
+    shutil.copy(migrated_sqlite, data_dir / "errata.db")
+    lab = Lab(runtime)
+    lab.good = lab.model(lab.curated())
+    return lab
+
+
+@pytest.fixture(scope="session")
+def kept_bad(kept, tmp_path_factory) -> Lab:
+    """A lab with a bad model too: three sets later, of which the second learned wrong labels from a mail box."""
+    lab = kept.copied(tmp_path_factory.mktemp("bad") / "data")
+    for step in range(3):
+        for topic in ("invoice", "pulse"):
+            lab.rows(topic, TOPICS[topic], 3, source=f"desk {step}")
+        if step == 1:
+            lab.wrong = lab.rows("heart", OTHER["Cardiology"], 12, source="mail")
+        last = lab.curated()
+    lab.bad = lab.model(last)
+    return lab
+
+
+@pytest.fixture
+def lab(kept, tmp_path) -> Iterator[Lab]:
+    lab = kept.copied(tmp_path / "data")
+    yield lab
+    lab.close()
+
+
+@pytest.fixture
+def spoiled(kept_bad, tmp_path) -> Iterator[Lab]:
+    lab = kept_bad.copied(tmp_path / "data")
+    yield lab
+    lab.close()

