@@ -21,7 +21,8 @@ class Recipe:
     what users really ask. All other groups are drawn by hash, label by label, with the given shares; groups of flags
     alone are drawn into regression. `source_cap` is the largest share of the training rows that one source
     may have, if there are several, `subject_cap` that one person's conversations and flags may. With
-    `group_by_subject` all rows of one person stand in one split. `checks` are those of the audit; none named means all.
+    `group_by_subject` all rows of one person stand in one split. `checks` are those of the audit, beside
+    those that can stop a training; none named means all.
     `replay_earlier` and `replay_general` are what a training on the set mixes in, as in `TrainingSpec`.
     """
 

@@ -35,6 +35,9 @@ CHECKS: dict[str, ModuleType] = {
     )
 }
 
+# What can stop a training: no recipe goes without these, for only a waiver, with who, why and until when, may.
+BLOCKING = ("leakage", "contradictions", "personal", "poison", "imbalance")
+
 
 class UnknownCheck(RetrainError):
     """A recipe or a command names a check that does not exist; take one of those that the message lists."""
@@ -65,3 +68,24 @@ def run_all(
         report(name, done, len(chosen))
         findings += CHECKS[name].find(examples, context)
     return findings
+
+
+def audit_set(
+    examples: Sequence[Example],
+    context: Context = NOTHING,
+    *,
+    checks: Iterable[str] = (),
+    report: Callable[[str, int, int], None] = lambda name, done, of: None,
+) -> list[Finding]:
+    """Run the checks of a set whose recipe names some; raises as `run_all`."""
+    return run_all(examples, context, checks=_of_set(checks), report=report)
+
+
+def versions_of_set(checks: Iterable[str] = ()) -> dict[str, int]:
+    """Return the version of each check of a set whose recipe names some."""
+    return versions(_of_set(checks))
+
+
+def _of_set(checks: Iterable[str]) -> list[str]:
+    named = list(checks)
+    return named and [*named, *(name for name in BLOCKING if name not in named)]

@@ -12,7 +12,8 @@ from retrain.audit.rows import grouped
 from retrain.near_duplicates import clusters, text_of
 from retrain.types import Example, Split
 
-CHECK = Check("leakage", version=2)
+CHECK = Check("leakage", version=3)
+ALIKE = 0.8  # a recipe may call fewer rows near-duplicates, but no copies of test rows are for training
 
 
 def find(examples: Sequence[Example], context: Context = NOTHING) -> list[Finding]:
@@ -24,7 +25,10 @@ def find(examples: Sequence[Example], context: Context = NOTHING) -> list[Findin
     rows = [*examples, *context.earlier]
     groups = _shared((example.group for example in rows), rows)
     alike = _shared(
-        clusters([text_of(example.messages) for example in rows], threshold=context.near_threshold), rows
+        clusters(
+            [text_of(example.messages) for example in rows], threshold=min(ALIKE, context.near_threshold)
+        ),
+        rows,
     )
     return [_finding("group", members) for members in groups] + [
         _finding("nearly equal prompt", members)

@@ -36,8 +36,11 @@ def report(
 
 
 def wordless(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a report without what findings say of rows: words that many rows share may still be personal."""
-    words = ("evidence", "repair")
+    """Return a report without what findings say of rows: words that many rows share may still be personal.
+
+    Nor with their names, hashes by which a guess at such words could be confirmed.
+    """
+    words = ("evidence", "name", "repair")
     findings = [
         {name: fact for name, fact in finding.items() if name not in words}
         for finding in document["findings"]

@@ -37,7 +37,7 @@ from service.tables import (
 
 MAX_NEEDED = 10_000
 # A host may name a corpus as the source of what its model answered; that is triaged later than it came.
-IS_CORPUS_ROW = col(Response.triaged_at) == col(Response.created_at)
+IS_CORPUS_ROW = (col(Response.triaged_at) == col(Response.created_at)) & col(Response.erased_at).is_(None)
 
 
 def find_source(session: Session, project: Project, name: str) -> Source:

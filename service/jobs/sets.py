@@ -18,8 +18,8 @@ class Tools:
     """The `Tools` of the curation stage."""
 
     write = staticmethod(parquet.write)
-    audit = staticmethod(checks.run_all)
-    versions = staticmethod(checks.versions)
+    audit = staticmethod(checks.audit_set)
+    versions = staticmethod(checks.versions_of_set)
     encode = staticmethod(encode)
 
 

@@ -191,6 +191,15 @@ class TestSample:
             (question(ROWS), "Refunds"),
         ]
 
+    def test_what_was_erased_is_neither_asked_about_nor_audited(self, any_team):
+        any_team.take(range(5))
+        with any_team.runtime.db.transaction() as session:
+            for row in session.exec(select(Response).order_by(Response.id).limit(3)):
+                row.erased_at, row.text = utcnow(), ""
+        assert any_team.sample() == 2
+        with any_team.runtime.db.reading() as session:
+            assert all(row.answer for row in examples_of_corpus(session, session.merge(any_team.project)))
+
     def test_a_source_all_of_whose_rows_are_set_aside_says_why_none_is_drawn(self, team):
         team.take([], more=[f"{SECRET},Billing,,,"])
         with pytest.raises(WrongState, match="; 1 set aside: holds a password"):

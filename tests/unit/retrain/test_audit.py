@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrain.audit import Context, Severity, contradictions, imbalance, large_groups, leakage
-from retrain.audit.checks import UnknownCheck, run_all
+from retrain.audit.checks import (
+    BLOCKING,
+    UnknownCheck,
+    audit_set,
+    run_all,
+    versions,
+    versions_of_set,
+)
 from retrain.types import Example, Kind, Message, Split
 
 KNEE = "my left knee has been swollen since i fell off the ladder on monday evening"
@@ -47,9 +54,17 @@ def test_a_near_duplicate_of_a_test_prompt_in_train_blocks():
     assert finding.severity is Severity.BLOCK
 
 
-def test_how_alike_is_too_alike_is_the_sets_to_say():
+def test_copies_of_test_rows_leak_however_alike_a_recipe_wants_duplicates_to_be():
     rows = [example(KNEE), example(f"Help, {KNEE}!", split=Split.TEST)]
-    assert leakage.find(rows, Context(near_threshold=0.99)) == []
+    [finding] = leakage.find(rows, Context(near_threshold=0.99))
+    assert finding.severity is Severity.BLOCK
+    assert (
+        leakage.find(
+            [example(KNEE), example("what does the parking garage cost for a day", split=Split.TEST)],
+            Context(near_threshold=0.99),
+        )
+        == []
+    )
 
 
 def test_a_group_in_train_and_validation_warns():
@@ -158,6 +173,16 @@ def test_an_unknown_check_is_refused_by_name():
     with pytest.raises(UnknownCheck, match=r"'tarot'.*leakage"):
         run_all(balanced(), checks=["tarot"])
     assert run_all(balanced(), checks=["leakage"]) == []
+
+
+def test_no_recipe_goes_without_what_can_stop_a_training():
+    rows = [*balanced(), example("log in with password: hunter2-4711-Qx")]
+    assert [each.check for each in audit_set(rows, checks=["tone"])] == ["personal"]
+    assert run_all(rows, checks=["tone"]) == []
+    assert {"tone", *BLOCKING} == versions_of_set(["tone"]).keys()
+    assert versions_of_set() == versions()
+    blocking = {each.check for each in run_all(rows) if each.severity is Severity.BLOCK}
+    assert blocking == {"personal"}
 
 
 texts = st.one_of(
