@@ -15,7 +15,7 @@ from retrain.archive import LOCK
 from retrain.artifacts import ArtifactStore
 from retrain.bisect.rules import Rules, expect
 from retrain.errors import BrokenArtifact, MissingArtifact, UnknownMetric
-from retrain.types import Split
+from retrain.types import Method, Mode, Split
 from service import answers
 from service.answers.histories import Past, between, files_of
 from service.errors import DifferentProjects, WrongState
@@ -48,7 +48,12 @@ NOTHING_FOUND = (None, "none", "cannot_tell")
 TAKES_ROWS = ("ask_again", "quarantine", "undo_repair", "lift")  # of which the next set takes notice
 # Follows from project, set and what is live when a run is asked for, or changes no weight.
 NOT_CHOSEN = {
-    *("base_model", "base_sha256", "training_set", "system_prompt", "parent_adapter", "checkpoint_every"),
+    "base_model",
+    "base_sha256",
+    "training_set",
+    "system_prompt",
+    "parent_adapter",
+    "checkpoint_every",
 }
 Proposal = Mapping[str, Any]
 GOES_ON = (RunState.REQUESTED, RunState.RUNNING)
@@ -139,6 +144,7 @@ def request(
     with runtime.db.reading() as session:
         planned = plan(runtime, session, good, bad, metric=metric, budget=budget)
     with runtime.db.transaction() as session:
+        session.get_one(Project, good.project_id, with_for_update=True)  # two who ask at once ask in turn
         same = (Bisection.good_id == good.id, Bisection.bad_id == bad.id, Bisection.metric == metric)
         before = session.exec(select(Bisection).where(*same).order_by(col(Bisection.id).desc())).first()
         if before and before.state in GOES_ON:
@@ -206,9 +212,12 @@ def _proposals(session: Session, found: Bisection, bad: ModelVersion) -> list[Pr
     for change in changes:
         added[change.get("about", "")] += change["added"]  # earlier results lack it
     proposals += [one for about, n in added.items() for one in _undoing(session, bad, about, n)]
-    if better := _better_settings(session, found, changes):
-        run = run_of(session, bad.id)
-        kept = {name: value for name, value in run.spec.items() if name not in NOT_CHOSEN}
+    run = run_of(session, bad.id)
+    better = _better_settings(session, found, changes)
+    # What a run went on from was the champion of its time, and another one would be gone on from now.
+    if better and run.spec.get("mode") != Mode.CONTINUE:
+        said = {"method": Method.SFT.value} | run.spec  # where it is the usual one, a spec does not say it
+        kept = {name: value for name, value in said.items() if name not in NOT_CHOSEN}
         again = {"set": str(run.training_set_id), "better": better, "options": kept | better}
         proposals.append({"action": "train_again", **again})
     if any(one["action"] in TAKES_ROWS for one in proposals):
@@ -223,7 +232,7 @@ def _undoing(session: Session, bad: ModelVersion, about: str, added: int) -> Ite
         yield {"action": "undo_repair", "repair": name}
     elif kind == "quarantine":
         yield {"action": "lift", "quarantine": name}
-    elif kind == "source" and 2 * added >= _rows_of(session, bad, name):
+    elif kind == "source" and added and 2 * added >= _rows_of(session, bad, name):
         yield {"action": "quarantine", "source": name}
 
 

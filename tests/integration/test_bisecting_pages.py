@@ -3,6 +3,7 @@
 import re
 from html import unescape
 
+import pytest
 from sqlmodel import col, select
 
 from service import bisections
@@ -102,6 +103,20 @@ def test_a_setting_is_to_be_trained_again_by_the_good_model_s_value_and_no_sourc
     bad_spec = lab.spec(bad)
     assert asked.spec == {name: bad_spec[name] for name in asked.spec} | again["better"]
     assert bad_spec.keys() - asked.spec.keys() == bisections.NOT_CHOSEN
+
+
+@pytest.mark.parametrize(("unlike", "actions"), [({}, ["train_again"]), ({"mode": "continue"}, [])])
+def test_the_method_stays_and_what_went_on_from_another_model_is_not_repeated(lab, unlike, actions):
+    good = lab.model(lab.curated())
+    bad = lab.model(lab.curated(), learning_rate=1.0)
+    found = lab.request(good, bad)
+    lab.perform(found)
+    with lab.runtime.db.transaction() as session:
+        run = session.get_one(TrainingRun, bad.training_run_id)
+        run.spec = {name: value for name, value in run.spec.items() if name != "method"} | unlike
+        told = bisections.describe(session, session.get_one(Bisection, found.id))
+    assert [each["action"] for each in told["proposals"]] == actions
+    assert [each["options"]["method"] for each in told["proposals"]] == ["sft" for _ in actions]
 
 
 def test_a_source_most_of_whose_rows_are_sound_is_not_given_up(lab):
