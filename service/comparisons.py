@@ -30,6 +30,8 @@ from service.tables import (
     Evaluation,
     EvaluationState,
     JobKind,
+    ModelState,
+    ModelVersion,
     Project,
     ProjectKind,
     Response,
@@ -214,9 +216,20 @@ def ratings_of(
     return found
 
 
+def is_about(
+    evaluation: Evaluation, judged_by: Mapping[str, UUID], champion: ModelVersion, challenger: ModelVersion
+) -> bool:
+    """Tell whether people already compare what would be judged, by what it would be judged by."""
+    wanted = {**judged_by, "champion_id": champion.id}
+    is_adapter = evaluation.hashes.get("adapter") == (challenger.adapter_sha256 or "")
+    is_open = challenger.state is ModelState.CHALLENGER and is_adapter
+    return is_open and all(getattr(evaluation, name) == id_ for name, id_ in wanted.items())
+
+
 def give_up(session: Session, evaluation: Evaluation, *, why: str) -> None:
     """End an evaluation without a verdict, since what people would say of it decides nothing any more."""
     evaluation.state, evaluation.failure, evaluation.finished_at = EvaluationState.FAILED, why, utcnow()
+    evaluation.sentence = None  # of machines, which pages would show in place of why
     stop_asking(session, evaluation)
 
 

@@ -5,10 +5,21 @@ from dataclasses import asdict
 from sqlmodel import Session
 
 from retrain import gate
+from retrain.criteria import read_criteria, read_rules
 from service import comparisons, ledger
+from service.answers.outcomes import of_both
+from service.answers.overview import effort
 from service.clock import utcnow
 from service.queue import JobQueue
-from service.tables import Evaluation, EvaluationState, JobKind, ModelState, ModelVersion
+from service.tables import (
+    Document,
+    Evaluation,
+    EvaluationState,
+    JobKind,
+    ModelState,
+    ModelVersion,
+    Project,
+)
 
 STATE_OF = {
     gate.Verdict.PASSED: EvaluationState.PASSED,
@@ -17,9 +28,24 @@ STATE_OF = {
 }
 
 
+def with_use(session: Session, evaluation: Evaluation, machines: gate.Judgement) -> gate.Judgement:
+    """Add what came of both models' answers in use, and what people spent their time on, as both stand now."""
+    criteria, rules, champion, challenger = (
+        session.get_one(Document, evaluation.criteria_id).content["criteria"],
+        read_rules(session.get_one(Document, evaluation.rules_id).content),
+        session.get_one(ModelVersion, evaluation.champion_id),
+        session.get_one(ModelVersion, evaluation.model_version_id),
+    )
+    came = of_both(session, champion, challenger)
+    people, _ = effort(session, session.get_one(Project, evaluation.project_id), now=utcnow())
+    judged = gate.with_outcomes(machines, read_criteria(criteria), came)
+    return gate.with_effort(judged, rules, validating=people.validation, spent=people.total)
+
+
 def await_people(session: Session, queue: JobQueue, evaluation: Evaluation, judged: gate.Judgement) -> None:
     """Write down what machines say, and leave the last word to people."""
     _note(evaluation, judged)
+    evaluation.sentence = f"Awaiting people; machines say: {judged.sentence}"
     evaluation.state = EvaluationState.AWAITING_PEOPLE
     comparisons.ask_for_count(session, queue, evaluation.id, evaluation.project_id)
 

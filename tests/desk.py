@@ -167,7 +167,7 @@ class Desk:
         with self.runtime.db.transaction() as session:
             training.request(self.runtime, session, training_set, {})
 
-    def judge(self, newest: TrainingSet, said: str = "") -> tuple[Evaluation, list[Score]]:
+    def judge(self, newest: TrainingSet, said: str | Parrot = "") -> tuple[Evaluation, list[Score]]:
         """Let a model that learned a set, as it were, be judged by what a parrot says."""
         with TemporaryDirectory() as folder:
             (Path(folder) / "weights").write_text("none")
@@ -176,11 +176,17 @@ class Desk:
             model = builders.add_challenger(session, self.project, number=newest.version + 100)
             session.get_one(TrainingRun, model.training_run_id).training_set_id = newest.id
             model.adapter_sha256 = adapter
-            job = self.runtime.queue.ask(session, JobKind.EVALUATE, model.id, project_id=self.project.id)
-        evaluation.perform(self.runtime, self.runtime.queue.lease(job), model.id, Parrot(said))
+        self.judge_again(model.id, said)
         with self.runtime.db.reading() as session:
             found = session.exec(select(Evaluation).where(Evaluation.model_version_id == model.id)).one()
             return found, list(session.exec(select(Score).where(Score.evaluation_id == found.id)))
+
+    def judge_again(self, model_id: UUID, said: str | Parrot = "") -> None:
+        with self.runtime.db.transaction() as session:
+            job = self.runtime.queue.ask(session, JobKind.EVALUATE, model_id, project_id=self.project.id)
+        parrot = said if isinstance(said, Parrot) else Parrot(said)
+        lease = self.runtime.queue.lease(job)
+        lease.finish(evaluation.perform(self.runtime, lease, model_id, parrot))
 
     def actions(self) -> list[str]:
         with self.runtime.db.reading() as session:

@@ -64,13 +64,15 @@ def _close(
     runtime: Runtime, lease: Lease, evaluation_id: UUID, found: Preference, report_sha256: str
 ) -> dict[str, Any]:
     report = json.loads(runtime.artifacts.get_bytes(report_sha256))
-    reasons = tuple(gate.Reason(**reason) for reason in report["reasons"])
-    machines = gate.Judgement(gate.Verdict(report["verdict"]), report["sentence"], reasons)
-    judged = gate.with_people(machines, found)
+    told = report["machines"]
+    reasons = tuple(gate.Reason(**reason) for reason in told["reasons"])
+    machines = gate.Judgement(gate.Verdict(told["verdict"]), told["sentence"], reasons)
     with lease.transaction() as session:
         evaluation = session.get_one(Evaluation, evaluation_id)
         if evaluation.report != report_sha256:  # somebody's words were erased from it meanwhile
             raise TryAgain("the report has changed; it is counted again")
+        # Comparing took time, too, and users went on meanwhile.
+        judged = gate.with_people(verdicts.with_use(session, evaluation, machines), found)
         told = {"people": evaluation.people, "reasons": [asdict(reason) for reason in judged.reasons]}
         judged_as = {"verdict": judged.verdict.value, "sentence": judged.sentence}
         evaluation.report = runtime.artifacts.put_bytes(canonical_json(report | told | judged_as))

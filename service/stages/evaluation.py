@@ -1,7 +1,7 @@
 """Stage 6: judge a challenger against the champion on suites that nothing was trained on."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ import structlog
 from sqlmodel import Session, col, select
 
 from retrain import archive, gate
-from retrain.criteria import Criterion, Rules, read_criteria, read_rules
+from retrain.criteria import Criterion, read_criteria, read_rules
 from retrain.errors import EmptySplit
 from retrain.examination import (
     REGRESSION,
@@ -29,7 +29,6 @@ from retrain.examination import (
     scores,
     suite_answers,
 )
-from retrain.intervals import Interval
 from retrain.metrics.judged import Known
 from retrain.near_duplicates import text_of
 from retrain.suites import GENERAL, general_cases
@@ -46,9 +45,6 @@ from service.answers.examinations import (
     flagged_rows,
     heard_in_reports,
 )
-from service.answers.outcomes import of_both
-from service.answers.overview import Effort, effort
-from service.clock import utcnow
 from service.errors import CriteriaMissing, WrongState
 from service.goalposts import FLAGGED
 from service.learning import environment, read_set
@@ -93,8 +89,6 @@ class Asked:
     about: Mapping[str, About]
     contaminated: Collection[str]
     flagged: Mapping[str, set[str]]
-    people: Effort
-    outcomes: Mapping[str, tuple[Interval, Interval]]
 
     @property
     def adapters(self) -> dict[str, str | None]:
@@ -108,7 +102,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """Every suite, both models' answers, what they are judged by, and what the gate makes of them."""
+    """Every suite, both models' answers, what they are judged by, and what the gate makes of these alone."""
 
     suites: Sequence[Suite]
     answers: Answers
@@ -122,7 +116,8 @@ def perform(runtime: Runtime, lease: Lease, model_id: UUID, examiner: Examiner) 
     """Score champion and challenger on every suite and let the gate judge.
 
     It answers the criteria and rules in force now. Those that the run was requested under stay named in its
-    row; an approval is bound to the ones judged by, and a later change makes it stale.
+    row; an approval is bound to the ones judged by, and a later change makes it stale. While people compare the same
+    models by the same documents, nothing is examined again: what they said so far counts.
 
     Raises:
         EmptySplit: the training set has no test split.
@@ -130,31 +125,35 @@ def perform(runtime: Runtime, lease: Lease, model_id: UUID, examiner: Examiner) 
     """
     evaluation_id = _open(lease, model_id)
     with lease.transaction() as session:
+        opened = session.get_one(Evaluation, evaluation_id)
+        if opened.state is EvaluationState.AWAITING_PEOPLE:
+            return describe_evaluation(session, opened)
         asked = _asked(session, evaluation_id)
     examined = _examine(runtime, lease, examiner, asked)
     suites, answers, criteria = examined.suites, examined.answers, examined.criteria
-    report = runtime.artifacts.put_bytes(
-        canonical_json(report_of(suites, answers, examined.judged, criteria, asked.labels))
-    )
+    with lease.transaction() as session:
+        judged = verdicts.with_use(session, session.get_one(Evaluation, evaluation_id), examined.judged)
+    report = report_of(suites, answers, judged, criteria, asked.labels) | {
+        "machines": asdict(examined.judged)
+    }
+    kept = runtime.artifacts.put_bytes(canonical_json(report))
     scored = list(scores(suites, answers, criteria, known=examined.known, seed=asked.evaluation.seed))
     with lease.transaction() as session:
         evaluation = session.get_one(Evaluation, evaluation_id)
-        evaluation.report, evaluation.hashes = report, _hashes(asked, examined)
+        evaluation.report, evaluation.hashes = kept, _hashes(asked, examined)
         evaluation.contaminated = len(asked.contaminated)
         for who, score in scored:
             version = asked.champion if who == "champion" else asked.challenger
             session.add(Score(evaluation_id=evaluation_id, model_version_id=version.id, **score))
-        _close(session, runtime, evaluation, read_rules(asked.rules.content), examined)
+        _close(session, runtime, evaluation, examined, judged)
         answer = describe_evaluation(session, evaluation)
-    told = examined.judged
-    log.info("evaluation_finished", verdict=told.verdict.value, sentence=told.sentence)
+    log.info("evaluation_finished", verdict=judged.verdict.value, sentence=judged.sentence)
     return answer
 
 
 def _asked(session: Session, evaluation_id: UUID) -> Asked:
     evaluation = session.get_one(Evaluation, evaluation_id)
     project = session.get_one(Project, evaluation.project_id)
-    people, _ = effort(session, project, now=utcnow())
     champion = session.get_one(ModelVersion, evaluation.champion_id)
     challenger = session.get_one(ModelVersion, evaluation.model_version_id)
     suite = session.get_one(Document, evaluation.suite_id)
@@ -172,8 +171,6 @@ def _asked(session: Session, evaluation_id: UUID) -> Asked:
         about=about_cases(session, project.id, roles=suite.content.get("known", {}).get("roles", [])),
         contaminated=contaminated_rows(session, sets[0], (champion, challenger)),
         flagged=flagged_rows(session, sets[0], suite.content),
-        people=people,
-        outcomes=of_both(session, champion, challenger),
     )
 
 
@@ -204,8 +201,6 @@ def _examine(runtime: Runtime, lease: Lease, examiner: Examiner, asked: Asked) -
         seed=asked.evaluation.seed,
         known=known,
     )
-    judged, people = gate.with_outcomes(judged, criteria, asked.outcomes), asked.people
-    judged = gate.with_effort(judged, rules, validating=people.validation, spent=people.total)
     return Examined(everything, answers, criteria, known, judged, exam)
 
 
@@ -255,11 +250,16 @@ def _hashes(asked: Asked, examined: Examined) -> dict[str, str]:
 
 
 def _close(
-    session: Session, runtime: Runtime, evaluation: Evaluation, rules: Rules, examined: Examined
+    session: Session,
+    runtime: Runtime,
+    evaluation: Evaluation,
+    examined: Examined,
+    judged: gate.Judgement,
 ) -> None:
     """Give the verdict, or leave the last word to people, whom a refused challenger would only cost time."""
-    if not rules.ask_people or examined.judged.verdict is gate.Verdict.REFUSED:
-        verdicts.close(session, runtime.queue, evaluation, examined.judged)
+    rules = read_rules(session.get_one(Document, evaluation.rules_id).content)
+    if not rules.ask_people or judged.verdict is gate.Verdict.REFUSED:
+        verdicts.close(session, runtime.queue, evaluation, judged)
         return
     [test] = [suite for suite in examined.suites if suite.name == TEST]
     comparisons.prepare(
@@ -270,11 +270,11 @@ def _close(
         tool=rules.ask_people,
         most=rules.max_comparisons,
     )
-    verdicts.await_people(session, runtime.queue, evaluation, examined.judged)
+    verdicts.await_people(session, runtime.queue, evaluation, judged)
 
 
 def _open(lease: Lease, model_id: UUID) -> UUID:
-    """Return the evaluation to work on: one that an earlier attempt left, or a fresh one naming what it uses."""
+    """Return the evaluation that an earlier attempt or people are at, or a fresh one naming what it uses."""
     with lease.transaction() as session:
         newest = newest_evaluation(session, model_id)
         if newest and newest.state is EvaluationState.RUNNING:
@@ -287,17 +287,19 @@ def _open(lease: Lease, model_id: UUID) -> UUID:
             "rules_id": _newest(session, challenger.project_id, DocumentKind.GATE_RULES),
             "suite_id": _newest(session, challenger.project_id, DocumentKind.SUITE),
         }
-        if newest and challenger.state is ModelState.REFUSED:
-            _refuse_moved(challenger, newest, judged_by)
-        if newest and newest.state is EvaluationState.AWAITING_PEOPLE:
-            comparisons.give_up(session, newest, why="it is judged again")
-        challenger.state = ModelState.CHALLENGER
-        run = session.get_one(TrainingRun, challenger.training_run_id)
         champion = session.exec(
             select(ModelVersion).where(
                 ModelVersion.project_id == challenger.project_id, ModelVersion.state == ModelState.CHAMPION
             )
         ).one()
+        if newest and challenger.state is ModelState.REFUSED:
+            _refuse_moved(challenger, newest, judged_by)
+        if newest and newest.state is EvaluationState.AWAITING_PEOPLE:
+            if comparisons.is_about(newest, judged_by, champion, challenger):
+                return newest.id
+            comparisons.give_up(session, newest, why="it is judged again")
+        challenger.state = ModelState.CHALLENGER
+        run = session.get_one(TrainingRun, challenger.training_run_id)
         evaluation = Evaluation(
             project_id=challenger.project_id,
             model_version_id=model_id,

@@ -1,7 +1,8 @@
 """People compare two models' answers: blind, in balance, as few as needed, and the gate hears them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from random import Random
 from uuid import UUID
 
@@ -20,20 +21,25 @@ from service.stages import comparing, labelling, sending
 from service.tables import (
     AnnotationTask,
     ConnectorKind,
+    DocumentKind,
     Evaluation,
     EvaluationState,
     Job,
     JobKind,
     ModelState,
     ModelVersion,
+    Part,
     Project,
+    ProjectKind,
     Response,
     Settlement,
     TaskState,
+    TimeEntry,
     TrainingSetExample,
 )
 from service.tool_state import Hook
 from tests import builders
+from tests.desk import Desk, Parrot
 from tests.fakes import FakeConnector
 
 BETTER, WORSE, SAME = "the better answer", "the worse answer", "the same answer"
@@ -121,8 +127,7 @@ def open_panel(runtime: Runtime, *, identical: int = 0, judged: gate.Judgement =
         goalposts.set_rules(session, project, RULES, actor="olga")
         challenger = builders.add_challenger(session, project)
         evaluation = builders.add_evaluation(session, project, challenger, state=EvaluationState.RUNNING)
-        report = {"verdict": judged.verdict.value, "sentence": judged.sentence, "reasons": []}
-        evaluation.report = runtime.artifacts.put_bytes(canonical_json(report))
+        evaluation.report = runtime.artifacts.put_bytes(canonical_json({"machines": asdict(judged)}))
         for case in cases:
             add_original(session, project, evaluation, case)
         comparisons.prepare(session, evaluation, cases, answers, tool="none", most=100)
@@ -197,6 +202,7 @@ def test_what_machines_cannot_tell_people_cannot_make_pass(any_runtime):
 
 def test_no_more_are_asked_than_are_in_hand(panel):
     panel.compare()
+    assert panel.evaluation().sentence == f"Awaiting people; machines say: {PASSED.sentence}"
     assert len(panel.open_tasks()) == comparing.BATCH
     panel.compare()
     assert len(panel.open_tasks()) == comparing.BATCH
@@ -270,6 +276,7 @@ def test_a_version_that_was_decided_on_is_compared_no_further(panel):
     panel.compare()
     ended = panel.evaluation()
     assert (ended.state, ended.failure) == (EvaluationState.FAILED, "version 1 is refused already")
+    assert ended.sentence is None
     assert panel.open_tasks() == []
 
 
@@ -287,3 +294,73 @@ def test_a_report_from_which_words_were_erased_meanwhile_is_not_written_back(pan
     with pytest.raises(TryAgain):
         panel.compare()
     assert panel.evaluation().report == "sha256:redacted"
+
+
+class Pair(Parrot):
+    """A base model that is always wrong, and an adapter that is always right."""
+
+    def __init__(self) -> None:
+        super().__init__(WORSE)
+        self.asked = 0
+
+    @contextmanager
+    def using(self, name):
+        self.said = BETTER if name else WORSE
+        yield
+
+    def answer(self, conversations, *, max_new_tokens):
+        self.asked += len(conversations)
+        return super().answer(conversations, max_new_tokens=max_new_tokens)
+
+
+class Judged(Panel):
+    """The same, after an evaluation that machines began; people had spent an hour on other things than validation."""
+
+    @classmethod
+    def by(cls, runtime: Runtime, pair: Pair, **rules: float) -> tuple["Judged", Desk]:
+        desk = Desk(runtime, ProjectKind.GENERATION)
+        with runtime.db.transaction() as session:
+            wanted = [{"metric": "exact_match", "suite": "test"}]
+            goalposts.set_criteria(session, desk.project, wanted, actor="olga")
+            goalposts.set_rules(session, desk.project, {"ask_people": "none", **rules}, actor="olga")
+            for number in range(60):
+                asked = f"sum up: {' '.join(f'{number}{letter}' for letter in 'abcdefgh')}"
+                response = builders.add_response(session, desk.project, BETTER, asked=asked)
+                task = builders.add_task(session, desk.project, response)
+                builders.add_settlement(session, task, verdict=Verdict.CORRECT, label=None)
+            spent = {"part": Part.DATA, "seconds_spent": 3600.0, "who": "olga"}
+            session.add(TimeEntry(project_id=desk.project.id, **spent))
+        learned = desk.curate(test_share=0.99, validation_share=0.0, regression_share=0.0)
+        evaluation, _ = desk.judge(learned, pair)
+        return cls(runtime, desk.project, evaluation.id), desk
+
+
+@pytest.mark.parametrize(("share", "state"), [(0.2, "passed"), (0.3, "cannot_tell")])
+def test_the_time_spent_on_comparing_counts_for_the_verdict_it_was_spent_on(runtime, share, state):
+    judged, _ = Judged.by(runtime, Pair(), min_validation_share=share)
+    said = "Awaiting people; machines say: Cannot tell: people spent 0% of 1 hours on validation"
+    assert judged.evaluation().sentence.startswith(said)
+    ended = judged.until_decided(prefers(BETTER))
+    assert (ended.state, ended.people["wins"]) == (EvaluationState(state), 20)
+    [effort_of] = [reason for reason in ended.reasons if reason["rule"] == "effort"]
+    assert (effort_of["challenger"], effort_of["met"]) == (pytest.approx(0.25), state == "passed")
+
+
+def test_asking_again_while_people_compare_keeps_what_they_said(runtime):
+    pair = Pair()
+    judged, desk = Judged.by(runtime, pair, min_validation_share=0.0)
+    judged.compare()
+    judged.answer(prefers(BETTER))
+    model_id, asked = judged.evaluation().model_version_id, pair.asked
+    desk.judge_again(model_id, pair)
+    assert (judged.evaluation().state, pair.asked) == (EvaluationState.AWAITING_PEOPLE, asked)
+    judged.compare()
+    assert judged.evaluation().state is EvaluationState.PASSED
+
+
+def test_asking_again_by_other_rules_begins_anew(runtime):
+    judged, desk = Judged.by(runtime, Pair(), min_validation_share=0.0)
+    with runtime.db.transaction() as session:
+        session.add(builders.successor(session, desk.project, DocumentKind.SUITE))
+    desk.judge_again(judged.evaluation().model_version_id, Pair())
+    assert judged.evaluation().failure == "it is judged again"

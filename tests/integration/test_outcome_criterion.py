@@ -7,17 +7,16 @@ from sqlmodel import Session, select
 
 from annotation.types import Verdict
 from service import goalposts
-from service.stages import evaluation, intake
+from service.stages import intake
 from service.tables import (
     Evaluation,
     EvaluationState,
-    JobKind,
     ModelState,
     ModelVersion,
     ProjectKind,
 )
 from tests import builders
-from tests.desk import Desk, Parrot
+from tests.desk import Desk
 
 REROUTED = {"metric": "rerouted", "suite": "outcomes", "margin": 0.1, "less_is_better": True}
 RIGHT, COUNT = "the plaintiff sued", 60
@@ -48,9 +47,7 @@ def report(session: Session, desk: Desk, model: ModelVersion, *, rerouted: int) 
 
 
 def judge_again(desk: Desk, model: ModelVersion) -> Evaluation:
-    with desk.runtime.db.transaction() as session:
-        job = desk.runtime.queue.ask(session, JobKind.EVALUATE, model.id, project_id=desk.project.id)
-    evaluation.perform(desk.runtime, desk.runtime.queue.lease(job), model.id, Parrot(RIGHT))
+    desk.judge_again(model.id, RIGHT)
     with desk.runtime.db.reading() as session:
         return session.exec(select(Evaluation).order_by(Evaluation.id.desc())).first()
 
