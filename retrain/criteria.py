@@ -69,7 +69,7 @@ class Rules:
     ask_people: str = ""
     max_comparisons: int = 400
     matters: float = 0.1
-    min_validation_share: float = 0.25
+    min_validation_share: float = 0.0
     min_effort_hours: float = 1.0
 
 

@@ -309,9 +309,10 @@ def test_the_harder_verdict_of_people_and_machines_counts(machines, votes, expec
 )
 def test_enough_of_the_time_goes_into_validation_once_there_is_enough_of_it(validating, hours, expected):
     spent = hours * 3600
-    judged = with_effort(PASSED, Rules(), validating=validating * spent, spent=spent)
+    wanted = Rules(min_validation_share=0.25)
+    judged = with_effort(PASSED, wanted, validating=validating * spent, spent=spent)
     assert judged.verdict is expected
-    assert with_effort(PASSED, Rules(min_validation_share=0), validating=0, spent=spent) is PASSED
+    assert with_effort(PASSED, Rules(), validating=0, spent=spent) is PASSED
 
 
 def misdirecting(before, now, n=120):
