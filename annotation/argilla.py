@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -389,4 +390,6 @@ def _answer(response: Mapping[str, Any], judged: str) -> tuple[Answer | None, st
     if response["status"] != "submitted":
         return None, None
     answer, problem = answer_or_problem(from_values, response.get("values"))
+    if answer and answer.correction:  # it may be copied from the page, which shows what `without_html` wrote
+        answer = replace(answer, correction=as_written(answer.correction))
     return answer and with_marked_text(answer, judged), problem

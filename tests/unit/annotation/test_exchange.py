@@ -2,9 +2,11 @@
 
 import pytest
 
+from annotation.argilla import _answer
+from annotation.argilla_results import to_values
 from annotation.errors import ToolRefused
 from annotation.exchange import as_written, refusal, shown, texts, without_html, without_secrets
-from annotation.types import NewTask
+from annotation.types import Answer, NewTask, Verdict
 
 HIDDEN = "pay\u202e \x1b]52;c;eA==\x07\u200b"
 SECRET = "9MzvlPgLYizsjEi55HPZUwFN6udXSG91"
@@ -53,3 +55,11 @@ def test_what_else_a_tool_says_is_kept_to_the_letter():
 def test_what_a_page_would_take_for_html_opens_nothing_and_stays_as_long(text, sent):
     assert (without_html(text), len(sent), as_written(sent)) == (sent, len(text), text)
     assert texts({"prompt": sent}) == texts({"prompt": text})
+
+
+def test_what_an_expert_copies_from_argillas_page_is_taken_as_it_was_written():
+    text = "Ask R&D, use <b> or AT&T."
+    assert without_html(text) != text
+    values = to_values(Answer(Verdict.INCORRECT, correction=without_html(text)))
+    answer, problem = _answer({"status": "submitted", "values": values}, "")
+    assert (answer.correction, problem) == (text, None)
