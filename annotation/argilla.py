@@ -355,11 +355,13 @@ def _held(record: Mapping[str, Any], names: Mapping[str, str]) -> HeldTask:
     """Return a record with its answers; drafts are none."""
     key = str(record.get("external_id") or "")
     given = [response for response in record.get("responses") or () if response["status"] != "draft"]
+    there = texts(record["fields"])
     return HeldTask(
         external_id=str(record["id"]),
         key=key,
         annotations=tuple(_pulled(key, response, names, record["fields"]) for response in given),
-        shown=texts(record["fields"]),
+        # What people wrote there by hand did not go through `without_html`.
+        shown={name: as_written(text) for name, text in there.items()} if key else there,
         changed_at=max((time_of(response["updated_at"]) for response in given), default=None),
     )
 

@@ -72,7 +72,7 @@ def without_nul(value: Any) -> Any:
 def texts(held: Mapping[str, Any]) -> dict[str, str]:
     """Return what a task in the tool shows, as `shown` wrote it or a person did; empty texts are left out."""
     return {
-        name: as_written(text)
+        name: text
         for name in ("prompt", "response", "rival", "context", "reasons")
         if isinstance(text := without_nul(held.get(name)), str) and text.strip() and text != _NOTHING
     }

@@ -171,7 +171,7 @@ def _succeeds(
         (evidence.chosen(each, criterion.slice) for each in suites if each.suite == criterion.suite), None
     )
     where, metric = (criterion.suite, criterion.slice), criterion.metric
-    rule, wanted = ("better", criterion.margin) if criterion.target is None else ("target", criterion.target)
+    rule, wanted = _asked(criterion)
     if suite is None or not suite.cases:
         return _without_cases(rule, where, wanted, metric)
     try:
@@ -187,13 +187,16 @@ def _succeeds(
         return _outcome(rule, where, NO_EVIDENCE, margin=wanted, verdict=verdict, text=text, metric=metric)
 
 
+def _asked(criterion: Criterion) -> tuple[str, float]:
+    """Return the rule that a criterion is, and its margin or target."""
+    return ("better", criterion.margin) if criterion.target is None else ("target", criterion.target)
+
+
 def _came_of(criterion: Criterion, reported: tuple[Interval, Interval] | None) -> _Outcome:
     """Judge one criterion by what the host reported of both models' answers."""
     name = criterion.metric.replace("_", " ")
     if reported is None:
-        rule, wanted = (
-            ("better", criterion.margin) if criterion.target is None else ("target", criterion.target)
-        )
+        rule, wanted = _asked(criterion)
         missing = _without_cases(rule, (OUTCOMES, None), wanted, criterion.metric)
         text = f"too few answers of both versions have the outcome {name}: let some users have the new one's"
         return replace(missing, text=f"{text}, report what came of them, and judge it again")

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlmodel import Session, col, exists, func, select
 
-from annotation.exchange import shown, texts
+from annotation.exchange import as_written, shown, texts
 from annotation.types import HeldTask, NewTask
 from annotation.visible import visible
 from retrain.types import sha256_of
@@ -72,7 +72,10 @@ def is_as_sent(session: Session, task: AnnotationTask, held: HeldTask, tool: Con
     response = session.get_one(Response, task.response_id)
     rival = session.get_one(Response, task.rival_id) if task.rival_id else None
     wanted, there = texts(shown(asked(task, response, rival.text if rival else None))), held.shown
-    return all(wanted.get(name, "") == visible(there.get(name, "")) for name in JUDGED)
+    # Argilla's page is sent signs that are like ours; what was alike before cannot be told from them.
+    return all(
+        as_written(wanted.get(name, "")) == as_written(visible(there.get(name, ""))) for name in JUDGED
+    )
 
 
 def asked(task: AnnotationTask, response: Response, rival: str | None) -> NewTask:

@@ -147,13 +147,17 @@ def told_by(session: Session, project: Project, tasks: Subquery, *only: ColumnEl
         .where(col(Annotation.reason).is_(None), col(Annotation.withdrawn_at).is_(None), *only)
         .where(col(Annotation.set_aside).is_(None))
         .order_by(col(Annotation.revised_at), col(Annotation.id))
-    )
+    ).all()
+    # Who looks through their own answers again was not quick to give them.
+    begun = {(row.task_id, row.annotator_id): row.revised_at for row in reversed(rows)}
     newest = newest_of(rows, lambda row: ((row.task_id, row.annotator_id), row.external_id, row.problem))
     copies = {str(row.task_id): str(row.gold_of_id) for row in newest if row.gold_of_id}
     persons = {str(row.annotator_id): str(row.user_id or row.annotator_id) for row in newest}
     given = [row for row in newest if row.verdict]
     untimed = (row for row in given if row.connector is ConnectorKind.ARGILLA)
-    seconds = pace((str(row.task_id), str(row.annotator_id), row.revised_at) for row in untimed)
+    seconds = pace(
+        (str(row.task_id), str(row.annotator_id), begun[row.task_id, row.annotator_id]) for row in untimed
+    )
     votes = [_vote(row, seconds) for row in given]
     kept, repeats = told_apart(votes, copies, persons, gap=timedelta(weeks=project.repeat_weeks))
     gold = _known(session, tasks)

@@ -64,9 +64,9 @@ def _close(
     runtime: Runtime, lease: Lease, evaluation_id: UUID, found: Preference, report_sha256: str
 ) -> dict[str, Any]:
     report = json.loads(runtime.artifacts.get_bytes(report_sha256))
-    told = report["machines"]
-    reasons = tuple(gate.Reason(**reason) for reason in told["reasons"])
-    machines = gate.Judgement(gate.Verdict(told["verdict"]), told["sentence"], reasons)
+    said = report.get("machines", report)  # a report from before is the machines' alone
+    reasons = tuple(gate.Reason(**reason) for reason in said["reasons"])
+    machines = gate.Judgement(gate.Verdict(said["verdict"]), said["sentence"], reasons)
     with lease.transaction() as session:
         evaluation = session.get_one(Evaluation, evaluation_id)
         if evaluation.report != report_sha256:  # somebody's words were erased from it meanwhile

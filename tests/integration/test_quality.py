@@ -148,9 +148,15 @@ def test_too_fast_is_told_of_argilla_by_the_time_between_answers(clinic, tool, i
             who = Annotator(connector=ConnectorKind(tool), account=name)
             session.add(who)
             session.flush()
-            for at, task in enumerate(tasks):
-                then = utcnow() - timedelta(days=1) + timedelta(seconds=at * every)
-                builders.add_annotation(session, task, who, verdict=Verdict.CORRECT, revised_at=then)
+            begun = utcnow() - timedelta(days=1)
+            # Ann looks through her own answers later and saves each again.
+            rounds = ((begun, every), (begun + timedelta(hours=9), 4)) if name == "ann" else ((begun, every),)
+            for start, seconds in rounds:
+                for at, task in enumerate(tasks):
+                    then, facts = start + timedelta(seconds=at * seconds), {"external_id": f"{name} {at}"}
+                    builders.add_annotation(
+                        session, task, who, verdict=Verdict.CORRECT, revised_at=then, **facts
+                    )
     known = {clinic.name(who): each["is_hasty"] for who, each in clinic.assess()["annotators"].items()}
     assert known == {"ann": False, "ben": False, "eve": is_hasty}
 

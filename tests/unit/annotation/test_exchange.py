@@ -2,10 +2,10 @@
 
 import pytest
 
-from annotation.argilla import _answer
+from annotation.argilla import _answer, _held
 from annotation.argilla_results import to_values
 from annotation.errors import ToolRefused
-from annotation.exchange import as_written, refusal, shown, texts, without_html, without_secrets
+from annotation.exchange import as_written, refusal, shown, without_html, without_secrets
 from annotation.types import Answer, NewTask, Verdict
 
 HIDDEN = "pay\u202e \x1b]52;c;eA==\x07\u200b"
@@ -54,7 +54,10 @@ def test_what_else_a_tool_says_is_kept_to_the_letter():
 )
 def test_what_a_page_would_take_for_html_opens_nothing_and_stays_as_long(text, sent):
     assert (without_html(text), len(sent), as_written(sent)) == (sent, len(text), text)
-    assert texts({"prompt": sent}) == texts({"prompt": text})
+    asked, by_hand = (
+        _held({"id": "1", "external_id": key, "fields": {"prompt": sent}}, {}) for key in ("7", "")
+    )
+    assert (asked.shown, by_hand.shown) == ({"prompt": text}, {"prompt": sent})
 
 
 def test_what_an_expert_copies_from_argillas_page_is_taken_as_it_was_written():
